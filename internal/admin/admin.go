@@ -1,0 +1,191 @@
+// Package admin is the contract between the operator and an engine: the JSON of the engine's admin API and its client.
+//
+// The API is HTTPS with mutual TLS: the engine shows a certificate of its site's CA, and answers only to one whose URI is
+// OperatorURI of the same site, by the same CA. Every PUT is idempotent and durable when it is answered.
+//
+//	GET  /v1/status                       Status
+//	PUT  /v1/domains/{domain}             Domain
+//	GET  /v1/domains/{domain}/mailboxes   []Mailbox, without passwords
+//	GET  /v1/mailboxes/{address}          Mailbox, without its password; 404 when unknown
+//	PUT  /v1/mailboxes/{address}          Mailbox; an empty Password keeps the stored one
+//	PUT  /v1/peer                         Peer
+package admin
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// OperatorURI is the URI in the certificate that the operator of a site shows to the engines of its site.
+func OperatorURI(site string) string { return "pec://" + site + "/operator" }
+
+// EngineURI is the URI in the certificate that the engine of a Managed domain shows at a site.
+func EngineURI(site, domain string) string { return "pec://" + site + "/engine/" + domain }
+
+// Access says what a mailbox's holder may do.
+type Access string
+
+// The accesses of a mailbox. Closed is a mailbox whose resource is gone: its mail stays, nobody logs in, nothing is delivered.
+const (
+	AccessFull      Access = "Full"
+	AccessReadOnly  Access = "ReadOnly"
+	AccessSuspended Access = "Suspended"
+	AccessClosed    Access = "Closed"
+)
+
+// Mailbox is one row of the directory.
+type Mailbox struct {
+	Address string `json:"address"` // lower case
+	Domain  string `json:"domain"`
+	// Password is a hash with its {SCHEME}; it is never answered.
+	Password string `json:"password,omitempty"`
+	// CredentialsVersion names the Secret and the version of it that Password was made from, so that it is hashed once.
+	CredentialsVersion string `json:"credentialsVersion"`
+	QuotaBytes         int64  `json:"quotaBytes"`
+	Access             Access `json:"access"`
+}
+
+// Same says whether the row holds what the operator wants; the password is compared by the version it was made from.
+func (m Mailbox) Same(other Mailbox) bool {
+	m.Password, other.Password = "", ""
+	return m == other
+}
+
+// Domain is a domain that the stack serves: its own or a hosted one.
+type Domain struct {
+	Name string `json:"name"`
+}
+
+// Peer is the engine of the same Managed domain at the other site.
+type Peer struct {
+	Site     string `json:"site"`
+	Address  string `json:"address"`  // host:port of its peer link
+	CABundle string `json:"caBundle"` // PEM, the other site's CA
+}
+
+// Status is what the engine says of itself and of its neighbours.
+type Status struct {
+	Site      string    `json:"site"`
+	Domain    string    `json:"domain"`
+	Version   string    `json:"version"`
+	Mailboxes int       `json:"mailboxes"` // rows that are not Closed
+	Domains   []string  `json:"domains"`
+	Evidence  Evidence  `json:"evidence"`
+	Signing   Signing   `json:"signing"`
+	Peer      PeerState `json:"peer"`
+	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
+}
+
+// Evidence is the head of the event log.
+type Evidence struct {
+	Records uint64 `json:"records"`
+	Head    string `json:"head"` // SHA-256 of the last record, hex
+}
+
+// Signing is the certificate that the engine signs with.
+type Signing struct {
+	Subject  string    `json:"subject"`
+	NotAfter time.Time `json:"notAfter"`
+}
+
+// PeerState is the peer link as this engine sees it.
+type PeerState struct {
+	Configured  bool      `json:"configured"`
+	LastSuccess time.Time `json:"lastSuccess"`
+	Pending     int       `json:"pending"` // mailboxes that wait to be synced
+	LastError   string    `json:"lastError,omitempty"`
+}
+
+// ErrNotFound is answered for a mailbox or domain that the directory does not hold.
+var ErrNotFound = errors.New("not in the stack's directory")
+
+// Client calls one engine.
+type Client struct {
+	base string
+	http *http.Client
+}
+
+// NewClient makes a client of the engine at base ("https://host:port"). Each call is bounded to ten seconds, because a
+// reconcile that waits for a dead engine would hold up every other mailbox.
+func NewClient(base string, tlsConfig *tls.Config) *Client {
+	return &Client{base: strings.TrimSuffix(base, "/"), http: &http.Client{
+		Timeout:   10 * time.Second,
+		Transport: &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: 8, IdleConnTimeout: time.Minute, ForceAttemptHTTP2: true},
+	}}
+}
+
+// Status asks how the engine is.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// PutDomain makes the stack serve a domain.
+func (c *Client) PutDomain(ctx context.Context, d Domain) error {
+	return c.call(ctx, http.MethodPut, "/v1/domains/"+url.PathEscape(d.Name), d, nil)
+}
+
+// Mailboxes lists the rows of a domain, without passwords.
+func (c *Client) Mailboxes(ctx context.Context, domain string) ([]Mailbox, error) {
+	var rows []Mailbox
+	return rows, c.call(ctx, http.MethodGet, "/v1/domains/"+url.PathEscape(domain)+"/mailboxes", nil, &rows)
+}
+
+// Mailbox reads one row, without its password. ErrNotFound if there is none.
+func (c *Client) Mailbox(ctx context.Context, address string) (Mailbox, error) {
+	var m Mailbox
+	return m, c.call(ctx, http.MethodGet, "/v1/mailboxes/"+url.PathEscape(address), nil, &m)
+}
+
+// PutMailbox creates or changes one row; it is durable and visible to the next login when this returns.
+func (c *Client) PutMailbox(ctx context.Context, m Mailbox) error {
+	return c.call(ctx, http.MethodPut, "/v1/mailboxes/"+url.PathEscape(m.Address), m, nil)
+}
+
+// PutPeer tells the engine where its peer is and whom to trust there.
+func (c *Client) PutPeer(ctx context.Context, p Peer) error {
+	return c.call(ctx, http.MethodPut, "/v1/peer", p, nil)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		raw, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("encoding %s %s: %w", method, path, err)
+		}
+		body = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return fmt.Errorf("calling engine: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("calling engine: %w", err)
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusNotFound:
+		return fmt.Errorf("%s %s: %w", method, path, ErrNotFound)
+	case resp.StatusCode >= 300:
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+		return fmt.Errorf("engine answered %s to %s %s: %s", resp.Status, method, path, strings.TrimSpace(string(text)))
+	case out == nil:
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("decoding the answer to %s %s: %w", method, path, err)
+	}
+	return nil
+}

@@ -1,0 +1,28 @@
+package deps
+
+import (
+	_ "github.com/emersion/go-imap/v2/imapclient"
+	_ "github.com/emersion/go-milter"
+	_ "github.com/emersion/go-sasl"
+	_ "github.com/emersion/go-smtp"
+	_ "github.com/go-ldap/ldif"
+	_ "github.com/go-logr/logr"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/smallstep/pkcs7"
+	_ "golang.org/x/crypto/bcrypt"
+	_ "golang.org/x/net/idna"
+	_ "golang.org/x/sync/errgroup"
+	_ "k8s.io/api/apps/v1"
+	_ "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	_ "k8s.io/client-go/kubernetes"
+	_ "modernc.org/sqlite"
+	_ "sigs.k8s.io/controller-runtime"
+	_ "sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	_ "sigs.k8s.io/controller-runtime/pkg/envtest"
+	_ "sigs.k8s.io/yaml"
+	_ "github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "k8s.io/utils/ptr"
+	_ "k8s.io/utils/clock"
+	_ "github.com/miekg/dns"
+)
