@@ -1,0 +1,111 @@
+package v1alpha1
+
+import (
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// GetConditions returns the conditions, for the shared mechanism.
+func (d *PECDomain) GetConditions() []metav1.Condition { return d.Status.Conditions }
+
+// SetConditions replaces the conditions.
+func (d *PECDomain) SetConditions(c []metav1.Condition) { d.Status.Conditions = c }
+
+// GetObservedGeneration returns the generation that the status speaks of.
+func (d *PECDomain) GetObservedGeneration() int64 { return d.Status.ObservedGeneration }
+
+// SetObservedGeneration records the generation that the status speaks of.
+func (d *PECDomain) SetObservedGeneration(g int64) { d.Status.ObservedGeneration = g }
+
+// Suspended says whether the operator must leave the domain as it is.
+func (d *PECDomain) Suspended() bool { return d.Spec.Suspend == SuspendReconciliation }
+
+// Host is the name and namespace of the PECDomain whose stack serves this one: itself when Managed.
+func (d *PECDomain) Host() DomainReference {
+	if d.Spec.Provider.Hosted == nil {
+		return DomainReference{Name: d.Name, Namespace: d.Namespace}
+	}
+	on := d.Spec.Provider.Hosted.On
+	if on.Namespace == "" {
+		on.Namespace = d.Namespace
+	}
+	return on
+}
+
+// Serves says whether the stack of this domain may serve domains of a namespace.
+func (d *PECDomain) Serves(namespace string) bool {
+	m := d.Spec.Provider.Managed
+	return m != nil && (namespace == d.Namespace || slices.Contains(m.AllowedNamespaces, namespace))
+}
+
+// ServiceLocalPart is the local part of the notices' From.
+func (m *ManagedProvider) ServiceLocalPart() string {
+	if m.ServiceAddress == "" {
+		return "posta-certificata"
+	}
+	return m.ServiceAddress
+}
+
+// PeerLink is the host:port where the engine of a site answers its peer; "" when no mail host of that site has one.
+func (m *ManagedProvider) PeerLink(site string) string {
+	for _, h := range m.MailHosts {
+		if h.Site == site && h.PeerLink != "" {
+			return h.PeerLink
+		}
+	}
+	return ""
+}
+
+// RecipientLimit is the greatest number of recipients of one message.
+func (m *ManagedProvider) RecipientLimit() int32 {
+	if m.Limits == nil || m.Limits.MaxRecipients == nil {
+		return 500
+	}
+	return *m.Limits.MaxRecipients
+}
+
+// defaultSizeLimit is 100 MiB, in bytes.
+const defaultSizeLimit = 100 << 20
+
+// MessageSizeLimit is the greatest size of one message, in bytes.
+func (m *ManagedProvider) MessageSizeLimit() int64 {
+	if m.Limits == nil || m.Limits.MaxMessageSize == nil {
+		return defaultSizeLimit
+	}
+	return m.Limits.MaxMessageSize.Value()
+}
+
+// SizeTimesRecipientsLimit is the greatest product of a message's size and its recipients, in bytes.
+func (m *ManagedProvider) SizeTimesRecipientsLimit() int64 {
+	if m.Limits == nil || m.Limits.MaxSizeTimesRecipients == nil {
+		return defaultSizeLimit
+	}
+	return m.Limits.MaxSizeTimesRecipients.Value()
+}
+
+// GetConditions returns the conditions, for the shared mechanism.
+func (m *Mailbox) GetConditions() []metav1.Condition { return m.Status.Conditions }
+
+// SetConditions replaces the conditions.
+func (m *Mailbox) SetConditions(c []metav1.Condition) { m.Status.Conditions = c }
+
+// GetObservedGeneration returns the generation that the status speaks of.
+func (m *Mailbox) GetObservedGeneration() int64 { return m.Status.ObservedGeneration }
+
+// SetObservedGeneration records the generation that the status speaks of.
+func (m *Mailbox) SetObservedGeneration(g int64) { m.Status.ObservedGeneration = g }
+
+// Suspended says whether the operator must leave the mailbox as it is.
+func (m *Mailbox) Suspended() bool { return m.Spec.Suspend == SuspendReconciliation }
+
+// Address is the certified address.
+func (m *Mailbox) Address() string { return m.Spec.LocalPart + "@" + m.Spec.DomainRef.Name }
+
+// KeyOrDefault is the key to read in the Secret.
+func (r SecretKeyReference) KeyOrDefault() string {
+	if r.Key == "" {
+		return "password"
+	}
+	return r.Key
+}

@@ -1,0 +1,408 @@
+package v1alpha1
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ProviderType says who runs the mail stack of a domain.
+// +kubebuilder:validation:Enum=Managed;Hosted
+type ProviderType string
+
+const (
+	// ProviderManaged is a domain whose mail stack this operator runs.
+	ProviderManaged ProviderType = "Managed"
+	// ProviderHosted is a domain that lives on the stack of a Managed one.
+	ProviderHosted ProviderType = "Hosted"
+)
+
+// PECDomain is a certified-mail domain; its name is the domain.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,shortName=pecd,categories=pec
+// +kubebuilder:selectablefield:JSONPath=`.spec.provider.type`
+// +kubebuilder:printcolumn:name="Provider",type=string,JSONPath=`.spec.provider.type`,description="Who runs the mail stack: Managed (this operator) or Hosted (the stack of another PECDomain)."
+// +kubebuilder:printcolumn:name="Mailboxes",type=integer,JSONPath=`.status.mailboxes.total`,description="Mailbox resources of this domain."
+// +kubebuilder:printcolumn:name="Sites",type=string,JSONPath=`.status.sites[?(@.ready=="True")].name`,description="Sites where the domain is Ready."
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether this site accepts, certifies and delivers the domain's mail."
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the resource was created."
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why Ready has its value, in one word."
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="Why Ready has its value, and what to do."
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^([a-z0-9]([a-z0-9-]*[a-z0-9])?[.])+[a-z]([a-z0-9-]*[a-z0-9])?$')",message="metadata.name is the domain: give it at least two labels of lower-case letters, digits and inner hyphens, like pec.comune.esempio.it; the last one starts with a letter"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.split('.').all(l, l.size() <= 63)",message="metadata.name is the domain: shorten the label that has more than 63 characters, DNS cannot hold it"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.split('.').all(l, l.matches('^xn--[a-z0-9-]+$') || !l.matches('^..--'))",message="metadata.name is the domain: write an internationalised label as its A-label (xn--...); no other label may have hyphens as third and fourth characters"
+type PECDomain struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what the domain should be; the operator never writes it.
+	// +required
+	Spec PECDomainSpec `json:"spec,omitzero"`
+	// status is what the operator of this site observed.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status PECDomainStatus `json:"status,omitempty,omitzero"`
+}
+
+// PECDomainSpec is what a domain should be.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.preferredSite) || self.provider.type != 'Managed' || self.provider.managed.mailHosts.exists(h, h.site == self.preferredSite)",message="preferredSite must be the site of one of provider.managed.mailHosts: add a mail host of that site, or name another site"
+type PECDomainSpec struct {
+	// suspend is Reconciliation to make the operator leave this domain as it is; mail keeps flowing. None when not given.
+	// +optional
+	Suspend Suspend `json:"suspend,omitempty"`
+	// holder is the body that answers for the domain.
+	// +required
+	Holder DomainHolder `json:"holder,omitzero"`
+	// provider says who runs the domain's mail stack, and how.
+	// +required
+	Provider DomainProvider `json:"provider,omitzero"`
+	// preferredSite is the site that serves the domain while both live.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	PreferredSite string `json:"preferredSite,omitempty"`
+	// deletionPolicy says what becomes of the mail when this resource is deleted. Retain, the only one and the default, keeps
+	// every claim.
+	// +optional
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// DomainHolder is the public body or company that a domain belongs to.
+type DomainHolder struct {
+	// name of the body, like "Comune di Esempio".
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name,omitempty"`
+	// ipaCode is the body's code in the index of public administrations (IPA), like "c_e123".
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+$`
+	IPACode string `json:"ipaCode,omitempty"`
+	// contact is the e-mail address of the office that answers for the domain.
+	// +optional
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=254
+	// +kubebuilder:validation:Pattern=`^[^@\s]+@[^@\s]+$`
+	Contact string `json:"contact,omitempty"`
+}
+
+// DomainProvider is a union of the ways a domain can be served.
+//
+// +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="provider.type cannot change: moving a domain between providers is a migration of its mail; create the new domain first"
+// +kubebuilder:validation:XValidation:rule="(self.type == 'Managed') == has(self.managed)",message="give provider.managed exactly when provider.type is Managed"
+// +kubebuilder:validation:XValidation:rule="(self.type == 'Hosted') == has(self.hosted)",message="give provider.hosted exactly when provider.type is Hosted"
+// +union
+type DomainProvider struct {
+	// type selects which of the other fields is given.
+	// +required
+	// +unionDiscriminator
+	Type ProviderType `json:"type,omitempty"`
+	// managed is the mail stack that this operator runs.
+	// +optional
+	Managed *ManagedProvider `json:"managed,omitempty"`
+	// hosted names the domain whose stack serves this one.
+	// +optional
+	Hosted *HostedProvider `json:"hosted,omitempty"`
+}
+
+// ManagedProvider describes a mail stack that this operator runs, the same at both sites.
+type ManagedProvider struct {
+	// provider is the certified-mail provider (gestore) that signs here.
+	// +required
+	Provider ProviderIdentity `json:"provider,omitzero"`
+	// allowedNamespaces are the namespaces whose PECDomains may be Hosted on this stack, besides this domain's own.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	AllowedNamespaces []string `json:"allowedNamespaces,omitempty"`
+	// mailHosts are the hosts that the domain's MX records must name; one or more per site.
+	// +required
+	// +listType=map
+	// +listMapKey=host
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	MailHosts []MailHost `json:"mailHosts,omitempty"`
+	// endpoints are the host names that mail clients are given.
+	// +required
+	Endpoints Endpoints `json:"endpoints,omitzero"`
+	// serviceAddress is the local part, at provider.mailDomain, of the From of every notice; "posta-certificata" when not given.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]+([._-][a-z0-9]+)*$`
+	ServiceAddress string `json:"serviceAddress,omitempty"`
+	// storage is where the stack keeps mail, queue and evidence.
+	// +required
+	Storage Storage `json:"storage,omitzero"`
+	// tls names the Secret (keys tls.crt, tls.key) that clients and other mail servers are shown.
+	// +required
+	TLS SecretReference `json:"tls,omitzero"`
+	// signing names the Secret (keys tls.crt, leaf first, and tls.key) whose key signs every notice and envelope.
+	// +required
+	Signing SecretReference `json:"signing,omitzero"`
+	// limits are those of the access point; what is not given has the operator's default.
+	// +optional
+	Limits *Limits `json:"limits,omitempty"`
+	// providersIndex is where the index of certified-mail providers (IGPEC) comes from.
+	// +required
+	ProvidersIndex ProvidersIndex `json:"providersIndex,omitzero"`
+}
+
+// ProviderIdentity is a certified-mail provider as daticert.xml and the providers' index name it.
+type ProviderIdentity struct {
+	// name of the provider, like "Gestore Esempio S.p.A.".
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name,omitempty"`
+	// mailDomain is the provider's own certified domain: the domain of the notices' From and of every message identifier.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?$`
+	MailDomain string `json:"mailDomain,omitempty"`
+	// mailReceipt is the address that other providers send their take-charge receipts (presa in carico) to.
+	// +required
+	// +kubebuilder:validation:MinLength=5
+	// +kubebuilder:validation:MaxLength=254
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]+([._-][a-z0-9]+)*@([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?$`
+	MailReceipt string `json:"mailReceipt,omitempty"`
+}
+
+// MailHost is one host that MX records name.
+type MailHost struct {
+	// host is the fully qualified name; it belongs to one site only.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?$`
+	Host string `json:"host,omitempty"`
+	// site is the building that the host stands in: the --site of the operator there.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	Site string `json:"site,omitempty"`
+	// preference of the MX record; the lowest is tried first.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	Preference *int32 `json:"preference,omitempty"`
+	// peerLink is the host:port where the engine of this site answers the engine of the other one.
+	// +optional
+	// +kubebuilder:validation:MinLength=5
+	// +kubebuilder:validation:MaxLength=259
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?:[0-9]{1,5}$`
+	PeerLink string `json:"peerLink,omitempty"`
+}
+
+// Endpoints are the host names that mail clients connect to.
+type Endpoints struct {
+	// submission is the host of the SMTPS service (port 465).
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?$`
+	Submission string `json:"submission,omitempty"`
+	// imap is the host of the IMAPS service (port 993).
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?$`
+	IMAP string `json:"imap,omitempty"`
+	// pop3 is the host of the POP3S service (port 995).
+	// +optional
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?$`
+	POP3 string `json:"pop3,omitempty"`
+}
+
+// Storage is what the stack's volume claims ask for.
+//
+// +kubebuilder:validation:XValidation:rule="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="storage.size can only grow: give a size that is not smaller than before, a volume cannot shrink under its mail"
+// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storage.storageClassName cannot change: a claim keeps the class it was made with; restore the former value"
+// +kubebuilder:validation:XValidation:rule="quantity(string(self.size)).isGreaterThan(quantity('0'))",message="storage.size must be more than zero: give the size of one volume, like 100Gi"
+type Storage struct {
+	// size of each of the stack's three claims (mail, queue, engine); it can grow, never shrink.
+	// +required
+	Size resource.Quantity `json:"size,omitzero"`
+	// storageClassName is the class of the claims; the cluster's default when not given. It must be of a class that expands.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	StorageClassName *string `json:"storageClassName,omitempty"`
+}
+
+// Limits bound what the access point certifies; the law's floors (DM 2/11/2005, art. 12) are 50 recipients and 30 MB for one
+// message times its recipients.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.maxMessageSize) || quantity(string(self.maxMessageSize)).compareTo(quantity('30M')) >= 0",message="limits.maxMessageSize is below the law's floor: give 30M (30,000,000 bytes) or more"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxSizeTimesRecipients) || quantity(string(self.maxSizeTimesRecipients)).compareTo(quantity('30M')) >= 0",message="limits.maxSizeTimesRecipients is below the law's floor: give 30M (30,000,000 bytes) or more"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxRecipients) || self.maxRecipients >= 50",message="limits.maxRecipients is below the law's floor: give 50 or more"
+type Limits struct {
+	// maxRecipients of one message; 500 when not given.
+	// +optional
+	// +kubebuilder:validation:Maximum=10000
+	MaxRecipients *int32 `json:"maxRecipients,omitempty"`
+	// maxMessageSize in bytes; 100Mi when not given.
+	// +optional
+	MaxMessageSize *resource.Quantity `json:"maxMessageSize,omitempty"`
+	// maxSizeTimesRecipients is the size of a message times the number of its recipients, in bytes; 100Mi when not given.
+	// +optional
+	MaxSizeTimesRecipients *resource.Quantity `json:"maxSizeTimesRecipients,omitempty"`
+}
+
+// ProvidersIndex is where the index of certified-mail providers comes from.
+type ProvidersIndex struct {
+	// configMapRef names a ConfigMap with the index (key index.ldif) and the roots that the providers' certificates chain to
+	// (key roots.pem).
+	// +required
+	ConfigMapRef LocalReference `json:"configMapRef,omitzero"`
+}
+
+// HostedProvider names the domain whose stack serves this one.
+type HostedProvider struct {
+	// on is a Managed PECDomain that lists this domain's namespace in its allowedNamespaces.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="provider.hosted.on cannot change: moving a domain between stacks is a migration of its mail; restore the former value"
+	On DomainReference `json:"on,omitzero"`
+}
+
+// DomainReference names a PECDomain in any namespace.
+type DomainReference struct {
+	// name of the PECDomain.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+	// namespace of the PECDomain; this domain's own when not given.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// PECDomainStatus is what the operator of this site observed.
+type PECDomainStatus struct {
+	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// +optional
+	// +kubebuilder:default=-1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions are the facts about this site's part of the domain.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=24
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// sites is what each site says of itself, as far as this one knows.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=4
+	Sites []SiteStatus `json:"sites,omitempty"`
+	// mailboxes counts the Mailbox resources of this domain.
+	// +optional
+	Mailboxes *MailboxCounts `json:"mailboxes,omitempty"`
+	// peerLink is what the other site needs to trust this site's engine.
+	// +optional
+	PeerLink *PeerLinkStatus `json:"peerLink,omitempty"`
+	// claims are the volume claims that were made; one that is recorded here and gone is never made again.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Claims []ClaimStatus `json:"claims,omitempty"`
+}
+
+// SiteLocality tells this site from the other.
+// +kubebuilder:validation:Enum=Local;Peer
+type SiteLocality string
+
+const (
+	// SiteLocal is the site whose operator wrote the status.
+	SiteLocal SiteLocality = "Local"
+	// SitePeer is the other site, as its own status was last read.
+	SitePeer SiteLocality = "Peer"
+)
+
+// SiteStatus is one site's view of the domain.
+type SiteStatus struct {
+	// name of the site.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	Name string `json:"name,omitempty"`
+	// locality is Local for the site whose operator wrote this.
+	// +required
+	Locality SiteLocality `json:"locality,omitempty"`
+	// ready is the status of the site's Ready condition.
+	// +required
+	// +kubebuilder:validation:Enum=True;False;Unknown
+	Ready metav1.ConditionStatus `json:"ready,omitempty"`
+	// observedTime is when something else in this entry last changed.
+	// +required
+	ObservedTime metav1.Time `json:"observedTime,omitzero"`
+	// specHash is a hash of the site's spec; the sites agree when theirs are equal.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	SpecHash string `json:"specHash,omitempty"`
+	// mailboxes counts the Mailbox resources of the domain at the site.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Mailboxes *int32 `json:"mailboxes,omitempty"`
+}
+
+// MailboxCounts counts Mailbox resources.
+type MailboxCounts struct {
+	// total of the domain's Mailbox resources.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Total *int32 `json:"total,omitempty"`
+	// ready is how many of them are Ready.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Ready *int32 `json:"ready,omitempty"`
+}
+
+// PeerLinkStatus is what the other site needs to trust this one.
+type PeerLinkStatus struct {
+	// caBundle is the site's certificate authority, PEM. Public: it holds no key.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16384
+	CABundle string `json:"caBundle,omitempty"`
+}
+
+// ClaimStatus is one volume claim that was made for the stack.
+type ClaimStatus struct {
+	// name of the PersistentVolumeClaim.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+	// uid that the claim had; a claim of the same name with another uid is another volume.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	UID string `json:"uid,omitempty"`
+}
+
+// PECDomainList is a list of PECDomain.
+//
+// +kubebuilder:object:root=true
+type PECDomainList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []PECDomain `json:"items"`
+}
