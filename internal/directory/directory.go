@@ -1,0 +1,144 @@
+// Package directory is the stack's list of domains and mailboxes: a SQLite database that the engine alone writes, and that
+// Dovecot and Postfix read at each login and each recipient.
+//
+// Rows are changed in place, in transactions: a database replaced by rename goes unnoticed until the readers are restarted,
+// whereas a committed row is seen by the next query. The readers must reach the directory's -wal and -shm files, and one
+// reader (Postfix, uid postfix, a read-only mount) cannot create them: so the engine keeps its one connection open for life,
+// tells SQLite to leave both files behind when it closes, and the modes are 0755 for the directory and 0644 for the files.
+package directory
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"modernc.org/sqlite"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+// FileName is the database inside the directory that the pod's containers share.
+const FileName = "directory.sqlite"
+
+// ErrInvalid marks a row that the directory refuses; the caller has to change it.
+var ErrInvalid = errors.New("refused by the directory")
+
+const schema = `
+CREATE TABLE IF NOT EXISTS domain (name TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS mailbox (
+  address TEXT PRIMARY KEY,
+  domain TEXT NOT NULL REFERENCES domain (name),
+  password TEXT NOT NULL,
+  credentials_version TEXT NOT NULL,
+  quota_bytes INTEGER NOT NULL,
+  access TEXT NOT NULL CHECK (access IN ('Full', 'ReadOnly', 'Suspended', 'Closed'))
+);
+CREATE INDEX IF NOT EXISTS mailbox_domain ON mailbox (domain);
+CREATE TABLE IF NOT EXISTS peer (one INTEGER PRIMARY KEY CHECK (one = 1), site TEXT NOT NULL, address TEXT NOT NULL, ca_bundle TEXT NOT NULL);`
+
+// Directory is the open database.
+type Directory struct{ db *sql.DB }
+
+// Open opens the database in dir, which is made with its schema if it is not there.
+func Open(ctx context.Context, dir string) (*Directory, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("opening directory: %w", err)
+	}
+	path := filepath.Join(dir, FileName)
+	if err := readable(dir, path); err != nil {
+		return nil, err
+	}
+	pragmas := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: path, RawQuery: pragmas.Encode()}).String())
+	if err != nil {
+		return nil, fmt.Errorf("opening directory %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(1)
+	d := &Directory{db: db}
+	if _, err := db.ExecContext(ctx, schema); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("making the schema of %s: %w", path, err)
+	}
+	if err := d.keepWAL(ctx); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// readable gives the modes that a reader of another uid needs. SQLite gives -wal and -shm the mode of the database file, so
+// that is made first; chmod, because the umask of a container is not ours to choose.
+func readable(dir, path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return fmt.Errorf("making %s: %w", path, err)
+	}
+	if err := errors.Join(f.Chmod(0o644), f.Close(), os.Chmod(dir, 0o755)); err != nil {
+		return fmt.Errorf("making %s readable: %w", path, err)
+	}
+	return nil
+}
+
+// keepWAL leaves -wal and -shm in place when the engine stops, so that Postfix goes on reading while it restarts.
+func (d *Directory) keepWAL(ctx context.Context) error {
+	conn, err := d.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("opening directory: %w", err)
+	}
+	defer conn.Close()
+	err = conn.Raw(func(driver any) error {
+		_, err := driver.(sqlite.FileControl).FileControlPersistWAL("main", 1)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("keeping the directory's write-ahead log: %w", err)
+	}
+	return nil
+}
+
+// Close closes the database.
+func (d *Directory) Close() error { return d.db.Close() }
+
+// PutDomain adds a domain.
+func (d *Directory) PutDomain(ctx context.Context, name string) error {
+	name = strings.ToLower(name)
+	if !domainForm.MatchString(name) || len(name) > 253 {
+		return fmt.Errorf("domain %q: %w: not a domain name", name, ErrInvalid)
+	}
+	if _, err := d.db.ExecContext(ctx, `INSERT INTO domain (name) VALUES (?) ON CONFLICT DO NOTHING`, name); err != nil {
+		return fmt.Errorf("storing domain %s: %w", name, err)
+	}
+	return nil
+}
+
+// Domains lists the domains, sorted.
+func (d *Directory) Domains(ctx context.Context) ([]string, error) {
+	rows, err := d.db.QueryContext(ctx, `SELECT name FROM domain ORDER BY name`)
+	if err != nil {
+		return nil, fmt.Errorf("listing domains: %w", err)
+	}
+	return collect(rows, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
+}
+
+const mailboxColumns = `address, domain, credentials_version, quota_bytes, access`
+
+func scanMailbox(row interface{ Scan(...any) error }) (m admin.Mailbox, err error) {
+	return m, row.Scan(&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access)
+}
+
+// Mailbox reads one row, without its password. admin.ErrNotFound if there is none.
+func (d *Directory) Mailbox(ctx context.Context, address string) (admin.Mailbox, error) {
+	m, err := scanMailbox(d.db.QueryRowContext(ctx, `SELECT `+mailboxColumns+` FROM mailbox WHERE address = ?`, strings.ToLower(address)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return m, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
+	}
+	if err != nil {
+		return m, fmt.Errorf("reading mailbox %s: %w", address, err)
+	}
+	return m, nil
+}

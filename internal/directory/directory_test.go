@@ -1,0 +1,124 @@
+package directory
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+const hash = "{BLF-CRYPT}$2y$05$abcdefghijklmnopqrstuuJx0q3bYp5S1N9rC5hG5b0Yw1p6bq9zK"
+
+func opened(t *testing.T) *Directory {
+	t.Helper()
+	d, err := Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	if err := d.PutDomain(t.Context(), "Pec.Example.it"); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func row() admin.Mailbox {
+	return admin.Mailbox{Address: "ufficio@pec.example.it", Domain: "pec.example.it", Password: hash, CredentialsVersion: "s/1", QuotaBytes: 1 << 30, Access: admin.AccessFull}
+}
+
+func TestPutMailboxRefuses(t *testing.T) {
+	d := opened(t)
+	cases := map[string]func(*admin.Mailbox){
+		"an address without a domain":             func(m *admin.Mailbox) { m.Address = "ufficio" },
+		"an address that SQL or a path could eat": func(m *admin.Mailbox) { m.Address = "../x'@pec.example.it" },
+		"an address of another domain":            func(m *admin.Mailbox) { m.Address = "ufficio@other.it" },
+		"a domain that is not served":             func(m *admin.Mailbox) { m.Address, m.Domain = "u@other.it", "other.it" },
+		"a clear-text password":                   func(m *admin.Mailbox) { m.Password = "segreta" },
+		"a password of scheme PLAIN":              func(m *admin.Mailbox) { m.Password = "{PLAIN}$segreta" },
+		"a new mailbox without a password":        func(m *admin.Mailbox) { m.Password = "" },
+		"an access that does not exist":           func(m *admin.Mailbox) { m.Access = "Half" },
+		"a quota of zero":                         func(m *admin.Mailbox) { m.QuotaBytes = 0 },
+	}
+	for name, change := range cases {
+		t.Run(name, func(t *testing.T) {
+			m := row()
+			change(&m)
+			if _, err := d.PutMailbox(t.Context(), m); !errors.Is(err, ErrInvalid) {
+				t.Fatalf("got %v, want a refusal", err)
+			}
+		})
+	}
+}
+
+func TestPutMailboxKeepsThePasswordThatIsNotGiven(t *testing.T) {
+	d := opened(t)
+	m := row()
+	m.Address = "Ufficio@PEC.example.it"
+	if before, err := d.PutMailbox(t.Context(), m); err != nil || before.Address != "" {
+		t.Fatalf("new row: before %v, %v", before, err)
+	}
+	m = row()
+	m.Password, m.Access = "", admin.AccessReadOnly
+	if before, err := d.PutMailbox(t.Context(), m); err != nil || before.Access != admin.AccessFull {
+		t.Fatalf("changed row: before %v, %v", before, err)
+	}
+	var password string
+	if err := d.db.QueryRow(`SELECT password FROM mailbox`).Scan(&password); err != nil || password != hash {
+		t.Fatalf("stored password %q, %v", password, err)
+	}
+	got, err := d.Mailbox(t.Context(), "ufficio@pec.example.it")
+	if err != nil || !got.Same(m) || got.Password != "" {
+		t.Fatalf("read back %+v, %v, want %+v without a password", got, err, m)
+	}
+	if rows, err := d.Mailboxes(t.Context(), "pec.example.it"); err != nil || len(rows) != 1 {
+		t.Fatalf("listed %v, %v", rows, err)
+	}
+	if rows, err := d.Mailboxes(t.Context(), "other.it"); err != nil || len(rows) != 0 {
+		t.Fatalf("listed %v, %v for a domain without mailboxes", rows, err)
+	}
+}
+
+func TestUnknownMailboxIsNotFound(t *testing.T) {
+	if _, err := opened(t).Mailbox(t.Context(), "nessuno@pec.example.it"); !errors.Is(err, admin.ErrNotFound) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestPeerIsOne(t *testing.T) {
+	d := opened(t)
+	if _, ok, err := d.Peer(t.Context()); ok || err != nil {
+		t.Fatalf("before any was put: %v %v", ok, err)
+	}
+	for _, address := range []string{"one:9443", "two:9443"} {
+		if err := d.PutPeer(t.Context(), admin.Peer{Site: "b", Address: address, CABundle: "pem"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, ok, err := d.Peer(t.Context()); !ok || err != nil || p.Address != "two:9443" {
+		t.Fatalf("got %+v %v %v", p, ok, err)
+	}
+}
+
+func TestFilesStayReadableForTheOtherContainersAfterClose(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "directory")
+	for range 2 { // the second time they are there already
+		d, err := Open(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.PutDomain(t.Context(), "pec.example.it"); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			info, err := os.Stat(filepath.Join(dir, FileName+suffix))
+			if err != nil || info.Mode().Perm()&0o444 != 0o444 {
+				t.Fatalf("%s%s: %v, %v, want it there and readable by all", FileName, suffix, info, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package directory
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+var (
+	domainForm    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$`)
+	localPartForm = regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`)
+	passwordForm  = regexp.MustCompile(`^\{(BLF-CRYPT|ARGON2ID|SHA512-CRYPT)\}\$[!-~]+$`)
+)
+
+// PutMailbox creates or changes a row. An empty Password keeps the stored one. It returns the row as it was before, without
+// its password, and the zero Mailbox for a new one.
+func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before admin.Mailbox, err error) {
+	m.Address, m.Domain = strings.ToLower(m.Address), strings.ToLower(m.Domain)
+	if err := check(m); err != nil {
+		return before, err
+	}
+	tx, err := d.db.BeginTx(ctx, nil)
+	if err != nil {
+		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
+	before, err = scanMailbox(tx.QueryRowContext(ctx, `SELECT `+mailboxColumns+` FROM mailbox WHERE address = ?`, m.Address))
+	isNew := errors.Is(err, sql.ErrNoRows)
+	if err != nil && !isNew {
+		return before, fmt.Errorf("reading mailbox %s: %w", m.Address, err)
+	}
+	if isNew && m.Password == "" {
+		return before, fmt.Errorf("mailbox %s: %w: a new mailbox needs a password hash", m.Address, ErrInvalid)
+	}
+	var served int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM domain WHERE name = ?`, m.Domain).Scan(&served); err != nil {
+		return before, fmt.Errorf("reading domain %s: %w", m.Domain, err)
+	}
+	if served == 0 {
+		return before, fmt.Errorf("mailbox %s: %w: this stack does not serve %s", m.Address, ErrInvalid, m.Domain)
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (address) DO UPDATE SET
+		password = CASE WHEN ?3 = '' THEN password ELSE ?3 END, credentials_version = ?4, quota_bytes = ?5, access = ?6`,
+		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access))
+	if err = errors.Join(err, tx.Commit()); err != nil {
+		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
+	}
+	return before, nil
+}
+
+func check(m admin.Mailbox) error {
+	local, domain, found := strings.Cut(m.Address, "@")
+	accesses := []admin.Access{admin.AccessFull, admin.AccessReadOnly, admin.AccessSuspended, admin.AccessClosed}
+	reason := ""
+	switch {
+	case !found || len(local) > 64 || len(m.Address) > 254 || !localPartForm.MatchString(local) || !domainForm.MatchString(domain):
+		reason = "not an address of the form name@domain"
+	case domain != m.Domain:
+		reason = "its domain is not " + m.Domain
+	case m.Password != "" && !passwordForm.MatchString(m.Password):
+		reason = "the password is no hash of scheme BLF-CRYPT, ARGON2ID or SHA512-CRYPT"
+	case m.QuotaBytes <= 0:
+		reason = "the quota must be above zero"
+	case !slices.Contains(accesses, m.Access):
+		reason = "unknown access"
+	default:
+		return nil
+	}
+	return fmt.Errorf("mailbox %s: %w: %s", m.Address, ErrInvalid, reason)
+}
+
+// Mailboxes lists the rows of a domain, or of all if domain is empty, sorted and without passwords.
+func (d *Directory) Mailboxes(ctx context.Context, domain string) ([]admin.Mailbox, error) {
+	rows, err := d.db.QueryContext(ctx, `SELECT `+mailboxColumns+` FROM mailbox WHERE ?1 IN ('', domain) ORDER BY address`, strings.ToLower(domain))
+	if err != nil {
+		return nil, fmt.Errorf("listing mailboxes: %w", err)
+	}
+	return collect(rows, func(rows *sql.Rows) (admin.Mailbox, error) { return scanMailbox(rows) })
+}
+
+// Count is the number of mailboxes that are not Closed.
+func (d *Directory) Count(ctx context.Context) (n int, err error) {
+	if err := d.db.QueryRowContext(ctx, `SELECT count(*) FROM mailbox WHERE access <> 'Closed'`).Scan(&n); err != nil {
+		return 0, fmt.Errorf("counting mailboxes: %w", err)
+	}
+	return n, nil
+}
+
+// PutPeer stores where the other site's engine is and whom to trust there.
+func (d *Directory) PutPeer(ctx context.Context, p admin.Peer) error {
+	_, err := d.db.ExecContext(ctx, `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
+		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, p.Site, p.Address, p.CABundle)
+	if err != nil {
+		return fmt.Errorf("storing the peer: %w", err)
+	}
+	return nil
+}
+
+// Peer reads the peer; ok is false when none was stored.
+func (d *Directory) Peer(ctx context.Context) (p admin.Peer, ok bool, err error) {
+	err = d.db.QueryRowContext(ctx, `SELECT site, address, ca_bundle FROM peer`).Scan(&p.Site, &p.Address, &p.CABundle)
+	if errors.Is(err, sql.ErrNoRows) {
+		return p, false, nil
+	}
+	if err != nil {
+		return p, false, fmt.Errorf("reading the peer: %w", err)
+	}
+	return p, true, nil
+}
+
+func collect[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) ([]T, error) {
+	defer rows.Close()
+	list := []T{}
+	for rows.Next() {
+		item, err := scan(rows)
+		if err != nil {
+			return nil, fmt.Errorf("reading the directory: %w", err)
+		}
+		list = append(list, item)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("reading the directory: %w", err)
+	}
+	return list, nil
+}

@@ -1,0 +1,72 @@
+package evidence
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Custody keeps whole messages under their SHA-256. An IMAP delete, a sync or a broken index cannot reach them.
+type Custody struct{ dir string }
+
+// OpenCustody uses dir, which is made if it is not there. The 256 directories below it are made now and synced once: made on
+// the way, two writers would have to agree who syncs them.
+func OpenCustody(dir string) (*Custody, error) {
+	for i := range 256 {
+		if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("%02x", i)), 0o750); err != nil {
+			return nil, fmt.Errorf("opening custody store: %w", err)
+		}
+	}
+	return &Custody{dir: dir}, syncDir(dir)
+}
+
+// Put stores a message and returns its hex SHA-256. When it returns, the message is on disk under that name: only then may
+// a record name it.
+func (c *Custody) Put(message []byte) (string, error) {
+	sum := sha256.Sum256(message)
+	digest := hex.EncodeToString(sum[:])
+	dir := filepath.Dir(c.path(digest))
+	if _, err := os.Stat(c.path(digest)); err == nil {
+		return digest, syncDir(dir) // the writer before us may not have come to this
+	}
+	if err := writeSynced(dir, digest, message); err != nil {
+		return "", fmt.Errorf("storing custody copy %s: %w", digest, err)
+	}
+	return digest, nil
+}
+
+// Get returns the message of a digest and checks that it still is that message.
+func (c *Custody) Get(digest string) ([]byte, error) {
+	if len(digest) != 2*sha256.Size {
+		return nil, fmt.Errorf("reading custody copy: %q is no SHA-256", digest)
+	}
+	message, err := os.ReadFile(c.path(digest))
+	if err != nil {
+		return nil, fmt.Errorf("reading custody copy: %w", err)
+	}
+	if sum := sha256.Sum256(message); hex.EncodeToString(sum[:]) != digest {
+		return nil, fmt.Errorf("reading custody copy %s: the file was changed; restore it from the peer's copy", digest)
+	}
+	return message, nil
+}
+
+func (c *Custody) path(digest string) string { return filepath.Join(c.dir, digest[:2], digest) }
+
+func writeSynced(dir, name string, content []byte) error {
+	tmp, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name()) // gone after the rename, a leftover otherwise
+	_, err = tmp.Write(content)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}

@@ -1,0 +1,170 @@
+package evidence
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const segmentSuffix = ".jsonl"
+
+// load reads and verifies every segment and fills the index.
+func (l *Log) load() error {
+	paths, err := filepath.Glob(filepath.Join(l.dir, "*"+segmentSuffix)) // sorted, and the names have a fixed width
+	if err != nil {
+		return fmt.Errorf("listing evidence segments: %w", err)
+	}
+	for i, path := range paths {
+		if err := l.loadSegment(path, i == len(paths)-1); err != nil {
+			return fmt.Errorf("verifying evidence log: %w; do not edit or delete it: restore the volume %s from its last "+
+				"good copy, or move the directory aside and keep it for the inquiry", err, l.dir)
+		}
+	}
+	if len(paths) == 0 {
+		return l.newSegment(1)
+	}
+	return nil
+}
+
+func (l *Log) loadSegment(path string, last bool) error {
+	first, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), segmentSuffix), 10, 64)
+	if err != nil || first != l.seq+1 {
+		return fmt.Errorf("%s: expected the segment that begins with record %d", path, l.seq+1)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("reading evidence segment: %w", err)
+	}
+	segment, offset := len(l.files), 0
+	for offset < len(raw) {
+		end := bytes.IndexByte(raw[offset:], '\n')
+		if end < 0 {
+			break
+		}
+		line := raw[offset : offset+end+1]
+		r, err := decodeLine(line)
+		if err == nil && (r.Seq != l.seq+1 || r.Prev != l.head) {
+			err = fmt.Errorf("%w: it does not follow record %d", errBroken, l.seq)
+		}
+		if err != nil {
+			return fmt.Errorf("%s at byte %d: %w", path, offset, err)
+		}
+		l.index[keyOf(r.Kind, r.Key)] = &place{segment: segment, offset: int64(offset), length: len(line)}
+		l.seq, l.head = r.Seq, r.Hash
+		offset += len(line)
+	}
+	return l.openSegment(path, raw[offset:], int64(offset), last)
+}
+
+// openSegment opens a verified segment, and cuts off the torn line that may end the last one.
+func (l *Log) openSegment(path string, torn []byte, size int64, last bool) error {
+	if len(torn) > 0 {
+		if err := checkTorn(torn, last); err != nil {
+			return fmt.Errorf("%s at byte %d: %w", path, size, err)
+		}
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("opening evidence segment: %w", err)
+	}
+	l.files, l.size = append(l.files, f), size
+	if len(torn) == 0 {
+		return nil
+	}
+	if err := errors.Join(f.Truncate(size), f.Sync()); err != nil {
+		return fmt.Errorf("cutting the torn line off %s: %w", path, err)
+	}
+	return nil
+}
+
+// checkTorn accepts only what an interrupted write leaves: the beginning of a line. A whole record whose newline became
+// something else was damaged afterwards.
+func checkTorn(torn []byte, last bool) error {
+	if !last {
+		return fmt.Errorf("%w: the line does not end, and the log goes on in another file", errBroken)
+	}
+	whole := append(bytes.Clone(torn[:len(torn)-1]), '\n')
+	if _, err := decodeLine(whole); err == nil {
+		return fmt.Errorf("%w: the byte after a whole record is not a newline", errBroken)
+	}
+	return nil
+}
+
+// newSegment begins the file whose first record is numbered first. The directory is synced, or a crash could lose the file
+// with its records.
+func (l *Log) newSegment(first uint64) error {
+	path := filepath.Join(l.dir, fmt.Sprintf("%020d%s", first, segmentSuffix))
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
+	if err != nil {
+		return fmt.Errorf("beginning evidence segment: %w", err)
+	}
+	if err := syncDir(l.dir); err != nil {
+		_ = f.Close()
+		return err
+	}
+	l.files, l.size = append(l.files, f), 0
+	return nil
+}
+
+// write is the one goroutine that writes: while it syncs a batch, the next one gathers.
+func (l *Log) write() {
+	defer close(l.done)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		for len(l.next.places) == 0 && !l.closing {
+			l.wake.Wait()
+		}
+		b := l.next
+		if len(b.places) == 0 {
+			return
+		}
+		l.next = newBatch()
+		l.commit(b)
+	}
+}
+
+// commit is called with the lock held; it lets it go while the disk works.
+func (l *Log) commit(b *batch) {
+	f, segment, offset := l.files[len(l.files)-1], len(l.files)-1, l.size
+	failed := l.failed
+	l.mu.Unlock()
+	if failed == nil {
+		_, failed = f.WriteAt(b.lines, offset)
+	}
+	if failed == nil {
+		failed = f.Sync()
+	}
+	l.mu.Lock()
+	if failed != nil {
+		l.failed, b.err = failed, failed
+		close(b.done)
+		return
+	}
+	for _, p := range b.places {
+		p.segment, p.offset, p.batch, p.record = segment, offset, nil, Record{}
+		offset += int64(p.length)
+	}
+	l.size = offset
+	if l.size >= l.segmentSize {
+		// Records that were numbered while this batch was written go into the new segment.
+		l.failed = l.newSegment(l.seq + 1 - uint64(len(l.next.places)))
+	}
+	close(b.done)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("syncing directory: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("syncing directory %s: %w", dir, err)
+	}
+	return nil
+}
