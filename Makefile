@@ -1,0 +1,95 @@
+# Two targets matter: `make demo` runs the main job on two real sites, `make test` runs every check. The rest are their parts.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE   ?= $(or $(PEC_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pec-operator)
+SITES   := hack/sites/run
+# The checkout's own instance of the sites, so that a test never meets a living demo nor another checkout's test.
+E2E     := e2e-$(shell pwd | sha256sum | cut -c1-8)
+
+CONTROLLER_GEN := $(CACHE)/bin/controller-gen-v0.23.0
+GOLANGCI_LINT  := $(CACHE)/bin/golangci-lint-v2.15.0
+HELM           := $(CACHE)/bin/helm-v4.3.1
+export PEC_CACHE := $(CACHE)
+export PEC_HELM := $(HELM)
+
+.PHONY: help
+help: ## List the targets.
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+##@ The main job
+
+.PHONY: demo
+demo: packages $(HELM) ## Two real sites, the operator in both, one certified message from mailbox to mailbox.
+	@go run ./hack/demo up
+
+.PHONY: demo-down
+demo-down: ## Remove everything that the demo started, and nothing else.
+	@$(SITES) --instance demo down
+
+##@ Checks
+
+.PHONY: test
+test: packages lint verify unit e2e ## Every check: lint, generated files, unit and controller tests, the road on real sites.
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## gofmt, go vet, golangci-lint; the floors are a unit test.
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run: gofmt -w on the files above"; exit 1; }
+	go vet ./...
+	$(GOLANGCI_LINT) run ./...
+	cd hack/sites && go vet ./... && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
+
+.PHONY: unit
+unit: sites-ready ## Unit tests, and controller tests against a real API server and etcd.
+	PEC_SERVERS="$$($(SITES) env --static servers)" PEC_MAIL_ROOTFS="$$($(SITES) env --static mailRootfs)" go test $$(go list ./... | grep -v /test/e2e)
+	cd hack/sites && go test ./...
+
+.PHONY: e2e
+e2e: sites-ready $(HELM) ## The demo's road with assertions, on sites of this checkout's own.
+	PEC_INSTANCE=$(E2E) go test -count=1 -timeout 25m -v ./test/e2e
+
+.PHONY: e2e-down
+e2e-down: ## Remove the sites of this checkout's e2e test, if a killed run left them.
+	@$(SITES) --instance $(E2E) down
+
+.PHONY: bench
+bench: ## Benchmarks of the certification; compare runs with benchstat.
+	go test -run '^$$' -bench . -benchmem ./internal/...
+
+##@ Generated files
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Deep copies and CRDs from the types, in config/ and in the chart.
+	$(CONTROLLER_GEN) object paths=./api/...
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	cp config/crd/bases/*.yaml charts/pec-operator/crds/
+
+.PHONY: verify
+verify: generate ## Fail if a generated file is not what the types say.
+	@git diff --exit-code -- api config/crd charts/pec-operator/crds || { echo "generated files are stale: run make generate and commit"; exit 1; }
+
+##@ What the rest needs
+
+.PHONY: packages
+packages: ## Install the Debian packages that are missing (root).
+	@hack/sites/packages
+
+.PHONY: sites-ready
+sites-ready: packages
+	@$(SITES) build
+	@$(SITES) images
+
+$(CONTROLLER_GEN):
+	@$(call install,sigs.k8s.io/controller-tools/cmd/controller-gen@v0.23.0)
+
+$(GOLANGCI_LINT):
+	@$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0)
+
+$(HELM):
+	@$(call install,helm.sh/helm/v4/cmd/helm@v4.3.1)
+
+# install builds a tool once into the cache, under a name that holds its version: a new version is a new file.
+define install
+	echo "building $(1) once (a minute or two)"; tmp=$$(mktemp -d); GOBIN=$$tmp CGO_ENABLED=0 GOFLAGS= go install -trimpath $(1); mkdir -p $(@D); mv $$tmp/* $@; rmdir $$tmp
+endef

@@ -1,0 +1,45 @@
+// Command pec-operator is every role of the project in one binary; the first argument picks the role.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/pec-operator/pec-operator/internal/engine"
+	"github.com/pec-operator/pec-operator/internal/manager"
+)
+
+const usage = `usage: pec-operator ROLE [flags]
+
+  manager   the operator: reconciles PECDomains and Mailboxes of one site
+  engine    the PEC engine: certifies messages between Postfix and Dovecot in a mail pod
+
+pec-operator ROLE --help lists the flags of a role.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if len(os.Args) < 2 {
+		fmt.Fprint(os.Stderr, usage)
+		os.Exit(2)
+	}
+	if err := run(ctx, os.Args[1], os.Args[2:]); err != nil {
+		fmt.Fprintf(os.Stderr, "pec-operator %s: %v\n", os.Args[1], err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, role string, args []string) error {
+	switch role {
+	case "manager":
+		return manager.Run(ctx, args)
+	case "engine":
+		return engine.Run(ctx, args, os.Stdout, os.Stderr)
+	}
+	fmt.Fprint(os.Stderr, usage)
+	return fmt.Errorf("no such role")
+}

@@ -1,0 +1,270 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/stack"
+	"github.com/pec-operator/pec-operator/test/road"
+)
+
+const messages = 200
+
+// ledger holds what the clients were promised: the Message-ID of each message that was answered 250.
+type ledger struct {
+	sync.Mutex
+	promised map[string]bool // client Message-ID -> has a Bcc, so that it must be refused with a notice
+	refused  int             // submissions that got no 250; the client tried again with a new message
+}
+
+// Nothing that was answered 250 is lost or doubled while the engine, Postfix, the operator and an API server are killed.
+func TestKillsLoseNothingThatWasAnswered250(t *testing.T) {
+	sender := account(t, "a", municipality)
+	book := &ledger{promised: map[string]bool{}}
+	var clients sync.WaitGroup
+	for client := range 4 {
+		clients.Go(func() {
+			for i := client; i < messages; i += 4 {
+				book.submit(t, sender, i)
+			}
+		})
+	}
+	sending := make(chan struct{})
+	go func() { clients.Wait(); close(sending) }()
+	kills := []func() error{
+		func() error {
+			return killContainer(t, "a", "gestore-uno", stack.NamesFor("pec.gestore-uno.test").StatefulSet+"-0", "engine")
+		},
+		func() error {
+			return killContainer(t, "a", "gestore-due", stack.NamesFor("pec.gestore-due.test").StatefulSet+"-0", "postfix")
+		},
+		func() error { return killOperator(t, "a") },
+		func() error { return r.KillServer(t.Context(), "a", "kube-apiserver") },
+		func() error {
+			return killContainer(t, "a", "gestore-due", stack.NamesFor("pec.gestore-due.test").StatefulSet+"-0", "engine")
+		},
+		func() error {
+			return killContainer(t, "a", "gestore-uno", stack.NamesFor("pec.gestore-uno.test").StatefulSet+"-0", "postfix")
+		},
+	}
+	for _, kill := range kills {
+		book.waitFor(t, len(kills), sending)
+		if err := kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-sending
+	t.Logf("%d messages were answered 250, %d submissions were not", len(book.promised), book.refused)
+	book.settle(t)
+}
+
+// submit sends message i until it is answered 250; each try is a new message, as the client's retry is for SMTP.
+func (b *ledger) submit(t *testing.T, sender road.Account, i int) {
+	for range 60 {
+		message := road.Message(municipality, secondOffice, fmt.Sprintf("messaggio %d", i))
+		bcc := i%20 == 7
+		switch {
+		case bcc:
+			message = append([]byte("Bcc: altro@pec.gestore-due.test\r\n"), message...)
+		case i%20 == 11:
+			message = append(message, strings.Repeat("y", 2000)+"\r\n"...)
+		case i%20 == 13:
+			message = append(message, "citt\xe0\r\n"...)
+		}
+		err := sender.Send([]string{secondOffice}, message)
+		b.Lock()
+		if err == nil {
+			b.promised["<"+road.MessageIDOf(message)+">"] = bcc
+		} else {
+			b.refused++
+		}
+		b.Unlock()
+		if err == nil {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+	t.Errorf("message %d was not accepted in 60 tries", i)
+}
+
+// waitFor waits until the next share of the messages is promised, so that every kill falls into the sending.
+func (b *ledger) waitFor(t *testing.T, kills int, sending <-chan struct{}) {
+	b.Lock()
+	goal := len(b.promised) + messages/(kills+2)
+	b.Unlock()
+	eventually(t, 3*time.Minute, func() error {
+		b.Lock()
+		defer b.Unlock()
+		select {
+		case <-sending:
+			return nil
+		default:
+		}
+		if len(b.promised) < goal {
+			return fmt.Errorf("%d of %d messages promised", len(b.promised), goal)
+		}
+		return nil
+	})
+}
+
+// settle waits until every promise is kept, and then checks that none was kept twice.
+func (b *ledger) settle(t *testing.T) {
+	var sent, received census
+	eventually(t, 6*time.Minute, func() (err error) {
+		if sent, err = take(t, municipality); err != nil {
+			return err
+		}
+		if received, err = take(t, secondOffice); err != nil {
+			return err
+		}
+		missing := 0
+		for id, bcc := range b.promised {
+			if bcc && len(sent.union(id, "non-accettazione")) == 0 || !bcc &&
+				(len(sent.union(id, "accettazione")) == 0 || len(sent.union(id, "avvenuta-consegna")) == 0 || len(received.union(id, "posta-certificata")) == 0) {
+				missing++
+			}
+		}
+		if missing > 0 {
+			return fmt.Errorf("%d of %d promises are not kept yet", missing, len(b.promised))
+		}
+		return nil
+	})
+	for id, bcc := range b.promised {
+		kinds := []string{"accettazione", "avvenuta-consegna"}
+		if bcc {
+			kinds = []string{"non-accettazione"}
+		}
+		for _, kind := range kinds {
+			if ids := sent.union(id, kind); len(ids) != 1 {
+				t.Errorf("%s has %d different receipts of type %s: %v", id, len(ids), kind, ids)
+			}
+		}
+		if envelopes := received.union(id, "posta-certificata"); !bcc && len(envelopes) != 1 || bcc && len(envelopes) != 0 {
+			t.Errorf("%s has %d different envelopes", id, len(envelopes))
+		}
+	}
+	sent.checkOncePerSite(t)
+	received.checkOncePerSite(t)
+}
+
+// copyOf is one stored copy of a certified message: which message, and the site whose engine delivered it.
+type copyOf struct{ clientID, kind, messageID, deliveredBy string }
+
+// census counts the copies of a mailbox at each site.
+type census map[string]map[copyOf]int
+
+func take(t *testing.T, address string) (census, error) {
+	all := census{}
+	for _, site := range road.SiteNames {
+		messages, err := account(t, site, address).Inbox()
+		if err != nil {
+			return nil, err
+		}
+		all[site] = map[copyOf]int{}
+		for _, raw := range messages {
+			if c, err := road.Open(raw); err == nil {
+				all[site][copyOf{c.Data.MessageID, c.Data.Type, road.MessageIDOf(raw), deliveredBy(raw)}]++
+			}
+		}
+	}
+	return all, nil
+}
+
+// union answers the distinct Message-IDs, over both sites, of a type about a client's Message-ID.
+func (c census) union(clientID, kind string) map[string]bool {
+	found := map[string]bool{}
+	for _, copies := range c {
+		for one := range copies {
+			if one.clientID == clientID && one.kind == kind {
+				found[one.messageID] = true
+			}
+		}
+	}
+	return found
+}
+
+// checkOncePerSite: no site's engine put a certified message into a mailbox twice, wherever the copy is read.
+func (c census) checkOncePerSite(t *testing.T) {
+	for reader, copies := range c {
+		for one, count := range copies {
+			if count > 1 {
+				t.Errorf("read at site %s: site %s delivered %s %s %d times", reader, one.deliveredBy, one.kind, one.messageID, count)
+			}
+		}
+	}
+}
+
+// deliveredBy answers the site that the engine's own Received line names.
+func deliveredBy(raw []byte) string {
+	header, _, _ := bytes.Cut(raw, []byte("\r\n\r\n"))
+	for _, site := range road.SiteNames {
+		if bytes.Contains(header, []byte("(pec-operator site "+site+")")) {
+			return site
+		}
+	}
+	return "unknown"
+}
+
+func killOperator(t *testing.T, site string) error {
+	pods := kubectl(t, site, "get", "pods", "-n", road.SystemNamespace, "-o", "jsonpath={.items[0].metadata.name}")
+	return killContainer(t, site, road.SystemNamespace, pods, "manager")
+}
+
+// killContainer ends the first process of a container as a crash would: kill -9, from outside.
+func killContainer(t *testing.T, site, namespace, pod, container string) error {
+	var status struct {
+		Status struct {
+			ContainerStatuses []struct{ Name, ContainerID string }
+		}
+	}
+	if err := json.Unmarshal([]byte(kubectl(t, site, "get", "pod", pod, "-n", namespace, "-o", "json")), &status); err != nil {
+		return err
+	}
+	for _, c := range status.Status.ContainerStatuses {
+		if c.Name != container {
+			continue
+		}
+		_, id, _ := strings.Cut(c.ContainerID, "containerd://")
+		pid, err := firstProcess(t.Context(), id)
+		if err != nil {
+			return err
+		}
+		t.Logf("kill -9 %s of %s at site %s", container, pod, site)
+		return syscall.Kill(pid, syscall.SIGKILL)
+	}
+	return fmt.Errorf("pod %s has no container %s", pod, container)
+}
+
+// firstProcess answers the process of a container that has number 1 in the container's own namespace.
+func firstProcess(ctx context.Context, containerID string) (int, error) {
+	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		return 0, err
+	}
+	for _, group := range groups {
+		raw, err := os.ReadFile(group)
+		if err != nil || !bytes.Contains(raw, []byte(containerID)) {
+			continue
+		}
+		status, err := os.ReadFile(filepath.Join(filepath.Dir(group), "status"))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(status)) {
+			if numbers := strings.Fields(line); numbers[0] == "NSpid:" && numbers[len(numbers)-1] == "1" {
+				return strconv.Atoi(filepath.Base(filepath.Dir(group)))
+			}
+		}
+	}
+	return 0, fmt.Errorf("no process of container %s", containerID)
+}

@@ -1,0 +1,196 @@
+package road
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/providers"
+)
+
+// Material is what no sample may hold: keys, certificates, passwords and the providers' index. It is made once per instance and kept
+// beside the instance's state, so that a second run presents the same identities.
+type Material struct {
+	Roots     string            `json:"roots"`     // PEM: the authority of the providers' and of the servers' certificates
+	Signing   map[string]Pair   `json:"signing"`   // by Managed domain
+	TLS       map[string]Pair   `json:"tls"`       // by Managed domain
+	Passwords map[string]string `json:"passwords"` // by address
+	Index     string            `json:"index"`     // LDIF
+}
+
+// Pair is a certificate and its key, PEM.
+type Pair struct{ Certificate, Key string }
+
+// Pool is the roots as a pool.
+func (m *Material) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(m.Roots))
+	return pool
+}
+
+// loadMaterial reads the material of an instance, or makes it for the samples.
+func loadMaterial(path string, s Samples) (*Material, error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeMaterial(path, s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading material: %w", err)
+	}
+	var m Material
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("reading material: %w", err)
+	}
+	return &m, nil
+}
+
+func makeMaterial(path string, s Samples) (*Material, error) {
+	ca, err := newAuthority()
+	if err != nil {
+		return nil, err
+	}
+	m := &Material{Roots: ca.pem, Signing: map[string]Pair{}, TLS: map[string]Pair{}, Passwords: map[string]string{}}
+	var index []providers.Entry
+	for _, d := range s.managed() {
+		signer, certificate, err := ca.signer(d)
+		if err != nil {
+			return nil, err
+		}
+		server, err := ca.server(d)
+		if err != nil {
+			return nil, err
+		}
+		m.Signing[d.Name], m.TLS[d.Name] = signer, server
+		identity := d.Spec.Provider.Managed.Provider
+		index = append(index, providers.Entry{
+			Name: identity.Name, MailReceipt: identity.MailReceipt, Domains: s.servedBy(d), Certificates: []*x509.Certificate{certificate},
+		})
+	}
+	for _, box := range s.Mailboxes {
+		m.Passwords[box.Address()] = rand.Text()
+	}
+	m.Index = string(providers.Format(index))
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("keeping material: %w", err)
+	}
+	return m, os.WriteFile(path, raw, 0o600)
+}
+
+// manifests renders the material as the Secrets and ConfigMaps that the samples refer to.
+func (m *Material) manifests(s Samples) (string, error) {
+	var objects []any
+	for _, d := range s.managed() {
+		managed := d.Spec.Provider.Managed
+		index := corev1.ConfigMap{Data: map[string]string{"index.ldif": m.Index, "roots.pem": m.Roots}}
+		index.APIVersion, index.Kind, index.Namespace, index.Name = "v1", "ConfigMap", d.Namespace, managed.ProvidersIndex.ConfigMapRef.Name
+		objects = append(objects, index,
+			secret(d.Namespace, managed.TLS.SecretName, m.TLS[d.Name].data()),
+			secret(d.Namespace, managed.Signing.SecretName, m.Signing[d.Name].data()))
+	}
+	for _, box := range s.Mailboxes {
+		ref := box.Spec.Credentials.SecretRef
+		objects = append(objects, secret(box.Namespace, ref.Name, map[string]string{ref.Key: m.Passwords[box.Address()]}))
+	}
+	return manifest(objects...)
+}
+
+func (p Pair) data() map[string]string {
+	return map[string]string{"tls.crt": p.Certificate, "tls.key": p.Key}
+}
+
+// authority signs what the demo shows; its key is forgotten when the material is made.
+type authority struct {
+	certificate *x509.Certificate
+	key         crypto.Signer
+	pem         string
+}
+
+func newAuthority() (*authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making the demo authority: %w", err)
+	}
+	template := certificate("Demo authority of pec-operator")
+	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("making the demo authority: %w", err)
+	}
+	parsed, err := x509.ParseCertificate(raw)
+	return &authority{certificate: parsed, key: key, pem: block("CERTIFICATE", raw)}, err
+}
+
+// signer makes a provider's signing certificate in the shape of RFC 6109 section 5.5: the service address as rfc822Name, not in the
+// DN; digitalSignature, critical; no BasicConstraints.
+func (a *authority) signer(d v1alpha1.PECDomain) (Pair, *x509.Certificate, error) {
+	managed := d.Spec.Provider.Managed
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return Pair{}, nil, fmt.Errorf("making the signing key of %s: %w", d.Name, err)
+	}
+	template := certificate("Posta Certificata " + managed.Provider.Name)
+	template.Subject.Organization = []string{managed.Provider.Name}
+	template.EmailAddresses = []string{managed.ServiceLocalPart() + "@" + managed.Provider.MailDomain}
+	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}
+	return a.issue(template, key)
+}
+
+func (a *authority) server(d v1alpha1.PECDomain) (Pair, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Pair{}, fmt.Errorf("making the server key of %s: %w", d.Name, err)
+	}
+	template := certificate(d.Name)
+	template.DNSNames = hostNames(d)
+	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	pair, _, err := a.issue(template, key)
+	return pair, err
+}
+
+func (a *authority) issue(template *x509.Certificate, key crypto.Signer) (Pair, *x509.Certificate, error) {
+	raw, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
+	if err != nil {
+		return Pair{}, nil, fmt.Errorf("signing the certificate of %s: %w", template.Subject.CommonName, err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return Pair{}, nil, err
+	}
+	parsed, err := x509.ParseCertificate(raw)
+	return Pair{Certificate: block("CERTIFICATE", raw), Key: block("PRIVATE KEY", keyDER)}, parsed, err
+}
+
+func certificate(name string) *x509.Certificate {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		panic(err) // the kernel's random source is gone: nothing that follows would be worth having
+	}
+	return &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
+	}
+}
+
+func block(kind string, der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}

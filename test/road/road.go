@@ -1,0 +1,158 @@
+// Package road walks the project's main job on living sites: from YAML to a certified message in a mailbox.
+//
+// `make demo` walks it and prints, test/e2e walks it and asserts. Nothing here stands in for anything: the sites are Kubernetes, the
+// mail programs are Postfix and Dovecot, the signatures are checked by OpenSSL and the XML by xmllint.
+package road
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Road is one walk on the sites of one instance.
+type Road struct {
+	// Root is the checkout.
+	Root string
+	// Instance names the sites ("demo"); everything that the launcher makes derives from it.
+	Instance string
+	// Out receives the progress of long commands.
+	Out io.Writer
+
+	env      Env
+	samples  Samples
+	material *Material
+}
+
+// Env is what the launcher says of an instance.
+type Env struct {
+	Sites map[string]struct {
+		Address    string `json:"address"`
+		Kubeconfig string `json:"kubeconfig"`
+	} `json:"sites"`
+	Internet struct {
+		Address string `json:"address"`
+	} `json:"internet"`
+	Images struct {
+		Operator string `json:"operator"`
+		Mail     string `json:"mail"`
+	} `json:"images"`
+	Kubectl string `json:"kubectl"`
+	Helm    string `json:"helm"`
+	State   string `json:"state"`
+}
+
+// SiteNames are the two buildings.
+var SiteNames = []string{"a", "b"}
+
+// Build builds the Kubernetes binaries and the images into the cache, where they are not there yet.
+func (r *Road) Build(ctx context.Context) error {
+	return errors.Join(r.launcher(ctx, r.Out, "build"), r.launcher(ctx, r.Out, "images"))
+}
+
+// Sites starts the sites, or finds them running, and loads the images.
+func (r *Road) Sites(ctx context.Context) error {
+	for _, args := range [][]string{{"up"}, {"load"}} {
+		if err := r.launcher(ctx, r.Out, args...); err != nil {
+			return err
+		}
+	}
+	return r.readEnv(ctx)
+}
+
+func (r *Road) readEnv(ctx context.Context) error {
+	var out bytes.Buffer
+	if err := r.launcher(ctx, &out, "env"); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(out.Bytes(), &r.env); err != nil {
+		return fmt.Errorf("reading the launcher's environment: %w", err)
+	}
+	return nil
+}
+
+// Cut separates a site from the other and from the internet; Restore joins it again.
+func (r *Road) Cut(ctx context.Context, site string) error {
+	return r.launcher(ctx, r.Out, "cut", site)
+}
+
+// Restore undoes Cut.
+func (r *Road) Restore(ctx context.Context, site string) error {
+	return r.launcher(ctx, r.Out, "restore", site)
+}
+
+// Down ends everything that the instance started.
+func (r *Road) Down(ctx context.Context) error { return r.launcher(ctx, r.Out, "down") }
+
+func (r *Road) launcher(ctx context.Context, out io.Writer, args ...string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(r.Root, "hack/sites/run"), append([]string{"--instance", r.Instance}, args...)...)
+	cmd.Dir = r.Root
+	cmd.Stdout, cmd.Stderr = out, r.Out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("running hack/sites/run %s: %w", strings.Join(args, " "), err)
+	}
+	return nil
+}
+
+// Kubectl runs kubectl at a site and answers what it printed.
+func (r *Road) Kubectl(ctx context.Context, site string, args ...string) (string, error) {
+	return r.kubectl(ctx, site, "", args...)
+}
+
+// Apply applies manifests at a site, by server-side apply as a GitOps tool does.
+func (r *Road) Apply(ctx context.Context, site, manifests string) error {
+	_, err := r.kubectl(ctx, site, manifests, "apply", "--server-side", "--force-conflicts", "--field-manager=gitops", "-f", "-")
+	return err
+}
+
+func (r *Road) kubectl(ctx context.Context, site, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, r.env.Kubectl, append([]string{"--kubeconfig", r.env.Sites[site].Kubeconfig}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("kubectl %s at site %s: %w: %s", strings.Join(args, " "), site, err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+// onEachSite runs f for both sites at once.
+func onEachSite(f func(site string) error) error {
+	errs := make([]error, len(SiteNames))
+	var wg sync.WaitGroup
+	for i, site := range SiteNames {
+		wg.Go(func() { errs[i] = f(site) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// until repeats check until it answers nil, and answers its last error when the time is over.
+func until(ctx context.Context, within, every time.Duration, check func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not within %s: %w", within, err)
+		case <-time.After(every):
+		}
+	}
+}
+
+// KillServer ends one of a site's own servers by kill -9; the launcher's supervisor starts it again.
+func (r *Road) KillServer(ctx context.Context, site, server string) error {
+	return r.launcher(ctx, r.Out, "kill", site, server)
+}
