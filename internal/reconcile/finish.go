@@ -1,0 +1,144 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+)
+
+const (
+	// conflictPause lets the cache catch up with the write that we lost against.
+	conflictPause = time.Second
+	// stalledPause is how often a stalled object is looked at again: what a person repairs is not always watched.
+	stalledPause = 2 * time.Minute
+)
+
+// Mechanism ends every pass of one kind in the same way.
+type Mechanism struct {
+	// Kind names the metric's label.
+	Kind string
+	// Client writes the status.
+	Client client.Client
+	// Recorder writes the events.
+	Recorder events.EventRecorder
+	// Table declares the kind's conditions.
+	Table Table
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Begin starts a pass over an object, or answers false when its spec suspends it: then only that is made visible.
+func (m *Mechanism) Begin(ctx context.Context, obj Object) (*Pass, bool, error) {
+	p := NewPass(obj, m.Now())
+	if !obj.Suspended() {
+		return p, true, nil
+	}
+	others := slices.DeleteFunc(slices.Clone(obj.GetConditions()), func(c metav1.Condition) bool {
+		return c.Type == v1alpha1.ConditionSuspended || c.Type == v1alpha1.ConditionReconciling
+	})
+	obj.SetConditions(append(others, p.stamp(metav1.Condition{Type: v1alpha1.ConditionSuspended, Status: metav1.ConditionTrue,
+		Reason: v1alpha1.ReasonSuspended, Message: "spec.suspend is Reconciliation: nothing is changed; set it to None to go on"})))
+	obj.SetObservedGeneration(obj.GetGeneration())
+	_, err := m.patch(ctx, p)
+	return p, false, client.IgnoreNotFound(err)
+}
+
+// Finish ends a pass: conditions are summarised, complete (which may be nil) fills the rest of the status from them, the
+// status is written once if it changed, a change of Ready becomes an event and a log line, and the queue gets its answer.
+func (m *Mechanism) Finish(ctx context.Context, p *Pass, result Result, err error, complete func()) (ctrl.Result, error) {
+	if ctx.Err() != nil {
+		return ctrl.Result{}, nil // the operator is being stopped: what was half seen is not worth writing
+	}
+	if isConflict(err) {
+		passes.WithLabelValues(m.Kind, "conflict").Inc()
+		return ctrl.Result{RequeueAfter: conflictPause}, nil
+	}
+	passes.WithLabelValues(m.Kind, outcome(err)).Inc()
+	m.Table.summarise(p, err)
+	if complete != nil {
+		complete()
+	}
+	changed, patchErr := m.patch(ctx, p)
+	switch {
+	case apierrors.IsNotFound(patchErr):
+		return ctrl.Result{}, nil
+	case isConflict(patchErr):
+		return ctrl.Result{RequeueAfter: conflictPause}, nil
+	case patchErr != nil:
+		return ctrl.Result{}, patchErr
+	}
+	if changed {
+		m.announce(ctx, p)
+	}
+	return answer(result, err)
+}
+
+// answer is what the queue is told.
+func answer(result Result, err error) (ctrl.Result, error) {
+	if w := (*waitingError)(nil); errors.As(err, &w) {
+		return ctrl.Result{RequeueAfter: Jitter(result.Sooner(Result{w.after}).RequeueAfter)}, nil
+	}
+	if isStalled(err) {
+		return ctrl.Result{RequeueAfter: Jitter(stalledPause)}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: Jitter(result.RequeueAfter)}, nil
+}
+
+// patch writes the status if it differs from what was read. The optimistic lock makes a pass over a stale cache a conflict
+// instead of a lost update.
+func (m *Mechanism) patch(ctx context.Context, p *Pass) (changed bool, err error) {
+	if equality.Semantic.DeepEqual(p.before, p.Object) {
+		return false, nil
+	}
+	// Patch decodes the answer into the object it is given; the pass keeps its own.
+	written := p.Object.DeepCopyObject().(Object)
+	err = m.Client.Status().Patch(ctx, written, client.MergeFromWithOptions(p.before, client.MergeFromWithOptimisticLock{}))
+	if err != nil {
+		return false, fmt.Errorf("writing the status of %s: %w", client.ObjectKeyFromObject(p.Object), err)
+	}
+	return true, nil
+}
+
+// announce makes an event and a log line of each change that a person would want to hear of.
+func (m *Mechanism) announce(ctx context.Context, p *Pass) {
+	conditions := p.Object.GetConditions()
+	stalled := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
+	for _, name := range append([]string{v1alpha1.ConditionReady}, m.Table.Informative...) {
+		was, is := meta.FindStatusCondition(p.before.GetConditions(), name), meta.FindStatusCondition(conditions, name)
+		if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
+			continue
+		}
+		eventType := corev1.EventTypeNormal
+		if (stalled && name == v1alpha1.ConditionReady) || (was != nil && was.Status == metav1.ConditionTrue) {
+			eventType = corev1.EventTypeWarning
+		}
+		m.Recorder.Eventf(p.Object, nil, eventType, is.Reason, "Reconcile", "%s", cut(is.Message, maxNote))
+		logf.FromContext(ctx).Info("condition changed", "condition", name, "status", is.Status, "reason", is.Reason, "message", is.Message)
+	}
+}
+
+// maxNote is what the events API accepts.
+const maxNote = 1024
+
+// Jitter spreads a pause over ±10 %, so that a thousand objects made at once are not looked at all at once forever.
+func Jitter(d time.Duration) time.Duration {
+	return d + time.Duration((rand.Float64()-0.5)*0.2*float64(d))
+}

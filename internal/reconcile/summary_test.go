@@ -1,0 +1,236 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+	"github.com/pec-operator/pec-operator/internal/reconcile/check"
+)
+
+var table = reconcile.Table{
+	Positive:    []string{"First", "Second"},
+	Negative:    []string{"Broken"},
+	Informative: []string{"Known"},
+	Served:      "it works",
+}
+
+type harness struct {
+	*reconcile.Mechanism
+	client client.Client
+	writes int
+	events *events.FakeRecorder
+	now    time.Time
+}
+
+func newHarness(t *testing.T, obj client.Object) *harness {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	h := &harness{events: events.NewFakeRecorder(100), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	base := fake.NewClientBuilder().WithScheme(scheme).WithObjects(obj).WithStatusSubresource(obj).Build()
+	h.client = interceptor.NewClient(base, interceptor.Funcs{
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			h.writes++
+			return c.SubResource(sub).Patch(ctx, o, p, opts...)
+		},
+	})
+	h.Mechanism = &reconcile.Mechanism{Kind: "test", Client: h.client, Recorder: h.events, Table: table,
+		Now: func() time.Time { return h.now }}
+	return h
+}
+
+// pass reads the object, runs one phase over it, and answers the object as it is stored afterwards.
+func (h *harness) pass(t *testing.T, phase reconcile.Phase[*reconcile.Pass]) *v1alpha1.Mailbox {
+	t.Helper()
+	ctx := context.Background()
+	obj := &v1alpha1.Mailbox{}
+	key := client.ObjectKey{Namespace: "ns", Name: "m"}
+	if err := h.client.Get(ctx, key, obj); err != nil {
+		t.Fatal(err)
+	}
+	p, ok, err := h.Begin(ctx, obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok {
+		result, walkErr := reconcile.Walk(ctx, p, phase)
+		_, _ = h.Finish(ctx, p, result, walkErr, nil)
+	}
+	stored := &v1alpha1.Mailbox{}
+	if err := h.client.Get(ctx, key, stored); err != nil {
+		t.Fatal(err)
+	}
+	check.Status(t, stored, table.Negative...)
+	return stored
+}
+
+func makeMailbox() *v1alpha1.Mailbox {
+	return &v1alpha1.Mailbox{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Mailbox"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "m", Generation: 3},
+		Status:     v1alpha1.MailboxStatus{ObservedGeneration: -1},
+	}
+}
+
+func TestWhatAPassLeaves(t *testing.T) {
+	allTrue := func(p *reconcile.Pass) {
+		p.True("First", "Good", "first is good")
+		p.True("Second", "Good", "second is good")
+	}
+	for name, c := range map[string]struct {
+		phase      reconcile.Phase[*reconcile.Pass]
+		wantReady  metav1.ConditionStatus
+		wantReason string
+		wantAlso   string // a condition that must be there
+	}{
+		"every part True is Ready": {
+			func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+				allTrue(p)
+				return reconcile.Result{}, nil
+			}, metav1.ConditionTrue, v1alpha1.ReasonServed, "First"},
+		"a part that nobody said is Unknown, and so is Ready": {
+			func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+				p.True("First", "Good", "first is good")
+				return reconcile.Result{}, nil
+			}, metav1.ConditionUnknown, v1alpha1.ReasonNotEvaluated, "Second"},
+		"a False part wins over an Unknown one": {
+			func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+				p.False("Second", "Bad", "second is bad")
+				return reconcile.Result{}, nil
+			}, metav1.ConditionFalse, "Bad", "First"},
+		"waiting is Reconciling, never Stalled": {
+			func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+				return reconcile.Result{}, reconcile.Waiting(time.Second, "First", "NotYet", "it starts")
+			}, metav1.ConditionFalse, "NotYet", v1alpha1.ConditionReconciling},
+		"stalled by a negative condition": {
+			func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+				allTrue(p)
+				return reconcile.Result{}, reconcile.StalledBy("Broken", "Gone", "it is gone; restore it")
+			}, metav1.ConditionFalse, "Gone", v1alpha1.ConditionStalled},
+		"an informative condition says nothing of Ready": {
+			func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+				allTrue(p)
+				p.False("Known", "Unknown", "nobody knows")
+				return reconcile.Result{}, nil
+			}, metav1.ConditionTrue, v1alpha1.ReasonServed, "Known"},
+		"a failed call on a fresh object leaves Ready Unknown and retries": {
+			func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+				return reconcile.Result{}, errors.New("calling\nsomething: no route")
+			}, metav1.ConditionUnknown, v1alpha1.ReasonNotEvaluated, v1alpha1.ConditionReconciling},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := newHarness(t, makeMailbox()).pass(t, c.phase)
+			ready := meta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionReady)
+			if ready.Status != c.wantReady || ready.Reason != c.wantReason {
+				t.Errorf("Ready = %s %s, want %s %s", ready.Status, ready.Reason, c.wantReady, c.wantReason)
+			}
+			if meta.FindStatusCondition(got.Status.Conditions, c.wantAlso) == nil {
+				t.Errorf("%s is missing in %v", c.wantAlso, got.Status.Conditions)
+			}
+		})
+	}
+}
+
+func TestAQuietPassWritesNothing(t *testing.T) {
+	for name, phase := range map[string]reconcile.Phase[*reconcile.Pass]{
+		"while waiting": func(context.Context, *reconcile.Pass) (reconcile.Result, error) {
+			return reconcile.Result{}, reconcile.Waiting(time.Second, "First", "NotYet", "it starts")
+		},
+		"while ready": func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+			p.True("First", "Good", "first is good")
+			p.True("Second", "Good", "second is good")
+			return reconcile.Result{}, nil
+		},
+		"while a call fails": func(context.Context, *reconcile.Pass) (reconcile.Result, error) {
+			return reconcile.Result{}, errors.New("no route")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, makeMailbox())
+			h.pass(t, phase)
+			h.now = h.now.Add(time.Hour)
+			h.pass(t, phase)
+			h.pass(t, phase)
+			if h.writes != 1 {
+				t.Errorf("three equal passes wrote %d times, want once", h.writes)
+			}
+		})
+	}
+}
+
+func TestAFailedCallKeepsWhatWasKnown(t *testing.T) {
+	h := newHarness(t, makeMailbox())
+	h.pass(t, func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+		p.True("First", "Good", "first is good")
+		p.True("Second", "Good", "second is good")
+		return reconcile.Result{}, nil
+	})
+	got := h.pass(t, func(context.Context, *reconcile.Pass) (reconcile.Result, error) {
+		return reconcile.Result{}, errors.New("no route")
+	})
+	if !meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionReady) {
+		t.Error("a failed call turned a mailbox red that it says nothing of")
+	}
+	if !meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionReconciling) {
+		t.Error("a failed call is not visible")
+	}
+}
+
+func TestSuspendIsVisibleAndTakenBack(t *testing.T) {
+	obj := makeMailbox()
+	obj.Spec.Suspend = v1alpha1.SuspendReconciliation
+	h := newHarness(t, obj)
+	phase := func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+		p.True("First", "Good", "first is good")
+		p.True("Second", "Good", "second is good")
+		return reconcile.Result{}, nil
+	}
+	got := h.pass(t, phase)
+	if !meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionSuspended) {
+		t.Error("suspension is not visible")
+	}
+	got.Spec.Suspend = v1alpha1.SuspendNone
+	if err := h.client.Update(context.Background(), got); err != nil {
+		t.Fatal(err)
+	}
+	if got = h.pass(t, phase); meta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionSuspended) != nil {
+		t.Error("suspension stays after it was taken back")
+	}
+}
+
+func TestCovers(t *testing.T) {
+	live := map[string]any{"a": int64(1), "extra": "x", "list": []any{map[string]any{"n": "p", "nodePort": int64(3)}}, "none": nil}
+	for name, c := range map[string]struct {
+		desired any
+		want    bool
+	}{
+		"a subset is covered":                    {map[string]any{"a": int64(1)}, true},
+		"another value is not":                   {map[string]any{"a": int64(2)}, false},
+		"a missing field is not":                 {map[string]any{"b": int64(1)}, false},
+		"a list item with defaults is covered":   {map[string]any{"list": []any{map[string]any{"n": "p"}}}, true},
+		"a longer list is not":                   {map[string]any{"list": []any{map[string]any{"n": "p"}, map[string]any{"n": "q"}}}, false},
+		"an empty map covers what is not there":  {map[string]any{"gone": map[string]any{}}, true},
+		"an empty list covers what is not there": {map[string]any{"gone": []any{}}, true},
+		"a map is not covered by a string":       {map[string]any{"extra": map[string]any{"x": "y"}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := reconcile.Covers(live, c.desired); got != c.want {
+				t.Errorf("Covers() = %v, want %v", got, c.want)
+			}
+		})
+	}
+}
