@@ -1,0 +1,155 @@
+package stack
+
+import (
+	dc "github.com/pec-operator/pec-operator/internal/stack/dovecotconf"
+)
+
+// mailUser owns every mailbox and runs every process of Dovecot; uid and gid 5000 in the image.
+const mailUser = "vmail"
+
+// expunged is the folder that keeps what a holder deleted, out of the holder's sight and quota.
+const expunged = "EXPUNGED"
+
+// dovecotFile is dovecot.conf. The host names this server in the Received headers that LMTP adds.
+func dovecotFile(host string) (string, error) {
+	var nodes []dc.Node
+	for _, part := range [][]dc.Node{
+		dovecotGeneral(host), dovecotTLS(), dovecotMail(), dovecotQuota(), dovecotAccess(), dovecotAccounts(), dovecotLogins(), dovecotServices(),
+	} {
+		nodes = append(nodes, part...)
+	}
+	return dc.Render(nodes...)
+}
+
+func dovecotGeneral(host string) []dc.Node {
+	return []dc.Node{
+		// 2.4.0 here would mean lmtp_user_concurrency_limit 0: parallel deliveries to one user would be refused.
+		dc.Set("dovecot_config_version", dc.Word("2.4.1")),
+		dc.Set("dovecot_storage_version", dc.Word("2.4.1")),
+		dc.Include(keysDir + "/doveadm.conf"), // doveadm_password, doveadm_api_key
+		dc.Set("base_dir", dc.Word(dovecotRun+"/base")),
+		dc.Set("state_dir", dc.Word(dovecotRun+"/state")),
+		dc.Set("log_path", dc.Word("/dev/stderr")),
+		dc.Set("hostname", dc.Word(host)),
+		// One user for everything, and no chroot: then Dovecot needs no capability.
+		dc.Set("default_internal_user", dc.Word(mailUser)),
+		dc.Set("default_internal_group", dc.Word(mailUser)),
+		dc.Set("default_login_user", dc.Word(mailUser)),
+		dc.Block("protocols", "", dc.Set("imap", dc.Bool(true)), dc.Set("pop3", dc.Bool(true)), dc.Set("lmtp", dc.Bool(true))),
+	}
+}
+
+func dovecotTLS() []dc.Node {
+	return []dc.Node{
+		dc.Set("ssl", dc.Word("required")),
+		dc.Set("ssl_min_protocol", dc.Word("TLSv1.2")),
+		dc.Set("ssl_server_cert_file", dc.Word(tlsDir+"/tls.crt")),
+		dc.Set("ssl_server_key_file", dc.Word(tlsDir+"/tls.key")),
+	}
+}
+
+func dovecotMail() []dc.Node {
+	return []dc.Node{
+		dc.Set("mail_driver", dc.Word("mdbox")),
+		dc.Set("mail_home", dc.Template(mailDir+"/%{user | domain | lower}/%{user | username | lower}")),
+		dc.Set("mail_path", dc.Word("~/mdbox")),
+		dc.Set("mail_uid", dc.Word(mailUser)),
+		dc.Set("mail_gid", dc.Word(mailUser)),
+		dc.Set("first_valid_uid", dc.Int(1000)),
+		dc.Set("mail_fsync", dc.Word("optimized")), // message and index logs are on disk before the 250
+		dc.Set("recipient_delimiter", dc.Empty()),
+		dc.Set("pop3_uidl_format", dc.Template("%{guid}")),
+		dc.Block("mail_plugins", "", dc.Set("quota", dc.Bool(true)), dc.Set("lazy_expunge", dc.Bool(true)), dc.Set("acl", dc.Bool(true))),
+		dc.Block("protocol", "imap", dc.Block("mail_plugins", "", dc.Set("imap_quota", dc.Bool(true)))),
+		// The administrator and the sync see and change everything: with ACLs on, a sync cannot delete a folder and stops for ever.
+		dc.Block("protocol", "doveadm",
+			dc.Set("quota_enforce", dc.Bool(false)),
+			dc.Block("mail_plugins", "", dc.Set("acl", dc.Bool(false)))),
+		dc.Set("lazy_expunge_mailbox", dc.Word(expunged)),
+		dc.Set("lazy_expunge_only_last_instance", dc.Bool(true)), // a merge renumbers by copy and expunge; those are no deletions
+	}
+}
+
+func dovecotQuota() []dc.Node {
+	return []dc.Node{
+		dc.Block("quota", "mailbox"),
+		dc.Set("quota_storage_grace", dc.Int(0)), // the contract's figure is exact; by default 10 MB more fit
+		dc.Set("lmtp_rcpt_check_quota", dc.Bool(true)),
+	}
+}
+
+// dovecotAccess makes a mailbox with acl_groups=readonly readable only. The rule stands in the namespace: as a global one it
+// left some folders unprotected.
+func dovecotAccess() []dc.Node {
+	return []dc.Node{
+		dc.Set("acl_driver", dc.Word("vfile")),
+		dc.Set("acl_globals_only", dc.Bool(true)),
+		dc.Block("namespace", "inbox",
+			dc.Set("inbox", dc.Bool(true)),
+			dc.Set("separator", dc.Word("/")),
+			dc.Block("acl", "group-override=readonly", dc.Set("rights", dc.Word("lr"))),
+			dc.Block("mailbox", expunged,
+				dc.Set("quota_ignore", dc.Bool(true)),
+				dc.Block("acl", "owner", dc.Set("rights", dc.Empty())))),
+	}
+}
+
+// dovecotAccounts reads the directory. A boolean field is true when it is there, whatever it says; NULL means it is not there.
+//
+//   - SMTP knows only nologin's row, not nologin, so the row itself is hidden from whoever may not send.
+//   - A read-only mailbox cannot grow folders over IMAP; the sync must still bring the peer's, hence only there.
+//   - LMTP takes nothing for ReadOnly and Closed, whatever the engine decided.
+func dovecotAccounts() []dc.Node {
+	return []dc.Node{
+		dc.Set("sql_driver", dc.Word("sqlite")),
+		dc.Set("sqlite_path", dc.Word(directory)),
+		dc.Set("sqlite_readonly", dc.Bool(true)),
+		dc.Block("passdb", "sql", dc.Set("query", dc.Template("SELECT address AS user, password,"+
+			" CASE WHEN access IN ('Suspended', 'Closed') THEN 'y' END AS nologin,"+
+			" CASE access WHEN 'Suspended' THEN 'mailbox suspended' WHEN 'Closed' THEN 'mailbox closed' END AS reason"+
+			" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' IN ('imap', 'pop3'))"))),
+		dc.Block("userdb", "sql",
+			dc.Set("query", dc.Template("SELECT address AS user, quota_bytes || 'B' AS quota_storage_size,"+
+				" CASE WHEN access = 'ReadOnly' THEN 'readonly' END AS acl_groups,"+
+				" CASE WHEN access = 'ReadOnly' AND '%{protocol}' = 'imap' THEN '1' END AS quota_mailbox_count"+
+				" FROM mailbox WHERE address = '%{user | lower}' AND NOT (access IN ('ReadOnly', 'Closed') AND '%{protocol}' = 'lmtp')")),
+			dc.Set("iterate_query", dc.Template("SELECT address AS user FROM mailbox"))),
+		dc.Set("auth_mechanisms", dc.Words("plain", "login")),
+	}
+}
+
+// dovecotLogins are the ports that clients reach, and no clear-text one.
+func dovecotLogins() []dc.Node {
+	return []dc.Node{
+		dc.Block("service", "imap-login", dc.Set("chroot", dc.Empty()), noListener("imap"), tlsListener("imaps", portIMAPS)),
+		dc.Block("service", "pop3-login", dc.Set("chroot", dc.Empty()), noListener("pop3"), tlsListener("pop3s", portPOP3S)),
+	}
+}
+
+func dovecotServices() []dc.Node {
+	return []dc.Node{
+		// The penalty makes everybody behind one address wait for somebody's wrong password: with a balancer, all of them.
+		dc.Block("service", "anvil", dc.Set("chroot", dc.Empty()), dc.Block("unix_listener", "anvil-auth-penalty", dc.Set("mode", dc.Mode(0)))),
+		dc.Block("service", "lmtp",
+			dc.Set("user", dc.Word(mailUser)),
+			dc.Set("restart_request_count", dc.Int(1000)), // 1, the default, starts a process for every delivery
+			loopbackListener("lmtp", portLMTP)),
+		dc.Block("service", "auth",
+			dc.Block("unix_listener", "auth-userdb", dc.Set("mode", dc.Mode(0o600)), dc.Set("user", dc.Word(mailUser))),
+			loopbackListener("auth", portAuth)),
+		dc.Block("service", "auth-worker", dc.Set("process_limit", dc.Int(4))), // bounds the memory of password checks
+		dc.Block("service", "doveadm", loopbackListener("doveadm", portDoveadm), loopbackListener("http", portDoveadmHTTP)),
+	}
+}
+
+func noListener(name string) dc.Node {
+	return dc.Block("inet_listener", name, dc.Set("port", dc.Int(0)))
+}
+
+func tlsListener(name string, port int64) dc.Node {
+	return dc.Block("inet_listener", name, dc.Set("port", dc.Int(port)), dc.Set("ssl", dc.Bool(true)))
+}
+
+func loopbackListener(name string, port int64) dc.Node {
+	return dc.Block("inet_listener", name, dc.Set("listen", dc.Word("127.0.0.1")), dc.Set("port", dc.Int(port)))
+}

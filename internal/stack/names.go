@@ -1,0 +1,43 @@
+// Package stack turns a Managed PECDomain into what runs for it at one site: Kubernetes objects, and the files of Postfix,
+// Dovecot and the engine. It is pure: the same domain and settings give the same bytes, so that applying twice changes nothing.
+package stack
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
+
+// Names are the names of a domain's objects. None is longer than 52 characters: the StatefulSet's pods carry its name and a
+// hash of eleven in a label, and a label holds 63.
+type Names struct {
+	StatefulSet string // also the headless Service and the PodDisruptionBudget
+	Mail        string // LoadBalancer Service of the mail ports
+	Engine      string // ClusterIP Service of the engine's admin API
+	ConfigMap   string
+	// EngineSecret is made by the operator: tls.crt, tls.key, ca.crt, doveadm-password, doveadm-apikey, doveadm.conf.
+	EngineSecret string
+	MailClaim    string // the store of Dovecot
+	QueueClaim   string // the queue of Postfix
+	EngineClaim  string // evidence, custody copies, directory
+}
+
+// slugLength leaves room for "pec-", a hash and the longest suffix.
+const slugLength = 30
+
+// NamesFor names the objects of a domain. The hash keeps apart domains whose slugs are equal.
+func NamesFor(domain string) Names {
+	slug := strings.ReplaceAll(domain, ".", "-")
+	slug = strings.Trim(slug[:min(len(slug), slugLength)], "-")
+	sum := sha256.Sum256([]byte(domain))
+	name := "pec-" + slug + "-" + hex.EncodeToString(sum[:4])
+	return Names{
+		StatefulSet: name, Mail: name + "-mail", Engine: name + "-engine", ConfigMap: name + "-config", EngineSecret: name + "-engine",
+		MailClaim: name + "-mail", QueueClaim: name + "-queue", EngineClaim: name + "-engine",
+	}
+}
+
+// EngineHosts are the names under which the engine is reached inside the cluster: the DNS names of its certificate.
+func (n Names) EngineHosts(namespace string) []string {
+	return []string{n.Engine + "." + namespace + ".svc", n.Engine + "." + namespace, n.Engine}
+}

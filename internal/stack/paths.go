@@ -1,0 +1,37 @@
+package stack
+
+// Paths inside the containers.
+const (
+	postfixDir = "/etc/pec/postfix"
+	dovecotDir = "/etc/pec/dovecot"
+	engineDir  = "/etc/pec/engine"
+	tlsDir     = "/etc/pec/tls"     // what clients and other servers are shown
+	signingDir = "/etc/pec/signing" // engine only
+	keysDir    = "/etc/pec/keys"    // the engine's own keys; Dovecot sees doveadm.conf of it
+	indexDir   = "/etc/pec/index"
+
+	mailDir      = "/srv/mail"
+	queueDir     = "/var/spool/postfix"
+	stateDir     = "/var/lib/pec"
+	directoryDir = stateDir + "/" + directoryName
+	directory    = directoryDir + "/directory.sqlite"
+
+	// Both runtime directories are empty volumes of the kubelet's, owned by root and writable for all. Postfix and Dovecot want
+	// to own theirs, so each makes its own below.
+	postfixRun = "/run/postfix"
+	dovecotRun = "/run/dovecot"
+)
+
+// directoryName is the folder on the engine's claim that Postfix and Dovecot see.
+const directoryName = "directory"
+
+// The files of the ConfigMap.
+const (
+	fileMain      = "main.cf"
+	fileMaster    = "master.cf"
+	fileDomains   = "domains.cf"
+	fileMailboxes = "mailboxes.cf"
+	fileSenders   = "senders.cf"
+	fileDovecot   = "dovecot.conf"
+	fileEngine    = "engine.json"
+)

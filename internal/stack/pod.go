@@ -1,0 +1,113 @@
+package stack
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+)
+
+// mailID is the uid and gid of mailUser.
+const mailID = 5000
+
+// program is this program in the image.
+const program = "/usr/local/bin/pec-operator"
+
+// Postfix' capabilities, each needed (a test starts it without each in turn):
+//
+//   - SETUID, SETGID: its daemons leave root.
+//   - DAC_OVERRIDE: root reads what belongs to the user postfix, the TLS manager's socket above all; without it port 465 is dead.
+//   - CHOWN, FOWNER: it makes its queue on an empty volume and gives it to that user.
+//
+// NET_BIND_SERVICE is not among them, because no port is below 1024.
+var postfixCapabilities = []corev1.Capability{"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+
+const settingsFile = engineDir + "/" + fileEngine
+
+// The names of the pod's volumes.
+const (
+	volumeMail       = "mail"
+	volumeQueue      = "queue"
+	volumeEngine     = "engine"
+	volumePostfix    = "postfix-config"
+	volumeDovecot    = "dovecot-config"
+	volumeSettings   = "engine-config"
+	volumeDoveadm    = "doveadm"
+	volumeTLS        = "tls"
+	volumeSigning    = "signing"
+	volumeKeys       = "keys"
+	volumeIndex      = "index"
+	volumePostfixRun = "postfix-run"
+	volumeDovecotRun = "dovecot-run"
+	volumeTemporary  = "tmp"
+)
+
+func podSpec(d *v1alpha1.PECDomain, s Settings) corev1.PodSpec {
+	return corev1.PodSpec{
+		AutomountServiceAccountToken:  ptr.To(false),
+		EnableServiceLinks:            ptr.To(false),
+		TerminationGracePeriodSeconds: ptr.To(int64(30)),
+		SecurityContext: &corev1.PodSecurityContext{
+			FSGroup: ptr.To(int64(mailID)),
+			// A store has millions of files: changing their group at each start would take longer than anything else.
+			FSGroupChangePolicy: ptr.To(corev1.FSGroupChangeOnRootMismatch),
+			SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		InitContainers: []corev1.Container{prepare(s)},
+		Containers:     []corev1.Container{postfix(s), dovecot(s), engine(s)},
+		Volumes:        volumes(d),
+	}
+}
+
+// prepare makes the folders and the directory's schema, so that Postfix and Dovecot find a database at their first lookup.
+func prepare(s Settings) corev1.Container {
+	c := restricted("prepare", s)
+	c.Command = []string{program, "engine", "prepare", "--settings", settingsFile}
+	c.VolumeMounts = []corev1.VolumeMount{mount(volumeEngine, stateDir), fixed(volumeSettings, engineDir)}
+	return c
+}
+
+func engine(s Settings) corev1.Container {
+	c := restricted("engine", s)
+	c.Command = []string{program, "engine", "--settings", settingsFile}
+	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("health", portHealth)}
+	c.StartupProbe = probe(get("/healthz"), 2, 60)
+	c.LivenessProbe = probe(get("/healthz"), 10, 6)
+	c.ReadinessProbe = probe(get("/readyz"), 5, 3)
+	c.Lifecycle = lingering(5) // longer than its neighbours, to take what they still hand over
+	c.VolumeMounts = []corev1.VolumeMount{
+		mount(volumeEngine, stateDir), fixed(volumeSettings, engineDir), fixed(volumeSigning, signingDir), fixed(volumeKeys, keysDir),
+		fixed(volumeIndex, indexDir), mount(volumeTemporary, "/tmp"),
+	}
+	return c
+}
+
+func dovecot(s Settings) corev1.Container {
+	c := restricted("dovecot", s)
+	c.Command = []string{"/usr/sbin/dovecot", "-F", "-c", dovecotDir + "/" + fileDovecot}
+	c.Ports = []corev1.ContainerPort{containerPort("imaps", portIMAPS), containerPort("pop3s", portPOP3S)}
+	c.LivenessProbe = probe(connect(portIMAPS), 20, 6)
+	c.ReadinessProbe = probe(connect(portIMAPS), 10, 3)
+	c.Lifecycle = lingering(3)
+	c.VolumeMounts = []corev1.VolumeMount{
+		mount(volumeMail, mailDir), directoryMount(), fixed(volumeDovecot, dovecotDir), fixed(volumeTLS, tlsDir), fixed(volumeDoveadm, keysDir),
+		mount(volumeDovecotRun, dovecotRun), mount(volumeTemporary, "/tmp"),
+	}
+	return c
+}
+
+func postfix(s Settings) corev1.Container {
+	c := container("postfix", s)
+	c.SecurityContext.RunAsUser = ptr.To(int64(0)) // its own command refuses anybody else
+	c.SecurityContext.Capabilities.Add = postfixCapabilities
+	c.Command = []string{"/usr/sbin/postfix", "-c", postfixDir, "start-fg"}
+	c.Env = []corev1.EnvVar{{Name: "MAIL_CONFIG", Value: postfixDir}} // so that `kubectl exec ... postqueue -p` looks at this queue
+	c.Ports = []corev1.ContainerPort{containerPort("smtp", portMX), containerPort("submissions", portSubmissions)}
+	c.LivenessProbe = probe(connect(portMX), 20, 6)
+	c.ReadinessProbe = probe(connect(portMX), 10, 3)
+	c.Lifecycle = lingering(3)
+	c.VolumeMounts = []corev1.VolumeMount{
+		mount(volumeQueue, queueDir), directoryMount(), fixed(volumePostfix, postfixDir), fixed(volumeTLS, tlsDir), mount(volumePostfixRun, postfixRun),
+	}
+	return c
+}
