@@ -1,0 +1,110 @@
+package pec
+
+import (
+	"encoding/asn1"
+	"errors"
+)
+
+// Bounds of a received CMS structure. Real ones hold two certificates and take 5 KB.
+const (
+	maxCMSBytes   = 256 << 10
+	maxCMSNesting = 32
+)
+
+var errBER = errors.New("the CMS structure is not bounded, well-formed BER")
+
+// toDER rewrites BER in DER as far as CMS needs it: definite lengths, and octet strings in one piece. Some real providers send
+// indefinite lengths, which encoding/asn1 does not read. The library that verifies converts too, but without a bound on the
+// nesting: sixteen kilobytes of nested headers are harmless, a megabyte would end the process.
+func toDER(ber []byte) ([]byte, error) {
+	if len(ber) > maxCMSBytes {
+		return nil, errBER
+	}
+	der, rest, err := derElement(ber, 0)
+	if err == nil && len(rest) > 0 {
+		err = errBER
+	}
+	return der, err
+}
+
+// derElement converts the first element of ber, and returns what follows it.
+func derElement(ber []byte, depth int) (der, rest []byte, err error) {
+	if len(ber) < 2 || depth > maxCMSNesting || ber[0]&0x1f == 0x1f {
+		return nil, nil, errBER // CMS has no tag above 30
+	}
+	tag, length := ber[0], int(ber[1])
+	constructed := tag&0x20 != 0
+	body := ber[2:]
+	indefinite := length == 0x80
+	if length > 0x80 {
+		n := length & 0x7f
+		if n > 4 || n > len(body) {
+			return nil, nil, errBER
+		}
+		length = 0
+		for _, b := range body[:n] {
+			length = length<<8 | int(b)
+		}
+		body = body[n:]
+	}
+	if indefinite && !constructed {
+		return nil, nil, errBER
+	}
+	if !indefinite {
+		if length > len(body) {
+			return nil, nil, errBER
+		}
+		body, rest = body[:length], body[length:]
+	}
+	if !constructed {
+		return appendElement(tag, body), rest, nil
+	}
+	var children []byte
+	for {
+		if indefinite && len(body) >= 2 && body[0] == 0 && body[1] == 0 {
+			rest = body[2:]
+			break
+		}
+		if !indefinite && len(body) == 0 {
+			break
+		}
+		var child []byte
+		if child, body, err = derElement(body, depth+1); err != nil {
+			return nil, nil, err
+		}
+		children = append(children, child...)
+	}
+	if tag == 0x20|asn1.TagOctetString {
+		joined, err := joinOctets(children)
+		return appendElement(asn1.TagOctetString, joined), rest, err
+	}
+	return appendElement(tag, children), rest, nil
+}
+
+// joinOctets joins the pieces of a constructed octet string, already in DER.
+func joinOctets(pieces []byte) (joined []byte, err error) {
+	for len(pieces) > 0 {
+		var piece asn1.RawValue
+		if pieces, err = asn1.Unmarshal(pieces, &piece); err != nil || piece.Tag != asn1.TagOctetString {
+			return nil, errBER
+		}
+		joined = append(joined, piece.Bytes...)
+	}
+	return joined, nil
+}
+
+func appendElement(tag byte, content []byte) []byte {
+	out := make([]byte, 0, len(content)+6)
+	out = append(out, tag)
+	switch n := len(content); {
+	case n < 0x80:
+		out = append(out, byte(n))
+	case n < 1<<8:
+		out = append(out, 0x81, byte(n))
+	case n < 1<<16:
+		out = append(out, 0x82, byte(n>>8), byte(n))
+	default: // maxCMSBytes is below 1<<24
+		out = append(out, 0x83, byte(n>>16), byte(n>>8), byte(n))
+	}
+	return append(out, content...)
+}

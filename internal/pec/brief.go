@@ -1,0 +1,76 @@
+package pec
+
+import (
+	"bytes"
+	"crypto/sha1" //nolint:gosec // the rules name SHA-1 for the hashes of a brief receipt
+	"fmt"
+	"mime"
+	"strings"
+)
+
+// brief makes the copy of a message that a brief receipt carries (RFC 6109 3.3.2.2): each attachment, a part with a name or
+// of type message/rfc822, is replaced by a text part with the SHA-1 of its encoded bytes, in hexadecimal, named after it with
+// ".hash" added. Of a signed message only the first part is treated, an encrypted one is left whole.
+// What cannot be taken apart stays as it is: too much in a receipt is harmless, a lost part is not.
+func brief(message []byte) []byte {
+	var out bytes.Buffer
+	briefEntity(&out, message, 0)
+	return out.Bytes()
+}
+
+func briefEntity(out *bytes.Buffer, raw []byte, depth int) {
+	e, err := parseEntity(raw)
+	switch {
+	case err != nil, depth > maxNesting, e.media == "application/pkcs7-mime", e.media == "application/x-pkcs7-mime":
+		out.Write(raw)
+	case strings.HasPrefix(e.media, "multipart/"):
+		briefMultipart(out, raw, e, depth)
+	case e.header.fileName() != "" || e.media == "message/rfc822":
+		briefAttachment(out, e)
+	default:
+		out.Write(raw)
+	}
+}
+
+// briefMultipart copies everything between the parts as it is.
+func briefMultipart(out *bytes.Buffer, raw []byte, e entity, depth int) {
+	c, err := cutMultipart(e.body, e.params["boundary"])
+	if err != nil || e.params["boundary"] == "" {
+		out.Write(raw)
+		return
+	}
+	out.Write(raw[:len(raw)-len(e.body)])
+	copied := 0
+	for i, p := range c.parts {
+		if e.media == "multipart/signed" && i > 0 {
+			break
+		}
+		out.Write(e.body[copied:c.starts[i]])
+		briefEntity(out, p, depth+1)
+		copied = c.starts[i] + len(p)
+	}
+	out.Write(e.body[copied:])
+}
+
+// briefAttachment keeps the fields of a part that do not describe its content: at the top they are the message's own header.
+func briefAttachment(out *bytes.Buffer, e entity) {
+	name := e.header.fileName()
+	if name == "" {
+		name = "messaggio.eml"
+	}
+	name += ".hash"
+	for _, f := range e.header {
+		if !strings.HasPrefix(strings.ToLower(f.name()), "content-") {
+			out.Write(f.raw)
+		}
+	}
+	fmt.Fprintf(out, "Content-Type: %s\r\nContent-Transfer-Encoding: 7bit\r\nContent-Disposition: %s\r\n\r\n",
+		foldParameters("text/plain", map[string]string{"charset": "us-ascii", "name": name}),
+		foldParameters("attachment", map[string]string{"filename": name}))
+	fmt.Fprintf(out, "%x", sha1.Sum(e.body)) //nolint:gosec // as above
+}
+
+// foldParameters writes parameters, RFC 2231 for what is not ASCII, each on its own line.
+func foldParameters(media string, params map[string]string) string {
+	return strings.ReplaceAll(mime.FormatMediaType(media, params), "; ", ";\r\n ")
+}

@@ -1,0 +1,238 @@
+package pec
+
+import (
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxDocument bounds what Classify takes apart, bytes: an envelope of the largest original in base64 stays far below.
+const maxDocument = 256 << 20
+
+// Classify judges a received message, whole and with CRLF line ends, at the time of its arrival (RFC 6109 3.2 and 7). Three
+// questions make a message one of a provider's: is there a signature over the whole body, is its certificate in the index,
+// does it lead to a root? If not, it is ordinary mail. If so, anything wrong in its form makes it an anomaly.
+// It judges header fields, MIME and XML strictly: the header is not signed, so what it says counts only where the signed
+// daticert.xml says the same. It never judges by subject, nor by an XML deeper than the first level: a bounced envelope
+// inside an anomaly holds both. nil roots mean that no chain is believed.
+func Classify(raw []byte, index Index, roots *x509.CertPool, at time.Time) Judgement {
+	j := Judgement{Type: TypeOrdinary}
+	if len(raw) > maxDocument {
+		return j.because("messaggio troppo grande")
+	}
+	message, err := parseEntity(raw)
+	if err != nil {
+		return j.because("intestazione non leggibile: %v", err)
+	}
+	j.MessageID = messageID(message.header)
+	signed, why := openSigned(message)
+	if why != "" {
+		return j.because("%s", why)
+	}
+	signer, err := verifySignature(signed.content, signed.cms)
+	if err != nil {
+		return j.because("firma non valida: %v", err)
+	}
+	provider, ok := index.Signer(signer.leaf)
+	if !ok {
+		return j.because("il certificato di firma non appartiene a un gestore dell'indice")
+	}
+	if roots == nil {
+		roots = x509.NewCertPool()
+	}
+	if err := signer.verifyChain(roots, at); err != nil {
+		return j.because("catena di certificazione non valida: %v", err)
+	}
+	j.Provider = provider
+	j.Type, j.Errors = documentType(message.header)
+	j.checkOuter(message.header, signer.leaf, signed)
+	j.checkInner(signed.content)
+	if len(j.Errors) > 0 {
+		j.Type = TypeAnomaly
+	}
+	return j
+}
+
+// because adds a reason in Italian, ASCII because it also goes into SMTP replies.
+func (j Judgement) because(format string, args ...any) Judgement {
+	j.Errors = append(j.Errors, toASCII(fmt.Sprintf(format, args...)))
+	return j
+}
+
+func (j *Judgement) fault(format string, args ...any) { *j = j.because(format, args...) }
+
+// toASCII replaces what an SMTP reply cannot hold; a reason may quote the message.
+func toASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r > '~' {
+			return '?'
+		}
+		return r
+	}, cleanText(s))
+}
+
+func messageID(h header) string {
+	id, ok := h.only("Message-ID")
+	if !ok || !strings.HasPrefix(id, "<") || !strings.HasSuffix(id, ">") {
+		return ""
+	}
+	return cleanText(toUTF8(id[1 : len(id)-1]))
+}
+
+// signedMessage is a multipart/signed taken apart.
+type signedMessage struct {
+	content  []byte // the signed part, its header included, as its raw bytes
+	cms      []byte
+	whole    bool // nothing follows the signature
+	twoParts bool
+}
+
+// openSigned takes a message apart; why says in Italian what makes it no signed message at all.
+func openSigned(message entity) (s signedMessage, why string) {
+	protocol := strings.ToLower(message.params["protocol"])
+	if message.media != "multipart/signed" {
+		return s, "il messaggio non porta una firma S/MIME"
+	}
+	if protocol != "application/pkcs7-signature" && protocol != "application/x-pkcs7-signature" {
+		return s, "la firma non e' S/MIME"
+	}
+	c, err := cutMultipart(message.body, message.params["boundary"])
+	if err != nil || message.params["boundary"] == "" || len(c.parts) < 2 {
+		return s, "la struttura del messaggio firmato non e' leggibile"
+	}
+	part, err := parseEntity(c.parts[1])
+	if err != nil || (part.media != "application/pkcs7-signature" && part.media != "application/x-pkcs7-signature") {
+		return s, "la parte con la firma manca"
+	}
+	if s.cms, err = part.content(maxCMSBytes); err != nil {
+		return s, "la parte con la firma non e' leggibile"
+	}
+	s.content, s.twoParts = c.parts[0], len(c.parts) == 2
+	s.whole = len(strings.Trim(string(c.epilogue[:min(len(c.epilogue), 4096)]), " \t\r\n")) == 0 && len(c.epilogue) <= 4096
+	return s, ""
+}
+
+// documentType reads X-Ricevuta, else X-Trasporto, by exact match.
+func documentType(h header) (Type, []string) {
+	receipts, transports := h.all("X-Ricevuta"), h.all("X-Trasporto")
+	switch {
+	case len(receipts)+len(transports) == 0:
+		return TypeAnomaly, []string{"mancano X-Ricevuta e X-Trasporto"}
+	case len(receipts)+len(transports) > 1:
+		return TypeAnomaly, []string{"X-Ricevuta e X-Trasporto compaiono piu' di una volta"}
+	case len(transports) == 1 && transports[0].value() == string(TypeEnvelope):
+		return TypeEnvelope, nil
+	case len(transports) == 1 && transports[0].value() == "errore":
+		return TypeAnomaly, []string{"il messaggio e' una busta di anomalia"}
+	case len(receipts) == 1:
+		kind := Type(receipts[0].value())
+		if _, known := demands[kind]; known && kind != TypeEnvelope {
+			return kind, nil
+		}
+	}
+	return TypeAnomaly, []string{"X-Ricevuta o X-Trasporto hanno un valore sconosciuto"}
+}
+
+// checkOuter judges what the signature does not cover.
+func (j *Judgement) checkOuter(h header, leaf *x509.Certificate, s signedMessage) {
+	if !s.twoParts || !s.whole {
+		j.fault("parti del messaggio non sono coperte dalla firma")
+	}
+	from, ok := h.only("From")
+	addresses, err := parseAddresses(from)
+	if !ok || err != nil || len(addresses) != 1 {
+		j.fault("il campo From manca, e' doppio o non e' leggibile")
+	} else if !containsAddress(leaf.EmailAddresses, addresses[0]) {
+		j.fault("il campo From non e' l'indirizzo nel certificato di firma")
+	}
+	if !isMessageID(j.MessageID) {
+		j.fault("il campo Message-ID manca, e' doppio o non e' valido")
+	}
+	for _, name := range []string{"Date", "Subject", "To", "Cc", "Reply-To", "X-TipoRicevuta", "MIME-Version"} {
+		if len(h.all(name)) > 1 {
+			j.fault("il campo %s e' doppio", name)
+		}
+	}
+}
+
+// checkInner opens the signed part and holds daticert.xml against the header.
+func (j *Judgement) checkInner(content []byte) {
+	body, err := parseEntity(content)
+	if err != nil || body.media != "multipart/mixed" {
+		j.fault("la parte firmata non e' multipart/mixed")
+		return
+	}
+	parts, _, err := body.entities()
+	if err != nil {
+		j.fault("la struttura della parte firmata non e' leggibile")
+		return
+	}
+	var data, messages []entity
+	for _, p := range parts {
+		switch {
+		case p.media == "message/rfc822":
+			messages = append(messages, p)
+		case strings.EqualFold(p.header.fileName(), "daticert.xml"):
+			data = append(data, p)
+		}
+	}
+	j.openPostacert(messages)
+	if j.Type != TypeAnomaly {
+		j.openCertification(data)
+	}
+}
+
+func (j *Judgement) openPostacert(messages []entity) {
+	if len(messages) > 1 {
+		j.fault("il messaggio originale e' allegato piu' di una volta")
+		return
+	}
+	if len(messages) == 0 {
+		if j.Type == TypeEnvelope {
+			j.fault("manca il messaggio originale (postacert.eml)")
+		}
+		return
+	}
+	message, err := messages[0].content(maxDocument)
+	if err != nil {
+		j.fault("il messaggio originale non e' leggibile: %v", err)
+		return
+	}
+	j.Postacert = message
+}
+
+func (j *Judgement) openCertification(data []entity) {
+	if len(data) != 1 || !slices.Contains([]string{"application/xml", "text/xml"}, data[0].media) {
+		j.fault("daticert.xml manca, e' doppio o non e' XML")
+		return
+	}
+	raw, err := data[0].content(maxXMLBytes)
+	if err != nil {
+		j.fault("daticert.xml non e' leggibile: %v", err)
+		return
+	}
+	c, err := ParseCertification(raw)
+	if err != nil {
+		j.fault("daticert.xml non e' valido: %v", err)
+		return
+	}
+	j.Certification = &c
+	if c.Type != j.Type {
+		j.fault("daticert.xml e' di tipo %s, l'intestazione di tipo %s", c.Type, j.Type)
+	}
+	if !isMessageID(c.Identifier) || !IsAddress(c.Sender) {
+		j.fault("identificativo o mittente in daticert.xml non sono validi")
+	}
+	if c.Type != TypeEnvelope {
+		return
+	}
+	if c.Identifier != j.MessageID {
+		j.fault("il Message-ID della busta non e' l'identificativo in daticert.xml")
+	}
+	// Other providers may let a header pass that we refuse at submission; only its identifier matters here.
+	if inner, _, _ := parseHeader(j.Postacert); messageID(inner) != c.Identifier {
+		j.fault("il Message-ID del messaggio originale non e' l'identificativo in daticert.xml")
+	}
+}

@@ -1,0 +1,233 @@
+package pec
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"slices"
+	"time"
+)
+
+// Signer signs documents as one provider: CMS signed-data (RFC 5652), detached, DER, SHA-256. Safe for concurrent use if its
+// key is.
+type Signer struct {
+	chain     []*x509.Certificate // leaf first
+	key       crypto.Signer
+	algorithm pkix.AlgorithmIdentifier
+}
+
+// NewSigner reads a certificate chain (PEM, leaf first) and the leaf's key (PEM: PKCS#8, PKCS#1 or SEC 1).
+func NewSigner(certsPEM, keyPEM []byte) (*Signer, error) {
+	var chain []*x509.Certificate
+	for block, rest := pem.Decode(certsPEM); block != nil; block, rest = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("parsing signing certificate %d: %w", len(chain)+1, err)
+		}
+		chain = append(chain, cert)
+	}
+	key, err := parseKey(keyPEM)
+	if err != nil {
+		return nil, err
+	}
+	return NewSignerWithKey(chain, key)
+}
+
+// parseKey says nothing of the key's content in its errors.
+func parseKey(keyPEM []byte) (crypto.Signer, error) {
+	block, _ := pem.Decode(keyPEM)
+	if block == nil {
+		return nil, errors.New("parsing signing key: it is not PEM")
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+		return key, nil
+	}
+	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
+		return key, nil
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, errors.New("parsing signing key: it is neither PKCS#8 nor PKCS#1 nor SEC 1")
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("parsing signing key: it cannot sign")
+	}
+	return signer, nil
+}
+
+// NewSignerWithKey takes a key that may live in other hardware. The chain is leaf first; it goes into every signature whole.
+func NewSignerWithKey(chain []*x509.Certificate, key crypto.Signer) (*Signer, error) {
+	if len(chain) == 0 {
+		return nil, errors.New("making a signer: there is no certificate")
+	}
+	leaf := chain[0]
+	s := &Signer{chain: chain, key: key}
+	switch public := key.Public().(type) {
+	case *rsa.PublicKey:
+		if !public.Equal(leaf.PublicKey) {
+			return nil, errors.New("making a signer: the key is not that of the first certificate")
+		}
+		s.algorithm = pkix.AlgorithmIdentifier{Algorithm: oidRSA, Parameters: asn1.NullRawValue}
+	case *ecdsa.PublicKey:
+		if !public.Equal(leaf.PublicKey) {
+			return nil, errors.New("making a signer: the key is not that of the first certificate")
+		}
+		s.algorithm = pkix.AlgorithmIdentifier{Algorithm: oidECDSAWithSHA256}
+	default:
+		return nil, fmt.Errorf("making a signer: keys of type %T are not for PEC", public)
+	}
+	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		return nil, errors.New("making a signer: the certificate is not for digital signatures")
+	}
+	if len(leaf.EmailAddresses) == 0 {
+		return nil, errors.New("making a signer: the certificate names no mail address (rfc822Name)")
+	}
+	return s, nil
+}
+
+// Certificate is the signing certificate.
+func (s *Signer) Certificate() *x509.Certificate { return s.chain[0] }
+
+var (
+	oidData                 = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
+	oidSignedData           = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
+	oidContentType          = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 3}
+	oidMessageDigest        = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 4}
+	oidSigningTime          = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 5}
+	oidSigningCertificateV2 = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 47}
+	oidSHA256               = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}
+	oidRSA                  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
+	oidECDSAWithSHA256      = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}
+)
+
+// The structures of RFC 5652, as far as a detached signature by one signer needs them.
+type (
+	contentInfo struct {
+		Type    asn1.ObjectIdentifier
+		Content signedData `asn1:"explicit,tag:0"`
+	}
+	signedData struct {
+		Version          int
+		DigestAlgorithms []pkix.AlgorithmIdentifier `asn1:"set"`
+		Content          struct{ Type asn1.ObjectIdentifier }
+		Certificates     asn1.RawValue
+		Signers          []signerInfo `asn1:"set"`
+	}
+	signerInfo struct {
+		Version            int
+		Issuer             issuerAndSerial
+		DigestAlgorithm    pkix.AlgorithmIdentifier
+		SignedAttributes   asn1.RawValue
+		SignatureAlgorithm pkix.AlgorithmIdentifier
+		Signature          []byte
+	}
+	issuerAndSerial struct {
+		Issuer asn1.RawValue
+		Serial *big.Int
+	}
+	attribute struct {
+		Type   asn1.ObjectIdentifier
+		Values []asn1.RawValue `asn1:"set"`
+	}
+	// signingCertificate is SigningCertificateV2 of RFC 5035 with SHA-256, its default.
+	signingCertificate struct{ Certs []certificateID }
+	certificateID      struct{ Hash []byte }
+)
+
+// sign makes the detached signature over content, dated at. The attributes bind the certificate (signingCertificateV2), so
+// that nobody can show another certificate of the same key. The library that reads signatures cannot write them for a given
+// instant, and an instant of its own choosing would make two documents of one event.
+func (s *Signer) sign(content []byte, at time.Time) ([]byte, error) {
+	attributes, err := s.signedAttributes(sha256.Sum256(content), at)
+	if err != nil {
+		return nil, fmt.Errorf("encoding signed attributes: %w", err)
+	}
+	// They are hashed as a SET and sent with a context tag (RFC 5652 5.4).
+	set, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSet, IsCompound: true, Bytes: attributes})
+	if err != nil {
+		return nil, fmt.Errorf("encoding signed attributes: %w", err)
+	}
+	digest := sha256.Sum256(set)
+	signature, err := s.key.Sign(s.random(), digest[:], crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("signing with %s: %w", s.chain[0].Subject, err)
+	}
+	var certs []byte
+	for _, c := range s.chain {
+		certs = append(certs, c.Raw...)
+	}
+	leaf := s.chain[0]
+	info := signerInfo{
+		Version:            1,
+		Issuer:             issuerAndSerial{Issuer: asn1.RawValue{FullBytes: leaf.RawIssuer}, Serial: leaf.SerialNumber},
+		DigestAlgorithm:    pkix.AlgorithmIdentifier{Algorithm: oidSHA256},
+		SignedAttributes:   contextZero(attributes),
+		SignatureAlgorithm: s.algorithm,
+		Signature:          signature,
+	}
+	data := signedData{
+		Version:          1,
+		DigestAlgorithms: []pkix.AlgorithmIdentifier{{Algorithm: oidSHA256}},
+		Certificates:     contextZero(certs),
+		Signers:          []signerInfo{info},
+	}
+	data.Content.Type = oidData
+	der, err := asn1.Marshal(contentInfo{Type: oidSignedData, Content: data})
+	if err != nil {
+		return nil, fmt.Errorf("encoding signature: %w", err)
+	}
+	return der, nil
+}
+
+// random is nil for an ECDSA key of ours: Go then signs deterministically (RFC 6979), and a document that is made again after
+// a crash is the same document. RSA PKCS#1 v1.5 needs no randomness; other keys get it.
+func (s *Signer) random() io.Reader {
+	if _, ours := s.key.(*ecdsa.PrivateKey); ours {
+		return nil
+	}
+	return rand.Reader
+}
+
+// signedAttributes is the content of the SET OF signed attributes, sorted as DER asks.
+func (s *Signer) signedAttributes(digest [sha256.Size]byte, at time.Time) ([]byte, error) {
+	leaf := sha256.Sum256(s.chain[0].Raw)
+	var encoded [][]byte
+	for _, a := range []struct {
+		oid   asn1.ObjectIdentifier
+		value any
+	}{
+		{oidContentType, oidData},
+		{oidSigningTime, at.UTC().Truncate(time.Second)},
+		{oidMessageDigest, digest[:]},
+		{oidSigningCertificateV2, signingCertificate{[]certificateID{{leaf[:]}}}},
+	} {
+		value, err := asn1.Marshal(a.value)
+		if err != nil {
+			return nil, err
+		}
+		der, err := asn1.Marshal(attribute{Type: a.oid, Values: []asn1.RawValue{{FullBytes: value}}})
+		if err != nil {
+			return nil, err
+		}
+		encoded = append(encoded, der)
+	}
+	slices.SortFunc(encoded, bytes.Compare)
+	return bytes.Join(encoded, nil), nil
+}
+
+// contextZero is [0] IMPLICIT of a SET with this content.
+func contextZero(content []byte) asn1.RawValue {
+	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: content}
+}

@@ -1,0 +1,123 @@
+package pec
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Original is the message as a client submitted it. Its bytes are never changed in place.
+type Original struct {
+	// From, To, Cc and Bcc are bare addresses with lower-case domains; empty if absent or unreadable.
+	From, To, Cc, Bcc []string
+	Subject           string      // decoded
+	MessageID         string      // with angle brackets, as the client wrote it; "" if none
+	ReplyTo           string      // bare addresses, comma between; "" if none
+	Receipt           ReceiptKind // of X-TipoRicevuta; whole if absent or unknown
+
+	raw     []byte
+	header  header
+	defects []string // Italian; what keeps the header from being read in one way only
+}
+
+var errNoLineEnd = errors.New("reading the original: it does not end with CRLF")
+
+// ParseOriginal reads the message as the access point received it, CRLF line ends, without the Received field that our own
+// Postfix put on top. A badly formed header is not an error here but a finding of [CheckFormal], because the sender must be
+// told by a notice; an error is a header beyond all bounds, or bytes that did not come over SMTP.
+func ParseOriginal(raw []byte) (*Original, error) {
+	if !bytes.HasSuffix(raw, crlf) {
+		return nil, errNoLineEnd
+	}
+	h, _, err := parseHeader(raw)
+	if errors.Is(err, errHeaderSize) {
+		return nil, fmt.Errorf("reading the original: %w", err)
+	}
+	o := &Original{raw: raw, header: h}
+	if err != nil {
+		o.defects = append(o.defects, "L'intestazione del messaggio contiene righe o caratteri non ammessi.")
+	}
+	for _, name := range []string{"From", "To", "Cc", "Bcc", "Reply-To", "Subject", "Message-ID", "Date"} {
+		if len(h.all(name)) > 1 {
+			o.defects = append(o.defects, fmt.Sprintf("Il campo %s compare più di una volta.", name))
+		}
+	}
+	o.From, o.To = o.addresses("From"), o.addresses("To")
+	o.Cc, o.Bcc = o.addresses("Cc"), o.addresses("Bcc")
+	o.ReplyTo = strings.Join(o.addresses("Reply-To"), ", ")
+	o.Subject = decodeText(h.get("Subject"))
+	o.MessageID = cleanText(toUTF8(h.get("Message-ID")))
+	o.Receipt = receiptKind(h.get("X-TipoRicevuta"))
+	return o, nil
+}
+
+// addresses reads the address field of that name; what cannot be read is a defect.
+func (o *Original) addresses(name string) []string {
+	value := o.header.get(name)
+	if value == "" {
+		return nil
+	}
+	list, err := parseAddresses(value)
+	if err != nil {
+		o.defects = append(o.defects, fmt.Sprintf("Il campo %s contiene un indirizzo non valido.", name))
+	}
+	return list
+}
+
+func receiptKind(value string) ReceiptKind {
+	kind := ReceiptKind(strings.ToLower(value))
+	if slices.Contains(allReceipts, kind) {
+		return kind
+	}
+	return ReceiptFull
+}
+
+// Bytes is the message as received; not to be changed.
+func (o *Original) Bytes() []byte { return o.raw }
+
+// Transit gathers the facts of the certified message. Sender and recipients are those of the SMTP transaction (RFC 6109 2.1);
+// certified answers whether a domain is in the providers' index.
+func (o *Original) Transit(identifier, mailFrom string, rcpts []string, certified func(domain string) bool) Transit {
+	t := Transit{
+		Identifier: identifier, MessageID: o.MessageID, Sender: mailFrom,
+		ReplyTo: o.ReplyTo, Subject: o.Subject, Receipt: o.Receipt,
+	}
+	for _, r := range rcpts {
+		t.Recipients = append(t.Recipients, Recipient{Address: r, Certified: certified(domainOf(r))})
+	}
+	return t
+}
+
+// CopyOnly says that an address is in Cc and not in To: such a recipient always gets the concise delivery receipt. In doubt a
+// recipient is a primary one (RFC 6109 3.3.2).
+func (o *Original) CopyOnly(address string) bool {
+	return containsAddress(o.Cc, address) && !containsAddress(o.To, address)
+}
+
+func containsAddress(list []string, address string) bool {
+	return slices.ContainsFunc(list, func(a string) bool { return strings.EqualFold(a, address) })
+}
+
+// Certified is the message as it goes into the envelope (postacert.eml): Message-ID is the PEC identifier, in the place of the
+// client's own or as a new last field; the client's own value, byte for byte, is in X-Riferimento-Message-ID, the last field.
+// Nothing else differs, neither folding nor line ends, so that the original can be had back whole.
+func (o *Original) Certified(identifier string) []byte {
+	end := headerEnd(o.raw)
+	out := bytes.NewBuffer(make([]byte, 0, len(o.raw)+len(identifier)+256))
+	ids := o.header.all("Message-ID")
+	if len(ids) == 0 {
+		out.Write(o.raw[:end])
+		fmt.Fprintf(out, "Message-ID: <%s>\r\n", identifier)
+	} else {
+		client := ids[0]
+		out.Write(o.raw[:client.start+client.colon])
+		fmt.Fprintf(out, ": <%s>\r\n", identifier)
+		out.Write(o.raw[client.start+len(client.raw) : end])
+		out.WriteString("X-Riferimento-Message-ID:")
+		out.Write(client.rawValue())
+	}
+	out.Write(o.raw[end:])
+	return out.Bytes()
+}
