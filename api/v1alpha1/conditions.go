@@ -79,6 +79,14 @@ const (
 	// ReasonCertificateExpired surfaces when the certificate is past its end, or before its beginning.
 	ReasonCertificateExpired = "CertificateExpired"
 
+	// ConditionIndexFresh (Managed) is True when the ConfigMap of spec.provider.managed.providersIndex holds the providers' index
+	// and the roots of their certificates.
+	ConditionIndexFresh = "IndexFresh"
+	// ReasonIndexPresent surfaces when the index is there.
+	ReasonIndexPresent = "IndexPresent"
+	// ReasonIndexMissing surfaces when the ConfigMap, or a key of it, is not there.
+	ReasonIndexMissing = "IndexMissing"
+
 	// ConditionDirectoryInSync is True when the stack's directory holds the domain, and no row is open without its Mailbox.
 	ConditionDirectoryInSync = "DirectoryInSync"
 	// ReasonDomainPlaced surfaces when the directory holds the domain and agrees with the Mailbox resources.

@@ -38,11 +38,16 @@ func Apply(ctx context.Context, reader client.Reader, writer client.Client, desi
 	case err != nil && !apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("reading %s %s: %w", want.GetKind(), client.ObjectKeyFromObject(want), err)
 	}
-	err = writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), FieldOwner, client.ForceOwnership)
+	return want, Write(ctx, writer, want)
+}
+
+// Write is the server-side apply of an object, whatever is there; for what must not be compared, like a Secret.
+func Write(ctx context.Context, writer client.Client, want *unstructured.Unstructured) error {
+	err := writer.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), FieldOwner, client.ForceOwnership)
 	if err != nil {
-		return nil, fmt.Errorf("applying %s %s: %w", want.GetKind(), client.ObjectKeyFromObject(want), err)
+		return fmt.Errorf("applying %s %s: %w", want.GetKind(), client.ObjectKeyFromObject(want), err)
 	}
-	return want, nil
+	return nil
 }
 
 // applyShape is the object as it is sent: no status, nothing empty that would claim a field, and the hash of the rest.

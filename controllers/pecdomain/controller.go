@@ -1,0 +1,106 @@
+// Package pecdomain makes a PECDomain real at this site: the mail stack of a Managed one, a place on its host's stack for a
+// Hosted one. Files: controller (wiring, the pass), phases by subject, status (facts to conditions), watches.
+package pecdomain
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
+	"github.com/pec-operator/pec-operator/internal/peer"
+	"github.com/pec-operator/pec-operator/internal/pki"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+	"github.com/pec-operator/pec-operator/internal/stack"
+)
+
+const (
+	// soon is the pause while something that the stack's pod or the peer does is awaited.
+	soon = 2 * time.Second
+	// later is the pause while all is well, or while a person must do something that we cannot watch.
+	later = 15 * time.Second
+)
+
+// Reconciler makes PECDomains real at one site.
+type Reconciler struct {
+	*reconcile.Mechanism
+	// Live reads past the cache: Secrets must not stand in our memory, and a cache over namespaces whose Role is missing
+	// would never sync.
+	Live client.Reader
+	// Access lists the namespaces that the operator may work in.
+	Access reconcile.Access
+	// Authority signs the certificates of this site's engines.
+	Authority *pki.Authority
+	// Engines dials the engines of this site.
+	Engines *engines.Pool
+	// Peer reads the other site.
+	Peer *peer.Peer
+	// Stack is what the stacks of this site have in common.
+	Stack stack.Settings
+
+	mu     sync.Mutex
+	linked map[types.NamespacedName]admin.Peer // what each engine was last told of its peer
+}
+
+// scope is what the phases of one pass share.
+type scope struct {
+	*reconcile.Pass
+	*Reconciler
+	domain *v1alpha1.PECDomain
+	// host is the domain whose stack serves this one; itself when Managed.
+	host   types.NamespacedName
+	engine *admin.Client
+	// placed are the domains that the engine served when it was asked in this pass.
+	placed []string
+	// linkedByEngine says whether the engine knew of a peer when it was asked.
+	linkedByEngine bool
+	// peer is the other site's resource as it was read in this pass; nil when it could not be.
+	peer *v1alpha1.PECDomain
+}
+
+var (
+	managed = []reconcile.Phase[*scope]{
+		observePeer, claimDomain, checkAccess, readSecrets, keepClaims, keepEngineSecret, applyStack, askEngine, placeDomain, closeRows, linkPeer,
+	}
+	hosted = []reconcile.Phase[*scope]{observePeer, claimDomain, findHost, askEngine, placeDomain}
+)
+
+// Reconcile is one pass over one domain.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	domain := &v1alpha1.PECDomain{}
+	if err := r.Client.Get(ctx, req.NamespacedName, domain); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !domain.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its objects go with it, its claims and its mail stay
+	}
+	pass, active, err := r.Begin(ctx, domain)
+	if err != nil || !active {
+		return ctrl.Result{}, err
+	}
+	host := index.Host(domain)
+	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, engine: r.Engines.For(host)}
+	phases := managed
+	m := *r.Mechanism
+	m.Table = managedTable
+	if domain.Spec.Provider.Type == v1alpha1.ProviderHosted {
+		phases, m.Table = hosted, hostedTable
+	}
+	result, err := reconcile.Walk(ctx, s, phases...)
+	if apierrors.IsForbidden(err) {
+		err = reconcile.Waiting(later, v1alpha1.ConditionStackReady, v1alpha1.ReasonNamespaceNotGranted, r.Access.Missing(domain.Namespace, err))
+	}
+	counts, countErr := s.countMailboxes(ctx)
+	if err == nil {
+		err = countErr
+	}
+	return m.Finish(ctx, pass, result, err, func() { s.complete(counts) })
+}

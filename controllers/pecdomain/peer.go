@@ -1,0 +1,134 @@
+package pecdomain
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/peer"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+const (
+	// unreachableAfter is how long the peer must be silent before that is said: a restart over there is no news.
+	unreachableAfter = 50 * time.Second
+	// unknownAfter is how long what was last read of the peer is still believed.
+	unknownAfter = 5 * time.Minute
+)
+
+// observePeer reads the other site's resource. It never ends a pass: whatever the peer does, this site goes on.
+func observePeer(ctx context.Context, s *scope) (reconcile.Result, error) {
+	state := s.Peer.State()
+	if !state.Configured {
+		return reconcile.Result{}, nil
+	}
+	other, err := s.Peer.Domain(ctx, client.ObjectKeyFromObject(s.domain))
+	if err == nil {
+		s.peer = other
+	}
+	known := func(t string) *metav1.Condition { return meta.FindStatusCondition(s.domain.Status.Conditions, t) }
+	for _, c := range []*metav1.Condition{
+		judgeReachable(state, known(v1alpha1.ConditionPeerReachable), s.Now),
+		judgeSpec(s.domain, s.peer, err, state, known(v1alpha1.ConditionSpecInSync), s.Now),
+	} {
+		if c != nil {
+			s.Say(c.Type, c.Status, c.Reason, c.Message)
+		}
+	}
+	return reconcile.Result{RequeueAfter: later}, nil
+}
+
+// judgeReachable is PeerReachable; nil while nothing is known yet. Pure.
+func judgeReachable(state peer.State, known *metav1.Condition, now time.Time) *metav1.Condition {
+	c := &metav1.Condition{Type: v1alpha1.ConditionPeerReachable}
+	switch {
+	case state.Reachable:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonPeerAnswers, "the other site's API server answers"
+	case now.Sub(state.Since) < unreachableAfter:
+		return known
+	default:
+		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonPeerUnreachable
+		c.Message = "the other site cannot be read: " + state.Why + "; this site goes on without it"
+	}
+	return c
+}
+
+// judgeSpec is SpecInSync; nil while nothing is known yet. err is the outcome of reading other. Pure.
+func judgeSpec(own, other *v1alpha1.PECDomain, err error, state peer.State, known *metav1.Condition, now time.Time) *metav1.Condition {
+	c := &metav1.Condition{Type: v1alpha1.ConditionSpecInSync}
+	switch {
+	case other != nil && specHash(own) == specHash(other):
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual, "both sites hold the same spec"
+	case other != nil:
+		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonSpecsDiffer
+		c.Message = "the other site holds another spec; see whether both clusters follow the same Git revision"
+	case apierrors.IsNotFound(err):
+		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonPeerLacksObject
+		c.Message = "the other site does not have this PECDomain; apply it there too (its absence deletes nothing here)"
+	case known != nil && errors.Is(err, peer.ErrNotConnected) && now.Sub(state.Since) < unknownAfter:
+		return known
+	case known == nil && now.Sub(state.Since) < unreachableAfter:
+		return nil
+	default:
+		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, v1alpha1.ReasonPeerUnknown, "the other site's spec could not be read for too long"
+	}
+	return c
+}
+
+// linkPeer tells the engine where its peer is and whose certificates to trust there, when that is news to it.
+func linkPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
+	if !s.Peer.State().Configured {
+		return reconcile.Result{}, nil
+	}
+	link, ok := peerLink(s.domain, s.peer)
+	if !ok {
+		return reconcile.Result{RequeueAfter: soon}, nil
+	}
+	s.mu.Lock()
+	told := s.linked[s.host] == link && s.linkedByEngine
+	s.mu.Unlock()
+	if told {
+		return reconcile.Result{}, nil
+	}
+	if err := s.engine.PutPeer(ctx, link); err != nil {
+		return reconcile.Result{}, s.directoryWaits(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.linked == nil {
+		s.linked = map[client.ObjectKey]admin.Peer{}
+	}
+	s.linked[s.host] = link
+	return reconcile.Result{}, nil
+}
+
+// peerLink is what the engine should know of its peer: the address from our own spec, the authority from the peer's status,
+// because only the peer knows it. Pure.
+func peerLink(own, other *v1alpha1.PECDomain) (admin.Peer, bool) {
+	if other == nil || other.Status.PeerLink == nil {
+		return admin.Peer{}, false
+	}
+	site := localSite(other)
+	if site == nil {
+		return admin.Peer{}, false
+	}
+	link := admin.Peer{Site: site.Name, Address: own.Spec.Provider.Managed.PeerLink(site.Name), CABundle: other.Status.PeerLink.CABundle}
+	return link, link.Address != ""
+}
+
+// localSite is what the site that wrote a status says of itself.
+func localSite(d *v1alpha1.PECDomain) *v1alpha1.SiteStatus {
+	for i := range d.Status.Sites {
+		if d.Status.Sites[i].Locality == v1alpha1.SiteLocal {
+			return &d.Status.Sites[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package pecdomain
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+var (
+	informative = []string{v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync}
+
+	managedTable = reconcile.Table{
+		Positive: []string{
+			v1alpha1.ConditionStorageReady, v1alpha1.ConditionCertificateValid, v1alpha1.ConditionSigningReady,
+			v1alpha1.ConditionIndexFresh, v1alpha1.ConditionStackReady, v1alpha1.ConditionDirectoryInSync,
+		},
+		Negative:    []string{v1alpha1.ConditionDomainConflict, v1alpha1.ConditionClaimLost},
+		Informative: informative,
+		Served:      "the domain's mail is accepted, certified and delivered at this site",
+	}
+	hostedTable = reconcile.Table{
+		Positive:    []string{v1alpha1.ConditionHostReady, v1alpha1.ConditionDirectoryInSync},
+		Negative:    []string{v1alpha1.ConditionDomainConflict},
+		Informative: informative,
+		Served:      "the host's stack accepts, certifies and delivers the domain's mail at this site",
+	}
+)
+
+// countMailboxes counts the Mailboxes of the domain from the cache.
+func (s *scope) countMailboxes(ctx context.Context) (*v1alpha1.MailboxCounts, error) {
+	var list v1alpha1.MailboxList
+	err := s.Client.List(ctx, &list, client.InNamespace(s.domain.Namespace), client.MatchingFields{index.MailboxDomain: s.domain.Name})
+	if err != nil {
+		return s.domain.Status.Mailboxes, fmt.Errorf("counting the mailboxes of %s: %w", s.domain.Name, err)
+	}
+	var ready int32
+	for i := range list.Items {
+		if meta.IsStatusConditionTrue(list.Items[i].Status.Conditions, v1alpha1.ConditionReady) {
+			ready++
+		}
+	}
+	return &v1alpha1.MailboxCounts{Total: ptr.To(int32(len(list.Items))), Ready: &ready}, nil
+}
+
+// complete fills the rest of the status once the conditions stand.
+func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
+	status := &s.domain.Status
+	status.Mailboxes = counts
+	if s.domain.Spec.Provider.Type == v1alpha1.ProviderManaged {
+		status.PeerLink = &v1alpha1.PeerLinkStatus{CABundle: string(s.Authority.PEM)}
+	}
+	entries := []v1alpha1.SiteStatus{siteEntry(s.Stack.Site, v1alpha1.SiteLocal, s.domain)}
+	switch other := s.peer; {
+	case other != nil && localSite(other) != nil:
+		entries = append(entries, siteEntry(localSite(other).Name, v1alpha1.SitePeer, other))
+	case other == nil && s.Peer.State().Configured:
+		for _, old := range status.Sites { // what was last known of a silent peer stays; PeerReachable says how it stands
+			if old.Locality == v1alpha1.SitePeer {
+				entries = append(entries, old)
+			}
+		}
+	}
+	status.Sites = stampSites(status.Sites, entries, s.Pass.Now)
+}
+
+// siteEntry is what a site's status says in one line.
+func siteEntry(name string, locality v1alpha1.SiteLocality, d *v1alpha1.PECDomain) v1alpha1.SiteStatus {
+	entry := v1alpha1.SiteStatus{Name: name, Locality: locality, Ready: metav1.ConditionUnknown, SpecHash: specHash(d)}
+	if ready := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		entry.Ready = ready.Status
+	}
+	if d.Status.Mailboxes != nil {
+		entry.Mailboxes = d.Status.Mailboxes.Total
+	}
+	return entry
+}
+
+// stampSites gives each entry the time of its last change: a time that moved on every pass would be a write on every pass.
+func stampSites(old, entries []v1alpha1.SiteStatus, now time.Time) []v1alpha1.SiteStatus {
+	for i := range entries {
+		entries[i].ObservedTime = metav1.NewTime(now.Truncate(time.Second))
+		for _, was := range old {
+			kept := entries[i]
+			kept.ObservedTime = was.ObservedTime
+			if equality.Semantic.DeepEqual(kept, was) {
+				entries[i] = kept
+			}
+		}
+	}
+	return entries
+}
+
+// specHash is equal at two sites when their specs are.
+func specHash(d *v1alpha1.PECDomain) string {
+	raw, err := json.Marshal(d.Spec)
+	if err != nil {
+		return "" // a spec that came from JSON goes back to JSON
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,91 @@
+package pecdomain
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/index"
+)
+
+const (
+	// gather is how long changes of mailboxes are gathered before their domain is counted again: a thousand mailboxes applied
+	// at once are a few passes, not a thousand.
+	gather = time.Second
+	// concurrent passes; most of a pass is waiting for an engine.
+	concurrent = 4
+	// passTimeout bounds a pass, so that a hanging neighbour holds up one domain and not all.
+	passTimeout = 2 * time.Minute
+	// backoffFrom and backoffTo bound the pauses after failed calls.
+	backoffFrom, backoffTo = time.Second, 5 * time.Minute
+)
+
+// SetupWithManager starts the controller with a manager whose cache has the indexes.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("pecdomain").
+		For(&v1alpha1.PECDomain{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.related)).
+		Watches(&v1alpha1.Mailbox{}, handler.Funcs{
+			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { r.mailboxChanged(ctx, e.Object, q) },
+			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { r.mailboxChanged(ctx, e.ObjectNew, q) },
+			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { r.mailboxChanged(ctx, e.Object, q) },
+		}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: concurrent,
+			ReconciliationTimeout:   passTimeout,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[crreconcile.Request](backoffFrom, backoffTo),
+		}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("starting the PECDomain controller: %w", err)
+	}
+	return nil
+}
+
+type queue = workqueue.TypedRateLimitingInterface[crreconcile.Request]
+
+// related are the domains that a change of one concerns: those on its stack, and those of its name in other namespaces.
+func (r *Reconciler) related(ctx context.Context, o client.Object) []crreconcile.Request {
+	var requests []crreconcile.Request
+	for _, field := range []client.MatchingFields{
+		{index.DomainHost: index.Key(client.ObjectKeyFromObject(o))},
+		{index.DomainName: o.GetName()},
+	} {
+		var list v1alpha1.PECDomainList
+		if r.Client.List(ctx, &list, field) != nil {
+			continue // a cache that cannot list is being stopped
+		}
+		for i := range list.Items {
+			if key := client.ObjectKeyFromObject(&list.Items[i]); key != client.ObjectKeyFromObject(o) {
+				requests = append(requests, crreconcile.Request{NamespacedName: key})
+			}
+		}
+	}
+	return requests
+}
+
+// mailboxChanged has the mailbox's domain count again, and the stack that holds its row compare.
+func (r *Reconciler) mailboxChanged(ctx context.Context, o client.Object, q queue) {
+	own := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Mailbox).Spec.DomainRef.Name}
+	q.AddAfter(crreconcile.Request{NamespacedName: own}, gather)
+	domain := &v1alpha1.PECDomain{}
+	if r.Client.Get(ctx, own, domain) != nil {
+		return // without its domain nobody knows the stack; the stack's next pass compares anyway
+	}
+	if host := index.Host(domain); host != own {
+		q.AddAfter(crreconcile.Request{NamespacedName: host}, gather)
+	}
+}

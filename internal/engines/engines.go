@@ -1,0 +1,118 @@
+// Package engines dials the engines of this site: one client per Managed domain, by mutual TLS under the site's authority.
+package engines
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/pki"
+	"github.com/pec-operator/pec-operator/internal/stack"
+)
+
+// AdminPort is where an engine's admin API listens, in its pod and on its Service.
+const AdminPort = 8443
+
+// Pool holds the clients, so that connections outlive a pass. It is safe for concurrent use.
+type Pool struct {
+	site      string
+	authority *pki.Authority
+	now       func() time.Time
+	// address answers host:port of the engine of a Managed domain.
+	address func(types.NamespacedName) string
+
+	mu      sync.Mutex
+	clients map[types.NamespacedName]*admin.Client
+	pair    pki.Pair
+}
+
+// NewPool makes a pool for a site. address is nil for the engines' Services; another one serves whoever stands elsewhere.
+func NewPool(site string, authority *pki.Authority, now func() time.Time, address func(types.NamespacedName) string) *Pool {
+	if address == nil {
+		address = serviceAddress
+	}
+	return &Pool{site: site, authority: authority, now: now, address: address, clients: map[types.NamespacedName]*admin.Client{}}
+}
+
+func serviceAddress(host types.NamespacedName) string {
+	return stack.NamesFor(host.Name).EngineHosts(host.Namespace)[0] + ":" + strconv.Itoa(AdminPort)
+}
+
+// Leaf is what the certificate of the engine of a Managed domain says; extra are names beside those of its Service.
+func Leaf(site string, host types.NamespacedName, extra ...string) pki.Leaf {
+	return pki.Leaf{
+		URI:      admin.EngineURI(site, host.Name),
+		DNSNames: append(stack.NamesFor(host.Name).EngineHosts(host.Namespace), extra...),
+	}
+}
+
+// For is the client of the engine of a Managed domain. It dials nothing yet.
+func (p *Pool) For(host types.NamespacedName) *admin.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.clients[host] == nil {
+		p.clients[host] = admin.NewClient("https://"+p.address(host), p.tlsConfig(host))
+	}
+	return p.clients[host]
+}
+
+// tlsConfig trusts this site's authority only, and of its certificates only that of the domain's own engine: any other
+// engine of the site could otherwise answer in its place.
+func (p *Pool) tlsConfig(host types.NamespacedName) *tls.Config {
+	want := Leaf(p.site, host)
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		RootCAs:    p.authority.Pool(),
+		ServerName: want.DNSNames[0],
+		Time:       p.now,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if !pki.HasURI(state.PeerCertificates[0], want.URI) {
+				return fmt.Errorf("the engine that answers is not %s", want.URI)
+			}
+			return nil
+		},
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.clientCertificate() },
+	}
+}
+
+// clientCertificate is the operator's own; it lives in memory and is made again at each start and before it ends.
+func (p *Pool) clientCertificate() (*tls.Certificate, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	leaf := pki.Leaf{URI: admin.OperatorURI(p.site)}
+	if p.authority.Stale(p.pair, leaf, p.now()) != "" {
+		pair, err := p.authority.Issue(leaf, p.now())
+		if err != nil {
+			return nil, err
+		}
+		p.pair = pair
+	}
+	cert, err := tls.X509KeyPair(p.pair.Cert, p.pair.Key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the operator's certificate: %w", err)
+	}
+	return &cert, nil
+}
+
+// Why says in a sentence why a call of an engine failed, without addresses and ports that change on every try: the sentence
+// stands in a status, and a status that changes on every pass wakes everybody who watches it.
+func Why(err error) string {
+	var unknown x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &unknown), errors.As(err, &hostname):
+		return "its certificate is not of this site's authority; delete its Secret to have it issued again"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "it did not answer in time"
+	}
+	return "it does not take the connection; see the engine container of its pod"
+}

@@ -1,0 +1,258 @@
+// Package peer reads the project's kinds in the other site's cluster, and nothing else. It never writes there, is never on
+// the start-up path, and may be dead for as long as it likes: the building that survives must not lose its operator with it.
+package peer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+)
+
+const (
+	// probeEvery is how often the other API server is asked whether it lives.
+	probeEvery = 5 * time.Second
+	// callTimeout bounds every call: a reconcile that waits for a dead building would hold up the living one.
+	callTimeout = 10 * time.Second
+	// failuresToDisconnect in a row make the peer unreachable; one lost packet does not.
+	failuresToDisconnect = 5
+)
+
+// ErrNotConnected is answered while the peer does not answer; the caller goes on without it.
+var ErrNotConnected = errors.New("the peer is not connected")
+
+// State is what is known of the peer.
+type State struct {
+	// Configured says whether there is a peer at all.
+	Configured bool
+	// Reachable says whether the last probes were answered.
+	Reachable bool
+	// Since is when Reachable last changed, or when the first probe began.
+	Since time.Time
+	// Why is the reason of the last failed probe, in words that do not change from probe to probe; "" while Reachable.
+	Why string
+}
+
+// Peer is the other site. The zero value is a site without a peer.
+type Peer struct {
+	path   string
+	scheme *runtime.Scheme
+	now    func() time.Time
+
+	mu       sync.Mutex
+	state    State
+	reader   client.Reader
+	probe    func(context.Context) error
+	raw      []byte
+	failures int
+}
+
+// New makes a peer that is read with the kubeconfig at path, which is read again whenever it changes; "" is no peer.
+func New(path string, scheme *runtime.Scheme, now func() time.Time) *Peer {
+	return &Peer{path: path, scheme: scheme, now: now, state: State{Configured: path != "", Since: now()}}
+}
+
+// Start probes the peer until ctx ends. It returns no error: whatever the peer does, this operator lives.
+func (p *Peer) Start(ctx context.Context) error {
+	if p.path == "" {
+		return nil
+	}
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		p.Probe(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// NeedLeaderElection is false: a standby that takes over must not first find out whether the peer lives.
+func (p *Peer) NeedLeaderElection() bool { return false }
+
+// State is what is known of the peer now.
+func (p *Peer) State() State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state
+}
+
+// Domain reads the peer's PECDomain of a name. ErrNotConnected while the peer does not answer; a NotFound of the API when the
+// peer answers and does not have it.
+func (p *Peer) Domain(ctx context.Context, key client.ObjectKey) (*v1alpha1.PECDomain, error) {
+	p.mu.Lock()
+	reader, reachable := p.reader, p.state.Reachable
+	p.mu.Unlock()
+	if !reachable {
+		return nil, ErrNotConnected
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	d := &v1alpha1.PECDomain{}
+	err := reader.Get(ctx, key, d)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("reading the peer's PECDomain %s: %w", key, err)
+	case err != nil:
+		return nil, fmt.Errorf("reading the peer's PECDomain %s: %w (%w)", key, ErrNotConnected, err)
+	}
+	return d, nil
+}
+
+// Probe asks once whether the peer lives.
+func (p *Peer) Probe(ctx context.Context) {
+	err := p.connect()
+	if err == nil {
+		err = p.ask(ctx)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		p.failures = 0
+		p.turn(ctx, true, "")
+		return
+	}
+	p.failures++
+	// A credential that is refused will be refused again: no need to count.
+	if p.failures >= failuresToDisconnect || errors.Is(err, errRefused) || !p.state.Reachable {
+		p.turn(ctx, false, why(err))
+	}
+}
+
+func (p *Peer) turn(ctx context.Context, reachable bool, why string) {
+	if p.state.Reachable != reachable {
+		p.state.Reachable, p.state.Since = reachable, p.now()
+		logf.FromContext(ctx).WithName("peer").Info("peer changed", "reachable", reachable, "reason", why)
+	}
+	p.state.Why = why
+	up := 0.0
+	if reachable {
+		up = 1
+	}
+	peerUp.Set(up)
+}
+
+func (p *Peer) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return p.probe(ctx)
+}
+
+// connect makes the clients anew when the kubeconfig changed. The former ones stay until the new ones exist.
+func (p *Peer) connect() error {
+	raw, err := os.ReadFile(p.path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoKubeconfig, err)
+	}
+	if p.probe != nil && bytes.Equal(raw, p.raw) {
+		return nil
+	}
+	config, err := Config(raw)
+	if err != nil {
+		return err
+	}
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBadKubeconfig, err)
+	}
+	// The client's mapper asks the peer only when it is first used, so that making a client of a dead peer does not fail.
+	reader, err := client.New(config, client.Options{HTTPClient: httpClient, Scheme: p.scheme})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBadKubeconfig, err)
+	}
+	probe, err := prober(config, httpClient)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBadKubeconfig, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reader, p.probe, p.raw, p.failures = reader, probe, raw, failuresToDisconnect
+	return nil
+}
+
+// prober asks an API server for its version, which every account may read.
+func prober(config *rest.Config, httpClient *http.Client) (func(context.Context) error, error) {
+	server, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, err
+	}
+	address := server.JoinPath("version").String()
+	return func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := httpClient.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		switch resp.StatusCode {
+		case http.StatusOK:
+			return nil
+		case http.StatusUnauthorized, http.StatusForbidden:
+			return errRefused
+		}
+		return fmt.Errorf("the peer answered %s", resp.Status)
+	}, nil
+}
+
+var (
+	errNoKubeconfig  = errors.New("its kubeconfig is not there; create the Secret that peer.kubeconfigSecret names")
+	errRefused       = errors.New("it refuses our credential; renew the kubeconfig in the Secret that peer.kubeconfigSecret names")
+	errBadKubeconfig = errors.New("its kubeconfig cannot be used; give server, certificate authority, and a token or client certificate, all inline")
+)
+
+// Config reads a kubeconfig that holds everything inline. A plugin would run a program of the peer's choosing in this
+// operator, and a file name would read one of ours: both are refused.
+func Config(raw []byte) (*rest.Config, error) {
+	loaded, err := clientcmd.Load(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadKubeconfig, err)
+	}
+	for _, user := range loaded.AuthInfos {
+		if user.Exec != nil || user.AuthProvider != nil || user.TokenFile != "" || user.ClientCertificate != "" || user.ClientKey != "" {
+			return nil, fmt.Errorf("%w: it names a plugin or a file", errBadKubeconfig)
+		}
+	}
+	for _, cluster := range loaded.Clusters {
+		if cluster.InsecureSkipTLSVerify || cluster.CertificateAuthority != "" {
+			return nil, fmt.Errorf("%w: it skips verification or names a file", errBadKubeconfig)
+		}
+	}
+	config, err := clientcmd.NewDefaultClientConfig(*loaded, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errBadKubeconfig, err)
+	}
+	config.Timeout = callTimeout
+	config.UserAgent = "pec-operator/peer-reader"
+	return config, nil
+}
+
+// why puts an error into words that stay the same while the fault does.
+func why(err error) string {
+	switch {
+	case errors.Is(err, errNoKubeconfig):
+		return errNoKubeconfig.Error()
+	case errors.Is(err, errBadKubeconfig):
+		return errBadKubeconfig.Error()
+	case errors.Is(err, errRefused):
+		return errRefused.Error()
+	}
+	return "its API server does not answer; see whether the building and the line to it are up"
+}
