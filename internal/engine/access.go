@@ -1,0 +1,141 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+// access is the access point (punto di accesso). Postfix may split one submission into several transactions with the same
+// queue identifier: the first one certifies it for all recipients that the milter recorded, each one sends the same stored
+// envelope to its own, and none waits for another.
+func (e *Engine) access(m mail) []error {
+	received, raw, queueID, err := splitReceived(m.raw, e.settings.Hostname)
+	if err != nil {
+		return all(len(m.rcpts), err)
+	}
+	identifier := pec.Identifier(e.settings.Site, queueID, e.settings.Provider.MailDomain)
+	submission, isAccepted, err := e.certify(identifier, queueID, received, raw)
+	if err != nil || !isAccepted {
+		return all(len(m.rcpts), err)
+	}
+	if err := e.issueAcceptance(submission); err != nil {
+		return all(len(m.rcpts), err)
+	}
+	envelope, err := e.custody.Get(submission.Envelope)
+	if err != nil {
+		return all(len(m.rcpts), err)
+	}
+	answers := make([]error, len(m.rcpts))
+	for i, rcpt := range m.rcpts {
+		answers[i] = e.sendEnvelope(submission, envelope, rcpt)
+	}
+	return answers
+}
+
+// certify decides a submission once and for all: accepted, with its envelope in custody, or refused, with its notice issued.
+func (e *Engine) certify(identifier, queueID string, received, raw []byte) (accepted, bool, error) {
+	defer e.locks.lock(identifier)()
+	var yes accepted
+	if found, _, err := e.lookup(kindAccepted, identifier, &yes); err != nil || found {
+		return yes, found, err
+	}
+	var no refused
+	found, _, err := e.lookup(kindRefused, identifier, &no)
+	if err != nil {
+		return yes, false, err
+	}
+	if found {
+		return yes, false, e.issueNonAcceptance(no)
+	}
+	var tx transaction
+	found, _, err = e.lookup(kindTransaction, queueID, &tx)
+	if err != nil {
+		return yes, false, err
+	}
+	if !found {
+		return yes, false, fmt.Errorf("certifying submission %s: its transaction was never recorded", queueID)
+	}
+	return e.decide(identifier, tx, received, raw)
+}
+
+// decide certifies a submission that has no outcome yet.
+func (e *Engine) decide(identifier string, tx transaction, received, raw []byte) (accepted, bool, error) {
+	at := e.now().In(pec.Rome()).Truncate(time.Second)
+	index, _, err := e.index.Get()
+	if index == nil {
+		return accepted{}, false, fmt.Errorf("certifying %s: no providers' index: %w", identifier, err)
+	}
+	original, err := pec.ParseOriginal(raw)
+	if err != nil {
+		unread := pec.Transit{Identifier: identifier, Sender: tx.From, Receipt: pec.ReceiptFull}
+		for _, rcpt := range tx.Recipients {
+			unread.Recipients = append(unread.Recipients, pec.Recipient{Address: rcpt, Certified: index.Certified(domainOf(rcpt))})
+		}
+		return accepted{}, false, e.refuse(refused{At: at, Transit: unread, Reasons: []string{"L'intestazione del messaggio supera ogni limite e non si lascia leggere."}})
+	}
+	transit := original.Transit(identifier, tx.From, tx.Recipients, index.Certified)
+	limits := pec.FormalLimits(e.settings.Limits)
+	if reasons := pec.CheckFormal(original, tx.From, tx.Recipients, int64(len(raw)), limits); len(reasons) > 0 {
+		return accepted{}, false, e.refuse(refused{At: at, Transit: transit, Reasons: reasons})
+	}
+	signer, err := e.signer.Get()
+	if signer == nil {
+		return accepted{}, false, fmt.Errorf("certifying %s: no signing certificate: %w", identifier, err)
+	}
+	envelope, err := signer.Envelope(e.provider(), transit, original, received, at)
+	if err != nil {
+		return accepted{}, false, fmt.Errorf("making the envelope of %s: %w", identifier, err)
+	}
+	digest, err := e.custody.Put(envelope)
+	if err != nil {
+		return accepted{}, false, err
+	}
+	submission := accepted{At: at, Transit: transit, Envelope: digest}
+	if _, err := e.record(kindAccepted, identifier, identifier, &submission); err != nil {
+		return accepted{}, false, err
+	}
+	e.metrics.submissions.WithLabelValues("accepted").Inc()
+	return submission, true, nil
+}
+
+func (e *Engine) refuse(no refused) error {
+	if _, err := e.record(kindRefused, no.Transit.Identifier, no.Transit.Identifier, &no); err != nil {
+		return err
+	}
+	e.metrics.submissions.WithLabelValues("refused").Inc()
+	return e.issueNonAcceptance(no)
+}
+
+func (e *Engine) issueAcceptance(s accepted) error {
+	id := pec.NoticeID(s.Transit.Identifier, pec.TypeAcceptance, "")
+	return e.issue(notice{id: id, kind: pec.TypeAcceptance, identifier: s.Transit.Identifier, to: s.Transit.Sender, build: func() ([]byte, error) {
+		signer, err := e.signer.Get()
+		if signer == nil {
+			return nil, err
+		}
+		return signer.Acceptance(e.provider(), s.Transit, id, s.At.In(pec.Rome()))
+	}})
+}
+
+func (e *Engine) issueNonAcceptance(no refused) error {
+	id := pec.NoticeID(no.Transit.Identifier, pec.TypeNonAcceptance, "")
+	return e.issue(notice{id: id, kind: pec.TypeNonAcceptance, identifier: no.Transit.Identifier, to: no.Transit.Sender, build: func() ([]byte, error) {
+		signer, err := e.signer.Get()
+		if signer == nil {
+			return nil, err
+		}
+		return signer.NonAcceptance(e.provider(), no.Transit, id, no.At.In(pec.Rome()), no.Reasons)
+	}})
+}
+
+// sendEnvelope puts the envelope back into Postfix for one recipient. Failure notices are asked for under the PEC identifier.
+// An address that Postfix will never take fails like one that its own server refuses.
+func (e *Engine) sendEnvelope(s accepted, envelope []byte, rcpt string) error {
+	done, err := e.inject(s.Transit.Identifier, message{from: s.Transit.Sender, to: rcpt, envid: s.Transit.Identifier, bytes: envelope})
+	if err != nil || !done.Refused {
+		return err
+	}
+	return e.issueDeliveryError(s.Transit, s.Transit.Sender, failure{Recipient: fold(rcpt), Status: "5.1.3", Text: done.Reply, At: e.now()})
+}

@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
+)
+
+// maxAdminBody bounds a request of the operator, in bytes.
+const maxAdminBody = 1 << 20
+
+// adminServer is the API of package admin. Only the operator of this site gets as far as a request.
+func (e *Engine) adminServer() *http.Server {
+	mux := http.NewServeMux()
+	handle := func(pattern string, answer func(*http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			result, err := answer(r)
+			e.answerAdmin(w, r, result, err)
+		})
+	}
+	handle("GET /v1/status", func(r *http.Request) (any, error) { return e.status(r.Context()) })
+	handle("PUT /v1/domains/{domain}", e.putDomain)
+	handle("GET /v1/domains/{domain}/mailboxes", func(r *http.Request) (any, error) {
+		return e.directory.Mailboxes(r.Context(), r.PathValue("domain"))
+	})
+	handle("GET /v1/mailboxes/{address}", func(r *http.Request) (any, error) {
+		return e.directory.Mailbox(r.Context(), r.PathValue("address"))
+	})
+	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
+	handle("PUT /v1/peer", e.putPeer)
+	return &http.Server{Handler: mux, TLSConfig: e.adminTLS(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+}
+
+// adminTLS lets in only the certificate of this site's operator, by this site's CA.
+func (e *Engine) adminTLS() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		id, err := e.identity.Get()
+		if id == nil {
+			return nil, err
+		}
+		return &tls.Config{
+			MinVersion:   tls.VersionTLS13,
+			NextProtos:   []string{"h2", "http/1.1"},
+			Certificates: []tls.Certificate{id.certificate},
+			ClientAuth:   tls.RequireAnyClientCert,
+			VerifyConnection: func(state tls.ConnectionState) error {
+				return verifyURI(state, id.siteCA, x509.ExtKeyUsageClientAuth, admin.OperatorURI(e.settings.Site), e.now())
+			},
+		}, nil
+	}}
+}
+
+func (e *Engine) answerAdmin(w http.ResponseWriter, r *http.Request, result any, err error) {
+	switch {
+	case err == nil && result == nil:
+		w.WriteHeader(http.StatusNoContent)
+	case err == nil:
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(result); err != nil {
+			e.log.Warn("answering the operator", "path", r.URL.Path, "error", err)
+		}
+	case errors.Is(err, admin.ErrNotFound):
+		http.Error(w, err.Error(), http.StatusNotFound)
+	case errors.Is(err, directory.ErrInvalid):
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+	default:
+		e.log.Error("answering the operator", "path", r.URL.Path, "error", err)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+// read decodes the request strictly: a field that this engine does not know would silently be dropped.
+func read[T any](r *http.Request) (v T, err error) {
+	decoder := json.NewDecoder(io.LimitReader(r.Body, maxAdminBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&v); err != nil {
+		return v, fmt.Errorf("reading the request: %w: %w", directory.ErrInvalid, err)
+	}
+	return v, nil
+}
+
+func (e *Engine) putDomain(r *http.Request) (any, error) {
+	d, err := read[admin.Domain](r)
+	if err != nil {
+		return nil, err
+	}
+	if d.Name != r.PathValue("domain") {
+		return nil, fmt.Errorf("domain %q at the path of %q: %w", d.Name, r.PathValue("domain"), directory.ErrInvalid)
+	}
+	return nil, e.directory.PutDomain(r.Context(), d.Name)
+}
+
+func (e *Engine) putMailbox(r *http.Request) (any, error) {
+	m, err := read[admin.Mailbox](r)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.EqualFold(m.Address, r.PathValue("address")) {
+		return nil, fmt.Errorf("mailbox %q at the path of %q: %w", m.Address, r.PathValue("address"), directory.ErrInvalid)
+	}
+	if e.ours(m.Address) {
+		return nil, fmt.Errorf("mailbox %s: %w: it is the provider's own address, which the engine reads itself", m.Address, directory.ErrInvalid)
+	}
+	before, err := e.directory.PutMailbox(r.Context(), m)
+	if err != nil {
+		return nil, err
+	}
+	if before.Address == "" {
+		e.sync.changed(fold(m.Address))
+		return nil, nil
+	}
+	// Asked again whenever the access is not full, so that a kick that failed is made good by the operator's retry.
+	if m.Access != admin.AccessFull || m.Password != "" || m.QuotaBytes != before.QuotaBytes {
+		return nil, e.doveadm.kick(r.Context(), fold(m.Address))
+	}
+	return nil, nil
+}
+
+func (e *Engine) putPeer(r *http.Request) (any, error) {
+	p, err := read[admin.Peer](r)
+	if err != nil {
+		return nil, err
+	}
+	host, _, err := net.SplitHostPort(p.Address)
+	switch {
+	case err != nil || host == "":
+		return nil, fmt.Errorf("peer address %q: %w: not host:port", p.Address, directory.ErrInvalid)
+	case p.Site == "" || p.Site == e.settings.Site:
+		return nil, fmt.Errorf("peer site %q: %w: not another site", p.Site, directory.ErrInvalid)
+	case !x509.NewCertPool().AppendCertsFromPEM([]byte(p.CABundle)):
+		return nil, fmt.Errorf("peer CA: %w: no certificate in it", directory.ErrInvalid)
+	}
+	before, _, err := e.directory.Peer(r.Context())
+	if err != nil || before == p {
+		return nil, err
+	}
+	if err := e.directory.PutPeer(r.Context(), p); err != nil {
+		return nil, err
+	}
+	e.sync.all(r.Context(), syncCoalesce)
+	return nil, nil
+}
+
+func (e *Engine) status(ctx context.Context) (admin.Status, error) {
+	s := admin.Status{Site: e.settings.Site, Domain: e.settings.Domain, Version: version(), Problems: e.problems(ctx)}
+	var err error
+	if s.Mailboxes, err = e.directory.Count(ctx); err != nil {
+		return s, err
+	}
+	if s.Domains, err = e.directory.Domains(ctx); err != nil {
+		return s, err
+	}
+	s.Evidence.Records, s.Evidence.Head = e.evidence.Head()
+	if signer, _ := e.signer.Get(); signer != nil {
+		s.Signing = admin.Signing{Subject: signer.Certificate().Subject.String(), NotAfter: signer.Certificate().NotAfter}
+	}
+	s.Peer = e.sync.state(e.hasPeer(ctx))
+	return s, nil
+}
+
+func (e *Engine) hasPeer(ctx context.Context) bool {
+	_, ok, err := e.directory.Peer(ctx)
+	return ok && err == nil
+}
+
+// version is the revision that this binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,174 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+// delivery is one certified message for one mailbox.
+type delivery struct {
+	judgement pec.Judgement
+	from      string
+	rcpt      string
+	raw       []byte
+}
+
+func (d delivery) data() deliveryData {
+	return deliveryData{Mailbox: d.rcpt, Type: d.judgement.Type, Provider: d.judgement.Provider.Name, MessageID: d.judgement.MessageID}
+}
+
+// identifier is the PEC identifier that the message speaks of.
+func (d delivery) identifier() string {
+	if d.judgement.Certification == nil {
+		return ""
+	}
+	return d.judgement.Certification.Identifier
+}
+
+// deliver is the delivery point (punto di consegna). No certified message reaches a mailbox twice: its key is recorded with
+// the outcome, and the sender's notice follows from the outcome's record.
+func (e *Engine) deliver(d delivery) error {
+	key := deliveryKey(d.judgement.Provider.MailReceipt, d.judgement.MessageID, d.rcpt)
+	defer e.locks.lock(key)()
+	if d.judgement.Type != pec.TypeEnvelope && e.ours(d.rcpt) {
+		data := d.data()
+		_, err := e.record(kindReceivedNotice, key, d.identifier(), &data)
+		return err
+	}
+	if found, at, err := e.lookup(kindDelivered, key, nil); err != nil || found {
+		return errors.Join(err, e.outcome(d, at, nil, found))
+	}
+	var failed failure
+	if found, at, err := e.lookup(kindUndeliverable, key, &failed); err != nil || found {
+		return errors.Join(err, e.outcome(d, at, &failed, found))
+	}
+	return e.attempt(d, key)
+}
+
+// attempt delivers what has no outcome yet.
+func (e *Engine) attempt(d delivery, key string) error {
+	refusal, err := e.closedFor(d.rcpt)
+	if err != nil {
+		return err
+	}
+	var reply string
+	if refusal == nil {
+		reply, refusal, err = e.storeOnce(d, key)
+	}
+	if err != nil {
+		return err
+	}
+	if refusal != nil {
+		at, err := e.record(kindUndeliverable, key, d.identifier(), refusal)
+		if err != nil {
+			return err
+		}
+		e.metrics.deliveries.WithLabelValues("refused").Inc()
+		return e.outcome(d, at, refusal, true)
+	}
+	data := d.data()
+	data.Reply = reply
+	at, err := e.record(kindDelivered, key, d.identifier(), &data)
+	if err != nil {
+		return err
+	}
+	e.metrics.deliveries.WithLabelValues("stored").Inc()
+	e.sync.changed(d.rcpt)
+	return e.outcome(d, at, nil, true)
+}
+
+// closedFor says why the directory lets nothing into a mailbox, or nil.
+func (e *Engine) closedFor(rcpt string) (*failure, error) {
+	row, err := e.directory.Mailbox(context.Background(), rcpt)
+	switch {
+	case errors.Is(err, admin.ErrNotFound) || err == nil && row.Access == admin.AccessClosed:
+		return &failure{Recipient: rcpt, Status: "5.1.1", Text: "indirizzo non valido"}, nil
+	case err != nil:
+		return nil, err
+	case row.Access != admin.AccessFull:
+		return &failure{Recipient: rcpt, Status: "5.2.1", Text: "casella non abilitata alla ricezione"}, nil
+	}
+	return nil, nil
+}
+
+// storeOnce hands the message to Dovecot between two records. If a crash left only the first, the store itself is asked
+// whether it has the message, by the delivery key in the Received field that we put on top.
+func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failure, err error) {
+	if found, _, err := e.lookup(kindDelivering, key, nil); err != nil {
+		return "", nil, err
+	} else if found {
+		if has, err := e.doveadm.has(d.rcpt, key); err != nil || has {
+			return "found in the store after an interruption", nil, err
+		}
+	}
+	m := message{from: d.from, to: d.rcpt, bytes: append(e.trace(key, d.rcpt), d.raw...)}
+	reply, err = e.dovecot.send(m, func() error { return e.beginDelivery(d, key) })
+	var answer *smtp.SMTPError
+	if err == nil || !errors.As(err, &answer) || answer.Code < 500 {
+		return reply, nil, err
+	}
+	return "", dovecotRefusal(d.rcpt, answer), nil
+}
+
+// beginDelivery records, with the custody copy, that Dovecot is about to get the message.
+func (e *Engine) beginDelivery(d delivery, key string) error {
+	digest, err := e.custody.Put(d.raw)
+	if err != nil {
+		return err
+	}
+	data := d.data()
+	data.Digest = digest
+	_, err = e.record(kindDelivering, key, d.identifier(), &data)
+	return err
+}
+
+// trace is the Received field of the delivery point.
+func (e *Engine) trace(key, rcpt string) []byte {
+	return fmt.Appendf(nil, "Received: by %s (pec-operator) with LMTP id %s\r\n\tfor <%s>; %s\r\n", e.settings.Hostname, key, rcpt, e.now().In(pec.Rome()).Format(time.RFC1123Z))
+}
+
+// dovecotRefusal turns Dovecot's 5xx into what the sender is told.
+func dovecotRefusal(rcpt string, answer *smtp.SMTPError) *failure {
+	f := &failure{Recipient: rcpt, Status: "5.0.0", Text: oneLine(answer.Message)}
+	if answer.EnhancedCode[0] == 5 {
+		f.Status = fmt.Sprintf("%d.%d.%d", answer.EnhancedCode[0], answer.EnhancedCode[1], answer.EnhancedCode[2])
+	}
+	switch {
+	case answer.Code == 552 || f.Status == "5.2.2":
+		f.Status, f.Text = "5.2.2", "casella piena"
+	case f.Status == "5.1.1":
+		f.Text = "indirizzo non valido"
+	}
+	return f
+}
+
+// outcome tells the sender of an envelope how its delivery ended. Notices are never answered.
+func (e *Engine) outcome(d delivery, at time.Time, failed *failure, known bool) error {
+	if !known || d.judgement.Type != pec.TypeEnvelope {
+		return nil
+	}
+	transit := d.judgement.Certification.Transit
+	if failed != nil {
+		failed.At = at
+		return e.issueDeliveryError(transit, d.from, *failed)
+	}
+	id := pec.NoticeID(transit.Identifier, pec.TypeDelivery, d.rcpt)
+	return e.issue(notice{id: id, kind: pec.TypeDelivery, identifier: transit.Identifier, to: d.from, about: d.rcpt, build: func() ([]byte, error) {
+		signer, err := e.signer.Get()
+		if signer == nil {
+			return nil, err
+		}
+		postacert := d.judgement.Postacert
+		if original, err := pec.ParseOriginal(postacert); err == nil && original.CopyOnly(d.rcpt) {
+			postacert = nil
+		}
+		return signer.Delivery(e.provider(), transit, id, d.rcpt, postacert, at.In(pec.Rome()).Truncate(time.Second))
+	}})
+}

@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// doveadm calls Dovecot's HTTP API, which listens on loopback only.
+type doveadm struct {
+	url  string
+	key  func() (string, error) // doveadm_api_key
+	http *http.Client
+}
+
+func newDoveadm(base string, key func() (string, error)) *doveadm {
+	return &doveadm{url: strings.TrimSuffix(base, "/") + "/doveadm/v1", key: key, http: &http.Client{Timeout: 5 * time.Minute}}
+}
+
+// call runs one command. The API answers 200 to almost everything; whether it worked is in the answer's first element.
+func (d *doveadm) call(ctx context.Context, command string, parameters map[string]any, result any) error {
+	key, err := d.key()
+	if err != nil {
+		return fmt.Errorf("asking Dovecot to %s: %w", command, err)
+	}
+	body, err := json.Marshal([]any{[]any{command, parameters, "1"}})
+	if err != nil {
+		return fmt.Errorf("asking Dovecot to %s: %w", command, err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("asking Dovecot to %s: %w", command, err)
+	}
+	request.Header.Set("Authorization", "X-Dovecot-API "+base64.StdEncoding.EncodeToString([]byte(key)))
+	request.Header.Set("Content-Type", "application/json")
+	response, err := d.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking Dovecot to %s: %w", command, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("asking Dovecot to %s: it answered %s", command, response.Status)
+	}
+	var answers [][]json.RawMessage
+	if err := json.NewDecoder(response.Body).Decode(&answers); err != nil {
+		return fmt.Errorf("reading Dovecot's answer to %s: %w", command, err)
+	}
+	if len(answers) != 1 || len(answers[0]) != 3 || string(answers[0][0]) != `"doveadmResponse"` {
+		return fmt.Errorf("asking Dovecot to %s: it answered %s", command, answers)
+	}
+	if result == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answers[0][1], result); err != nil {
+		return fmt.Errorf("reading Dovecot's answer to %s: %w", command, err)
+	}
+	return nil
+}
+
+// has says whether a mailbox holds, in any folder, the message that was delivered under key.
+func (d *doveadm) has(user, key string) (bool, error) {
+	var found []json.RawMessage
+	err := d.call(context.Background(), "search", map[string]any{"user": user, "query": []string{"mailbox", "*", "header", "received", key}}, &found)
+	return len(found) > 0, err
+}
+
+// kick ends a user's open sessions: they keep the access and the quota of their login.
+func (d *doveadm) kick(ctx context.Context, user string) error {
+	return d.call(ctx, "kick", map[string]any{"mask": []string{user}}, nil)
+}
+
+// sync merges a mailbox with the other site's through destination. The full form is the one that merges after a partition.
+func (d *doveadm) sync(ctx context.Context, user, destination string) error {
+	return d.call(ctx, "sync", map[string]any{"user": user, "fullSync": true, "lockTimeout": syncLockSeconds, "destination": []string{"tcp:" + destination}}, nil)
+}
+
+// syncLockSeconds is how long a sync waits for another one of the same mailbox, the other site's among them.
+const syncLockSeconds = 30

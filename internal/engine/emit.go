@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+// notice is one notice to be issued.
+type notice struct {
+	id         string // Message-ID, derived, so that a second emission is recognised as such
+	kind       pec.Type
+	identifier string
+	to         string // "" when there is nobody to tell
+	about      string // the recipient concerned, "" if all
+	build      func() ([]byte, error)
+}
+
+// issue makes a notice once, keeps it, and hands it to Postfix. Bytes that a crash left behind are sent as they are: a notice
+// signed anew would be another document.
+func (e *Engine) issue(n notice) error {
+	if n.to == "" {
+		return nil
+	}
+	defer e.locks.lock(n.id)()
+	var made noticeData
+	found, _, err := e.lookup(kindNotice, n.id, &made)
+	if err != nil {
+		return err
+	}
+	if !found {
+		if made, err = e.make(n); err != nil {
+			return err
+		}
+	}
+	raw, err := e.custody.Get(made.Digest)
+	if err != nil {
+		return err
+	}
+	_, err = e.inject(n.identifier, message{from: e.settings.Provider.ServiceAddress, to: made.To, envid: n.id, bytes: raw})
+	return err
+}
+
+func (e *Engine) make(n notice) (noticeData, error) {
+	raw, err := n.build()
+	if err != nil {
+		return noticeData{}, fmt.Errorf("making %s of %s: %w", n.kind, n.identifier, err)
+	}
+	digest, err := e.custody.Put(raw)
+	if err != nil {
+		return noticeData{}, err
+	}
+	made := noticeData{Type: n.kind, To: n.to, About: n.about, Digest: digest}
+	if _, err := e.record(kindNotice, n.id, n.identifier, &made); err != nil {
+		return noticeData{}, err
+	}
+	e.metrics.notices.WithLabelValues(string(n.kind)).Inc()
+	return made, nil
+}
+
+// inject puts a message back into Postfix once. m.envid is the message's own Message-ID: Postfix names it in the bounce, by
+// which bounce.go finds what failed. A crash between Postfix' answer and our record sends twice; the delivery point at the
+// other end drops the second, because the Message-ID is the same.
+func (e *Engine) inject(identifier string, m message) (injected, error) {
+	key := m.envid + " " + fold(m.to)
+	defer e.locks.lock(key)()
+	var done injected
+	if found, _, err := e.lookup(kindInjected, key, &done); err != nil || found {
+		return done, err
+	}
+	reply, err := e.postfix.send(m, nil)
+	answer, never := permanentAddress(err)
+	switch {
+	case never:
+		reply = fmt.Sprintf("%d %s", answer.Code, oneLine(answer.Error()))
+	case err != nil:
+		return done, err
+	}
+	done = injected{To: m.to, Reply: reply, Refused: never}
+	_, err = e.record(kindInjected, key, identifier, &done)
+	return done, err
+}
+
+// provider is who we are in documents.
+func (e *Engine) provider() pec.Provider {
+	p := e.settings.Provider
+	return pec.Provider{Name: p.Name, MailDomain: p.MailDomain, ServiceAddress: p.ServiceAddress}
+}

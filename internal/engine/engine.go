@@ -1,0 +1,206 @@
+package engine
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/emersion/go-milter"
+	"github.com/emersion/go-smtp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pec-operator/pec-operator/internal/directory"
+	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/providers"
+	"github.com/pec-operator/pec-operator/internal/settings"
+)
+
+// Engine is the certified-mail engine of one Managed domain at one site.
+type Engine struct {
+	settings settings.Engine
+	now      func() time.Time
+	log      *slog.Logger
+
+	evidence  *evidence.Log
+	journal   journal // the evidence log; apart, so that a test can crash the engine at any of its records
+	custody   *evidence.Custody
+	directory *directory.Directory
+
+	signer          *reloading[*pec.Signer]
+	identity        *reloading[*identity]
+	doveadmPassword *reloading[string]
+	index           providersIndex
+
+	postfix *relay
+	dovecot *relay
+	doveadm mailStore
+	sync    *syncer
+	locks   locks
+	metrics *metrics
+}
+
+// providersIndex answers the last good index with its roots, nil if there never was one, and the error of the last reading.
+type providersIndex interface {
+	Get() (*providers.Index, *x509.CertPool, error)
+}
+
+// mailStore is what the engine asks of Dovecot beyond delivery.
+type mailStore interface {
+	has(user, key string) (bool, error)
+	kick(ctx context.Context, user string) error
+	sync(ctx context.Context, user, destination string) error
+}
+
+// The directories below settings.Files.State.
+const (
+	evidenceDir  = "evidence"
+	custodyDir   = "custody"
+	directoryDir = "directory"
+)
+
+// New opens the engine's state and makes an engine that serves nothing yet. Secrets and the index are read at first use, and
+// again when they change: an engine whose certificate is missing must live to say so.
+func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog.Logger) (*Engine, error) {
+	e := &Engine{settings: s, now: now, log: log, metrics: newMetrics()}
+	var err error
+	if e.evidence, err = evidence.Open(filepath.Join(s.Files.State, evidenceDir), evidence.DefaultSegmentSize, now); err != nil {
+		return nil, err
+	}
+	e.journal = e.evidence
+	if e.custody, err = evidence.OpenCustody(filepath.Join(s.Files.State, custodyDir)); err != nil {
+		return nil, errors.Join(err, e.evidence.Close())
+	}
+	if e.directory, err = directory.Open(ctx, filepath.Join(s.Files.State, directoryDir)); err != nil {
+		return nil, errors.Join(err, e.evidence.Close())
+	}
+	f := s.Files
+	e.signer = newReloading(parseSigner, f.SigningCert, f.SigningKey)
+	e.identity = newReloading(parseIdentity, f.AdminCert, f.AdminKey, f.AdminCA)
+	e.doveadmPassword = newReloading(parseLine, f.DoveadmPassword)
+	e.index = providers.NewFile(f.ProvidersIndex, f.ProvidersRoots, now)
+	e.postfix = newRelay(s.Next.Reinject, s.Hostname, false)
+	e.dovecot = newRelay(s.Next.LMTP, s.Hostname, true)
+	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
+	e.sync = e.newSyncer()
+	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
+	e.metrics.gauge("sync_pending", "Mailboxes that wait to be synced with the other site.", func() float64 { return float64(e.sync.state(true).Pending) })
+	return e, nil
+}
+
+func (e *Engine) newSyncer() *syncer {
+	return &syncer{
+		now: e.now, log: e.log, pending: map[string]pendingSync{}, running: map[string]bool{}, wake: make(chan struct{}, 1),
+		peer:  e.hasPeer,
+		count: func(outcome string) { e.metrics.syncs.WithLabelValues(outcome).Inc() },
+		sync: func(ctx context.Context, mailbox string) error {
+			return e.doveadm.sync(ctx, mailbox, e.settings.Listen.SyncDestination)
+		},
+		mailboxes: func(ctx context.Context) ([]string, error) {
+			rows, err := e.directory.Mailboxes(ctx, "")
+			addresses := make([]string, len(rows))
+			for i, row := range rows {
+				addresses[i] = row.Address
+			}
+			return addresses, err
+		},
+	}
+}
+
+// Close closes the engine's state.
+func (e *Engine) Close() error { return errors.Join(e.directory.Close(), e.evidence.Close()) }
+
+// stopTimeout is how long transactions under way may take to end when the engine stops. Postfix keeps what is cut.
+const stopTimeout = 10 * time.Second
+
+// server serves one listener until the context ends, and returns when nothing of it runs any more.
+type server struct {
+	name, address string
+	serve         func(context.Context, net.Listener) error
+}
+
+func (e *Engine) servers() []server {
+	listen := e.settings.Listen
+	return []server{
+		{"access", listen.Access, serveLMTP(newLMTP(e.settings.Hostname, "access", e.log, e.access))},
+		{"incoming", listen.Incoming, serveLMTP(newLMTP(e.settings.Hostname, "incoming", e.log, e.incoming))},
+		{"milter of the MX", listen.MilterMX, e.serveMilter(portMX)},
+		{"milter of submission", listen.MilterSubmit, e.serveMilter(portSubmission)},
+		{"admin", listen.Admin, serveHTTP(e.adminServer())},
+		{"health", listen.Health, serveHTTP(e.healthServer())},
+		{"peer link", listen.PeerLink, e.servePeer},
+		{"sync destination", listen.SyncDestination, e.serveSyncDestination},
+	}
+}
+
+// Serve answers on all listeners until the context ends.
+func (e *Engine) Serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, s := range e.servers() {
+		group.Go(func() error {
+			l, err := net.Listen("tcp", s.address)
+			if err != nil {
+				return fmt.Errorf("listening for %s: %w", s.name, err)
+			}
+			if err := s.serve(ctx, l); err != nil {
+				return fmt.Errorf("serving %s: %w", s.name, err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error { return e.sync.run(ctx) })
+	e.log.Info("serving", "site", e.settings.Site, "domain", e.settings.Domain)
+	return group.Wait()
+}
+
+// until runs serve, and when the context ends stop, which has a bounded time for it; it returns when both have.
+func until(ctx context.Context, serve func() error, stop func(context.Context) error) error {
+	stopped := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		stopping, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		_ = stop(stopping)
+	})
+	err := serve()
+	if !cancel() {
+		<-stopped
+	}
+	return err
+}
+
+func serveLMTP(server *smtp.Server) func(context.Context, net.Listener) error {
+	return func(ctx context.Context, l net.Listener) error {
+		return until(ctx, func() error { return server.Serve(l) }, server.Shutdown)
+	}
+}
+
+func (e *Engine) serveMilter(port string) func(context.Context, net.Listener) error {
+	return func(ctx context.Context, l net.Listener) error {
+		server := e.newMilter(port)
+		err := until(ctx, func() error { return server.Serve(l) }, func(context.Context) error { return server.Close() })
+		if errors.Is(err, milter.ErrServerClosed) {
+			return nil
+		}
+		return err
+	}
+}
+
+func serveHTTP(server *http.Server) func(context.Context, net.Listener) error {
+	return func(ctx context.Context, l net.Listener) error {
+		serve := func() error { return server.Serve(l) }
+		if server.TLSConfig != nil {
+			serve = func() error { return server.ServeTLS(l, "", "") }
+		}
+		if err := until(ctx, serve, server.Shutdown); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}
+}

@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"crypto/x509"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+// incoming is the incoming point (punto di ricezione) for all that Postfix has for local mailboxes: what other providers
+// sent, what we put back ourselves, and Postfix' own bounces.
+func (e *Engine) incoming(m mail) []error {
+	_, _, queueID, err := splitReceived(m.raw, e.settings.Hostname)
+	if err != nil {
+		return all(len(m.rcpts), err)
+	}
+	var tx transaction
+	recorded, at, err := e.lookup(kindTransaction, queueID, &tx)
+	if err != nil {
+		return all(len(m.rcpts), err)
+	}
+	if !recorded && m.from == "" { // no milter saw it come in: Postfix wrote it
+		return e.bounce(m, queueID)
+	}
+	if !recorded {
+		at, tx.Recipients = e.now(), m.rcpts
+	}
+	index, roots, err := e.index.Get()
+	if index == nil {
+		return all(len(m.rcpts), fmt.Errorf("judging %s: no providers' index: %w", queueID, err))
+	}
+	j := judge(m.raw, m.from, index, roots, at)
+	switch j.Type {
+	case pec.TypeOrdinary, pec.TypeAnomaly:
+		return all(len(m.rcpts), fmt.Errorf("judging %s: it was certified when the milter took it and is not now: %s", queueID, strings.Join(j.Errors, " ")))
+	case pec.TypeEnvelope:
+		if err := e.takeInCharge(j, queueID, tx.Recipients); err != nil {
+			return all(len(m.rcpts), err)
+		}
+	}
+	answers := make([]error, len(m.rcpts))
+	for i, rcpt := range m.rcpts {
+		answers[i] = e.deliver(delivery{judgement: j, from: m.from, rcpt: fold(rcpt), raw: m.raw})
+	}
+	return answers
+}
+
+// judge is pec.Classify and what only the SMTP transaction can tell: an envelope comes from a user of the provider that
+// signed it, or one provider could issue messages in the name of another's users.
+func judge(raw []byte, from string, index pec.Index, roots *x509.CertPool, at time.Time) pec.Judgement {
+	j := pec.Classify(raw, index, roots, at)
+	if j.Type != pec.TypeEnvelope || (j.Provider.Manages(j.Certification.Sender) && strings.EqualFold(from, j.Certification.Sender)) {
+		return j
+	}
+	j.Type = pec.TypeAnomaly
+	j.Errors = append(j.Errors, "Il mittente non appartiene ai domini del gestore che ha firmato la busta.")
+	return j
+}
+
+// takeInCharge tells the sender's provider, once per transaction, that we have the envelope (presa in carico).
+func (e *Engine) takeInCharge(j pec.Judgement, queueID string, rcpts []string) error {
+	identifier := j.Certification.Identifier
+	taken := struct {
+		At         time.Time `json:"at"`
+		Recipients []string  `json:"recipients"`
+		Provider   string    `json:"provider"`
+	}{e.now().In(pec.Rome()).Truncate(time.Second), rcpts, j.Provider.Name}
+	if _, err := e.record(kindTaken, identifier+" "+queueID, identifier, &taken); err != nil {
+		return err
+	}
+	id := pec.NoticeID(identifier, pec.TypeTakeCharge, "", queueID)
+	return e.issue(notice{id: id, kind: pec.TypeTakeCharge, identifier: identifier, to: j.Provider.MailReceipt, build: func() ([]byte, error) {
+		signer, err := e.signer.Get()
+		if signer == nil {
+			return nil, err
+		}
+		return signer.TakeCharge(e.provider(), j.Certification.Transit, id, j.Provider.MailReceipt, taken.Recipients, taken.At.In(pec.Rome()))
+	}})
+}
+
+// ours says whether an address is the provider's own: what it gets is read by the engine and stored nowhere else.
+func (e *Engine) ours(address string) bool {
+	return strings.EqualFold(address, e.settings.Provider.ServiceAddress) || strings.EqualFold(address, e.settings.Provider.MailReceipt)
+}
+
+func domainOf(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }

@@ -1,0 +1,116 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+// journal is the evidence log as the engine's steps use it.
+type journal interface {
+	Append(kind, key, identifier string, data any) (evidence.Record, error)
+	Get(kind, key string) (evidence.Record, bool, error)
+}
+
+// The kinds of records, with what their key derives from.
+const (
+	kindTransaction    = "transaction"     // queue identifier
+	kindAccepted       = "accepted"        // PEC identifier
+	kindRefused        = "refused"         // PEC identifier
+	kindNotice         = "notice"          // Message-ID of the notice
+	kindInjected       = "injected"        // Message-ID of the notice or envelope, recipient
+	kindTaken          = "taken-in-charge" // PEC identifier, queue identifier
+	kindDelivering     = "delivering"      // deliveryKey
+	kindDelivered      = "delivered"       // deliveryKey
+	kindUndeliverable  = "undeliverable"   // deliveryKey
+	kindReceivedNotice = "received-notice" // deliveryKey
+	kindBounced        = "bounced"         // queue identifier of the bounce, recipient that failed
+)
+
+// transaction is one SMTP transaction as a milter saw it end.
+type transaction struct {
+	Port       string   `json:"port"` // mx or submission
+	Client     string   `json:"client"`
+	ClientPort string   `json:"clientPort"`
+	User       string   `json:"user,omitempty"` // who logged in
+	From       string   `json:"from"`
+	Recipients []string `json:"recipients"` // case-folded, in order, each once
+	Type       pec.Type `json:"type,omitempty"`
+	Provider   string   `json:"provider,omitempty"`
+	MessageID  string   `json:"messageID,omitempty"`
+}
+
+// accepted is a certified submission: all that its notices need, whenever they are made.
+type accepted struct {
+	At       time.Time   `json:"at"` // of the event; the one time of acceptance and envelope
+	Transit  pec.Transit `json:"transit"`
+	Envelope string      `json:"envelope"` // custody
+}
+
+// refused is a submission that failed the formal checks.
+type refused struct {
+	At      time.Time   `json:"at"`
+	Transit pec.Transit `json:"transit"`
+	Reasons []string    `json:"reasons"`
+}
+
+// noticeData is a notice that was made; its bytes are in custody.
+type noticeData struct {
+	Type   pec.Type `json:"type"`
+	To     string   `json:"to"`
+	About  string   `json:"about,omitempty"` // the recipient concerned
+	Digest string   `json:"digest"`
+}
+
+// injected is a message that Postfix answered for.
+type injected struct {
+	To      string `json:"to"`
+	Reply   string `json:"reply"`             // of Postfix, with its queue identifier
+	Refused bool   `json:"refused,omitempty"` // Postfix will never take this address
+}
+
+// deliveryData is the outcome, or the beginning, of one delivery to one mailbox.
+type deliveryData struct {
+	Mailbox   string   `json:"mailbox"`
+	Type      pec.Type `json:"type"`
+	Provider  string   `json:"provider"`
+	MessageID string   `json:"messageID"`
+	Digest    string   `json:"digest,omitempty"` // custody of the message as it arrived
+	Reply     string   `json:"reply,omitempty"`  // of Dovecot, or why not
+}
+
+// deliveryKey is the same for every arrival of one message at one mailbox. The signer is part of it, or another provider
+// could pre-empt a message by sending something with its Message-ID first.
+func deliveryKey(provider, messageID, mailbox string) string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{strings.ToLower(provider), messageID, fold(mailbox)}, "\x00")))
+	return hex.EncodeToString(sum[:16])
+}
+
+// fold is the one form of an address in keys and records.
+func fold(address string) string { return strings.ToLower(address) }
+
+// lookup reads the record of (kind, key) into data, if there is one.
+func (e *Engine) lookup(kind, key string, data any) (found bool, at time.Time, err error) {
+	r, found, err := e.journal.Get(kind, key)
+	if err != nil || !found {
+		return false, time.Time{}, err
+	}
+	if data == nil {
+		return true, r.Time, nil
+	}
+	return true, r.Time, r.Decode(data)
+}
+
+// record appends a record and reads the one that counts, which is the first of its key, back into data.
+func (e *Engine) record(kind, key, identifier string, data any) (time.Time, error) {
+	r, err := e.journal.Append(kind, key, identifier, data)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("recording %s of %s: %w", kind, key, err)
+	}
+	return r.Time, r.Decode(data)
+}

@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+// The peer link carries what two engines of one domain say to each other, over TLS in which each shows the certificate of its
+// own site's CA. A connection is for one mailbox: the dialer writes "sync <mailbox>", the other end answers "ok" or a reason,
+// and then both are a pipe between the two Dovecots. doveadm is full power over all mail, so no password of it leaves a pod,
+// and nothing but the dsync of one mailbox that both directories hold gets through.
+const (
+	peerVerb        = "sync "
+	peerOK          = "ok"
+	peerDialTimeout = 5 * time.Second
+)
+
+// trustedPeer is the peer of the directory and the pool to verify it with.
+func (e *Engine) trustedPeer(ctx context.Context) (admin.Peer, *x509.CertPool, error) {
+	peer, ok, err := e.directory.Peer(ctx)
+	if err != nil {
+		return peer, nil, err
+	}
+	pool := x509.NewCertPool()
+	if !ok || !pool.AppendCertsFromPEM([]byte(peer.CABundle)) {
+		return peer, nil, errors.New("no peer is configured")
+	}
+	return peer, pool, nil
+}
+
+// peerTLS verifies the other engine by its URI. Host names play no part: they are the customer's, and may change.
+func (e *Engine) peerTLS(ctx context.Context, usage x509.ExtKeyUsage) (*tls.Config, admin.Peer, error) {
+	peer, pool, err := e.trustedPeer(ctx)
+	if err != nil {
+		return nil, peer, err
+	}
+	id, err := e.identity.Get()
+	if id == nil {
+		return nil, peer, err
+	}
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		Certificates:       []tls.Certificate{id.certificate},
+		ClientAuth:         tls.RequireAnyClientCert,
+		InsecureSkipVerify: true, //nolint:gosec // replaced by the stricter check of VerifyConnection
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return verifyURI(state, pool, usage, admin.EngineURI(peer.Site, e.settings.Domain), e.now())
+		},
+	}, peer, nil
+}
+
+// servePeer answers the other site's engine.
+func (e *Engine) servePeer(ctx context.Context, l net.Listener) error {
+	config := &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		config, _, err := e.peerTLS(ctx, x509.ExtKeyUsageClientAuth)
+		return config, err
+	}}
+	return e.serveConns(ctx, l, "answering the peer", func(conn net.Conn) error {
+		return e.answerPeer(ctx, tls.Server(conn, config))
+	})
+}
+
+func (e *Engine) answerPeer(ctx context.Context, conn net.Conn) error {
+	remote := newWire(conn)
+	_ = conn.SetDeadline(time.Now().Add(wireHandshake))
+	line, err := remote.readLine()
+	if err != nil {
+		return err
+	}
+	dovecot, err := e.openDsync(ctx, line)
+	if err != nil {
+		_ = remote.writeLine(err.Error())
+		return err
+	}
+	defer dovecot.Close()
+	if err := remote.writeLine(peerOK); err != nil {
+		return err
+	}
+	_ = conn.SetDeadline(time.Time{})
+	splice(remote, dovecot)
+	return nil
+}
+
+// openDsync checks a request and begins the dsync of that one mailbox with our own Dovecot.
+func (e *Engine) openDsync(ctx context.Context, request string) (*wire, error) {
+	if len(request) < len(peerVerb) || request[:len(peerVerb)] != peerVerb {
+		return nil, errors.New("unknown request")
+	}
+	row, err := e.directory.Mailbox(ctx, request[len(peerVerb):])
+	if err != nil {
+		return nil, err
+	}
+	password, err := e.doveadmPassword.Get()
+	if password == "" {
+		return nil, err
+	}
+	conn, err := net.DialTimeout("tcp", e.settings.Next.Doveadm, peerDialTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("reaching dovecot: %w", err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(wireHandshake))
+	w := newWire(conn)
+	if err := startDsync(w, password, row.Address); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("starting dsync: %w", err)
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return w, nil
+}
+
+// serveSyncDestination is where our own Dovecot syncs to, as if the other site's Dovecot were here.
+func (e *Engine) serveSyncDestination(ctx context.Context, l net.Listener) error {
+	return e.serveConns(ctx, l, "carrying a sync", func(conn net.Conn) error { return e.carrySync(ctx, newWire(conn)) })
+}
+
+func (e *Engine) carrySync(ctx context.Context, local *wire) error {
+	password, err := e.doveadmPassword.Get()
+	if password == "" {
+		return err
+	}
+	_ = local.SetDeadline(time.Now().Add(wireHandshake))
+	user, err := acceptDsync(local, password)
+	if err != nil {
+		return err
+	}
+	remote, err := e.dialPeer(ctx, user)
+	if err != nil {
+		_ = local.writeLine("\n-TEMPFAIL")
+		return err
+	}
+	defer remote.Close()
+	if err := local.writeLine("\n+"); err != nil {
+		return err
+	}
+	_ = local.SetDeadline(time.Time{})
+	splice(local, remote)
+	return nil
+}
+
+// dialPeer opens a connection for one mailbox.
+func (e *Engine) dialPeer(ctx context.Context, mailbox string) (*wire, error) {
+	config, peer, err := e.peerTLS(ctx, x509.ExtKeyUsageServerAuth)
+	if err != nil {
+		return nil, err
+	}
+	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: peerDialTimeout}, Config: config}
+	conn, err := dialer.DialContext(ctx, "tcp", peer.Address)
+	if err != nil {
+		return nil, fmt.Errorf("reaching the peer %s: %w", peer.Address, err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(wireHandshake))
+	w := newWire(conn)
+	answer := ""
+	if err = w.writeLine(peerVerb + mailbox); err == nil {
+		answer, err = w.readLine()
+	}
+	if err == nil && answer != peerOK {
+		err = errors.New(answer)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("asking the peer %s for %s: %w", peer.Address, mailbox, err)
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return w, nil
+}
+
+// serveConns answers each connection on its own until the context ends; open ones are cut then.
+func (e *Engine) serveConns(ctx context.Context, l net.Listener, doing string, answer func(net.Conn) error) error {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	for {
+		conn, err := l.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+		go func() {
+			defer conn.Close()
+			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+			if err := answer(conn); err != nil {
+				e.log.Warn(doing, "remote", conn.RemoteAddr().String(), "error", err)
+			}
+		}()
+	}
+}

@@ -1,0 +1,71 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/directory"
+	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/settings"
+)
+
+const usage = `usage: pec-operator engine run --settings FILE       serve until SIGTERM
+       pec-operator engine prepare --settings FILE   make the state's directories and the mailbox directory, and end`
+
+// Run is the command "engine" with its arguments. It returns when the context ends.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		return errors.New(usage)
+	}
+	flags := flag.NewFlagSet("engine "+args[0], flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	path := flags.String("settings", "", "engine.json, as the operator renders it")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	s, err := settings.Load(*path)
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case "run":
+		return run(ctx, s, slog.New(slog.NewJSONHandler(stderr, nil)))
+	case "prepare":
+		if err := prepare(ctx, s); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(stdout, "prepared", s.Files.State)
+		return err
+	}
+	return errors.New(usage)
+}
+
+func run(ctx context.Context, s settings.Engine, log *slog.Logger) error {
+	if err := prepare(ctx, s); err != nil {
+		return err
+	}
+	e, err := New(ctx, s, time.Now, log)
+	if err != nil {
+		return err
+	}
+	return errors.Join(e.Serve(ctx), e.Close())
+}
+
+// prepare makes what Postfix and Dovecot need to find when they start: the directory with its schema, and in it the domains
+// that are the stack's own. What is there already stays.
+func prepare(ctx context.Context, s settings.Engine) error {
+	if _, err := evidence.OpenCustody(filepath.Join(s.Files.State, custodyDir)); err != nil {
+		return err
+	}
+	d, err := directory.Open(ctx, filepath.Join(s.Files.State, directoryDir))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.PutDomain(ctx, s.Domain), d.PutDomain(ctx, s.Provider.MailDomain), d.Close())
+}
