@@ -1,0 +1,107 @@
+package mailbox
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+)
+
+const (
+	// bcryptCost makes one guess cost about a quarter of a second of a core.
+	bcryptCost = 12
+	// minCharacters and maxBytes bound a password; bcrypt reads no more than 72 bytes, and the rest would count for nothing.
+	minCharacters, maxBytes = 8, 72
+	// argonMemory is the most that one check may take, in KiB: logins in flight would otherwise end Dovecot for want of memory.
+	argonMemory = 19 * 1024
+)
+
+// credentials are a password, or a hash that somebody else made. They are never printed.
+type credentials struct {
+	password []byte
+	hashed   string
+	// version names the Secret and the state of it that they come from.
+	version string
+}
+
+// String keeps a password out of every log and message that prints the struct.
+func (credentials) String() string { return "(credentials)" }
+
+// GoString is String for %#v.
+func (c credentials) GoString() string { return c.String() }
+
+// hash is what the directory stores.
+func (c credentials) hash() (string, error) {
+	if c.hashed != "" {
+		return c.hashed, nil
+	}
+	raw, err := bcrypt.GenerateFromPassword(c.password, bcryptCost)
+	if err != nil {
+		return "", err
+	}
+	// Go writes $2a$, Dovecot's crypt(3) calls the same algorithm $2y$.
+	return "{BLF-CRYPT}$2y$" + strings.TrimPrefix(string(raw), "$2a$"), nil
+}
+
+var (
+	schemed  = regexp.MustCompile(`^\{([A-Za-z0-9.-]+)\}(.*)$`)
+	bcrypted = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
+	argon    = regexp.MustCompile(`^\$argon2id\$v=19\$m=([0-9]{1,9}),t=[0-9]{1,3},p=[0-9]{1,3}\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+$`)
+)
+
+// judge says whether the bytes of a Secret can be a mailbox's credentials, in one reason and one sentence that tells what to do
+// and never repeats them. Pure.
+func judge(raw []byte) (c credentials, reason, message string) {
+	if len(raw) == 0 {
+		return c, v1alpha1.ReasonSecretMissing, "it is missing or empty; create it with the mailbox's password"
+	}
+	if m := schemed.FindSubmatch(raw); m != nil {
+		if problem := judgeHash(string(m[1]), string(m[2])); problem != "" {
+			return c, v1alpha1.ReasonHashUnusable, problem
+		}
+		return credentials{hashed: string(raw)}, v1alpha1.ReasonCredentialsAccepted, "the hash is one that the stack checks"
+	}
+	switch {
+	case !utf8.Valid(raw) || bytes.ContainsFunc(raw, unicode.IsControl):
+		message = "the password has a line end or another control character; write it without (printf, not echo)"
+	case utf8.RuneCount(raw) < minCharacters:
+		message = fmt.Sprintf("the password is shorter than %d characters; choose a longer one", minCharacters)
+	case len(raw) > maxBytes:
+		message = fmt.Sprintf("the password is longer than %d bytes; choose a shorter one", maxBytes)
+	default:
+		return credentials{password: raw}, v1alpha1.ReasonCredentialsAccepted, "the password can be used"
+	}
+	return c, v1alpha1.ReasonPasswordUnusable, message
+}
+
+// judgeHash says what is wrong with a {SCHEME} hash, or "".
+func judgeHash(scheme, hash string) string {
+	switch strings.ToUpper(scheme) {
+	case "BLF-CRYPT":
+		m := bcrypted.FindStringSubmatch(hash)
+		if m == nil {
+			return "the {BLF-CRYPT} hash is not of the form $2y$12$...; make it again"
+		}
+		if cost, _ := strconv.Atoi(m[1]); cost < 10 || cost > 14 {
+			return "the {BLF-CRYPT} hash has a cost outside 10 to 14; make it again with cost 12"
+		}
+	case "ARGON2ID":
+		m := argon.FindStringSubmatch(hash)
+		if m == nil {
+			return "the {ARGON2ID} hash is not of the form $argon2id$v=19$m=...; make it again"
+		}
+		if memory, _ := strconv.Atoi(m[1]); memory > argonMemory {
+			return fmt.Sprintf("the {ARGON2ID} hash takes more than %d KiB for one login; make it again with less", argonMemory)
+		}
+	default:
+		return "its {SCHEME} is not one that the stack checks; give the password itself, or a {BLF-CRYPT} or {ARGON2ID} hash"
+	}
+	return ""
+}

@@ -1,0 +1,126 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+// findDomain finds the stack that serves the mailbox's domain. The watch on PECDomain wakes whoever waits here.
+func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
+	name := s.mailbox.Spec.DomainRef.Name
+	domain := &v1alpha1.PECDomain{}
+	err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.mailbox.Namespace, Name: name}, domain)
+	switch {
+	case apierrors.IsNotFound(err):
+		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionProvisioned, v1alpha1.ReasonDomainNotFound, fmt.Sprintf(
+			"there is no PECDomain %s in namespace %s; create it, or delete this mailbox", name, s.mailbox.Namespace))
+	case err != nil:
+		return reconcile.Result{}, fmt.Errorf("reading the domain of %s: %w", s.mailbox.Address(), err)
+	case !placed(domain):
+		reason := v1alpha1.ReasonNotEvaluated
+		if c := meta.FindStatusCondition(domain.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+			reason = c.Reason
+		}
+		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionProvisioned, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
+			"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd %s says more", name, reason, name))
+	}
+	key := index.Host(domain)
+	host := &v1alpha1.PECDomain{}
+	if err := s.Client.Get(ctx, key, host); err != nil {
+		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", key, name, err)
+	}
+	if reserved(s.mailbox.Address(), host) {
+		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
+			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
+	}
+	s.engine = s.Engines.For(key)
+	return reconcile.Result{}, nil
+}
+
+// reserved says whether an address is one that the provider of a stack signs or receives with. Pure.
+func reserved(address string, host *v1alpha1.PECDomain) bool {
+	m := host.Spec.Provider.Managed
+	return m != nil && (address == m.Provider.MailReceipt || address == m.ServiceLocalPart()+"@"+m.Provider.MailDomain)
+}
+
+// readCredentials reads the Secret and judges it. Credentials that cannot be used do not end the pass: an access that was
+// withdrawn must be withdrawn whatever the Secret says.
+func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
+	ref := s.mailbox.Spec.Credentials.SecretRef
+	if message := s.Access.Missing(s.mailbox.Namespace, nil); message != "" {
+		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, message)
+		return reconcile.Result{RequeueAfter: recheck}, nil
+	}
+	secret := &corev1.Secret{}
+	err := s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret)
+	switch {
+	case apierrors.IsForbidden(err):
+		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, s.Access.Missing(s.mailbox.Namespace, err))
+		return reconcile.Result{RequeueAfter: recheck}, nil
+	case err != nil && !apierrors.IsNotFound(err):
+		return reconcile.Result{}, fmt.Errorf("reading Secret %s/%s: %w", s.mailbox.Namespace, ref.Name, err)
+	}
+	c, reason, message := judge(secret.Data[ref.KeyOrDefault()])
+	if reason != v1alpha1.ReasonCredentialsAccepted {
+		s.False(v1alpha1.ConditionCredentialsValid, reason, fmt.Sprintf("Secret %s, key %s: %s", ref.Name, ref.KeyOrDefault(), message))
+		return reconcile.Result{RequeueAfter: recheck}, nil
+	}
+	c.version = fmt.Sprintf("%s/%s@%s#%s", secret.UID, ref.Name, secret.ResourceVersion, ref.KeyOrDefault())
+	s.credentials = &c
+	s.True(v1alpha1.ConditionCredentialsValid, reason, message)
+	return reconcile.Result{RequeueAfter: recheck}, nil
+}
+
+// placeRow makes the directory's row say what the spec says. The password is hashed only when the Secret is another than the
+// row was made from: a hash has a random salt and would differ on every pass.
+func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
+	spec := s.mailbox.Spec
+	want := admin.Mailbox{
+		Address: s.mailbox.Address(), Domain: spec.DomainRef.Name,
+		QuotaBytes: spec.Quota.Value(), Access: admin.Access(spec.Access),
+	}
+	have, err := s.engine.Mailbox(ctx, want.Address)
+	fresh := errors.Is(err, admin.ErrNotFound)
+	if err != nil && !fresh {
+		return reconcile.Result{}, s.waits(err)
+	}
+	switch {
+	case s.credentials != nil:
+		want.CredentialsVersion = s.credentials.version
+	case fresh:
+		said, _ := s.Said(v1alpha1.ConditionCredentialsValid)
+		return reconcile.Result{}, reconcile.Waiting(recheck, said.Type, said.Reason, said.Message)
+	default:
+		want.CredentialsVersion = have.CredentialsVersion
+	}
+	if fresh || !have.Same(want) {
+		if fresh || have.CredentialsVersion != want.CredentialsVersion {
+			if want.Password, err = s.credentials.hash(); err != nil {
+				return reconcile.Result{}, fmt.Errorf("hashing the password of %s: %w", want.Address, err)
+			}
+		}
+		if err := s.engine.PutMailbox(ctx, want); err != nil {
+			return reconcile.Result{}, s.waits(err)
+		}
+	}
+	s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonRowPlaced, "the stack's directory holds the mailbox as the spec says")
+	return reconcile.Result{RequeueAfter: recheck}, nil
+}
+
+func (s *scope) waits(err error) error {
+	return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable,
+		"the directory cannot be brought up to date: "+engines.Why(err))
+}

@@ -1,0 +1,167 @@
+// Package manager is the operator's role: it watches this site's resources and makes them real, and reads the other site's.
+package manager
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/mailbox"
+	"github.com/pec-operator/pec-operator/controllers/pecdomain"
+	"github.com/pec-operator/pec-operator/internal/engines"
+	"github.com/pec-operator/pec-operator/internal/peer"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+	"github.com/pec-operator/pec-operator/internal/stack"
+)
+
+// Options are the role's flags.
+type Options struct {
+	Site           string   // name of this building
+	Namespace      string   // the operator's own: its Lease and its certificate authority
+	Namespaces     []string // those with a Role
+	MailImage      string   // what the mail stacks run
+	PeerKubeconfig string   // file; "" is a site without a peer
+	LeaderElect    bool
+	MetricsAddress string
+	HealthAddress  string
+
+	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
+	// outside of the cluster.
+	EngineAddress func(client.ObjectKey) string
+	// Now is the clock; nil is the machine's.
+	Now func() time.Time
+}
+
+// Parse reads the role's flags.
+func Parse(args []string) (Options, error) {
+	var o Options
+	var namespaces string
+	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
+	flags.StringVar(&o.Site, "site", "", "name of this building, as in spec.provider.managed.mailHosts[].site")
+	flags.StringVar(&o.Namespace, "namespace", "pec-system", "namespace of the operator itself")
+	flags.StringVar(&namespaces, "namespaces", "", "comma-separated namespaces in which the operator has a Role")
+	flags.StringVar(&o.MailImage, "mail-image", "", "image of the mail stacks")
+	flags.StringVar(&o.PeerKubeconfig, "peer-kubeconfig", "", "file with a kubeconfig that reads the other site; empty for a single site")
+	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "hold a Lease, so that one of several replicas works")
+	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "where /metrics is served; 0 for nowhere")
+	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
+	if err := flags.Parse(args); err != nil {
+		return o, fmt.Errorf("reading the manager's flags: %w", err)
+	}
+	o.Namespaces = strings.FieldsFunc(namespaces, func(r rune) bool { return r == ',' })
+	return o, o.validate()
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Site == "":
+		return errors.New("reading the manager's flags: --site is missing; name this building")
+	case o.MailImage == "":
+		return errors.New("reading the manager's flags: --mail-image is missing; name the image of the mail stacks")
+	}
+	return nil
+}
+
+// Run is the role: it ends when ctx does.
+func Run(ctx context.Context, args []string) error {
+	options, err := Parse(args)
+	if err != nil {
+		return err
+	}
+	ctrl.SetLogger(logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, nil)))
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("finding this cluster's API server: %w", err)
+	}
+	mgr, err := New(ctx, config, options)
+	if err != nil {
+		return err
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running the operator: %w", err)
+	}
+	return nil
+}
+
+// Scheme holds the kinds that the operator reads and writes.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
+// New makes the operator of a site, ready to start. It needs this cluster's API server, never the peer's.
+func New(ctx context.Context, config *rest.Config, o Options) (ctrl.Manager, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 100, 200 // the API server's own fairness is what bounds us; this only stops a runaway
+	authority, err := siteAuthority(ctx, config, o)
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(config, managerOptions(o))
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	if err := index.Register(ctx, mgr.GetFieldIndexer()); err != nil {
+		return nil, err
+	}
+	other := peer.New(o.PeerKubeconfig, mgr.GetScheme(), o.Now)
+	if err := mgr.Add(other); err != nil {
+		return nil, fmt.Errorf("adding the peer's prober: %w", err)
+	}
+	pool := engines.NewPool(o.Site, authority, o.Now, o.EngineAddress)
+	mechanism := func(kind string) *reconcile.Mechanism {
+		return &reconcile.Mechanism{Kind: kind, Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("pec-operator"), Now: o.Now}
+	}
+	domains := &pecdomain.Reconciler{
+		Mechanism: mechanism("PECDomain"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Authority: authority, Engines: pool,
+		Peer: other, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
+	}
+	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool}
+	return mgr, errors.Join(
+		domains.SetupWithManager(mgr),
+		mailboxes.SetupWithManager(mgr),
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("ping", healthz.Ping),
+	)
+}
+
+func managerOptions(o Options) ctrl.Options {
+	return ctrl.Options{
+		Scheme:                        Scheme(),
+		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress:        o.HealthAddress,
+		LeaderElection:                o.LeaderElect,
+		LeaderElectionID:              "pec-operator",
+		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		// Only our own kinds are cached: whatever else is read through this client is a mistake that must not become a watch.
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}}},
+		NewCache: func(config *rest.Config, opts cache.Options) (cache.Cache, error) {
+			opts.ReaderFailOnMissingInformer = true
+			return cache.New(config, opts)
+		},
+	}
+}
