@@ -102,7 +102,7 @@ func dovecotAccess() []dc.Node {
 func dovecotAccounts() []dc.Node {
 	return []dc.Node{
 		dc.Set("sql_driver", dc.Word("sqlite")),
-		dc.Set("sqlite_path", dc.Word(directory)),
+		dc.Set("sqlite_path", dc.Word(directoryDB)),
 		dc.Set("sqlite_readonly", dc.Bool(true)),
 		dc.Block("passdb", "sql", dc.Set("query", dc.Template("SELECT address AS user, password,"+
 			" CASE WHEN access IN ('Suspended', 'Closed') THEN 'y' END AS nologin,"+

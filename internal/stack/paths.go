@@ -14,7 +14,7 @@ const (
 	queueDir     = "/var/spool/postfix"
 	stateDir     = "/var/lib/pec"
 	directoryDir = stateDir + "/" + directoryName
-	directory    = directoryDir + "/directory.sqlite"
+	directoryDB  = directoryDir + "/directory.sqlite"
 
 	// Both runtime directories are empty volumes of the kubelet's, owned by root and writable for all. Postfix and Dovecot want
 	// to own theirs, so each makes its own below.

@@ -39,7 +39,7 @@ func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 		fileMailboxes: "SELECT address FROM mailbox WHERE address = lower('%s')",
 		fileSenders:   "SELECT address FROM mailbox WHERE address = lower('%s') AND access = 'Full'",
 	} {
-		if out[name], err = pf.RenderTable(pf.Table{Path: directory, Query: query}); err != nil {
+		if out[name], err = pf.RenderTable(pf.Table{Path: directoryDB, Query: query}); err != nil {
 			return nil, fmt.Errorf("table %s: %w", name, err)
 		}
 	}

@@ -23,11 +23,11 @@ type Value struct {
 	err    error
 }
 
-var word = regexp.MustCompile(`^[A-Za-z0-9./~:@_-]{1,1024}$`)
+var word = regexp.MustCompile(`^[A-Za-z0-9./~:@_-]+$`)
 
 // Word is a value that needs no quotes: a path, a name, an address.
 func Word(s string) Value {
-	if !word.MatchString(s) {
+	if len(s) > maxValue || !word.MatchString(s) {
 		return Value{err: fmt.Errorf("is no plain word: %.40q", s)}
 	}
 	return Value{text: s}
