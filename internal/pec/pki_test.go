@@ -57,6 +57,7 @@ func issue(name string, emails []string, parent *x509.Certificate, parentKey cry
 		SerialNumber: must(rand.Int(rand.Reader, big.NewInt(1<<62))), Subject: pkix.Name{CommonName: name},
 		NotBefore: at.AddDate(-1, 0, 0), NotAfter: at.AddDate(1, 0, 0), BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature, EmailAddresses: emails,
+		SubjectKeyId: must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 160))).Bytes(),
 	}
 	change(template)
 	if template.IsCA {

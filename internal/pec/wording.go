@@ -170,11 +170,14 @@ func htmlText(pages []page) []byte {
 		}
 		fmt.Fprintf(&b, "<h3>%s</h3>\r\n<p>%s</p>\r\n<ul>\r\n", html.EscapeString(p.title), html.EscapeString(p.opening))
 		for _, r := range p.rows {
-			values := make([]string, len(r.values))
+			fmt.Fprintf(&b, "<li>%s:", html.EscapeString(r.label))
 			for i, v := range r.values {
-				values[i] = html.EscapeString(cleanText(v))
+				if i > 0 {
+					b.WriteString("<br>")
+				}
+				fmt.Fprintf(&b, "\r\n%s", html.EscapeString(cleanText(v)))
 			}
-			fmt.Fprintf(&b, "<li>%s: %s</li>\r\n", html.EscapeString(r.label), strings.Join(values, ",\r\n"))
+			b.WriteString("</li>\r\n")
 		}
 		b.WriteString("</ul>\r\n")
 		for _, n := range p.notes {

@@ -1,0 +1,67 @@
+package pec
+
+import (
+	"bytes"
+	"crypto/sha1" //nolint:gosec // the rules name SHA-1
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func hashOf(encoded string) string { return fmt.Sprintf("%x", sha1.Sum([]byte(encoded))) } //nolint:gosec // as above
+
+func hashPart(name, encoded string) string {
+	return "Content-Type: text/plain;\r\n charset=us-ascii;\r\n name=" + name + "\r\nContent-Transfer-Encoding: 7bit\r\n" +
+		"Content-Disposition: attachment;\r\n filename=" + name + "\r\n\r\n" + hashOf(encoded)
+}
+
+func TestBriefReplacesAttachmentsByHashes(t *testing.T) {
+	const head = "From: a@x.it\r\nTo: b@y.it\r\n"
+	multi := func(kind string, parts ...string) string {
+		out := "Content-Type: multipart/" + kind + "; boundary=\"b\"\r\n\r\npreamble\r\n"
+		for _, p := range parts {
+			out += "--b\r\n" + p + "\r\n"
+		}
+		return out + "--b--\r\nepilogue\r\n"
+	}
+	const text = "Content-Type: text/plain\r\n\r\nBuongiorno.\r\n"
+	const pdf = "Content-Type: application/pdf; name=\"a.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\nQUJD\r\nREVG"
+	const byDisposition = "Content-Type: application/pdf\r\nContent-Disposition: attachment; filename=\"b c.pdf\"\r\n\r\nxyz"
+	const signature = "Content-Type: application/pkcs7-signature; name=\"smime.p7s\"\r\n\r\nMIIG"
+	nested := strings.NewReplacer("\"b\"", "\"n\"", "--b", "--n").Replace(multi("related", text, pdf))
+	for sentence, c := range map[string]struct{ in, want string }{
+		"text alone stays":              {head + text, head + text},
+		"a named part":                  {head + multi("mixed", text, pdf), head + multi("mixed", text, hashPart("a.pdf.hash", "QUJD\r\nREVG"))},
+		"a part named by disposition":   {head + multi("mixed", byDisposition), head + multi("mixed", hashPart("\"b c.pdf.hash\"", "xyz"))},
+		"a part in a nested multipart":  {head + multi("mixed", nested), head + multi("mixed", strings.Replace(nested, pdf, hashPart("a.pdf.hash", "QUJD\r\nREVG"), 1))},
+		"a message goes whole":          {head + multi("mixed", "Content-Type: message/rfc822\r\n\r\n"+text), head + multi("mixed", hashPart("messaggio.eml.hash", text))},
+		"a message that is one file":    {head + pdf, head + hashPart("a.pdf.hash", "QUJD\r\nREVG")},
+		"a signed message's first part": {head + multi("signed", pdf, signature), head + multi("signed", hashPart("a.pdf.hash", "QUJD\r\nREVG"), signature)},
+		"an encrypted message stays":    {head + "Content-Type: application/pkcs7-mime; name=\"smime.p7m\"\r\n\r\nMIIG", head + "Content-Type: application/pkcs7-mime; name=\"smime.p7m\"\r\n\r\nMIIG"},
+		"a broken multipart stays":      {head + "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + pdf, head + "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + pdf},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, string(brief([]byte(c.in)))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestBriefReceiptCarriesTheBriefMessage(t *testing.T) {
+	raw := documents(t, ecdsaIdentity())
+	whole := parsed(t, submitted).Certified(testID)
+	for name, want := range map[string][]byte{
+		"avvenuta-consegna completa": whole, "avvenuta-consegna breve": brief(whole),
+		"avvenuta-consegna sintetica": nil, "avvenuta-consegna in copia": nil,
+		"accettazione": nil, "non-accettazione": nil, "presa-in-carico": nil, "errore-consegna": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if j := Classify(raw[name], index(ecdsaIdentity()), testCA().roots, at); !bytes.Equal(j.Postacert, want) {
+				t.Errorf("carries %q", j.Postacert)
+			}
+		})
+	}
+}
