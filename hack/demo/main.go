@@ -33,7 +33,7 @@ func demo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := &road.Road{Root: root, Instance: "demo", Out: os.Stdout}
+	r := &road.Road{Root: root, Instance: "demo", HelmPath: os.Getenv("PEC_HELM"), Out: os.Stdout}
 	started := time.Now()
 	var walk road.Walk
 	steps := []struct {

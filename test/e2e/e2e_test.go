@@ -45,7 +45,7 @@ func run(m *testing.M) (int, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	r = &road.Road{Root: root, Instance: instance, Out: os.Stderr}
+	r = &road.Road{Root: root, Instance: instance, HelmPath: os.Getenv("PEC_HELM"), Out: os.Stderr}
 	if os.Getenv("PEC_KEEP") == "" {
 		defer r.Down(context.WithoutCancel(ctx))
 	}

@@ -22,7 +22,7 @@ func (r *Road) Install(ctx context.Context) error {
 	if r.samples, err = readSamples(r.Root); err != nil {
 		return err
 	}
-	if r.material, err = loadMaterial(filepath.Join(r.env.State, "material.json"), r.samples); err != nil {
+	if r.material, err = loadMaterial(r.state("material.json"), r.samples); err != nil {
 		return err
 	}
 	material, err := r.material.manifests(r.samples)
@@ -44,7 +44,7 @@ func (r *Road) Install(ctx context.Context) error {
 // Helm runs helm for the operator's namespace at a site.
 func (r *Road) Helm(ctx context.Context, site string, args ...string) error {
 	args = append(args, "--kubeconfig", r.env.Sites[site].Kubeconfig, "--namespace", SystemNamespace)
-	out, err := exec.CommandContext(ctx, r.env.Helm, args...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, r.HelmPath, args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("helm %s at site %s: %w: %s", args[0], site, err, out)
 	}

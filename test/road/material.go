@@ -16,11 +16,13 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/providers"
 )
 
@@ -79,7 +81,8 @@ func makeMaterial(path string, s Samples) (*Material, error) {
 		m.Signing[d.Name], m.TLS[d.Name] = signer, server
 		identity := d.Spec.Provider.Managed.Provider
 		index = append(index, providers.Entry{
-			Name: identity.Name, MailReceipt: identity.MailReceipt, Domains: s.servedBy(d), Certificates: []*x509.Certificate{certificate},
+			IndexEntry:   pec.IndexEntry{Name: identity.Name, MailReceipt: identity.MailReceipt, Domains: managedDomains(s, d)},
+			Certificates: []*x509.Certificate{certificate},
 		})
 	}
 	for _, box := range s.Mailboxes {
@@ -94,6 +97,13 @@ func makeMaterial(path string, s Samples) (*Material, error) {
 		return nil, fmt.Errorf("keeping material: %w", err)
 	}
 	return m, os.WriteFile(path, raw, 0o600)
+}
+
+// managedDomains are those that a provider lists in the index: what its stack serves, and its own mail domain, which signs.
+func managedDomains(s Samples, d v1alpha1.PECDomain) []string {
+	all := append(s.servedBy(d), d.Spec.Provider.Managed.Provider.MailDomain)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // manifests renders the material as the Secrets and ConfigMaps that the samples refer to.

@@ -24,6 +24,8 @@ type Road struct {
 	Root string
 	// Instance names the sites ("demo"); everything that the launcher makes derives from it.
 	Instance string
+	// HelmPath is the helm to install with; the Makefile builds it.
+	HelmPath string
 	// Out receives the progress of long commands.
 	Out io.Writer
 
@@ -37,6 +39,7 @@ type Env struct {
 	Sites map[string]struct {
 		Address    string `json:"address"`
 		Kubeconfig string `json:"kubeconfig"`
+		Netns      string `json:"netns"`
 	} `json:"sites"`
 	Internet struct {
 		Address string `json:"address"`
@@ -46,8 +49,12 @@ type Env struct {
 		Mail     string `json:"mail"`
 	} `json:"images"`
 	Kubectl string `json:"kubectl"`
-	Helm    string `json:"helm"`
-	State   string `json:"state"`
+}
+
+// state is a folder of the road's own beside the instance's; it ends with the instance.
+func (r *Road) state(parts ...string) string {
+	instance := filepath.Dir(filepath.Dir(r.env.Sites[SiteNames[0]].Kubeconfig))
+	return filepath.Join(append([]string{instance, "road"}, parts...)...)
 }
 
 // SiteNames are the two buildings.
@@ -152,7 +159,5 @@ func until(ctx context.Context, within, every time.Duration, check func() error)
 	}
 }
 
-// KillServer ends one of a site's own servers by kill -9; the launcher's supervisor starts it again.
-func (r *Road) KillServer(ctx context.Context, site, server string) error {
-	return r.launcher(ctx, r.Out, "kill", site, server)
-}
+// Netns answers the network namespace that a site's own servers run in.
+func (r *Road) Netns(site string) string { return r.env.Sites[site].Netns }

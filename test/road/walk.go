@@ -23,7 +23,7 @@ func (r *Road) Account(ctx context.Context, site, address string) (Account, erro
 	if err != nil {
 		return Account{}, err
 	}
-	at, err := r.balancer(ctx, site, host.Namespace, stack.NamesFor(host.Name).MailService)
+	at, err := r.balancer(ctx, site, host.Namespace, stack.NamesFor(host.Name).Mail)
 	if err != nil {
 		return Account{}, err
 	}

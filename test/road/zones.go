@@ -20,20 +20,20 @@ func (r *Road) Zones(ctx context.Context) error {
 	addresses := map[string]string{} // "<site>/<domain>" -> address
 	for _, d := range r.samples.managed() {
 		for _, site := range SiteNames {
-			address, err := r.balancer(ctx, site, d.Namespace, stack.NamesFor(d.Name).MailService)
+			address, err := r.balancer(ctx, site, d.Namespace, stack.NamesFor(d.Name).Mail)
 			if err != nil {
 				return err
 			}
 			addresses[site+"/"+d.Name] = address
 		}
 	}
-	dir := filepath.Join(r.env.State, "zones-src")
+	dir := r.state("zones")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("writing zones: %w", err)
 	}
 	args := []string{"zone"}
 	for origin, records := range r.zoneRecords(addresses) {
-		file := filepath.Join(dir, origin)
+		file := filepath.Join(dir, origin+".zone")
 		text := zoneText(origin, r.env.Internet.Address, time.Now().Unix(), records)
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			return fmt.Errorf("writing zones: %w", err)
