@@ -30,8 +30,8 @@ const (
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why Ready has its value, in one word."
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="Why Ready has its value, and what to do."
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^([a-z0-9]([a-z0-9-]*[a-z0-9])?[.])+[a-z]([a-z0-9-]*[a-z0-9])?$')",message="metadata.name is the domain: give it at least two labels of lower-case letters, digits and inner hyphens, like pec.comune.esempio.it; the last one starts with a letter"
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.split('.').all(l, l.size() <= 63)",message="metadata.name is the domain: shorten the label that has more than 63 characters, DNS cannot hold it"
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.split('.').all(l, l.matches('^xn--[a-z0-9-]+$') || !l.matches('^..--'))",message="metadata.name is the domain: write an internationalised label as its A-label (xn--...); no other label may have hyphens as third and fourth characters"
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.matches('[^.]{64}')",message="metadata.name is the domain: shorten the label that has more than 63 characters, DNS cannot hold it"
+// +kubebuilder:validation:XValidation:rule="!self.metadata.name.matches('(^|[.])([^x.][^.]|x[^n.])--')",message="metadata.name is the domain: write an internationalised label as its A-label (xn--...); no other label may have hyphens as third and fourth characters"
 type PECDomain struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

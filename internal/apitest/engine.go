@@ -1,0 +1,227 @@
+package apitest
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/pki"
+	"github.com/pec-operator/pec-operator/internal/stack"
+)
+
+// Pods stands in for the kubelet and the mail pods of a site: for each StatefulSet whose Secret exists it runs an engine in
+// memory, with the certificate that the operator issued, and reports the pod as ready. An engine's directory outlives its pod,
+// as on a volume.
+type Pods struct {
+	site    string
+	client  client.Client
+	address string
+
+	mu      sync.Mutex
+	engines map[string]*Engine // by server name
+}
+
+// Engine is the directory of one engine.
+type Engine struct {
+	Domain  string
+	Rows    map[string]admin.Mailbox
+	Domains []string
+	Peer    *admin.Peer
+	// Problems are what the engine complains of.
+	Problems []string
+	// Puts counts what was written.
+	Puts int
+	// Down makes the engine refuse connections.
+	Down bool
+
+	site string
+	cert tls.Certificate
+	ca   *x509.CertPool
+}
+
+// RunPods starts the stand-in for a site until the test ends.
+func RunPods(t testing.TB, site string, c client.Client) *Pods {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Pods{site: site, client: c, address: listener.Addr().String(), engines: map[string]*Engine{}}
+	server := &http.Server{Handler: http.HandlerFunc(p.serve), ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	go server.Serve(tls.NewListener(listener, &tls.Config{GetConfigForClient: p.configFor})) //nolint:errcheck // ends with Close
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(func() { cancel(); _ = server.Close() })
+	go p.run(ctx)
+	return p
+}
+
+// Address is where every engine of the site is reached; the TLS server name says which is meant.
+func (p *Pods) Address(client.ObjectKey) string { return p.address }
+
+// With runs f on the engine of a domain, under its lock; it fails the test when no such engine runs.
+func (p *Pods) With(t testing.TB, domain string, f func(*Engine)) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.engines {
+		if e.Domain == domain {
+			f(e)
+			return
+		}
+	}
+	t.Fatalf("no engine runs for %s", domain)
+}
+
+func (p *Pods) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		var sets appsv1.StatefulSetList
+		if p.client.List(ctx, &sets) == nil {
+			for i := range sets.Items {
+				_ = p.start(ctx, &sets.Items[i]) // tried again in the next round
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// start starts the engine of a StatefulSet and reports its pod.
+func (p *Pods) start(ctx context.Context, set *appsv1.StatefulSet) error {
+	domain := set.Annotations[stack.DomainAnnotation]
+	names := stack.NamesFor(domain)
+	secret := &corev1.Secret{}
+	if err := p.client.Get(ctx, client.ObjectKey{Namespace: set.Namespace, Name: names.EngineSecret}, secret); err != nil {
+		return err
+	}
+	cert, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+	if err != nil {
+		return fmt.Errorf("starting the engine of %s: %w", domain, err)
+	}
+	ca := x509.NewCertPool()
+	ca.AppendCertsFromPEM(secret.Data["ca.crt"])
+	p.mu.Lock()
+	server := names.EngineHosts(set.Namespace)[0]
+	if p.engines[server] == nil {
+		p.engines[server] = &Engine{Domain: domain, Rows: map[string]admin.Mailbox{}, site: p.site}
+	}
+	p.engines[server].cert, p.engines[server].ca = cert, ca
+	p.mu.Unlock()
+	if set.Status.ReadyReplicas == 1 && set.Status.ObservedGeneration == set.Generation {
+		return nil
+	}
+	set.Status = appsv1.StatefulSetStatus{Replicas: 1, ReadyReplicas: 1, UpdatedReplicas: 1, ObservedGeneration: set.Generation}
+	return p.client.Status().Update(ctx, set)
+}
+
+var errDown = errors.New("no such engine runs")
+
+func (p *Pods) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.engines[hello.ServerName]
+	if e == nil || e.Down {
+		return nil, errDown
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{e.cert}, ClientCAs: e.ca, ClientAuth: tls.RequireAndVerifyClientCert,
+		MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"},
+	}, nil
+}
+
+func (p *Pods) serve(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.engines[r.TLS.ServerName]
+	switch {
+	case e == nil || e.Down:
+		// A connection from before the engine went down; the pod would have cut it.
+		panic(http.ErrAbortHandler)
+	case !pki.HasURI(r.TLS.PeerCertificates[0], admin.OperatorURI(e.site)):
+		http.Error(w, "only the operator of this site may call", http.StatusForbidden)
+	default:
+		e.answer(w, r)
+	}
+}
+
+func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, "/v1/")
+	switch {
+	case r.Method == http.MethodPut:
+		e.Puts++
+		e.put(w, r, path)
+	case path == "status":
+		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Peer: admin.PeerState{Configured: e.Peer != nil}})
+	case strings.HasPrefix(path, "mailboxes/"):
+		row, ok := e.Rows[strings.TrimPrefix(path, "mailboxes/")]
+		if !ok {
+			http.Error(w, "unknown", http.StatusNotFound)
+			return
+		}
+		row.Password = ""
+		e.reply(w, row)
+	default:
+		e.reply(w, e.rowsOf(strings.TrimSuffix(strings.TrimPrefix(path, "domains/"), "/mailboxes")))
+	}
+}
+
+func (e *Engine) rowsOf(domain string) []admin.Mailbox {
+	rows := []admin.Mailbox{}
+	for _, row := range e.Rows {
+		if row.Domain == domain {
+			row.Password = ""
+			rows = append(rows, row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b admin.Mailbox) int { return cmp.Compare(a.Address, b.Address) })
+	return rows
+}
+
+func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
+	var err error
+	switch {
+	case path == "peer":
+		e.Peer = &admin.Peer{}
+		err = json.NewDecoder(r.Body).Decode(e.Peer)
+	case strings.HasPrefix(path, "mailboxes/"):
+		var row admin.Mailbox
+		err = json.NewDecoder(r.Body).Decode(&row)
+		if !slices.Contains(e.Domains, row.Domain) {
+			http.Error(w, "the stack does not serve "+row.Domain, http.StatusConflict)
+			return
+		}
+		if row.Password == "" {
+			row.Password = e.Rows[row.Address].Password
+		}
+		e.Rows[row.Address] = row
+	default:
+		var d admin.Domain
+		err = json.NewDecoder(r.Body).Decode(&d)
+		if !slices.Contains(e.Domains, d.Name) {
+			e.Domains = append(e.Domains, d.Name)
+		}
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	}
+}
+
+func (e *Engine) reply(w http.ResponseWriter, v any) {
+	_ = json.NewEncoder(w).Encode(v) // the caller's client reports a cut answer
+}
