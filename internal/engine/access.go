@@ -73,12 +73,12 @@ func (e *Engine) decide(identifier string, tx transaction, received, raw []byte)
 		for _, rcpt := range tx.Recipients {
 			unread.Recipients = append(unread.Recipients, pec.Recipient{Address: rcpt, Certified: index.Certified(domainOf(rcpt))})
 		}
-		return accepted{}, false, e.refuse(refused{At: at, Transit: unread, Reasons: []string{"L'intestazione del messaggio supera ogni limite e non si lascia leggere."}})
+		return accepted{}, false, e.refuse(refused{At: at, Transit: recordOf(unread), Reasons: []string{"L'intestazione del messaggio supera ogni limite e non si lascia leggere."}})
 	}
 	transit := original.Transit(identifier, tx.From, tx.Recipients, index.Certified)
 	limits := pec.FormalLimits(e.settings.Limits)
 	if reasons := pec.CheckFormal(original, tx.From, tx.Recipients, int64(len(raw)), limits); len(reasons) > 0 {
-		return accepted{}, false, e.refuse(refused{At: at, Transit: transit, Reasons: reasons})
+		return accepted{}, false, e.refuse(refused{At: at, Transit: recordOf(transit), Reasons: reasons})
 	}
 	signer, err := e.signer.Get()
 	if signer == nil {
@@ -92,7 +92,7 @@ func (e *Engine) decide(identifier string, tx transaction, received, raw []byte)
 	if err != nil {
 		return accepted{}, false, err
 	}
-	submission := accepted{At: at, Transit: transit, Envelope: digest}
+	submission := accepted{At: at, Transit: recordOf(transit), Envelope: digest}
 	if _, err := e.record(kindAccepted, identifier, identifier, &submission); err != nil {
 		return accepted{}, false, err
 	}
@@ -110,23 +110,15 @@ func (e *Engine) refuse(no refused) error {
 
 func (e *Engine) issueAcceptance(s accepted) error {
 	id := pec.NoticeID(s.Transit.Identifier, pec.TypeAcceptance, "")
-	return e.issue(notice{id: id, kind: pec.TypeAcceptance, identifier: s.Transit.Identifier, to: s.Transit.Sender, build: func() ([]byte, error) {
-		signer, err := e.signer.Get()
-		if signer == nil {
-			return nil, err
-		}
-		return signer.Acceptance(e.provider(), s.Transit, id, s.At.In(pec.Rome()))
+	return e.issue(notice{id: id, kind: pec.TypeAcceptance, identifier: s.Transit.Identifier, to: s.Transit.Sender, build: func(signer *pec.Signer) ([]byte, error) {
+		return signer.Acceptance(e.provider(), s.Transit.transit(), id, s.At.In(pec.Rome()))
 	}})
 }
 
 func (e *Engine) issueNonAcceptance(no refused) error {
 	id := pec.NoticeID(no.Transit.Identifier, pec.TypeNonAcceptance, "")
-	return e.issue(notice{id: id, kind: pec.TypeNonAcceptance, identifier: no.Transit.Identifier, to: no.Transit.Sender, build: func() ([]byte, error) {
-		signer, err := e.signer.Get()
-		if signer == nil {
-			return nil, err
-		}
-		return signer.NonAcceptance(e.provider(), no.Transit, id, no.At.In(pec.Rome()), no.Reasons)
+	return e.issue(notice{id: id, kind: pec.TypeNonAcceptance, identifier: no.Transit.Identifier, to: no.Transit.Sender, build: func(signer *pec.Signer) ([]byte, error) {
+		return signer.NonAcceptance(e.provider(), no.Transit.transit(), id, no.At.In(pec.Rome()), no.Reasons)
 	}})
 }
 
@@ -137,5 +129,5 @@ func (e *Engine) sendEnvelope(s accepted, envelope []byte, rcpt string) error {
 	if err != nil || !done.Refused {
 		return err
 	}
-	return e.issueDeliveryError(s.Transit, s.Transit.Sender, failure{Recipient: fold(rcpt), Status: "5.1.3", Text: done.Reply, At: e.now()})
+	return e.issueDeliveryError(s.Transit.transit(), s.Transit.Sender, failure{Recipient: fold(rcpt), Status: "5.1.3", Text: done.Reply, At: e.now()})
 }

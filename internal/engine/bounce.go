@@ -41,11 +41,7 @@ const maxExtendedError = 300
 // issueDeliveryError makes the errore-consegna of one recipient.
 func (e *Engine) issueDeliveryError(t pec.Transit, to string, f failure) error {
 	id := pec.NoticeID(t.Identifier, pec.TypeDeliveryError, f.Recipient)
-	return e.issue(notice{id: id, kind: pec.TypeDeliveryError, identifier: t.Identifier, to: to, about: f.Recipient, build: func() ([]byte, error) {
-		signer, err := e.signer.Get()
-		if signer == nil {
-			return nil, err
-		}
+	return e.issue(notice{id: id, kind: pec.TypeDeliveryError, identifier: t.Identifier, to: to, about: f.Recipient, build: func(signer *pec.Signer) ([]byte, error) {
 		extended := fmt.Sprintf("%s - %s - %s", f.Status, e.settings.Provider.Name, f.Text)
 		return signer.DeliveryError(e.provider(), t, id, f.Recipient, f.kind(), extended[:min(len(extended), maxExtendedError)], f.At.In(pec.Rome()).Truncate(time.Second))
 	}})
@@ -76,7 +72,7 @@ func (e *Engine) bounce(m mail, queueID string) []error {
 			e.log.Warn("something of ours could not be delivered", "message", r.envelopeID, "recipient", f.Recipient, "status", f.Status, "text", f.Text)
 			continue
 		}
-		if err := e.issueDeliveryError(submission.Transit, submission.Transit.Sender, f); err != nil {
+		if err := e.issueDeliveryError(submission.Transit.transit(), submission.Transit.Sender, f); err != nil {
 			return all(len(m.rcpts), err)
 		}
 	}

@@ -160,11 +160,7 @@ func (e *Engine) outcome(d delivery, at time.Time, failed *failure, known bool) 
 		return e.issueDeliveryError(transit, d.from, *failed)
 	}
 	id := pec.NoticeID(transit.Identifier, pec.TypeDelivery, d.rcpt)
-	return e.issue(notice{id: id, kind: pec.TypeDelivery, identifier: transit.Identifier, to: d.from, about: d.rcpt, build: func() ([]byte, error) {
-		signer, err := e.signer.Get()
-		if signer == nil {
-			return nil, err
-		}
+	return e.issue(notice{id: id, kind: pec.TypeDelivery, identifier: transit.Identifier, to: d.from, about: d.rcpt, build: func(signer *pec.Signer) ([]byte, error) {
 		postacert := d.judgement.Postacert
 		if original, err := pec.ParseOriginal(postacert); err == nil && original.CopyOnly(d.rcpt) {
 			postacert = nil

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -46,12 +47,31 @@ func (d *doveadm) call(ctx context.Context, command string, parameters map[strin
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("asking Dovecot to %s: it answered %s", command, response.Status)
 	}
+	return readAnswer(command, response.Body, result)
+}
+
+// exitCodes are those of doveadm that say what to do.
+var exitCodes = map[int]string{
+	2:  "the mailbox changed meanwhile, it has to run again",
+	67: "no such mailbox",
+	75: "not possible now; Dovecot's log says why",
+}
+
+func readAnswer(command string, body io.Reader, result any) error {
 	var answers [][]json.RawMessage
-	if err := json.NewDecoder(response.Body).Decode(&answers); err != nil {
+	if err := json.NewDecoder(body).Decode(&answers); err != nil {
 		return fmt.Errorf("reading Dovecot's answer to %s: %w", command, err)
 	}
-	if len(answers) != 1 || len(answers[0]) != 3 || string(answers[0][0]) != `"doveadmResponse"` {
-		return fmt.Errorf("asking Dovecot to %s: it answered %s", command, answers)
+	if len(answers) != 1 || len(answers[0]) != 3 {
+		return fmt.Errorf("reading Dovecot's answer to %s: not one answer", command)
+	}
+	if string(answers[0][0]) != `"doveadmResponse"` {
+		var failure struct {
+			Type     string `json:"type"`
+			ExitCode int    `json:"exitCode"`
+		}
+		_ = json.Unmarshal(answers[0][1], &failure) // what cannot be read stays zero, and is said as it is
+		return fmt.Errorf("asking Dovecot to %s: %s %d: %s", command, failure.Type, failure.ExitCode, exitCodes[failure.ExitCode])
 	}
 	if result == nil {
 		return nil

@@ -13,7 +13,7 @@ type notice struct {
 	identifier string
 	to         string // "" when there is nobody to tell
 	about      string // the recipient concerned, "" if all
-	build      func() ([]byte, error)
+	build      func(s *pec.Signer) ([]byte, error)
 }
 
 // issue makes a notice once, keeps it, and hands it to Postfix. Bytes that a crash left behind are sent as they are: a notice
@@ -42,7 +42,11 @@ func (e *Engine) issue(n notice) error {
 }
 
 func (e *Engine) make(n notice) (noticeData, error) {
-	raw, err := n.build()
+	signer, err := e.signer.Get()
+	if signer == nil {
+		return noticeData{}, fmt.Errorf("making %s of %s: no signing certificate: %w", n.kind, n.identifier, err)
+	}
+	raw, err := n.build(signer)
 	if err != nil {
 		return noticeData{}, fmt.Errorf("making %s of %s: %w", n.kind, n.identifier, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-milter"
@@ -44,6 +45,8 @@ type Engine struct {
 	sync    *syncer
 	locks   locks
 	metrics *metrics
+	// linkFaults holds, by mailbox, why the peer link did not carry its last sync.
+	linkFaults sync.Map
 }
 
 // providersIndex answers the last good index with its roots, nil if there never was one, and the error of the last reading.
@@ -99,9 +102,7 @@ func (e *Engine) newSyncer() *syncer {
 		now: e.now, log: e.log, pending: map[string]pendingSync{}, running: map[string]bool{}, wake: make(chan struct{}, 1),
 		peer:  e.hasPeer,
 		count: func(outcome string) { e.metrics.syncs.WithLabelValues(outcome).Inc() },
-		sync: func(ctx context.Context, mailbox string) error {
-			return e.doveadm.sync(ctx, mailbox, e.settings.Listen.SyncDestination)
-		},
+		sync:  e.syncMailbox,
 		mailboxes: func(ctx context.Context) ([]string, error) {
 			rows, err := e.directory.Mailboxes(ctx, "")
 			addresses := make([]string, len(rows))

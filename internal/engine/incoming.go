@@ -25,7 +25,10 @@ func (e *Engine) incoming(m mail) []error {
 		return e.bounce(m, queueID)
 	}
 	if !recorded {
-		at, tx.Recipients = e.now(), m.rcpts
+		at = e.now()
+		for _, rcpt := range m.rcpts {
+			tx.Recipients = append(tx.Recipients, fold(rcpt))
+		}
 	}
 	index, roots, err := e.index.Get()
 	if index == nil {
@@ -71,11 +74,7 @@ func (e *Engine) takeInCharge(j pec.Judgement, queueID string, rcpts []string) e
 		return err
 	}
 	id := pec.NoticeID(identifier, pec.TypeTakeCharge, "", queueID)
-	return e.issue(notice{id: id, kind: pec.TypeTakeCharge, identifier: identifier, to: j.Provider.MailReceipt, build: func() ([]byte, error) {
-		signer, err := e.signer.Get()
-		if signer == nil {
-			return nil, err
-		}
+	return e.issue(notice{id: id, kind: pec.TypeTakeCharge, identifier: identifier, to: j.Provider.MailReceipt, build: func(signer *pec.Signer) ([]byte, error) {
 		return signer.TakeCharge(e.provider(), j.Certification.Transit, id, j.Provider.MailReceipt, taken.Recipients, taken.At.In(pec.Rome()))
 	}})
 }

@@ -47,16 +47,48 @@ type transaction struct {
 
 // accepted is a certified submission: all that its notices need, whenever they are made.
 type accepted struct {
-	At       time.Time   `json:"at"` // of the event; the one time of acceptance and envelope
-	Transit  pec.Transit `json:"transit"`
-	Envelope string      `json:"envelope"` // custody
+	At       time.Time     `json:"at"` // of the event; the one time of acceptance and envelope
+	Transit  transitRecord `json:"transit"`
+	Envelope string        `json:"envelope"` // custody
 }
 
 // refused is a submission that failed the formal checks.
 type refused struct {
-	At      time.Time   `json:"at"`
-	Transit pec.Transit `json:"transit"`
-	Reasons []string    `json:"reasons"`
+	At      time.Time     `json:"at"`
+	Transit transitRecord `json:"transit"`
+	Reasons []string      `json:"reasons"`
+}
+
+// transitRecord is pec.Transit in the form that the log keeps, whatever becomes of the Go type.
+type transitRecord struct {
+	Identifier string            `json:"identifier"`
+	MessageID  string            `json:"messageID"`
+	Sender     string            `json:"sender"`
+	Recipients []recipientRecord `json:"recipients"`
+	ReplyTo    string            `json:"replyTo"`
+	Subject    string            `json:"subject"`
+	Receipt    pec.ReceiptKind   `json:"receipt"`
+}
+
+type recipientRecord struct {
+	Address   string `json:"address"`
+	Certified bool   `json:"certified"`
+}
+
+func recordOf(t pec.Transit) transitRecord {
+	r := transitRecord{Identifier: t.Identifier, MessageID: t.MessageID, Sender: t.Sender, ReplyTo: t.ReplyTo, Subject: t.Subject, Receipt: t.Receipt}
+	for _, rcpt := range t.Recipients {
+		r.Recipients = append(r.Recipients, recipientRecord(rcpt))
+	}
+	return r
+}
+
+func (r transitRecord) transit() pec.Transit {
+	t := pec.Transit{Identifier: r.Identifier, MessageID: r.MessageID, Sender: r.Sender, ReplyTo: r.ReplyTo, Subject: r.Subject, Receipt: r.Receipt}
+	for _, rcpt := range r.Recipients {
+		t.Recipients = append(t.Recipients, pec.Recipient(rcpt))
+	}
+	return t
 }
 
 // noticeData is a notice that was made; its bytes are in custody.

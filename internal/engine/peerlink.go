@@ -132,6 +132,7 @@ func (e *Engine) carrySync(ctx context.Context, local *wire) error {
 	}
 	remote, err := e.dialPeer(ctx, user)
 	if err != nil {
+		e.linkFaults.Store(user, err)
 		_ = local.writeLine("\n-TEMPFAIL")
 		return err
 	}
@@ -142,6 +143,16 @@ func (e *Engine) carrySync(ctx context.Context, local *wire) error {
 	_ = local.SetDeadline(time.Time{})
 	splice(local, remote)
 	return nil
+}
+
+// syncMailbox has our Dovecot sync a mailbox through the link. Dovecot's answer holds no reason, so what went wrong on the
+// link, if it was that, is added.
+func (e *Engine) syncMailbox(ctx context.Context, mailbox string) error {
+	err := e.doveadm.sync(ctx, mailbox, e.settings.Listen.SyncDestination)
+	if fault, ok := e.linkFaults.LoadAndDelete(mailbox); ok && err != nil {
+		err = fmt.Errorf("%w (%w)", err, fault.(error))
+	}
+	return err
 }
 
 // dialPeer opens a connection for one mailbox.

@@ -1,0 +1,289 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/emersion/go-smtp"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+const enoughRounds = 60
+
+func TestSubmissionEnds(t *testing.T) {
+	cases := map[string]struct {
+		to, extra   string
+		rcpts       []string
+		wantSender  []string // in the sender's mailbox, sorted
+		wantAnna    []string
+		wantOutside []string // recipients
+	}{
+		"to a mailbox of ours, delivered": {
+			to: "anna@" + ours, wantSender: []string{"accettazione", "avvenuta-consegna"}, wantAnna: []string{"posta-certificata"},
+		},
+		"to another provider, sent out": {
+			to: "bruno@" + theirs, wantSender: []string{"accettazione"}, wantOutside: []string{"bruno@" + theirs},
+		},
+		"to an unknown mailbox, with a certified failure": {
+			to: "nessuno@" + ours, wantSender: []string{"accettazione", "errore-consegna"},
+		},
+		"to a full mailbox, with a certified failure": {
+			to: "piena@" + ours, wantSender: []string{"accettazione", "errore-consegna"},
+		},
+		"to a suspended mailbox, with a certified failure": {
+			to: "sospesa@" + ours, wantSender: []string{"accettazione", "errore-consegna"},
+		},
+		"to an address that Postfix never takes, with a certified failure": {
+			to: "storto@ordinaria.test", wantSender: []string{"accettazione", "errore-consegna"},
+		},
+		"with a hidden recipient, refused by a notice": {
+			to: "anna@" + ours, rcpts: []string{"anna@" + ours, "bruno@" + theirs}, wantSender: []string{"non-accettazione"},
+		},
+		"with a Bcc field, refused by a notice": {
+			to: "anna@" + ours, extra: "Bcc: bruno@" + theirs + "\r\n", wantSender: []string{"non-accettazione"},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if c.rcpts == nil {
+				c.rcpts = []string{c.to}
+			}
+			w.submit(sender, c.rcpts, letter(sender, c.to, c.extra))
+			w.run(enoughRounds)
+			got := w.titles(sender)
+			slices.Sort(got)
+			if diff := cmp.Diff(c.wantSender, got); diff != "" {
+				t.Errorf("sender's mailbox (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(append([]string{}, c.wantAnna...), w.titles("anna@"+ours)); diff != "" {
+				t.Errorf("anna's mailbox (-want +got):\n%s", diff)
+			}
+			var out []string
+			for _, m := range w.outside {
+				out = append(out, m.to)
+			}
+			if diff := cmp.Diff(c.wantOutside, out); diff != "" {
+				t.Errorf("sent out (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// crashing is a journal that kills the engine at its n-th record: before it is written, or after.
+type crashing struct {
+	journal
+	left  int
+	after bool
+}
+
+type killed struct{}
+
+func (c *crashing) Append(kind, key, identifier string, data any) (evidence.Record, error) {
+	c.left--
+	if c.left == 0 && !c.after {
+		panic(killed{})
+	}
+	r, err := c.journal.Append(kind, key, identifier, data)
+	if c.left == 0 {
+		panic(killed{})
+	}
+	return r, err
+}
+
+// survived runs do and says whether the engine lived through it.
+func survived(do func()) (lived bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(killed); !ok {
+				panic(r)
+			}
+		}
+	}()
+	do()
+	return true
+}
+
+// Killed at any record, before or after it is on disk, and started again, the engine loses nothing and doubles nothing in a
+// mailbox; what left the building twice is the same bytes under the same Message-ID.
+func TestKilledAtEveryRecordNothingIsLostOrDoubled(t *testing.T) {
+	roads := map[string]struct {
+		begin func(w *world)
+		want  map[string][]string // by mailbox
+		out   []string            // "recipient type", each once by Message-ID
+	}{
+		"a submission to four recipients": {
+			begin: func(w *world) {
+				rcpts := []string{"anna@" + ours, "nessuno@" + ours, "bruno@" + theirs, "piena@" + ours}
+				w.submit(sender, rcpts, letter(sender, strings.Join(rcpts, ", "), ""))
+			},
+			want: map[string][]string{
+				sender:         {"accettazione", "avvenuta-consegna", "errore-consegna", "errore-consegna"},
+				"anna@" + ours: {"posta-certificata"},
+			},
+			out: []string{"bruno@" + theirs + " posta-certificata"},
+		},
+		"an envelope of another provider, twice": {
+			begin: func(w *world) {
+				from := "bruno@" + theirs
+				_, raw := foreignEnvelope(w.t, from, "anna@"+ours, "q1")
+				for range 2 {
+					id := w.enqueue("incoming", from, []string{"anna@" + ours}, raw)
+					if answer := w.engine.judgeTransaction(id, transaction{Port: portMX, From: from, Recipients: []string{"anna@" + ours}}, raw); answer != "" {
+						w.t.Fatal(answer)
+					}
+				}
+			},
+			want: map[string][]string{"anna@" + ours: {"posta-certificata"}},
+			out:  []string{"bruno@" + theirs + " avvenuta-consegna", "ricevute@" + theirs + " presa-in-carico", "ricevute@" + theirs + " presa-in-carico"},
+		},
+	}
+	for name, road := range roads {
+		t.Run(name, func(t *testing.T) {
+			for n := 1; ; n++ {
+				reached := false
+				for _, after := range []bool{false, true} {
+					w := newWorld(t)
+					road.begin(w)
+					w.engine.journal = &crashing{journal: w.engine.journal, left: n, after: after}
+					if !survived(func() { w.run(enoughRounds) }) {
+						reached = true
+						w.crash()
+						w.run(enoughRounds)
+					}
+					checkRoad(t, fmt.Sprintf("killed at record %d, written %v", n, after), w, road.want, road.out)
+				}
+				if !reached {
+					if n < 8 {
+						t.Fatalf("the road took %d records: the crashes did not happen", n)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+func checkRoad(t *testing.T, when string, w *world, want map[string][]string, wantOut []string) {
+	t.Helper()
+	for mailbox, titles := range want {
+		got := w.titles(mailbox)
+		slices.Sort(got)
+		if diff := cmp.Diff(titles, got); diff != "" {
+			t.Fatalf("%s: %s (-want +got):\n%s", when, mailbox, diff)
+		}
+	}
+	seen, out := map[string][]byte{}, []string{}
+	for _, m := range w.outside {
+		id := messageIDOf(t, m.bytes) + " " + m.to
+		if before, ok := seen[id]; ok && !bytes.Equal(before, m.bytes) {
+			t.Fatalf("%s: %s was sent as two different documents", when, id)
+		} else if !ok {
+			out = append(out, m.to+" "+title(t, m.bytes))
+		}
+		seen[id] = m.bytes
+	}
+	slices.Sort(out)
+	if diff := cmp.Diff(wantOut, out); diff != "" {
+		t.Fatalf("%s: sent out (-want +got):\n%s", when, diff)
+	}
+}
+
+func TestSplitSubmissionIsAcceptedOnce(t *testing.T) {
+	w := newWorld(t)
+	rcpts := []string{"anna@" + ours, "bruno@" + theirs}
+	w.submit(sender, rcpts, letter(sender, strings.Join(rcpts, ", "), ""))
+	whole := w.queue[0]
+	w.queue = nil
+	for _, rcpt := range rcpts { // as Postfix does above its recipient limit: the same queue identifier twice
+		part := whole
+		part.rcpts = []string{rcpt}
+		w.queue = append(w.queue, part)
+	}
+	w.run(enoughRounds)
+	got := w.titles(sender)
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"accettazione", "avvenuta-consegna"}, got); diff != "" {
+		t.Errorf("sender's mailbox (-want +got):\n%s", diff)
+	}
+	if len(w.outside) != 1 {
+		t.Errorf("%d messages went out, want 1", len(w.outside))
+	}
+}
+
+func TestDovecotsTemporaryRefusalIsTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.lmtpFail = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 2, 0}, Message: "mailbox locked"}
+	w.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+	w.run(enoughRounds)
+	if diff := cmp.Diff([]string{"posta-certificata"}, w.titles("anna@"+ours)); diff != "" {
+		t.Errorf("anna's mailbox (-want +got):\n%s", diff)
+	}
+}
+
+func TestEnvelopeOfAnotherProvidersUserIsAnAnomaly(t *testing.T) {
+	w := newWorld(t)
+	from := "mario@" + ours // one of our users, in an envelope that the other provider signed
+	_, raw := foreignEnvelope(t, from, "anna@"+ours, "q1")
+	answer := w.engine.judgeTransaction("4jX5CV9999zmF", transaction{Port: portMX, From: from, Recipients: []string{"anna@" + ours}}, raw)
+	if answer != answerAnomaly {
+		t.Fatalf("the milter answered %q", answer)
+	}
+}
+
+func TestOrdinaryMailIsRefusedAtTheMX(t *testing.T) {
+	w := newWorld(t)
+	answer := w.engine.judgeTransaction("4jX5CV9999zmF", transaction{Port: portMX, From: "x@ordinaria.test", Recipients: []string{"anna@" + ours}}, []byte(letter("x@ordinaria.test", "anna@"+ours, "")))
+	if answer != answerUncertified {
+		t.Fatalf("the milter answered %q", answer)
+	}
+}
+
+func TestSubmissionWithoutARecordedTransactionWaits(t *testing.T) {
+	w := newWorld(t)
+	w.enqueue("access", sender, []string{"anna@" + ours}, []byte(letter(sender, "anna@"+ours, "")))
+	if answers := w.engine.access(w.queue[0].mail); answers[0] == nil {
+		t.Fatal("a submission that no milter recorded was certified")
+	}
+}
+
+func TestBounce(t *testing.T) {
+	w := newWorld(t)
+	id := w.submit(sender, []string{"x@nessuno.test"}, letter(sender, "x@nessuno.test", ""))
+	w.run(enoughRounds)
+	identifier := pec.Identifier("a", id, ours)
+	bounce := func(to, envid, recipient string) {
+		status := "Reporting-MTA: dns; mx.uno.test\r\n" + envid + "\r\nFinal-Recipient: rfc822; " + recipient + "\r\nAction: failed\r\nStatus: 5.4.4\r\nDiagnostic-Code: X-Postfix; Host or domain name not\r\n    found\r\n\r\n"
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.enqueue("incoming", "", []string{to}, []byte("From: MAILER-DAEMON@mx.uno.test\r\nTo: "+to+"\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"+
+			"--b\r\nContent-Type: text/plain\r\n\r\nsorry\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"+status+"--b--\r\n"))
+	}
+	envid := "Original-Envelope-Id: " + identifier + "\r\n"
+	bounce(sender, envid, "x@nessuno.test")
+	bounce(sender, envid, "x@nessuno.test") // Postfix may write it again after a crash
+	w.run(enoughRounds)
+	if diff := cmp.Diff([]string{"accettazione", "errore-consegna"}, w.titles(sender)); diff != "" {
+		t.Fatalf("after a bounce of the envelope (-want +got):\n%s", diff)
+	}
+	if raw := w.store[sender][1]; !bytes.Contains(raw, []byte("X-Ricevuta: errore-consegna")) {
+		t.Errorf("not a certified failure:\n%s", raw)
+	}
+	notice := pec.NoticeID(identifier, pec.TypeDelivery, "y@"+theirs)
+	bounce("posta-certificata@"+ours, "Original-Envelope-Id: "+notice+"\r\n", "y@"+theirs)
+	w.run(enoughRounds)
+	if n := len(w.titles(sender)); n != 2 || len(w.outside) != 1 {
+		t.Errorf("a bounce of a notice was answered: %d messages, %d outside", n, len(w.outside))
+	}
+	bounce(sender, "", "z@nessuno.test")
+	w.run(enoughRounds)
+	if n := len(w.titles(sender)); n != 3 {
+		t.Errorf("a bounce of an uncertified submission: %d messages, want it delivered", n)
+	}
+}

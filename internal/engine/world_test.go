@@ -1,0 +1,339 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	netmail "net/mail"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/providers"
+	"github.com/pec-operator/pec-operator/internal/settings"
+)
+
+const (
+	ours   = "pec.uno.test"
+	theirs = "pec.due.test"
+	sender = "mario@" + ours
+)
+
+// keys are the signing certificates of two providers under one root, made once: RSA keys are slow to make.
+var keys = sync.OnceValue(func() (k struct {
+	root          *x509.Certificate
+	certs, signer map[string][]byte // PEM, by domain
+	leaves        map[string]*x509.Certificate
+}) {
+	must := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	rootKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test root"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, rootKey.Public(), rootKey)
+	must(err)
+	k.root, err = x509.ParseCertificate(der)
+	must(err)
+	k.certs, k.signer, k.leaves = map[string][]byte{}, map[string][]byte{}, map[string]*x509.Certificate{}
+	for i, domain := range []string{ours, theirs} {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		must(err)
+		leaf := &x509.Certificate{SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: domain}, NotBefore: template.NotBefore, NotAfter: template.NotAfter,
+			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}, EmailAddresses: []string{"posta-certificata@" + domain}}
+		der, err := x509.CreateCertificate(rand.Reader, leaf, k.root, key.Public(), rootKey)
+		must(err)
+		k.leaves[domain], err = x509.ParseCertificate(der)
+		must(err)
+		k.certs[domain] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		k.signer[domain] = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	}
+	return k
+})
+
+// world is a pod around an engine: the disk that outlives a crash, and doubles of Postfix and Dovecot on loopback that keep
+// what they answered 250 for, as the real ones do.
+type world struct {
+	t        *testing.T
+	settings settings.Engine
+	engine   *Engine
+	now      time.Time
+
+	mu       sync.Mutex
+	queues   int
+	queue    []queued            // Postfix' queue
+	outside  []message           // what left for other servers
+	store    map[string][][]byte // Dovecot's mailboxes
+	lmtpFail error               // the next delivery gets this answer after DATA
+}
+
+type queued struct {
+	id    string
+	point string // access or incoming
+	mail
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir := t.TempDir()
+	w := &world{t: t, store: map[string][][]byte{}, now: time.Now().Truncate(time.Second)}
+	file := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	entry := func(domain string) providers.Entry {
+		return providers.Entry{IndexEntry: pec.IndexEntry{Name: "Gestore " + domain, MailReceipt: "ricevute@" + domain, Domains: []string{domain}}, Certificates: []*x509.Certificate{keys().leaves[domain]}}
+	}
+	w.settings = settings.Engine{
+		Site: "a", Domain: ours, Hostname: "mx.uno.test",
+		Provider: settings.Provider{Name: "Gestore " + ours, MailDomain: ours, MailReceipt: "ricevute@" + ours, ServiceAddress: "posta-certificata@" + ours},
+		Limits:   settings.Limits{MaxRecipients: 10, MaxMessageSize: 1 << 20, MaxSizeTimesRecipients: 10 << 20},
+		Next:     settings.Next{Reinject: w.serve(false), LMTP: w.serve(true)},
+		Files: settings.Files{
+			State:       filepath.Join(dir, "state"),
+			SigningCert: file("tls.crt", keys().certs[ours]), SigningKey: file("tls.key", keys().signer[ours]),
+			ProvidersIndex: file("index.ldif", providers.Format([]providers.Entry{entry(ours), entry(theirs)})),
+			ProvidersRoots: file("roots.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: keys().root.Raw})),
+		},
+	}
+	w.start()
+	return w
+}
+
+// start opens a new engine on the disk that is there.
+func (w *world) start() {
+	w.t.Helper()
+	if err := prepare(context.Background(), w.settings); err != nil {
+		w.t.Fatal(err)
+	}
+	e, err := New(context.Background(), w.settings, func() time.Time { return w.now }, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e.doveadm = w
+	w.engine = e
+	w.t.Cleanup(func() { _ = e.Close() })
+	for address, access := range map[string]admin.Access{sender: admin.AccessFull, "anna@" + ours: admin.AccessFull, "piena@" + ours: admin.AccessFull, "sospesa@" + ours: admin.AccessSuspended} {
+		row := admin.Mailbox{Address: address, Domain: ours, Password: "{BLF-CRYPT}$2y$05$x", CredentialsVersion: "1", QuotaBytes: 1, Access: access}
+		if _, err := e.directory.PutMailbox(context.Background(), row); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// crash ends the engine as SIGKILL would, and starts another one.
+func (w *world) crash() {
+	_ = w.engine.Close()
+	w.start()
+}
+
+// serve is Postfix' re-injection port or Dovecot's LMTP port.
+func (w *world) serve(lmtp bool) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &neighbour{world: w, lmtp: lmtp}, nil }))
+	server.LMTP, server.EnableDSN, server.Domain = lmtp, !lmtp, "neighbour"
+	go func() { _ = server.Serve(l) }()
+	w.t.Cleanup(func() { _ = server.Close() })
+	return l.Addr().String()
+}
+
+type neighbour struct {
+	world *world
+	lmtp  bool
+	m     message
+}
+
+func (n *neighbour) Reset()        { n.m = message{} }
+func (n *neighbour) Logout() error { return nil }
+
+func (n *neighbour) Mail(from string, o *smtp.MailOptions) error {
+	n.m = message{from: from, envid: o.EnvelopeID}
+	return nil
+}
+
+func (n *neighbour) Rcpt(to string, _ *smtp.RcptOptions) error {
+	if n.lmtp && strings.HasPrefix(to, "piena@") {
+		return &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 2, 2}, Message: "Quota exceeded"}
+	}
+	if !n.lmtp && strings.HasPrefix(to, "storto@") {
+		return &smtp.SMTPError{Code: 501, EnhancedCode: smtp.EnhancedCode{5, 1, 3}, Message: "Bad recipient address syntax"}
+	}
+	n.m.to = to
+	return nil
+}
+
+func (n *neighbour) Data(r io.Reader) error {
+	raw, err := io.ReadAll(r)
+	n.m.bytes = raw
+	if err == nil && n.lmtp {
+		err = n.world.stored(n.m)
+	} else if err == nil {
+		n.world.relayed(n.m)
+	}
+	return err
+}
+
+func (w *world) stored(m message) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lmtpFail != nil {
+		err := w.lmtpFail
+		w.lmtpFail = nil
+		return err
+	}
+	w.store[m.to] = append(w.store[m.to], m.bytes)
+	return nil
+}
+
+// relayed is what Postfix does with a message: for a local domain into the queue, else out of the building.
+func (w *world) relayed(m message) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if domainOf(m.to) != ours {
+		w.outside = append(w.outside, m)
+		return
+	}
+	w.enqueue("incoming", m.from, []string{m.to}, m.bytes)
+}
+
+// enqueue puts a message into Postfix' queue, with the Received field that Postfix puts on top.
+func (w *world) enqueue(point, from string, rcpts []string, raw []byte) string {
+	w.queues++
+	id := fmt.Sprintf("4jX5CV%04dzmF", w.queues)
+	trace := fmt.Sprintf("Received: from client.test (unknown [192.0.2.1])\r\n\tby mx.uno.test (Postfix) with ESMTPSA id %s;\r\n\tSat, 21 Nov 2026 22:00:00 +0100 (CET)\r\n", id)
+	w.queue = append(w.queue, queued{id: id, point: point, mail: mail{from: from, rcpts: rcpts, raw: append([]byte(trace), raw...)}})
+	return id
+}
+
+// submit is a message that the submission port took: the milter recorded it.
+func (w *world) submit(from string, rcpts []string, raw string) string {
+	w.t.Helper()
+	id := w.enqueue("access", from, rcpts, []byte(raw))
+	if answer := w.engine.judgeTransaction(id, transaction{Port: portSubmission, From: from, Recipients: rcpts}, nil); answer != "" {
+		w.t.Fatalf("the milter answered %q", answer)
+	}
+	return id
+}
+
+// run hands the queue over until it is empty or rounds are used up; what is not answered 250 stays, for these recipients.
+func (w *world) run(rounds int) {
+	for range rounds {
+		w.mu.Lock()
+		if len(w.queue) == 0 {
+			w.mu.Unlock()
+			return
+		}
+		q := w.queue[0]
+		w.mu.Unlock()
+		handle := w.engine.incoming
+		if q.point == "access" {
+			handle = w.engine.access
+		}
+		var left []string
+		for i, err := range handle(q.mail) {
+			if err != nil {
+				left = append(left, q.rcpts[i])
+			}
+		}
+		w.mu.Lock()
+		w.queue = w.queue[1:]
+		if q.rcpts = left; len(left) > 0 {
+			w.queue = append(w.queue, q)
+		}
+		w.mu.Unlock()
+	}
+	w.t.Errorf("the queue is not empty after %d rounds", rounds)
+}
+
+// has, kick and sync are Dovecot's HTTP API.
+func (w *world) has(user, key string) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, raw := range w.store[user] {
+		if bytes.Contains(raw, []byte(key)) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (w *world) kick(context.Context, string) error         { return nil }
+func (w *world) sync(context.Context, string, string) error { return nil }
+
+// titles lists what a mailbox holds as "type subject", sorted by arrival.
+func (w *world) titles(mailbox string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := []string{}
+	for _, raw := range w.store[mailbox] {
+		list = append(list, title(w.t, raw))
+	}
+	return list
+}
+
+func title(t *testing.T, raw []byte) string {
+	t.Helper()
+	m, err := netmail.ReadMessage(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Header.Get("X-Ricevuta") + m.Header.Get("X-Trasporto")
+}
+
+func messageIDOf(t *testing.T, raw []byte) string {
+	t.Helper()
+	m, err := netmail.ReadMessage(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Header.Get("Message-ID")
+}
+
+// letter is what a client submits.
+func letter(from, to, extra string) string {
+	return "From: " + from + "\r\nTo: " + to + "\r\n" + extra + "Subject: Prova\r\nMessage-ID: <1@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nCiao\r\n"
+}
+
+// foreignEnvelope is an envelope of the other provider, for one of our mailboxes.
+func foreignEnvelope(t *testing.T, from, to, queueID string) (identifier string, raw []byte) {
+	t.Helper()
+	signer, err := pec.NewSigner(keys().certs[theirs], keys().signer[theirs])
+	if err != nil {
+		t.Fatal(err)
+	}
+	original, err := pec.ParseOriginal([]byte(letter(from, to, "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	identifier = pec.Identifier("x", queueID, theirs)
+	provider := pec.Provider{Name: "Gestore " + theirs, MailDomain: theirs, ServiceAddress: "posta-certificata@" + theirs}
+	raw, err = signer.Envelope(provider, original.Transit(identifier, from, []string{to}, func(string) bool { return true }), original, nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identifier, raw
+}
