@@ -16,9 +16,11 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -87,11 +89,11 @@ func Run(ctx context.Context, args []string) error {
 		return err
 	}
 	ctrl.SetLogger(logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, nil)))
-	config, err := ctrl.GetConfig()
+	cluster, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("finding this cluster's API server: %w", err)
 	}
-	mgr, err := New(ctx, config, options)
+	mgr, err := New(ctx, cluster, options)
 	if err != nil {
 		return err
 	}
@@ -110,17 +112,17 @@ func Scheme() *runtime.Scheme {
 }
 
 // New makes the operator of a site, ready to start. It needs this cluster's API server, never the peer's.
-func New(ctx context.Context, config *rest.Config, o Options) (ctrl.Manager, error) {
+func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	config = rest.CopyConfig(config)
-	config.QPS, config.Burst = 100, 200 // the API server's own fairness is what bounds us; this only stops a runaway
-	authority, err := siteAuthority(ctx, config, o)
+	cluster = rest.CopyConfig(cluster)
+	cluster.QPS, cluster.Burst = 100, 200 // the API server's own fairness is what bounds us; this only stops a runaway
+	authority, err := siteAuthority(ctx, cluster, o)
 	if err != nil {
 		return nil, err
 	}
-	mgr, err := ctrl.NewManager(config, managerOptions(o))
+	mgr, err := ctrl.NewManager(cluster, managerOptions(o))
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
@@ -157,11 +159,13 @@ func managerOptions(o Options) ctrl.Options {
 		LeaderElectionID:              "pec-operator",
 		LeaderElectionNamespace:       o.Namespace,
 		LeaderElectionReleaseOnCancel: true,
+		// One process runs several operators only in tests; their metrics are nobody's concern.
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		// Only our own kinds are cached: whatever else is read through this client is a mistake that must not become a watch.
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}}},
-		NewCache: func(config *rest.Config, opts cache.Options) (cache.Cache, error) {
+		NewCache: func(cluster *rest.Config, opts cache.Options) (cache.Cache, error) {
 			opts.ReaderFailOnMissingInformer = true
-			return cache.New(config, opts)
+			return cache.New(cluster, opts)
 		},
 	}
 }

@@ -1,0 +1,709 @@
+package manager_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/pecdomain"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/apitest"
+	"github.com/pec-operator/pec-operator/internal/manager"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+	"github.com/pec-operator/pec-operator/internal/reconcile/check"
+	"github.com/pec-operator/pec-operator/internal/stack"
+)
+
+var server *apitest.Server
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(&logs, nil)))
+	apitest.Main(m, &server)
+}
+
+// logs is everything that the operators of this package logged.
+var logs logBuffer
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// canary stands wherever a password may stand; it may be nowhere else.
+const canary = "canary-9f3c-password"
+
+var negative = []string{v1alpha1.ConditionClaimLost, v1alpha1.ConditionDomainConflict}
+
+// site is an operator at work on an API server, with namespaces of its own.
+type site struct {
+	client.Client
+	pods   *apitest.Pods
+	writes *apitest.Writes
+	ns     string // of the Managed domain
+	domain string
+}
+
+type siteOptions struct {
+	name       string // "a" when empty
+	server     *apitest.Server
+	config     *rest.Config // what the operator acts as; the administrator when nil
+	namespaces []string     // beside its own
+	peer       []byte       // kubeconfig
+}
+
+// newSite starts an operator that lives until the test ends. ns must be unique within a server.
+func newSite(t *testing.T, ns string, o siteOptions) *site {
+	t.Helper()
+	if o.server == nil {
+		o.server = apitest.Need(t, server)
+	}
+	if o.name == "" {
+		o.name = "a"
+	}
+	if o.config == nil {
+		o.config = o.server.Config
+	}
+	c, err := client.New(o.server.Config, client.Options{Scheme: manager.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{Client: c, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	for _, name := range append([]string{ns}, o.namespaces...) {
+		s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	s.pods = apitest.RunPods(t, o.name, c)
+	options := manager.Options{
+		Site: o.name, Namespace: ns, Namespaces: append([]string{ns}, o.namespaces...), MailImage: "mail:test",
+		MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address,
+	}
+	if o.peer != nil {
+		options.PeerKubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+		if err := os.WriteFile(options.PeerKubeconfig, o.peer, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mgr, err := manager.New(ctx, s.writes.Watch(o.config), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	t.Cleanup(func() {
+		s.deleteAll(t)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the operator ended: %v", err)
+		}
+	})
+	return s
+}
+
+// deleteAll keeps one test's objects from another test's operator: our kinds are watched cluster-wide.
+func (s *site) deleteAll(t *testing.T) {
+	for _, o := range []client.Object{&v1alpha1.Mailbox{}, &v1alpha1.PECDomain{}, &appsv1.StatefulSet{}} {
+		var namespaces corev1.NamespaceList
+		if err := s.List(context.Background(), &namespaces); err != nil {
+			t.Error(err)
+		}
+		for i := range namespaces.Items {
+			if err := s.DeleteAllOf(context.Background(), o, client.InNamespace(namespaces.Items[i].Name)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func (s *site) create(t *testing.T, objects ...client.Object) {
+	t.Helper()
+	for _, o := range objects {
+		if err := s.Create(context.Background(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (s *site) get(t *testing.T, ns, name string, o client.Object) {
+	t.Helper()
+	if err := s.Get(context.Background(), client.ObjectKey{Namespace: ns, Name: name}, o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// update reads an object, changes it and writes it.
+func update[T client.Object](t *testing.T, s *site, o T, change func(T)) {
+	t.Helper()
+	eventually(t, func() error {
+		if err := s.Get(context.Background(), client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+		change(o)
+		return s.Update(context.Background(), o)
+	})
+}
+
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err = f(); err == nil {
+			return
+		}
+	}
+	t.Fatal(err)
+}
+
+// waitFor waits until a condition of an object has a status and a reason, and lets the oracle judge the whole status.
+func (s *site) waitFor(t *testing.T, o reconcile.Object, conditionType string, status metav1.ConditionStatus, reason string) *metav1.Condition {
+	t.Helper()
+	var c *metav1.Condition
+	eventually(t, func() error {
+		if err := s.Get(context.Background(), client.ObjectKeyFromObject(o), o); err != nil {
+			return err
+		}
+		c = meta.FindStatusCondition(o.GetConditions(), conditionType)
+		if c == nil || c.Status != status || c.Reason != reason || o.GetObservedGeneration() != o.GetGeneration() {
+			raw, _ := json.MarshalIndent(o.GetConditions(), "", " ")
+			return errors.New(o.GetName() + " is not " + conditionType + "=" + string(status) + " " + reason + ": " + string(raw))
+		}
+		return nil
+	})
+	check.Status(t, o, negative...)
+	return c
+}
+
+func (s *site) ready(t *testing.T, objects ...reconcile.Object) {
+	t.Helper()
+	for _, o := range objects {
+		s.waitFor(t, o, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonServed)
+	}
+}
+
+// makeDomain is a Managed domain of a namespace, with everything that it names.
+func (s *site) makeDomain(change ...func(*v1alpha1.PECDomain)) *v1alpha1.PECDomain {
+	d := &v1alpha1.PECDomain{
+		ObjectMeta: metav1.ObjectMeta{Name: s.domain, Namespace: s.ns},
+		Spec: v1alpha1.PECDomainSpec{
+			Holder: v1alpha1.DomainHolder{Name: "Gestore Esempio"},
+			Provider: v1alpha1.DomainProvider{Type: v1alpha1.ProviderManaged, Managed: &v1alpha1.ManagedProvider{
+				Provider: v1alpha1.ProviderIdentity{Name: "Gestore Esempio S.p.A.", MailDomain: s.domain, MailReceipt: "ricevute@" + s.domain},
+				MailHosts: []v1alpha1.MailHost{
+					{Host: "mx-a." + s.ns + ".test", Site: "a", Preference: ptr.To(int32(10)), PeerLink: "link-a." + s.ns + ".test:9443"},
+					{Host: "mx-b." + s.ns + ".test", Site: "b", Preference: ptr.To(int32(20)), PeerLink: "link-b." + s.ns + ".test:9443"},
+				},
+				Endpoints:      v1alpha1.Endpoints{Submission: "smtps." + s.ns + ".test", IMAP: "imaps." + s.ns + ".test"},
+				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi")},
+				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
+				Signing:        v1alpha1.SecretReference{SecretName: "signing"},
+				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
+			}},
+		},
+	}
+	for _, c := range change {
+		c(d)
+	}
+	return d
+}
+
+func (s *site) hostedDomain(ns, name string) *v1alpha1.PECDomain {
+	return &v1alpha1.PECDomain{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ns},
+		Spec: v1alpha1.PECDomainSpec{
+			Holder: v1alpha1.DomainHolder{Name: "Comune di Esempio"},
+			Provider: v1alpha1.DomainProvider{Type: v1alpha1.ProviderHosted,
+				Hosted: &v1alpha1.HostedProvider{On: v1alpha1.DomainReference{Name: s.domain, Namespace: s.ns}}},
+		},
+	}
+}
+
+// provide makes what a person provides for a Managed domain.
+func (s *site) provide(t *testing.T) {
+	t.Helper()
+	s.create(t, certificateSecret(t, s.ns, "mail-tls", time.Now().Add(time.Hour)), certificateSecret(t, s.ns, "signing", time.Now().Add(time.Hour)),
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "providers-index"}, Data: map[string]string{"index.ldif": "x", "roots.pem": "x"}})
+}
+
+func makeMailbox(ns, localPart, domain string, change ...func(*v1alpha1.Mailbox)) *v1alpha1.Mailbox {
+	m := &v1alpha1.Mailbox{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: strings.ReplaceAll(localPart, "_", "--") + ".at." + domain},
+		Spec: v1alpha1.MailboxSpec{
+			DomainRef: v1alpha1.LocalReference{Name: domain}, LocalPart: localPart,
+			Holder: v1alpha1.MailboxHolder{Name: "Maria Bianchi"}, Quota: resource.MustParse("1Gi"),
+			Credentials: v1alpha1.MailboxCredentials{SecretRef: v1alpha1.SecretKeyReference{Name: "password"}},
+			RequestedAt: metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)),
+		},
+	}
+	for _, c := range change {
+		c(m)
+	}
+	return m
+}
+
+func password(ns, value string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "password"}, Data: map[string][]byte{"password": []byte(value)}}
+}
+
+func certificateSecret(t *testing.T, ns, name string, notAfter time.Time) *corev1.Secret {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: notAfter.Add(-24 * time.Hour), NotAfter: notAfter}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Type: corev1.SecretTypeTLS, Data: map[string][]byte{
+		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+	}}
+}
+
+func TestFromYAMLToAReadyMailbox(t *testing.T) {
+	s := newSite(t, "strada", siteOptions{namespaces: []string{"comune"}})
+	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune"} })
+	own, other := makeMailbox(s.ns, "protocollo", s.domain), makeMailbox("comune", "ufficio_tributi", "pec.comune.test")
+	hosted := s.hostedDomain("comune", "pec.comune.test")
+	// In the order that a GitOps tool might choose: everything waits for what it needs.
+	s.create(t, own, other, password(s.ns, canary), password("comune", canary), hosted, domain)
+	s.provide(t)
+	s.ready(t, domain, hosted, own, other)
+
+	s.pods.With(t, s.domain, func(e *apitest.Engine) {
+		for _, address := range []string{"protocollo@" + s.domain, "ufficio_tributi@pec.comune.test"} {
+			row := e.Rows[address]
+			if row.QuotaBytes != 1<<30 || row.Access != admin.AccessFull || !strings.HasPrefix(row.Password, "{BLF-CRYPT}$2y$12$") {
+				t.Errorf("row of %s: quota %d, access %s, hash %.16s...", address, row.QuotaBytes, row.Access, row.Password)
+			}
+		}
+	})
+	eventually(t, func() error {
+		s.get(t, s.ns, s.domain, domain)
+		if c := domain.Status.Mailboxes; c == nil || *c.Total != 1 || *c.Ready != 1 {
+			return errors.New("the domain counts its mailboxes wrongly")
+		}
+		return nil
+	})
+	if domain.Status.PeerLink == nil || !strings.Contains(domain.Status.PeerLink.CABundle, "BEGIN CERTIFICATE") {
+		t.Error("the site's authority is not in the status, where the other site reads it")
+	}
+
+	t.Run("quiet passes write nothing", func(t *testing.T) {
+		time.Sleep(2 * time.Second) // what was gathered is counted
+		s.writes.Take()
+		var puts int
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { puts = e.Puts })
+		time.Sleep(35 * time.Second) // two polls of the stack, one of the mailboxes
+		if calls := s.writes.Take(); len(calls) > 0 {
+			t.Errorf("a quiet half minute wrote to the API server: %q", calls)
+		}
+		s.pods.With(t, s.domain, func(e *apitest.Engine) {
+			if e.Puts != puts {
+				t.Errorf("a quiet half minute wrote %d times to the engine", e.Puts-puts)
+			}
+		})
+	})
+
+	t.Run("a mailbox is Ready within two seconds and one write", func(t *testing.T) {
+		s.writes.Take()
+		quick := makeMailbox(s.ns, "veloce", s.domain)
+		began := time.Now()
+		s.create(t, quick)
+		s.ready(t, quick)
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		n := 0
+		for _, call := range s.writes.Take() {
+			if strings.Contains(call, "/mailboxes/") {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d writes for one mailbox, want one", n)
+		}
+	})
+
+	t.Run("an access that is withdrawn is withdrawn though the Secret is gone", func(t *testing.T) {
+		if err := s.Delete(context.Background(), password(s.ns, "")); err != nil {
+			t.Fatal(err)
+		}
+		update(t, s, own, func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessSuspended })
+		s.waitFor(t, own, v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretMissing)
+		s.pods.With(t, s.domain, func(e *apitest.Engine) {
+			if row := e.Rows[own.Address()]; row.Access != admin.AccessSuspended || row.Password == "" {
+				t.Errorf("the row is %s", row.Access)
+			}
+		})
+	})
+
+	t.Run("a deleted mailbox is closed, keeps its row, and opens again", func(t *testing.T) {
+		if err := s.Delete(context.Background(), other); err != nil {
+			t.Fatal(err)
+		}
+		access := func() (a admin.Access) {
+			s.pods.With(t, s.domain, func(e *apitest.Engine) { a = e.Rows["ufficio_tributi@pec.comune.test"].Access })
+			return a
+		}
+		eventually(t, func() error {
+			if a := access(); a != admin.AccessClosed {
+				return errors.New("the row is " + string(a))
+			}
+			return nil
+		})
+		again := makeMailbox("comune", "ufficio_tributi", "pec.comune.test")
+		s.create(t, again)
+		s.ready(t, again)
+		if a := access(); a != admin.AccessFull {
+			t.Errorf("after the mailbox came back its row is %s", a)
+		}
+	})
+
+	t.Run("what the engine complains of is said", func(t *testing.T) {
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Problems = []string{"the disk is full"} })
+		c := s.waitFor(t, domain, v1alpha1.ConditionStackReady, metav1.ConditionFalse, v1alpha1.ReasonEngineProblem)
+		if !strings.Contains(c.Message, "the disk is full") {
+			t.Errorf("message is %q", c.Message)
+		}
+		s.waitFor(t, hosted, v1alpha1.ConditionHostReady, metav1.ConditionFalse, v1alpha1.ReasonHostNotReady)
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Problems = nil })
+		s.ready(t, domain, hosted)
+	})
+
+	t.Run("claims have no owner, and deleting every resource leaves them", func(t *testing.T) {
+		for _, o := range []client.Object{hosted, domain} {
+			if err := s.Delete(context.Background(), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := stack.NamesFor(s.domain)
+		for _, name := range []string{n.MailClaim, n.QueueClaim, n.EngineClaim} {
+			claim := &corev1.PersistentVolumeClaim{}
+			s.get(t, s.ns, name, claim)
+			if len(claim.OwnerReferences) != 0 || claim.DeletionTimestamp != nil {
+				t.Errorf("claim %s: owners %v, deleted %v", name, claim.OwnerReferences, claim.DeletionTimestamp)
+			}
+		}
+		set := &appsv1.StatefulSet{}
+		s.get(t, s.ns, n.StatefulSet, set)
+		if len(set.OwnerReferences) != 1 {
+			t.Error("the StatefulSet would outlive its domain: the operator may not delete it")
+		}
+	})
+	noCanary(t, s)
+}
+
+// noCanary looks for the password wherever people and tools look.
+func noCanary(t *testing.T, s *site) {
+	t.Helper()
+	ctx := context.Background()
+	var domains v1alpha1.PECDomainList
+	var mailboxes v1alpha1.MailboxList
+	var events eventsv1.EventList
+	var configs corev1.ConfigMapList
+	for _, list := range []client.ObjectList{&domains, &mailboxes, &events, &configs} {
+		if err := s.List(ctx, list); err != nil {
+			t.Fatal(err)
+		}
+		raw, err := json.Marshal(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(raw, []byte(canary)) {
+			t.Errorf("a password stands in %T", list)
+		}
+	}
+	if len(events.Items) == 0 {
+		t.Error("no event was written")
+	}
+	if strings.Contains(logs.String(), canary) {
+		t.Error("a password stands in the log")
+	}
+}
+
+func TestWhatAPersonMustDoIsSaid(t *testing.T) {
+	s := newSite(t, "mancante", siteOptions{})
+	domain := s.makeDomain()
+	box := makeMailbox(s.ns, "protocollo", s.domain)
+	s.create(t, domain, box)
+	for _, condition := range []string{v1alpha1.ConditionCertificateValid, v1alpha1.ConditionSigningReady} {
+		c := s.waitFor(t, domain, condition, metav1.ConditionFalse, v1alpha1.ReasonSecretMissing)
+		if !strings.Contains(c.Message, "tls.crt") {
+			t.Errorf("%s does not say which key is missing: %q", condition, c.Message)
+		}
+	}
+	s.waitFor(t, domain, v1alpha1.ConditionIndexFresh, metav1.ConditionFalse, v1alpha1.ReasonIndexMissing)
+	s.waitFor(t, box, v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretMissing)
+
+	expired, tls := certificateSecret(t, s.ns, "signing", time.Now().Add(-time.Hour)), certificateSecret(t, s.ns, "mail-tls", time.Now().Add(time.Hour))
+	tls.Data["tls.key"] = expired.Data["tls.key"]
+	s.create(t, expired, tls)
+	poke(t, s, domain)
+	s.waitFor(t, domain, v1alpha1.ConditionSigningReady, metav1.ConditionFalse, v1alpha1.ReasonCertificateExpired)
+	s.waitFor(t, domain, v1alpha1.ConditionCertificateValid, metav1.ConditionFalse, v1alpha1.ReasonKeyMismatch)
+
+	reserved := makeMailbox(s.ns, "ricevute", s.domain)
+	s.create(t, reserved)
+	s.waitFor(t, reserved, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonAddressReserved)
+	lonely := makeMailbox(s.ns, "protocollo", "pec.nessuno.test")
+	s.create(t, lonely)
+	s.waitFor(t, lonely, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonDomainNotFound)
+}
+
+// poke changes the spec without meaning, so that the next pass comes now and not at the next poll.
+func poke(t *testing.T, s *site, d *v1alpha1.PECDomain) {
+	t.Helper()
+	update(t, s, d, func(d *v1alpha1.PECDomain) { d.Spec.Holder.Name += "." })
+}
+
+func TestALostClaimIsNotMadeAgain(t *testing.T) {
+	ctx := context.Background()
+	s := newSite(t, "perduto", siteOptions{})
+	domain := s.makeDomain()
+	s.provide(t)
+	s.create(t, domain)
+	s.ready(t, domain)
+	lose := func() *corev1.PersistentVolumeClaim {
+		claim := &corev1.PersistentVolumeClaim{}
+		s.get(t, s.ns, stack.NamesFor(s.domain).MailClaim, claim)
+		claim.Finalizers = nil // no controller here releases pvc-protection
+		if err := s.Update(ctx, claim); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Delete(ctx, claim); err != nil {
+			t.Fatal(err)
+		}
+		return claim
+	}
+	lost := lose()
+	poke(t, s, domain)
+	s.waitFor(t, domain, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonClaimMissing)
+	if err := s.Get(ctx, client.ObjectKeyFromObject(lost), &corev1.PersistentVolumeClaim{}); err == nil {
+		t.Fatal("the claim was made again: an empty volume passes for the mail")
+	}
+
+	replaced := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: lost.Namespace, Name: lost.Name}, Spec: lost.Spec}
+	s.create(t, replaced)
+	poke(t, s, domain)
+	s.waitFor(t, domain, v1alpha1.ConditionClaimLost, metav1.ConditionTrue, v1alpha1.ReasonClaimReplaced)
+
+	update(t, s, replaced, func(c *corev1.PersistentVolumeClaim) {
+		c.Annotations = map[string]string{pecdomain.RestoredAnnotation: "true"}
+	})
+	poke(t, s, domain)
+	s.ready(t, domain)
+}
+
+func TestTheOlderClaimOfADomainWins(t *testing.T) {
+	s := newSite(t, "conteso", siteOptions{namespaces: []string{"conteso-altro"}})
+	first := s.makeDomain()
+	s.provide(t)
+	s.create(t, first)
+	s.ready(t, first)
+	time.Sleep(1100 * time.Millisecond) // creation times have whole seconds
+	second := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Namespace = "conteso-altro" })
+	s.create(t, second)
+	s.waitFor(t, second, v1alpha1.ConditionDomainConflict, metav1.ConditionTrue, v1alpha1.ReasonDomainClaimed)
+	var claims corev1.PersistentVolumeClaimList
+	if err := s.List(context.Background(), &claims, client.InNamespace("conteso-altro")); err != nil || len(claims.Items) > 0 {
+		t.Errorf("the loser made %d claims (%v)", len(claims.Items), err)
+	}
+	if err := s.Delete(context.Background(), first); err != nil {
+		t.Fatal(err)
+	}
+	s.waitFor(t, second, v1alpha1.ConditionSigningReady, metav1.ConditionFalse, v1alpha1.ReasonSecretMissing)
+}
+
+func TestAHostServesWhomItLists(t *testing.T) {
+	s := newSite(t, "ospite", siteOptions{namespaces: []string{"ospite-comune"}})
+	host, guest := s.makeDomain(), s.hostedDomain("ospite-comune", "pec.ospite-comune.test")
+	s.create(t, guest)
+	s.waitFor(t, guest, v1alpha1.ConditionHostReady, metav1.ConditionFalse, v1alpha1.ReasonHostNotFound)
+	s.provide(t)
+	s.create(t, host)
+	s.ready(t, host)
+	c := s.waitFor(t, guest, v1alpha1.ConditionHostReady, metav1.ConditionFalse, v1alpha1.ReasonHostRefused)
+	if !strings.Contains(c.Message, "allowedNamespaces") {
+		t.Errorf("the refusal does not say what to add: %q", c.Message)
+	}
+	s.pods.With(t, s.domain, func(e *apitest.Engine) {
+		if len(e.Domains) != 1 {
+			t.Errorf("the stack serves %q", e.Domains)
+		}
+	})
+	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"ospite-comune"} })
+	s.ready(t, guest)
+}
+
+func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
+	const ns = "concesso"
+	user, err := apitest.Need(t, server).AddUser("operator-" + ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := client.New(server.Config, client.Options{Scheme: manager.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: "operator-" + ns}}
+	for _, o := range []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "own-kinds"}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"*"}, Verbs: []string{"get", "list", "watch", "patch"}},
+			{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+		}},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "own-kinds"}, Subjects: subject,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "own-kinds"}},
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "stacks", Namespace: ns}, Subjects: subject,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"}},
+	} {
+		if err := admin.Create(context.Background(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := admin.Delete(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "never-there"}}); err == nil {
+		t.Fatal("deleting what is not there succeeded")
+	}
+	s := &site{Client: admin, ns: ns, domain: "pec." + ns + ".test"}
+	s = startGranted(t, s, user)
+	granted := s.makeDomain()
+	s.provide(t)
+	listed := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Namespace, d.Name = "senza-ruolo", "pec.senza-ruolo.test" })
+	unlisted := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Namespace, d.Name = "non-elencato", "pec.non-elencato.test" })
+	s.create(t, listed, unlisted, granted)
+	for _, d := range []*v1alpha1.PECDomain{listed, unlisted} {
+		c := s.waitFor(t, d, v1alpha1.ConditionStackReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotGranted)
+		if !strings.Contains(c.Message, "helm upgrade") || !strings.Contains(c.Message, d.Namespace) {
+			t.Errorf("the message has no command: %q", c.Message)
+		}
+	}
+	s.ready(t, granted)
+}
+
+// startGranted starts an operator as a user whose rights end at its own namespace; a second namespace is listed without a Role.
+func startGranted(t *testing.T, s *site, user *rest.Config) *site {
+	t.Helper()
+	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "non-elencato"}})
+	if err := s.Delete(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ns}}); err != nil {
+		t.Fatal(err)
+	}
+	return newSite(t, s.ns, siteOptions{config: user, namespaces: []string{"senza-ruolo"}})
+}
+
+func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
+	apitest.Need(t, server)
+	second, err := apitest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := false
+	stop := func() {
+		if !stopped {
+			stopped = true
+			if err := second.Stop(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	t.Cleanup(stop)
+	toA, err := server.Kubeconfig("peer-b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	toB, err := second.Kubeconfig("peer-a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB})
+	var domainA *v1alpha1.PECDomain
+	t.Run("both sites", func(t *testing.T) {
+		b := newSite(t, "duesiti", siteOptions{name: "b", server: second, peer: toA})
+		domainA = a.makeDomain()
+		domainB := b.makeDomain()
+		a.provide(t)
+		b.provide(t)
+		a.create(t, domainA)
+		a.ready(t, domainA)
+		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionFalse, v1alpha1.ReasonPeerLacksObject)
+		b.create(t, domainB)
+		b.ready(t, domainB)
+		poke(t, a, domainA)
+		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionFalse, v1alpha1.ReasonSpecsDiffer)
+		poke(t, b, domainB)
+		b.waitFor(t, domainB, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
+		a.waitFor(t, domainA, v1alpha1.ConditionPeerReachable, metav1.ConditionTrue, v1alpha1.ReasonPeerAnswers)
+		if len(domainB.Status.Sites) != 2 || domainB.Status.Sites[1].Name != "a" || domainB.Status.Sites[1].Ready != metav1.ConditionTrue {
+			t.Errorf("site b sees %v", domainB.Status.Sites)
+		}
+		eventually(t, func() error {
+			var peer admin.Peer
+			a.pods.With(t, a.domain, func(e *apitest.Engine) {
+				if e.Peer != nil {
+					peer = *e.Peer
+				}
+			})
+			want := admin.Peer{Site: "b", Address: "link-b.duesiti.test:9443", CABundle: domainB.Status.PeerLink.CABundle}
+			if peer != want {
+				return errors.New("the engine at a knows a wrong peer: " + peer.Site + " " + peer.Address)
+			}
+			return nil
+		})
+	})
+	stop()
+	box := makeMailbox(a.ns, "superstite", a.domain)
+	a.create(t, password(a.ns, canary), box)
+	a.ready(t, box)
+	t.Run("an operator starts while its peer is dead", func(t *testing.T) {
+		c := newSite(t, "riavvio", siteOptions{peer: toB})
+		domain := c.makeDomain()
+		c.provide(t)
+		c.create(t, domain)
+		c.ready(t, domain)
+	})
+}
