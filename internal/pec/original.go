@@ -22,13 +22,14 @@ type Original struct {
 	defects []string // Italian; what keeps the header from being read in one way only
 }
 
-var errNoLineEnd = errors.New("reading the original: it does not end with CRLF")
+var errNoLineEnd = errors.New("reading the original: its header does not end with CRLF")
 
 // ParseOriginal reads the message as the access point received it, CRLF line ends, without the Received field that our own
 // Postfix put on top. A badly formed header is not an error here but a finding of [CheckFormal], because the sender must be
-// told by a notice; an error is a header beyond all bounds, or bytes that did not come over SMTP.
+// told by a notice; an error is a header beyond all bounds, or bytes that did not come over SMTP. It also reads the message out
+// of a received envelope (for [Original.CopyOnly]), whose last line may lack its end.
 func ParseOriginal(raw []byte) (*Original, error) {
-	if !bytes.HasSuffix(raw, crlf) {
+	if headerEnd(raw) == len(raw) && !bytes.HasSuffix(raw, crlf) {
 		return nil, errNoLineEnd
 	}
 	h, _, err := parseHeader(raw)
