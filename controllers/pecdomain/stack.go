@@ -46,9 +46,12 @@ func rolledOut(set *unstructured.Unstructured) bool {
 	return observed >= set.GetGeneration() && ready >= 1 && updated >= 1
 }
 
-// own makes an object go with its domain: the operator may not delete anything itself.
+// own makes an object go with its domain: the operator may not delete anything itself. It does not block the domain's own
+// deletion, which would take a right on the domain's finalizers.
 func (s *scope) own(object client.Object) {
-	object.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(s.domain, v1alpha1.GroupVersion.WithKind("PECDomain"))})
+	ref := metav1.NewControllerRef(s.domain, v1alpha1.GroupVersion.WithKind("PECDomain"))
+	ref.BlockOwnerDeletion = nil
+	object.SetOwnerReferences([]metav1.OwnerReference{*ref})
 }
 
 // askEngine reads the engine's own word on the stack. Without it nothing can be placed, so that its silence ends the pass.
