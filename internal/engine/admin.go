@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -40,7 +41,10 @@ func (e *Engine) adminServer() *http.Server {
 	})
 	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
 	handle("PUT /v1/peer", e.putPeer)
-	return &http.Server{Handler: mux, TLSConfig: e.adminTLS(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute}
+	return &http.Server{
+		Handler: mux, TLSConfig: e.adminTLS(), ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+	}
 }
 
 // adminTLS lets in only the certificate of this site's operator, by this site's CA.

@@ -76,10 +76,15 @@ func acceptDsync(w *wire, password string) (user string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if !strings.HasPrefix(version, "VERSION\tdoveadm-server\t1\t") {
+	minor, ok := strings.CutPrefix(version, "VERSION\tdoveadm-server\t1\t")
+	if !ok {
 		return "", fmt.Errorf("%w: %q", errWire, version)
 	}
-	if err := w.writeLine(wireServerVersion + "\n-"); err != nil {
+	greeting := "-"
+	if minor != "0" {
+		greeting = wireServerVersion + "\n-"
+	}
+	if err := w.writeLine(greeting); err != nil {
 		return "", err
 	}
 	login, err := w.readLine()

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/pki"
+)
+
+// client is the operator, or somebody else with that URI, by that authority.
+func (s *site) client(uri string, by *pki.Authority) *admin.Client {
+	s.t.Helper()
+	leaf, err := by.Issue(pki.Leaf{URI: uri}, s.now)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(leaf.Cert, leaf.Key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(s.authority.PEM)
+	address := s.listen(serveHTTP(s.engine.adminServer()))
+	_, port, _ := net.SplitHostPort(address)
+	return admin.NewClient("https://localhost:"+port, &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots})
+}
+
+func TestOperatorPlacesAMailbox(t *testing.T) {
+	s := newSite(t, "a", admin.EngineURI("a", ours))
+	c := s.client(admin.OperatorURI("a"), s.authority)
+	ctx := t.Context()
+	want := admin.Mailbox{Address: "nuova@comune.test", Domain: "comune.test", Password: "{BLF-CRYPT}$2y$05$x", CredentialsVersion: "1", QuotaBytes: 5, Access: admin.AccessFull}
+	if err := c.PutMailbox(ctx, want); err == nil || !strings.Contains(err.Error(), "does not serve") {
+		t.Fatalf("a mailbox of a domain that is not served: %v", err)
+	}
+	if _, err := c.Mailbox(ctx, want.Address); !errors.Is(err, admin.ErrNotFound) {
+		t.Fatalf("a mailbox that is not there: %v", err)
+	}
+	if err := errors.Join(c.PutDomain(ctx, admin.Domain{Name: want.Domain}), c.PutMailbox(ctx, want), c.PutMailbox(ctx, want)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Mailbox(ctx, want.Address); err != nil || !got.Same(want) || got.Password != "" {
+		t.Fatalf("read back %+v, %v", got, err)
+	}
+	if rows, err := c.Mailboxes(ctx, want.Domain); err != nil || len(rows) != 1 {
+		t.Fatalf("listed %v, %v", rows, err)
+	}
+	want.Address, want.Domain = "ricevute@"+ours, ours
+	if err := c.PutMailbox(ctx, want); err == nil {
+		t.Fatal("the provider's own address became a mailbox")
+	}
+}
+
+func TestOperatorConfiguresThePeer(t *testing.T) {
+	s := newSite(t, "a", admin.EngineURI("a", ours))
+	c := s.client(admin.OperatorURI("a"), s.authority)
+	good := admin.Peer{Site: "b", Address: "mx-b.uno.test:9443", CABundle: string(s.authority.PEM)}
+	for name, change := range map[string]func(*admin.Peer){
+		"an address without a port": func(p *admin.Peer) { p.Address = "mx-b.uno.test" },
+		"our own site":              func(p *admin.Peer) { p.Site = "a" },
+		"no certificate":            func(p *admin.Peer) { p.CABundle = "-" },
+	} {
+		bad := good
+		change(&bad)
+		if err := c.PutPeer(t.Context(), bad); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+	if err := c.PutPeer(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := c.Status(t.Context()); err != nil || !s.Peer.Configured || s.Mailboxes != 4 || s.Site != "a" {
+		t.Fatalf("status %+v, %v", s, err)
+	}
+}
+
+func TestOnlyTheOperatorOfThisSiteIsAnswered(t *testing.T) {
+	s, other := newSite(t, "a", admin.EngineURI("a", ours)), newSite(t, "b", admin.EngineURI("b", ours))
+	for name, c := range map[string]*admin.Client{
+		"the operator of the other site":                 s.client(admin.OperatorURI("b"), other.authority),
+		"an operator of this site by another authority":  s.client(admin.OperatorURI("a"), other.authority),
+		"an engine of this site":                         s.client(admin.EngineURI("a", ours), s.authority),
+		"the other site's operator by our own authority": s.client(admin.OperatorURI("b"), s.authority),
+	} {
+		if _, err := c.Status(t.Context()); err == nil {
+			t.Errorf("%s was answered", name)
+		}
+	}
+}
