@@ -2,17 +2,23 @@
 package apitest
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
 )
 
 // ServersVariable names the directory of etcd and kube-apiserver. They are the binaries that the two sites run.
@@ -47,16 +53,63 @@ func Start() (*Server, error) {
 // Stop ends what Start started.
 func (s *Server) Stop() error { return s.env.Stop() }
 
-// AddUser makes a user without any rights but those that RBAC gives, and answers a configuration as that user.
-func (s *Server) AddUser(name string) (*rest.Config, error) {
-	user, err := s.env.AddUser(envtest.User{Name: name}, nil)
+// AddOperator makes a user with the rights that the chart gives to an operator of namespace own with the listed namespaces, and
+// answers a configuration as that user: whatever a test does, it does with these rights.
+func (s *Server) AddOperator(own string, namespaces ...string) (*rest.Config, error) {
+	c, err := client.New(s.Config, client.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("adding user %s: %w", name, err)
+		return nil, fmt.Errorf("making an operator's account: %w", err)
 	}
-	return user.Config(), nil
+	user := "operator-" + own
+	grants := []grant{{file: "cluster-rules.yaml"}, {file: "own-rules.yaml", namespace: own}}
+	for _, namespace := range namespaces {
+		grants = append(grants, grant{file: "namespace-rules.yaml", namespace: namespace})
+	}
+	for _, g := range grants {
+		if err := g.give(c, user); err != nil {
+			return nil, fmt.Errorf("giving %s to %s: %w", g.file, user, err)
+		}
+	}
+	added, err := s.env.AddUser(envtest.User{Name: user}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("adding user %s: %w", user, err)
+	}
+	return added.Config(), nil
 }
 
-// Kubeconfig is a kubeconfig of a user of the server, everything inline.
+// grant is a file of the chart's rules, given in a namespace or in all.
+type grant struct{ file, namespace string }
+
+func (g grant) give(c client.Client, user string) error {
+	raw, err := os.ReadFile(filepath.Join(root(), "charts", "pec-operator", "files", g.file))
+	if err != nil {
+		return err
+	}
+	var rules []rbacv1.PolicyRule
+	if err := yaml.UnmarshalStrict(raw, &rules); err != nil {
+		return err
+	}
+	name := metav1.ObjectMeta{Name: user + "-" + g.file, Namespace: g.namespace}
+	subjects := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}
+	objects := []client.Object{
+		&rbacv1.ClusterRole{ObjectMeta: name, Rules: rules},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: name, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name.Name}},
+	}
+	if g.namespace != "" {
+		objects = []client.Object{
+			&rbacv1.Role{ObjectMeta: name, Rules: rules},
+			&rbacv1.RoleBinding{ObjectMeta: name, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name.Name}},
+		}
+	}
+	for _, o := range objects {
+		if err := c.Create(context.Background(), o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Kubeconfig is a kubeconfig of an administrator of the server, everything inline.
 func (s *Server) Kubeconfig(name string) ([]byte, error) {
 	user, err := s.env.AddUser(envtest.User{Name: name, Groups: []string{"system:masters"}}, nil)
 	if err != nil {
@@ -110,7 +163,7 @@ func (w *Writes) Watch(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
-			if r.Method != http.MethodGet {
+			if r.Method != http.MethodGet && !strings.Contains(r.URL.Path, "/leases") {
 				w.mu.Lock()
 				w.calls = append(w.calls, r.Method+" "+r.URL.Path)
 				w.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,11 +25,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -85,14 +84,15 @@ type site struct {
 }
 
 type siteOptions struct {
-	name       string // "a" when empty
-	server     *apitest.Server
-	config     *rest.Config // what the operator acts as; the administrator when nil
-	namespaces []string     // beside its own
-	peer       []byte       // kubeconfig
+	name        string // "a" when empty
+	server      *apitest.Server
+	namespaces  []string // beside its own, with a Role
+	withoutRole string   // a namespace that is listed and has no Role
+	peer        []byte   // kubeconfig
 }
 
-// newSite starts an operator that lives until the test ends. ns must be unique within a server.
+// newSite starts an operator, with the rights that the chart gives, that lives until the test ends. ns must be unique within a
+// server.
 func newSite(t *testing.T, ns string, o siteOptions) *site {
 	t.Helper()
 	if o.server == nil {
@@ -101,22 +101,28 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	if o.name == "" {
 		o.name = "a"
 	}
-	if o.config == nil {
-		o.config = o.server.Config
-	}
 	c, err := client.New(o.server.Config, client.Options{Scheme: manager.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &site{Client: c, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
 	ctx, cancel := context.WithCancel(context.Background())
-	for _, name := range append([]string{ns}, o.namespaces...) {
+	granted := append([]string{ns}, o.namespaces...)
+	listed := slices.Clone(granted)
+	if o.withoutRole != "" {
+		listed = append(listed, o.withoutRole)
+	}
+	for _, name := range listed {
 		s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	operator, err := o.server.AddOperator(ns, granted...)
+	if err != nil {
+		t.Fatal(err)
 	}
 	s.pods = apitest.RunPods(t, o.name, c)
 	options := manager.Options{
-		Site: o.name, Namespace: ns, Namespaces: append([]string{ns}, o.namespaces...), MailImage: "mail:test",
-		MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address,
+		Site: o.name, Namespace: ns, Namespaces: listed, MailImage: "mail:test",
+		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address,
 	}
 	if o.peer != nil {
 		options.PeerKubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
@@ -124,7 +130,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 			t.Fatal(err)
 		}
 	}
-	mgr, err := manager.New(ctx, s.writes.Watch(o.config), options)
+	mgr, err := manager.New(ctx, s.writes.Watch(operator), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -582,58 +588,20 @@ func TestAHostServesWhomItLists(t *testing.T) {
 }
 
 func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
-	const ns = "concesso"
-	user, err := apitest.Need(t, server).AddUser("operator-" + ns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, err := client.New(server.Config, client.Options{Scheme: manager.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	subject := []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: "operator-" + ns}}
-	for _, o := range []client.Object{
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}},
-		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "own-kinds"}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"*"}, Verbs: []string{"get", "list", "watch", "patch"}},
-			{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
-		}},
-		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "own-kinds"}, Subjects: subject,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "own-kinds"}},
-		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "stacks", Namespace: ns}, Subjects: subject,
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"}},
-	} {
-		if err := admin.Create(context.Background(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := admin.Delete(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "never-there"}}); err == nil {
-		t.Fatal("deleting what is not there succeeded")
-	}
-	s := &site{Client: admin, ns: ns, domain: "pec." + ns + ".test"}
-	s = startGranted(t, s, user)
+	s := newSite(t, "concesso", siteOptions{withoutRole: "senza-ruolo"})
+	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "non-elencato"}})
 	granted := s.makeDomain()
 	s.provide(t)
-	listed := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Namespace, d.Name = "senza-ruolo", "pec.senza-ruolo.test" })
-	unlisted := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Namespace, d.Name = "non-elencato", "pec.non-elencato.test" })
-	s.create(t, listed, unlisted, granted)
-	for _, d := range []*v1alpha1.PECDomain{listed, unlisted} {
+	for _, ns := range []string{"senza-ruolo", "non-elencato"} {
+		d := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Namespace, d.Name = ns, "pec."+ns+".test" })
+		s.create(t, d)
 		c := s.waitFor(t, d, v1alpha1.ConditionStackReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotGranted)
-		if !strings.Contains(c.Message, "helm upgrade") || !strings.Contains(c.Message, d.Namespace) {
+		if !strings.Contains(c.Message, "helm upgrade") || !strings.Contains(c.Message, ns) {
 			t.Errorf("the message has no command: %q", c.Message)
 		}
 	}
+	s.create(t, granted)
 	s.ready(t, granted)
-}
-
-// startGranted starts an operator as a user whose rights end at its own namespace; a second namespace is listed without a Role.
-func startGranted(t *testing.T, s *site, user *rest.Config) *site {
-	t.Helper()
-	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "non-elencato"}})
-	if err := s.Delete(context.Background(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ns}}); err != nil {
-		t.Fatal(err)
-	}
-	return newSite(t, s.ns, siteOptions{config: user, namespaces: []string{"senza-ruolo"}})
 }
 
 func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
