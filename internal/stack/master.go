@@ -25,7 +25,7 @@ func mxOverrides() []pf.Parameter {
 	return []pf.Parameter{
 		{Name: "syslog_name", Value: pf.Word("postfix/mx")},
 		{Name: "smtpd_milters", Value: pf.Word("inet:" + loopback(portMilterMX))},
-		{Name: "smtpd_discard_ehlo_keywords", Value: pf.List("dsn", "smtputf8", "chunking", "silent-discard")},
+		{Name: "smtpd_discard_ehlo_keywords", Value: pf.List("dsn", "smtputf8", "chunking", "etrn", "silent-discard")},
 	}
 }
 
@@ -38,7 +38,7 @@ func submissionOverrides(l settings.Limits) []pf.Parameter {
 		{Name: "smtpd_sasl_auth_enable", Value: pf.Bool(true)},
 		{Name: "smtpd_milters", Value: pf.Word("inet:" + loopback(portMilterSubmit))},
 		{Name: "content_filter", Value: lmtpTo(transportAccess, portAccess)},
-		{Name: "smtpd_discard_ehlo_keywords", Value: pf.List("dsn", "smtputf8", "8bitmime", "chunking", "silent-discard")},
+		{Name: "smtpd_discard_ehlo_keywords", Value: pf.List("dsn", "smtputf8", "8bitmime", "chunking", "etrn", "silent-discard")},
 		{Name: "message_size_limit", Value: pf.Int(acceptedSize(l))},
 		{Name: "smtpd_client_restrictions", Value: pf.List("permit_sasl_authenticated", "reject")},
 		// The empty sender has no owner to compare with the login.
@@ -46,6 +46,7 @@ func submissionOverrides(l settings.Limits) []pf.Parameter {
 			pf.Word("reject_sender_login_mismatch"),
 			pf.Inline("check_sender_access", "<>", "550 5.7.1 certified mail needs a sender"))},
 		{Name: "smtpd_relay_restrictions", Value: pf.List("permit_sasl_authenticated", "reject")},
+		{Name: "smtpd_recipient_restrictions", Value: pf.Word("reject_non_fqdn_recipient")}, // a name alone would get this host's
 	}
 }
 
@@ -55,9 +56,9 @@ func reinjectionOverrides() []pf.Parameter {
 	return []pf.Parameter{
 		{Name: "syslog_name", Value: pf.Word("postfix/reinject")},
 		{Name: "smtpd_tls_security_level", Value: pf.Word("none")},
+		{Name: "smtpd_discard_ehlo_keywords", Value: pf.List("smtputf8", "etrn", "silent-discard")},
 		{Name: "smtpd_client_restrictions", Value: pf.List("permit_mynetworks", "reject")},
 		{Name: "smtpd_relay_restrictions", Value: pf.List("permit_mynetworks", "reject")},
-		{Name: "smtpd_recipient_restrictions", Value: pf.List("permit_mynetworks", "reject")},
 		{Name: "receive_override_options", Value: pf.List("no_unknown_recipient_checks", "no_header_body_checks", "no_milters")},
 		{Name: "smtpd_client_connection_count_limit", Value: pf.Int(0)},
 		{Name: "smtpd_client_connection_rate_limit", Value: pf.Int(0)},

@@ -24,6 +24,11 @@ const (
 	filterReply = 20 * time.Minute
 )
 
+// headerLimit is the greatest header field in bytes; what exceeds it is cut off without a word. Postfix cannot do more where a
+// milter listens; saying so makes all ports alike. The engine's milter refuses a message with a field of this length, because
+// what was cut can be certified no more.
+const headerLimit = 60_000
+
 // postfixFiles are main.cf, master.cf and the tables. The host is what Postfix greets with.
 func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 	out := map[string]string{}
@@ -112,10 +117,10 @@ func untouched() []pf.Parameter {
 	return []pf.Parameter{
 		{Name: "always_add_missing_headers", Value: pf.Bool(false)},
 		{Name: "local_header_rewrite_clients", Value: pf.Empty()},
-		{Name: "message_drop_headers", Value: pf.Empty()},                // the default hides Bcc from the formal check
-		{Name: "disable_mime_input_processing", Value: pf.Bool(true)},    // else a bad header inside a part gets a blank line before it
-		{Name: "disable_mime_output_conversion", Value: pf.Bool(true)},   // else 8-bit text is re-encoded
-		{Name: "header_size_limit", Value: pf.Int(16 << 20)},             // else what exceeds 100 kB of one header is cut off
+		{Name: "message_drop_headers", Value: pf.Empty()},              // the default hides Bcc from the formal check
+		{Name: "disable_mime_input_processing", Value: pf.Bool(true)},  // else a bad header inside a part gets a blank line before it
+		{Name: "disable_mime_output_conversion", Value: pf.Bool(true)}, // else 8-bit text is re-encoded
+		{Name: "header_size_limit", Value: pf.Int(headerLimit)},
 		{Name: "smtp_line_length_limit", Value: pf.Int(0)},               // else lines are folded at 998
 		{Name: "lmtp_line_length_limit", Value: pf.Int(0)},               //
 		{Name: "smtpd_forbid_bare_newline", Value: pf.Word("normalize")}, // against smuggling; the re-injection port is exempt (mynetworks)
@@ -151,7 +156,6 @@ func receiving() []pf.Parameter {
 		// ordinary mail to one is refused by the milter.
 		{Name: "smtpd_reject_unlisted_recipient", Value: pf.Bool(false)},
 		{Name: "smtpd_relay_restrictions", Value: pf.Word("reject_unauth_destination")},
-		{Name: "smtpd_recipient_restrictions", Value: pf.Word("reject_non_fqdn_recipient")},
 		{Name: "smtpd_tls_security_level", Value: pf.Word("may")},
 		{Name: "smtpd_tls_chain_files", Value: pf.List(tlsDir+"/tls.key", tlsDir+"/tls.crt")},
 		{Name: "smtpd_tls_auth_only", Value: pf.Bool(true)},

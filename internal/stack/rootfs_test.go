@@ -50,7 +50,8 @@ func inNamespaces(t *testing.T, body func(t *testing.T, node *node)) {
 		body(t, newNode(t, image))
 		return
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	t.Parallel()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", fmt.Sprintf("-update=%t", *update))
 	cmd.Env = append(os.Environ(), insideVariable+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID,
@@ -152,16 +153,29 @@ type running struct {
 	done   chan struct{}
 }
 
-// root builds a container's root file system with its volumes mounted.
-func (n *node) root(pod corev1.PodSpec, c corev1.Container) string {
+func (n *node) temporary(name string) string {
 	n.t.Helper()
-	base, err := os.MkdirTemp(n.dir, c.Name)
+	dir, err := os.MkdirTemp(n.dir, name)
 	n.must(err)
-	root := filepath.Join(base, "root")
+	return dir
+}
+
+// overlay is the mail image's root file system, to be changed at will.
+func (n *node) overlay(name string) string {
+	n.t.Helper()
+	base := n.temporary(name)
 	for _, d := range []string{"upper", "work", "root"} {
 		n.must(os.Mkdir(filepath.Join(base, d), 0o755))
 	}
+	root := filepath.Join(base, "root")
 	n.run("mount", "-t", "overlay", "overlay", root, "-o", fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work", n.image, base, base))
+	return root
+}
+
+// root builds a container's root file system with its volumes mounted.
+func (n *node) root(pod corev1.PodSpec, c corev1.Container) string {
+	n.t.Helper()
+	root := n.overlay(c.Name)
 	for _, m := range c.VolumeMounts {
 		n.must(os.MkdirAll(filepath.Join(root, m.MountPath), 0o755))
 	}

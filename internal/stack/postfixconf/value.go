@@ -1,7 +1,7 @@
 // Package postfixconf writes Postfix configuration files from typed values.
 //
-// Postfix has no quoting: a line feed starts a new parameter, leading white space continues the one before, `$` expands, and
-// braces and commas divide lists. So a value that would need quoting is refused, and every file is parsed back before it is
+// Postfix has no quoting: a line feed starts a new parameter, leading white space continues the one before, `$` expands, `#`
+// may be a comment, and braces and commas divide lists. So a value that would need quoting is refused, and every file is parsed back before it is
 // returned: what Postfix reads is what was asked for.
 package postfixconf
 
@@ -122,8 +122,8 @@ func checkText(s string) error {
 			return fmt.Errorf("has byte 0x%02x, which is not printable ASCII", s[i])
 		}
 	}
-	if strings.ContainsAny(s, "${}") {
-		return errors.New("has $ or a brace, which Postfix would expand or group")
+	if strings.ContainsAny(s, "${}#") {
+		return errors.New("has $, a brace or #, which Postfix would expand, group or warn of")
 	}
 	if strings.TrimSpace(s) != s {
 		return errors.New("begins or ends with a space, which Postfix drops")
