@@ -26,7 +26,7 @@ func (d *PECDomain) Host() DomainReference {
 	if d.Spec.Provider.Hosted == nil {
 		return DomainReference{Name: d.Name, Namespace: d.Namespace}
 	}
-	on := d.Spec.Provider.Hosted.On
+	on := d.Spec.Provider.Hosted.Host
 	if on.Namespace == "" {
 		on.Namespace = d.Namespace
 	}

@@ -96,7 +96,7 @@ const (
 	ConditionHostReady = "HostReady"
 	// ReasonHostServes surfaces when the host's stack is Ready and serves this namespace.
 	ReasonHostServes = "HostServes"
-	// ReasonHostNotFound surfaces when there is no PECDomain of the name that spec.provider.hosted.on gives.
+	// ReasonHostNotFound surfaces when there is no PECDomain of the name that spec.provider.hosted.host gives.
 	ReasonHostNotFound = "HostNotFound"
 	// ReasonHostNotManaged surfaces when the host has no stack of its own.
 	ReasonHostNotManaged = "HostNotManaged"

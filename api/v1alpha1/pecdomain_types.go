@@ -272,10 +272,11 @@ type ProvidersIndex struct {
 
 // HostedProvider names the domain whose stack serves this one.
 type HostedProvider struct {
-	// on is a Managed PECDomain that lists this domain's namespace in its allowedNamespaces.
+	// host is a Managed PECDomain that lists this domain's namespace in its allowedNamespaces. (Not "on": YAML 1.1, which
+	// kubectl reads, takes that for the boolean true.)
 	// +required
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="provider.hosted.on cannot change: moving a domain between stacks is a migration of its mail; restore the former value"
-	On DomainReference `json:"on,omitzero"`
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="provider.hosted.host cannot change: moving a domain between stacks is a migration of its mail; restore the former value"
+	Host DomainReference `json:"host,omitzero"`
 }
 
 // DomainReference names a PECDomain in any namespace.

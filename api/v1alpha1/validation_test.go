@@ -56,7 +56,7 @@ func makeHosted(change func(*v1alpha1.PECDomain)) *v1alpha1.PECDomain {
 		d.Name = "pec.comune-esempio.test"
 		d.Spec.PreferredSite = ""
 		d.Spec.Provider = v1alpha1.DomainProvider{Type: v1alpha1.ProviderHosted,
-			Hosted: &v1alpha1.HostedProvider{On: v1alpha1.DomainReference{Name: domainName, Namespace: "gestore"}}}
+			Hosted: &v1alpha1.HostedProvider{Host: v1alpha1.DomainReference{Name: domainName, Namespace: "gestore"}}}
 		change(d)
 	})
 }
@@ -144,9 +144,9 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{limits(v1alpha1.Limits{MaxRecipients: ptr.To(int32(50))}), nil}},
 		refuse: []change{{limits(v1alpha1.Limits{MaxRecipients: ptr.To(int32(49))}), nil}},
 	},
-	"provider.hosted.on cannot change": {
+	"provider.hosted.host cannot change": {
 		accept: []change{{hosted(asIs), hosted(func(d *v1alpha1.PECDomain) { d.Spec.Holder.Name = "Altro nome" })}},
-		refuse: []change{{hosted(asIs), hosted(func(d *v1alpha1.PECDomain) { d.Spec.Provider.Hosted.On.Namespace = "altro" })}},
+		refuse: []change{{hosted(asIs), hosted(func(d *v1alpha1.PECDomain) { d.Spec.Provider.Hosted.Host.Namespace = "altro" })}},
 	},
 	"metadata.name derives from the address": {
 		accept: []change{{mailbox("ufficio.protocollo"), nil}, {mailbox("ufficio_protocollo"), nil}},

@@ -40,9 +40,9 @@ func judgeHost(d, host *v1alpha1.PECDomain) metav1.Condition {
 	}
 	switch {
 	case host == nil:
-		return no(v1alpha1.ReasonHostNotFound, "there is no PECDomain %s in namespace %s; create it, or correct provider.hosted.on", on.Name, on.Namespace)
+		return no(v1alpha1.ReasonHostNotFound, "there is no PECDomain %s in namespace %s; create it, or correct provider.hosted.host", on.Name, on.Namespace)
 	case host.Spec.Provider.Type != v1alpha1.ProviderManaged:
-		return no(v1alpha1.ReasonHostNotManaged, "PECDomain %s has no stack of its own; name a Managed one in provider.hosted.on", on.Name)
+		return no(v1alpha1.ReasonHostNotManaged, "PECDomain %s has no stack of its own; name a Managed one in provider.hosted.host", on.Name)
 	case !host.Serves(d.Namespace):
 		return no(v1alpha1.ReasonHostRefused, "PECDomain %s/%s does not serve this namespace; its owner adds %q to its provider.managed.allowedNamespaces", on.Namespace, on.Name, d.Namespace)
 	}

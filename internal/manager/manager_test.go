@@ -258,7 +258,7 @@ func (s *site) hostedDomain(ns, name string) *v1alpha1.PECDomain {
 		Spec: v1alpha1.PECDomainSpec{
 			Holder: v1alpha1.DomainHolder{Name: "Comune di Esempio"},
 			Provider: v1alpha1.DomainProvider{Type: v1alpha1.ProviderHosted,
-				Hosted: &v1alpha1.HostedProvider{On: v1alpha1.DomainReference{Name: s.domain, Namespace: s.ns}}},
+				Hosted: &v1alpha1.HostedProvider{Host: v1alpha1.DomainReference{Name: s.domain, Namespace: s.ns}}},
 		},
 	}
 }
