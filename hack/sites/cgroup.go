@@ -26,14 +26,15 @@ func cgroupHierarchies() []string {
 	return roots
 }
 
-// joinCgroup moves the calling process into path below the root of every hierarchy. Children are born there, and runc puts containers
-// below or beside it, so that membership tells the instance's processes from all others on the machine.
+// joinCgroup moves the calling process into path below the root of every hierarchy, and makes the path if need be. Children are born
+// there, so that membership tells the instance's processes from all others on the machine.
 func joinCgroup(path string) error {
 	for _, root := range cgroupHierarchies() {
 		group := root
 		for part := range strings.SplitSeq(path, "/") {
 			parent := group
 			group = filepath.Join(group, part)
+			delegateControllers(parent)
 			if err := os.Mkdir(group, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 				return fmt.Errorf("making control group %s: %w", group, err)
 			}
@@ -46,6 +47,18 @@ func joinCgroup(path string) error {
 		}
 	}
 	return nil
+}
+
+// delegateControllers lets the groups below a group of version 2 use the controllers that it has. A controller that cannot be handed
+// down is left out: containers then run without that limit. With version 1 there is nothing to do.
+func delegateControllers(group string) {
+	controllers, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
+	if err != nil {
+		return
+	}
+	for controller := range strings.FieldsSeq(string(controllers)) {
+		_ = os.WriteFile(filepath.Join(group, "cgroup.subtree_control"), []byte("+"+controller), 0o644)
+	}
 }
 
 // inheritCpuset copies the parent's processors and memory nodes: version 1 starts a cpuset empty and refuses processes until both are set.

@@ -46,6 +46,10 @@ func startMachine(ctx context.Context, i instance, machine string, output *logFi
 }
 
 func runInit(ctx context.Context, i instance, machine string, output *logFile) error {
+	// Containers of the time before left theirs; nothing of it is alive.
+	if err := removeCgroup(filepath.Join(i.cgroup(), machine)); err != nil {
+		return err
+	}
 	netns, err := os.Open(i.netnsPath(machine))
 	if err != nil {
 		return err
@@ -67,9 +71,13 @@ func runInit(ctx context.Context, i instance, machine string, output *logFile) e
 // initMachine is the init process of a machine: it prepares the namespaces, starts the machine's supervisor and buries orphans until
 // the supervisor ends.
 func initMachine(i instance, machine string) error {
-	// In a group of its own below the machine's: with version 2 of control groups only a leaf may hold processes.
-	if err := joinCgroup(filepath.Join(i.cgroup(), machine, "init")); err != nil {
+	runtime.LockOSThread() // the namespace of control groups is this thread's, and the supervisor is made by it
+	group := filepath.Join(i.cgroup(), machine)
+	if err := joinCgroup(group); err != nil {
 		return err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+		return fmt.Errorf("separating the control groups: %w", err)
 	}
 	var r record
 	if err := readJSON(i.recordFile(), &r); err != nil {
@@ -79,6 +87,10 @@ func initMachine(i instance, machine string) error {
 		return err
 	}
 	if err := mountPrivate(i, machine, r.Binaries); err != nil {
+		return err
+	}
+	// One below the root: with version 2 only a leaf may hold processes, and containers become its neighbours.
+	if err := joinCgroup("init"); err != nil {
 		return err
 	}
 	supervisor := exec.Command("/proc/self/exe", "--instance", i.name, "serve", machine, r.Network.String())
@@ -110,6 +122,12 @@ func mountPrivate(i instance, machine string, b binaries) error {
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
+	}
+	// Its own group is the root of all, so that runc, the kubelet and its statistics never meet another site's containers.
+	for _, root := range cgroupHierarchies() {
+		if err := bind(filepath.Join(root, i.cgroup(), machine), root); err != nil {
+			return err
+		}
 	}
 	state := i.dir(machine)
 	if err := os.RemoveAll(filepath.Join(state, "run")); err != nil {
