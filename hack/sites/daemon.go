@@ -10,13 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
 // startTimeout is how long a person waits for two sites before something must be wrong.
-const startTimeout = 3 * time.Minute
+const startTimeout = 5 * time.Minute
 
 // up makes the instance run with these binaries and returns when both sites serve. A running instance is left alone.
 func (i instance) up(ctx context.Context, b binaries) error {
@@ -65,10 +66,32 @@ func (i instance) ensureDaemon(ctx context.Context, launcher string, b binaries)
 	if err := i.configureInternet(n); err != nil {
 		return fmt.Errorf("configuring the internet: %w", err)
 	}
+	if err := makeRoomForWatches(); err != nil {
+		return err
+	}
 	if err := i.connect(ctx, n); err != nil {
 		return err
 	}
 	return i.startDaemon(launcher)
+}
+
+// watchInstances is how many inotify instances the machine must allow root. A site takes about 20; the kernel's default of 128 would be
+// used up by three instances, and then a kubelet does not start.
+const watchInstances = 1024
+
+// makeRoomForWatches raises the one limit of the kernel that no namespace holds. It stays raised: other programs may rely on it by then.
+func makeRoomForWatches() error {
+	const path = "/proc/sys/fs/inotify/max_user_instances"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	limit, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || limit >= watchInstances {
+		return err
+	}
+	say("raising fs.inotify.max_user_instances from %d to %d until the machine restarts", limit, watchInstances)
+	return os.WriteFile(path, []byte(strconv.Itoa(watchInstances)), 0o644)
 }
 
 // lockInstances lets one command at a time start or stop instances: two that start together must not choose the same network.

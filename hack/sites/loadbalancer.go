@@ -39,6 +39,9 @@ func (p addressProvider) provide(ctx context.Context) error {
 	for n := range services.Items {
 		service := &services.Items[n]
 		address, found := wanted[service.Namespace+"/"+service.Name]
+		if !found && isOurs(service) {
+			failed = append(failed, fmt.Errorf("no address of %s is left for service %s/%s", p.pool, service.Namespace, service.Name))
+		}
 		if !found || holds(service, address) {
 			continue
 		}

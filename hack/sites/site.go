@@ -24,6 +24,10 @@ const (
 	servingMark = "run/serving"
 )
 
+// serverPatience is how long a site waits for one of its servers before it starts over. Long: on a machine that is busy with builds a
+// start takes minutes, and starting over would only add to that.
+const serverPatience = 10 * time.Minute
+
 // site is what a site's files and command lines are made from.
 type site struct {
 	Name       string
@@ -95,7 +99,7 @@ func serveSite(ctx context.Context, s site) error {
 	start(containerd())
 	imported := make(chan error, 1)
 	go func() { imported <- importPause(ctx) }()
-	if err := waitFor(ctx, "etcd", time.Minute, dialable("127.0.0.1:2379")); err != nil {
+	if err := waitFor(ctx, "etcd", serverPatience, dialable("127.0.0.1:2379")); err != nil {
 		return err
 	}
 	start(apiserver(s))
@@ -103,7 +107,7 @@ func serveSite(ctx context.Context, s site) error {
 	if err != nil {
 		return err
 	}
-	if err := waitFor(ctx, "kube-apiserver", 2*time.Minute, ready(client, "https://"+s.Address+":6443/readyz")); err != nil {
+	if err := waitFor(ctx, "kube-apiserver", serverPatience, ready(client, "https://"+s.Address+":6443/readyz")); err != nil {
 		return err
 	}
 	start(controllerManager())
@@ -117,7 +121,7 @@ func serveSite(ctx context.Context, s site) error {
 		return err
 	}
 	start(coredns())
-	if err := waitFor(ctx, "kubelet", time.Minute, dialable("127.0.0.1:10248")); err != nil {
+	if err := waitFor(ctx, "kubelet", serverPatience, dialable("127.0.0.1:10248")); err != nil {
 		return err
 	}
 	if err := os.WriteFile("/"+servingMark, nil, 0o644); err != nil {
@@ -129,7 +133,7 @@ func serveSite(ctx context.Context, s site) error {
 
 // applyBootstrap gives the cluster its StorageClass and CoreDNS its rights.
 func applyBootstrap(ctx context.Context) error {
-	return waitFor(ctx, "the site's first objects", time.Minute, func(ctx context.Context) error {
+	return waitFor(ctx, "the site's first objects", serverPatience, func(ctx context.Context) error {
 		_, err := run(ctx, binDir+"/kubectl", "--kubeconfig", configDir+"/admin.kubeconfig", "apply", "--server-side", "--force-conflicts",
 			"-f", configDir+"/bootstrap.yaml")
 		return err
@@ -138,7 +142,7 @@ func applyBootstrap(ctx context.Context) error {
 
 // importPause brings the sandbox image in before the kubelet needs it.
 func importPause(ctx context.Context) error {
-	return waitFor(ctx, "containerd", time.Minute, func(ctx context.Context) error {
+	return waitFor(ctx, "containerd", serverPatience, func(ctx context.Context) error {
 		_, err := run(ctx, "ctr", "--namespace", "k8s.io", "images", "import", binDir+"/pause.tar")
 		return err
 	})
