@@ -116,6 +116,8 @@ const (
 	ReasonPeerAnswers = "PeerAnswers"
 	// ReasonPeerUnreachable surfaces when the other site has not answered for 50 seconds.
 	ReasonPeerUnreachable = "PeerUnreachable"
+	// ReasonPeerIsSelf surfaces when what answers as the other site says that it is this one.
+	ReasonPeerIsSelf = "PeerIsSelf"
 
 	// ConditionSpecInSync is there only when a peer is configured, and True when both sites hold the same spec.
 	ConditionSpecInSync = "SpecInSync"

@@ -24,7 +24,7 @@ const (
 // +kubebuilder:selectablefield:JSONPath=`.spec.provider.type`
 // +kubebuilder:printcolumn:name="Provider",type=string,JSONPath=`.spec.provider.type`,description="Who runs the mail stack: Managed (this operator) or Hosted (the stack of another PECDomain)."
 // +kubebuilder:printcolumn:name="Mailboxes",type=integer,JSONPath=`.status.mailboxes.total`,description="Mailbox resources of this domain."
-// +kubebuilder:printcolumn:name="Sites",type=string,JSONPath=`.status.sites[?(@.ready=="True")].name`,description="Sites where the domain is Ready."
+// +kubebuilder:printcolumn:name="Sites",type=string,JSONPath=`.status.readySites`,description="Sites where the domain is Ready."
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether this site accepts, certifies and delivers the domain's mail."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the resource was created."
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why Ready has its value, in one word."
@@ -311,6 +311,11 @@ type PECDomainStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=4
 	Sites []SiteStatus `json:"sites,omitempty"`
+	// readySites names the sites that are Ready, separated by commas: derived from sites, for the printed column, because a column
+	// shows one value.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	ReadySites string `json:"readySites,omitempty"`
 	// mailboxes counts the Mailbox resources of this domain.
 	// +optional
 	Mailboxes *MailboxCounts `json:"mailboxes,omitempty"`

@@ -86,7 +86,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return r.Finish(ctx, pass, result, err, nil)
 }
 
-// Setup completes a Reconciler and starts it with a manager whose cache has the indexes.
+// SetupWithManager starts the controller with a manager whose cache has the indexes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.Table = table
 	err := ctrl.NewControllerManagedBy(mgr).

@@ -3,6 +3,7 @@ package pecdomain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,9 +31,12 @@ func observePeer(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, nil
 	}
 	other, err := s.Peer.Domain(ctx, client.ObjectKeyFromObject(s.domain))
-	if err == nil {
-		s.peer = other
+	if local := localSite(other); local != nil && local.Name == s.Stack.Site {
+		s.False(v1alpha1.ConditionPeerReachable, v1alpha1.ReasonPeerIsSelf, fmt.Sprintf(
+			"what answers as the other site says that it is site %s, as this one; correct the kubeconfig of the peer, or the value site", local.Name))
+		return reconcile.Result{RequeueAfter: later}, nil
 	}
+	s.peer = other
 	known := func(t string) *metav1.Condition { return meta.FindStatusCondition(s.domain.Status.Conditions, t) }
 	for _, c := range []*metav1.Condition{
 		judgeReachable(state, known(v1alpha1.ConditionPeerReachable), s.Now),
@@ -112,19 +116,19 @@ func linkPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
 // peerLink is what the engine should know of its peer: the address from our own spec, the authority from the peer's status,
 // because only the peer knows it. Pure.
 func peerLink(own, other *v1alpha1.PECDomain) (admin.Peer, bool) {
-	if other == nil || other.Status.PeerLink == nil {
-		return admin.Peer{}, false
-	}
 	site := localSite(other)
-	if site == nil {
+	if site == nil || other.Status.PeerLink == nil {
 		return admin.Peer{}, false
 	}
 	link := admin.Peer{Site: site.Name, Address: own.Spec.Provider.Managed.PeerLink(site.Name), CABundle: other.Status.PeerLink.CABundle}
 	return link, link.Address != ""
 }
 
-// localSite is what the site that wrote a status says of itself.
+// localSite is what the site that wrote a status says of itself; nil when it has said nothing.
 func localSite(d *v1alpha1.PECDomain) *v1alpha1.SiteStatus {
+	if d == nil {
+		return nil
+	}
 	for i := range d.Status.Sites {
 		if d.Status.Sites[i].Locality == v1alpha1.SiteLocal {
 			return &d.Status.Sites[i]

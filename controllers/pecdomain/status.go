@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -74,6 +75,13 @@ func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
 		}
 	}
 	status.Sites = stampSites(status.Sites, entries, s.Pass.Now)
+	var ready []string
+	for _, site := range status.Sites {
+		if site.Ready == metav1.ConditionTrue {
+			ready = append(ready, site.Name)
+		}
+	}
+	status.ReadySites = strings.Join(ready, ",")
 }
 
 // siteEntry is what a site's status says in one line.

@@ -2,11 +2,11 @@
 package engines
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -75,7 +75,7 @@ func (p *Pool) tlsConfig(host types.NamespacedName) *tls.Config {
 		Time:       p.now,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if !pki.HasURI(state.PeerCertificates[0], want.URI) {
-				return fmt.Errorf("the engine that answers is not %s", want.URI)
+				return errOtherEngine
 			}
 			return nil
 		},
@@ -102,17 +102,24 @@ func (p *Pool) clientCertificate() (*tls.Certificate, error) {
 	return &cert, nil
 }
 
+// errOtherEngine is the fault of a certificate that is good and another's.
+var errOtherEngine = errors.New("another engine of this site answers in its place")
+
 // Why says in a sentence why a call of an engine failed, without addresses and ports that change on every try: the sentence
 // stands in a status, and a status that changes on every pass wakes everybody who watches it.
 func Why(err error) string {
 	var unknown x509.UnknownAuthorityError
 	var hostname x509.HostnameError
-	var timeout interface{ Timeout() bool }
+	var transport *url.Error
 	switch {
+	case errors.Is(err, errOtherEngine):
+		return errOtherEngine.Error() + "; see whether its Service selects its own pod"
 	case errors.As(err, &unknown), errors.As(err, &hostname):
 		return "its certificate is not of this site's authority; delete its Secret to have it issued again"
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &transport) && transport.Timeout():
 		return "it did not answer in time"
+	case errors.As(err, &transport):
+		return "it does not take the connection; see the engine container of its pod"
 	}
-	return "it does not take the connection; see the engine container of its pod"
+	return err.Error() // the engine's own words
 }

@@ -61,8 +61,12 @@ func (m *Mechanism) Begin(ctx context.Context, obj Object) (*Pass, bool, error) 
 // Finish ends a pass: conditions are summarised, complete (which may be nil) fills the rest of the status from them, the
 // status is written once if it changed, a change of Ready becomes an event and a log line, and the queue gets its answer.
 func (m *Mechanism) Finish(ctx context.Context, p *Pass, result Result, err error, complete func()) (ctrl.Result, error) {
-	if ctx.Err() != nil {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
 		return ctrl.Result{}, nil // the operator is being stopped: what was half seen is not worth writing
+	case ctx.Err() != nil:
+		passes.WithLabelValues(m.Kind, "error").Inc()
+		return ctrl.Result{}, fmt.Errorf("the pass over %s took too long: %w", client.ObjectKeyFromObject(p.Object), ctx.Err())
 	}
 	if isConflict(err) {
 		passes.WithLabelValues(m.Kind, "conflict").Inc()

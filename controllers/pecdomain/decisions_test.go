@@ -1,0 +1,214 @@
+package pecdomain
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/peer"
+	"github.com/pec-operator/pec-operator/internal/pki"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func TestJudgeCertificate(t *testing.T) {
+	newPair := func() pki.Pair {
+		pair, err := pki.NewAuthority("a", now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair
+	}
+	good, other := newPair(), newPair()
+	for name, c := range map[string]struct {
+		cert, key  []byte
+		at         time.Time
+		wantReason string
+	}{
+		"a pair that is valid now can be used":          {good.Cert, good.Key, now, v1alpha1.ReasonCertificateUsable},
+		"no certificate is a missing Secret":            {nil, good.Key, now, v1alpha1.ReasonSecretMissing},
+		"no key is a missing Secret":                    {good.Cert, nil, now, v1alpha1.ReasonSecretMissing},
+		"a certificate that is no PEM cannot be read":   {[]byte("x"), good.Key, now, v1alpha1.ReasonCertificateUnreadable},
+		"a key that is no PEM cannot be read":           {good.Cert, []byte("x"), now, v1alpha1.ReasonCertificateUnreadable},
+		"another certificate's key does not fit":        {good.Cert, other.Key, now, v1alpha1.ReasonKeyMismatch},
+		"past its end it has expired":                   {good.Cert, good.Key, now.AddDate(11, 0, 0), v1alpha1.ReasonCertificateExpired},
+		"before its beginning it cannot be used either": {good.Cert, good.Key, now.AddDate(0, 0, -1), v1alpha1.ReasonCertificateExpired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if reason, message := judgeCertificate(c.cert, c.key, c.at); reason != c.wantReason {
+				t.Errorf("reason %s (%s), want %s", reason, message, c.wantReason)
+			}
+		})
+	}
+}
+
+func claim(name, uid, size string, bound bool, restored ...string) *corev1.PersistentVolumeClaim {
+	c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(uid)}}
+	c.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(size)}
+	if bound {
+		c.Status.Phase = corev1.ClaimBound
+	}
+	if len(restored) > 0 {
+		c.Annotations = map[string]string{RestoredAnnotation: restored[0]}
+	}
+	return c
+}
+
+func TestPlanOfClaims(t *testing.T) {
+	desired := []*corev1.PersistentVolumeClaim{claim("mail", "", "2Gi", false), claim("queue", "", "2Gi", false)}
+	recorded := []v1alpha1.ClaimStatus{{Name: "mail", UID: "m"}, {Name: "queue", UID: "q"}}
+	live := func(claims ...*corev1.PersistentVolumeClaim) map[string]*corev1.PersistentVolumeClaim {
+		m := map[string]*corev1.PersistentVolumeClaim{}
+		for _, c := range claims {
+			m[c.Name] = c
+		}
+		return m
+	}
+	mail, queue := claim("mail", "m", "2Gi", true), claim("queue", "q", "2Gi", true)
+	for name, c := range map[string]struct {
+		live                  map[string]*corev1.PersistentVolumeClaim
+		recorded              []v1alpha1.ClaimStatus
+		ran                   bool
+		wantCreate, wantGrow  int
+		wantLarger, wantError string
+	}{
+		"claims that were never made are made":                         {live: live(), wantCreate: 2},
+		"a pass that was cut short goes on":                            {live: live(claim("mail", "m", "2Gi", false)), wantCreate: 1},
+		"claims that are there stay":                                   {live: live(mail, queue), recorded: recorded, ran: true},
+		"a status that was lost loses no claim":                        {live: live(mail, queue), ran: true},
+		"a recorded claim that is gone is lost":                        {live: live(mail), recorded: recorded, wantError: "queue"},
+		"with a StatefulSet, a claim that is gone is lost":             {live: live(), ran: true, wantError: "mail"},
+		"beside a claim with a volume, one that is not there was lost": {live: live(queue), wantError: "mail"},
+		"a claim of the same name is not the one that was made":        {live: live(mail, claim("queue", "x", "2Gi", true)), recorded: recorded, wantError: "queue"},
+		"a person's word makes it the one":                             {live: live(mail, claim("queue", "x", "2Gi", true, "true")), recorded: recorded},
+		"a smaller claim grows":                                        {live: live(claim("mail", "m", "1Gi", true), queue), recorded: recorded, wantGrow: 1},
+		"a larger claim stays, and that is said":                       {live: live(claim("mail", "m", "3Gi", true), queue), recorded: recorded, wantLarger: "mail"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := claims{desired: desired, live: c.live, recorded: c.recorded, ran: c.ran}.plan()
+			if c.wantError != "" {
+				if err == nil || !strings.Contains(err.Error(), c.wantError) {
+					t.Fatalf("error %v, want one about %s", err, c.wantError)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(p.create) != c.wantCreate || len(p.grow) != c.wantGrow || p.larger != c.wantLarger {
+				t.Errorf("create %d, grow %d, larger %q", len(p.create), len(p.grow), p.larger)
+			}
+			for _, g := range p.grow {
+				if before := c.live[g.Name].Spec.Resources.Requests[corev1.ResourceStorage]; before.String() != "1Gi" {
+					t.Error("the plan changed what it was given")
+				}
+			}
+		})
+	}
+}
+
+func domainIn(namespace string, age time.Duration) v1alpha1.PECDomain {
+	return v1alpha1.PECDomain{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, CreationTimestamp: metav1.NewTime(now.Add(-age))}}
+}
+
+func TestWinner(t *testing.T) {
+	for name, c := range map[string]struct {
+		claims []v1alpha1.PECDomain
+		want   string
+	}{
+		"the older claim wins, whatever the order": {[]v1alpha1.PECDomain{domainIn("a", time.Minute), domainIn("b", time.Hour)}, "b"},
+		"of two of one second the first namespace": {[]v1alpha1.PECDomain{domainIn("b", time.Hour), domainIn("a", time.Hour)}, "a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := winner(c.claims); got.Namespace != c.want {
+				t.Errorf("winner is %s, want %s", got.Namespace, c.want)
+			}
+		})
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	rows := []admin.Mailbox{{Address: "a@d", Access: admin.AccessFull}, {Address: "b@d", Access: admin.AccessClosed}, {Address: "c@d", Access: admin.AccessSuspended}}
+	mailboxes := []v1alpha1.Mailbox{{Spec: v1alpha1.MailboxSpec{LocalPart: "a", DomainRef: v1alpha1.LocalReference{Name: "d"}}}}
+	got := orphans(rows, mailboxes)
+	if diff := cmp.Diff([]admin.Mailbox{rows[2]}, got); diff != "" {
+		t.Errorf("the open row without a Mailbox is the orphan (-want +got):\n%s", diff)
+	}
+}
+
+func TestJudgeReachable(t *testing.T) {
+	known := &metav1.Condition{Type: v1alpha1.ConditionPeerReachable, Status: metav1.ConditionTrue}
+	for name, c := range map[string]struct {
+		state peer.State
+		known *metav1.Condition
+		want  metav1.ConditionStatus // "" for nothing said
+	}{
+		"a peer that answers is reachable":                   {peer.State{Reachable: true, Since: now}, nil, metav1.ConditionTrue},
+		"a peer that fell silent a moment ago is not news":   {peer.State{Since: now.Add(-10 * time.Second)}, known, metav1.ConditionTrue},
+		"a peer that was never asked is not spoken of":       {peer.State{Since: now.Add(-10 * time.Second)}, nil, ""},
+		"a peer that has been silent for 50 seconds is gone": {peer.State{Since: now.Add(-50 * time.Second)}, known, metav1.ConditionFalse},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := judgeReachable(c.state, c.known, now)
+			if (got == nil) != (c.want == "") || (got != nil && got.Status != c.want) {
+				t.Errorf("got %v, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestJudgeSpec(t *testing.T) {
+	own := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{PreferredSite: "a"}}
+	other := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{PreferredSite: "b"}}
+	known := &metav1.Condition{Type: v1alpha1.ConditionSpecInSync, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSpecsEqual}
+	notFound := apierrors.NewNotFound(schema.GroupResource{}, "x")
+	silent := func(d time.Duration) peer.State { return peer.State{Since: now.Add(-d)} }
+	for name, c := range map[string]struct {
+		other *v1alpha1.PECDomain
+		err   error
+		state peer.State
+		known *metav1.Condition
+		want  string // reason; "" for nothing said
+	}{
+		"equal specs":                   {own.DeepCopy(), nil, peer.State{Reachable: true}, nil, v1alpha1.ReasonSpecsEqual},
+		"other specs":                   {other, nil, peer.State{Reachable: true}, nil, v1alpha1.ReasonSpecsDiffer},
+		"absence is not a delete order": {nil, notFound, peer.State{Reachable: true}, known, v1alpha1.ReasonPeerLacksObject},
+		"what was read of a silent peer is believed": {nil, peer.ErrNotConnected, silent(time.Minute), known, v1alpha1.ReasonSpecsEqual},
+		"but not for ever":                           {nil, peer.ErrNotConnected, silent(6 * time.Minute), known, v1alpha1.ReasonPeerUnknown},
+		"nothing is said before the first word":      {nil, peer.ErrNotConnected, silent(time.Second), nil, ""},
+		"a first word that never comes is unknown":   {nil, peer.ErrNotConnected, silent(time.Minute), nil, v1alpha1.ReasonPeerUnknown},
+		"a failed read is not an absence":            {nil, errors.New("timeout"), silent(6 * time.Minute), known, v1alpha1.ReasonPeerUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := judgeSpec(own, c.other, c.err, c.state, c.known, now)
+			if (got == nil) != (c.want == "") || (got != nil && got.Reason != c.want) {
+				t.Errorf("got %v, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestSiteTimesMoveOnlyWithTheRest(t *testing.T) {
+	entry := v1alpha1.SiteStatus{Name: "a", Locality: v1alpha1.SiteLocal, Ready: metav1.ConditionTrue, Mailboxes: ptr.To(int32(3))}
+	first := stampSites(nil, []v1alpha1.SiteStatus{entry}, now)
+	quiet := stampSites(first, []v1alpha1.SiteStatus{entry}, now.Add(time.Hour))
+	if diff := cmp.Diff(first, quiet); diff != "" {
+		t.Errorf("a quiet hour changed the status:\n%s", diff)
+	}
+	entry.Ready = metav1.ConditionFalse
+	if got := stampSites(quiet, []v1alpha1.SiteStatus{entry}, now.Add(time.Hour)); !got[0].ObservedTime.Time.Equal(now.Add(time.Hour)) {
+		t.Errorf("a change was observed at %s", got[0].ObservedTime)
+	}
+}
