@@ -56,7 +56,7 @@ func dovecotMail() []dc.Node {
 		dc.Set("mail_uid", dc.Word(mailUser)),
 		dc.Set("mail_gid", dc.Word(mailUser)),
 		dc.Set("first_valid_uid", dc.Int(1000)),
-		dc.Set("mail_fsync", dc.Word("optimized")), // message and index logs are on disk before the 250
+		dc.Set("mail_fsync", dc.Word("optimized")), //nolint:misspell // Dovecot's word; message and index logs are on disk before the 250
 		dc.Set("recipient_delimiter", dc.Empty()),
 		dc.Set("pop3_uidl_format", dc.Template("%{guid}")),
 		dc.Block("mail_plugins", "", dc.Set("quota", dc.Bool(true)), dc.Set("lazy_expunge", dc.Bool(true)), dc.Set("acl", dc.Bool(true))),

@@ -168,10 +168,10 @@ func checkReadOnly(t *testing.T, p *pod) {
 		t.Fatal(err)
 	}
 	wantError(t, "a new folder", c.Create("New", nil).Wait(), "Maximum number of mailboxes")
-	append := c.Append("INBOX", 1, nil)
-	_, _ = append.Write([]byte("x"))
-	_ = append.Close()
-	_, err = append.Wait()
+	upload := c.Append("INBOX", 1, nil)
+	_, _ = upload.Write([]byte("x"))
+	_ = upload.Close()
+	_, err = upload.Wait()
 	wantError(t, "an append", err, "Permission denied")
 	if _, err := c.Select("INBOX", nil).Wait(); err != nil {
 		t.Fatal(err)
@@ -275,6 +275,9 @@ func TestDirectoryWithoutItsWriter(t *testing.T) {
 		p.mailbox("late", admin.AccessFull)
 		if _, err := loginIMAP(t, "late@"+domain, password); err != nil {
 			t.Errorf("login after the engine came back: %v\n%s", err, dovecot.output)
+		}
+		if err := submit("late@"+domain, password, "late@"+domain, []string{"x@altro.test"}, note); err != nil {
+			t.Errorf("submission after the engine came back: %v\n%s", err, postfix.output)
 		}
 	})
 }

@@ -33,8 +33,12 @@ func engineFile(e settings.Engine) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encoding %s: %w", fileEngine, err)
 	}
-	if back, err := settings.Parse(raw); err != nil || back != e {
-		return "", fmt.Errorf("encoding %s: it does not read back as it was meant (%v)", fileEngine, err)
+	back, err := settings.Parse(raw)
+	if err != nil {
+		return "", fmt.Errorf("reading %s back: %w", fileEngine, err)
+	}
+	if back != e {
+		return "", fmt.Errorf("encoding %s: it does not read back as it was meant", fileEngine)
 	}
 	return string(raw) + "\n", nil
 }

@@ -141,7 +141,9 @@ func statefulSet(d *v1alpha1.PECDomain, s Settings, hash string) *appsv1.Statefu
 			ServiceName:          name,
 			Selector:             &metav1.LabelSelector{MatchLabels: selector(d)},
 			RevisionHistoryLimit: ptr.To(int32(3)),
-			Template:             corev1.PodTemplateSpec{ObjectMeta: pod, Spec: podSpec(d, s)},
+			// In order, the controller waits for a broken pod to become ready before it replaces it: a bad image would stay for ever.
+			PodManagementPolicy: appsv1.ParallelPodManagement,
+			Template:            corev1.PodTemplateSpec{ObjectMeta: pod, Spec: podSpec(d, s)},
 		},
 	}
 }

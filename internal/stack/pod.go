@@ -69,7 +69,7 @@ func prepare(s Settings) corev1.Container {
 
 func engine(s Settings) corev1.Container {
 	c := restricted("engine", s)
-	c.Command = []string{program, "engine", "--settings", settingsFile}
+	c.Command = []string{program, "engine", "run", "--settings", settingsFile}
 	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("health", portHealth)}
 	c.StartupProbe = probe(get("/healthz"), 2, 60)
 	c.LivenessProbe = probe(get("/healthz"), 10, 6)

@@ -121,9 +121,9 @@ func untouched() []pf.Parameter {
 		{Name: "disable_mime_input_processing", Value: pf.Bool(true)},  // else a bad header inside a part gets a blank line before it
 		{Name: "disable_mime_output_conversion", Value: pf.Bool(true)}, // else 8-bit text is re-encoded
 		{Name: "header_size_limit", Value: pf.Int(headerLimit)},
-		{Name: "smtp_line_length_limit", Value: pf.Int(0)},               // else lines are folded at 998
-		{Name: "lmtp_line_length_limit", Value: pf.Int(0)},               //
-		{Name: "smtpd_forbid_bare_newline", Value: pf.Word("normalize")}, // against smuggling; the re-injection port is exempt (mynetworks)
+		{Name: "smtp_line_length_limit", Value: pf.Int(0)}, // else lines are folded at 998
+		{Name: "lmtp_line_length_limit", Value: pf.Int(0)},
+		{Name: "smtpd_forbid_bare_newline", Value: pf.Word("normalize")}, //nolint:misspell // Postfix' word; against smuggling, $mynetworks is exempt
 		{Name: "strict_smtputf8", Value: pf.Bool(true)},                  // an address of certified mail is ASCII
 		{Name: "swap_bangpath", Value: pf.Bool(false)},
 		{Name: "allow_percent_hack", Value: pf.Bool(false)},

@@ -3,7 +3,6 @@ package stack
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,16 +65,14 @@ func inNamespaces(t *testing.T, body func(t *testing.T, node *node)) {
 
 // node plays the part of a kubelet for one pod.
 type node struct {
-	t       *testing.T
-	image   string
-	dir     string                       // on tmpfs
-	data    map[string]map[string]string // ConfigMaps and Secrets by name
-	volumes map[string]string
-	sources map[string]corev1.Volume
+	t     *testing.T
+	image string
+	dir   string                       // on tmpfs
+	data  map[string]map[string]string // ConfigMaps and Secrets by name
 }
 
 func newNode(t *testing.T, image string) *node {
-	n := &node{t: t, image: image, dir: os.Getenv(insideVariable), data: map[string]map[string]string{}, volumes: map[string]string{}}
+	n := &node{t: t, image: image, dir: os.Getenv(insideVariable), data: map[string]map[string]string{}}
 	n.run("mount", "--make-rprivate", "/")
 	n.run("mount", "-t", "proc", "proc", "/proc")
 	n.run("mount", "-t", "tmpfs", "tmpfs", n.dir)
@@ -283,5 +280,3 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
-
-var _ io.Writer = (*lockedBuffer)(nil)

@@ -1,6 +1,7 @@
 package dovecotconf
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -59,8 +60,11 @@ func Render(nodes ...Node) (string, error) {
 		return "", fmt.Errorf("writing dovecot.conf: %w", err)
 	}
 	got, rest, err := parse(strings.Split(b.String(), "\n"))
-	if err != nil || len(rest) > 0 || !same(got, nodes) {
-		return "", fmt.Errorf("writing dovecot.conf: it does not read back as it was meant (%v)", err)
+	if err != nil {
+		return "", fmt.Errorf("reading dovecot.conf back: %w", err)
+	}
+	if len(rest) > 0 || !same(got, nodes) {
+		return "", errors.New("writing dovecot.conf: it does not read back as it was meant")
 	}
 	return b.String(), nil
 }

@@ -57,8 +57,11 @@ func render(file string, parameters []Parameter) (string, error) {
 		fmt.Fprintln(&b, strings.TrimSpace(name+" = "+want[name]))
 	}
 	got, err := parse(b.String())
-	if err != nil || !maps.Equal(got, want) {
-		return "", fmt.Errorf("writing %s: it does not read back as it was meant (%v)", file, err)
+	if err != nil {
+		return "", fmt.Errorf("reading %s back: %w", file, err)
+	}
+	if !maps.Equal(got, want) {
+		return "", fmt.Errorf("writing %s: it does not read back as it was meant", file)
 	}
 	return b.String(), nil
 }
