@@ -74,7 +74,7 @@ func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
 			}
 		}
 	}
-	status.Sites = stampSites(status.Sites, entries, s.Pass.Now)
+	status.Sites = stampSites(status.Sites, entries, s.Now)
 	var ready []string
 	for _, site := range status.Sites {
 		if site.Ready == metav1.ConditionTrue {

@@ -588,7 +588,7 @@ func TestAHostServesWhomItLists(t *testing.T) {
 }
 
 func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
-	s := newSite(t, "concesso", siteOptions{withoutRole: "senza-ruolo"})
+	s := newSite(t, "assegnato", siteOptions{withoutRole: "senza-ruolo"})
 	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "non-elencato"}})
 	granted := s.makeDomain()
 	s.provide(t)
