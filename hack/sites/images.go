@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Images are built from the project's one Dockerfile by buildah and kept as files; no registry and no daemon takes part. Debian's own
@@ -196,7 +198,25 @@ func buildCommand(image imageBuild) string {
 	if image.target != "" {
 		target = "--target " + image.target
 	}
-	return fmt.Sprintf("buildah bud --layers --isolation chroot --pull-never %s --tag %s --file %s %s", target, image.reference, image.recipe, image.context)
+	return fmt.Sprintf("buildah bud --layers --isolation chroot --pull-never %s %s --tag %s --file %s %s",
+		ownLimits(), target, image.reference, image.recipe, image.context)
+}
+
+// ownLimits keeps this process's limits for the commands of a Dockerfile: newer buildahs would raise them, which a root without
+// CAP_SYS_RESOURCE may not.
+func ownLimits() string {
+	var flags []string
+	for _, l := range []struct {
+		name     string
+		resource int
+	}{{"nofile", unix.RLIMIT_NOFILE}, {"nproc", unix.RLIMIT_NPROC}} {
+		var limit unix.Rlimit
+		if unix.Getrlimit(l.resource, &limit) == nil {
+			// Two's complement: "unlimited" becomes -1, which is how buildah writes it.
+			flags = append(flags, fmt.Sprintf("--ulimit %s=%d:%d", l.name, int64(limit.Cur), int64(limit.Max)))
+		}
+	}
+	return strings.Join(flags, " ")
 }
 
 func (w workshop) hasImage(ctx context.Context, reference string) bool {
