@@ -2,10 +2,12 @@
 # does the same with `docker build --target mail .` after `CGO_ENABLED=0 go build -trimpath -o pec-operator .` in the project's root.
 
 FROM docker.io/library/debian:trixie-slim AS mail-system
+# Postfix' own user passes through /var/lib/pec to read the mailbox directory: with 0750 every lookup is a disk I/O error.
 # The account exists before the packages, so that no package can take the number: it owns every mailbox on every volume.
 RUN groupadd --gid 5000 vmail \
  && useradd --uid 5000 --gid 5000 --home-dir /srv/mail --no-create-home --shell /usr/sbin/nologin vmail \
- && install --directory --owner=5000 --group=5000 --mode=0750 /srv/mail /var/lib/pec
+ && install --directory --owner=5000 --group=5000 --mode=0750 /srv/mail \
+ && install --directory --owner=5000 --group=5000 --mode=0755 /var/lib/pec
 # Without the policy file the packages' scripts would start the daemons, and Postfix would be configured for this build's host name.
 RUN printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d \
  && echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections \

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,6 +82,7 @@ func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
 			ready = append(ready, site.Name)
 		}
 	}
+	slices.Sort(ready)
 	status.ReadySites = strings.Join(ready, ",")
 }
 

@@ -232,6 +232,8 @@ func (i instance) waitReady(ctx context.Context) error {
 		}
 		address := r.network().site(name).node.String()
 		checks["the API of site "+name] = ready(client, "https://"+address+":6443/readyz")
+		// Until it exists no pod can be made.
+		checks["the default account of site "+name] = ready(client, "https://"+address+":6443/api/v1/namespaces/default/serviceaccounts/default")
 		checks["the servers of site "+name] = i.serving(name)
 		checks["the node of site "+name] = nodeReady(client, address, name)
 		checks["the DNS of site "+name] = dialable(address + ":53")

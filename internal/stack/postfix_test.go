@@ -15,9 +15,28 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// patience bounds the wait for one answer, so that a test with a dead server fails with that server's log.
+const patience = 20 * time.Second
+
+func dialClear(port int) (*smtp.Client, error) {
+	c, err := smtp.Dial(loopback(port))
+	if err == nil {
+		c.CommandTimeout, c.SubmissionTimeout = patience, patience
+	}
+	return c, err
+}
+
+func dialTLS(port int) (*smtp.Client, error) {
+	c, err := smtp.DialTLS(loopback(port), unverified())
+	if err == nil {
+		c.CommandTimeout, c.SubmissionTimeout = patience, patience
+	}
+	return c, err
+}
+
 // send sends one message in clear text.
 func (p *pod) send(port int, from, to, text string) error {
-	c, err := smtp.Dial(loopback(port))
+	c, err := dialClear(port)
 	if err != nil {
 		return err
 	}
@@ -27,7 +46,7 @@ func (p *pod) send(port int, from, to, text string) error {
 
 // submit sends one message as a mailbox holder does.
 func submit(user, pass, from string, to []string, text string) error {
-	c, err := smtp.DialTLS(loopback(portSubmissions), unverified())
+	c, err := dialTLS(portSubmissions)
 	if err != nil {
 		return err
 	}
@@ -197,18 +216,14 @@ func checkAddressForm(t *testing.T, _ *pod) {
 }
 
 func checkExtensions(t *testing.T, _ *pod) {
-	dial := map[int]func() (*smtp.Client, error){
-		portMX:          func() (*smtp.Client, error) { return smtp.Dial(loopback(portMX)) },
-		portReinject:    func() (*smtp.Client, error) { return smtp.Dial(loopback(portReinject)) },
-		portSubmissions: func() (*smtp.Client, error) { return smtp.DialTLS(loopback(portSubmissions), unverified()) },
-	}
+	dial := map[int]func(int) (*smtp.Client, error){portMX: dialClear, portReinject: dialClear, portSubmissions: dialTLS}
 	want := map[int]string{
 		portMX:          "8BITMIME PIPELINING SIZE STARTTLS",
 		portSubmissions: "AUTH PIPELINING SIZE",
 		portReinject:    "8BITMIME CHUNKING DSN PIPELINING SIZE",
 	}
 	for port, connect := range dial {
-		c, err := connect()
+		c, err := connect(port)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,7 +276,7 @@ func checkMacros(t *testing.T, p *pod) {
 
 // reinject sends as the engine does, one recipient with an envelope identifier.
 func reinject(from, to, envelope string) error {
-	c, err := smtp.Dial(loopback(portReinject))
+	c, err := dialClear(portReinject)
 	if err != nil {
 		return err
 	}
