@@ -71,10 +71,16 @@ func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if !isManaged {
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
-	if len(status.Problems) > 0 {
-		s.False(v1alpha1.ConditionStackReady, v1alpha1.ReasonEngineProblem, "the engine says: "+strings.Join(status.Problems, "; "))
-	}
-	if _, said := s.Said(v1alpha1.ConditionStackReady); said {
+	words := "the engine says: " + strings.Join(status.Problems, "; ")
+	starting, isStarting := s.Said(v1alpha1.ConditionStackReady)
+	switch {
+	case isStarting && len(status.Problems) > 0:
+		s.False(starting.Type, starting.Reason, starting.Message+"; "+words)
+		return reconcile.Result{RequeueAfter: soon}, nil
+	case isStarting:
+		return reconcile.Result{RequeueAfter: soon}, nil
+	case len(status.Problems) > 0:
+		s.False(v1alpha1.ConditionStackReady, v1alpha1.ReasonEngineProblem, words)
 		return reconcile.Result{RequeueAfter: soon}, nil
 	}
 	s.True(v1alpha1.ConditionStackReady, v1alpha1.ReasonStackAvailable, "the stack's pod is ready and its engine answers")

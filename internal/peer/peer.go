@@ -40,7 +40,7 @@ type State struct {
 	Configured bool
 	// Reachable says whether the last probes were answered.
 	Reachable bool
-	// Since is when Reachable last changed, or when the first probe began.
+	// Since is, while Reachable, when it became so; otherwise when the last probe was answered, or when probing began.
 	Since time.Time
 	// Why is the reason of the last failed probe, in words that do not change from probe to probe; "" while Reachable.
 	Why string
@@ -57,6 +57,7 @@ type Peer struct {
 	reader   client.Reader
 	probe    func(context.Context) error
 	raw      []byte
+	answered time.Time // when the last probe was
 	failures int
 }
 
@@ -123,20 +124,20 @@ func (p *Peer) Probe(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
-		p.failures = 0
-		p.turn(ctx, true, "")
+		p.failures, p.answered = 0, p.now()
+		p.turn(ctx, true, "", p.answered)
 		return
 	}
 	p.failures++
 	// A credential that is refused will be refused again: no need to count.
 	if p.failures >= failuresToDisconnect || errors.Is(err, errRefused) || !p.state.Reachable {
-		p.turn(ctx, false, why(err))
+		p.turn(ctx, false, why(err), p.answered)
 	}
 }
 
-func (p *Peer) turn(ctx context.Context, reachable bool, why string) {
+func (p *Peer) turn(ctx context.Context, reachable bool, why string, since time.Time) {
 	if p.state.Reachable != reachable {
-		p.state.Reachable, p.state.Since = reachable, p.now()
+		p.state.Reachable, p.state.Since = reachable, since
 		logf.FromContext(ctx).WithName("peer").Info("peer changed", "reachable", reachable, "reason", why)
 	}
 	p.state.Why = why

@@ -95,13 +95,18 @@ func TestProbes(t *testing.T) {
 		t.Errorf("reachable since %s", p.State().Since)
 	}
 
+	answered := clock
 	code.Store(http.StatusServiceUnavailable)
+	clock = clock.Add(time.Minute)
 	for range failuresToDisconnect - 1 {
 		p.Probe(ctx)
 		state("one lost answer is no news", true, "")
 	}
 	p.Probe(ctx)
 	state("five in a row are", false, "does not answer")
+	if since := p.State().Since; !since.Equal(answered) {
+		t.Errorf("silent since %s, want since the last answer at %s", since, answered)
+	}
 
 	code.Store(http.StatusOK)
 	p.Probe(ctx)
