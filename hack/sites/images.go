@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -203,8 +205,9 @@ func buildCommand(image imageBuild) string {
 }
 
 // ownLimits keeps this process's limits for the commands of a Dockerfile: newer buildahs would raise them, which a root without
-// CAP_SYS_RESOURCE may not.
+// CAP_SYS_RESOURCE may not. Older ones first lower the number of processes to what the kernel counts to, so no more may be asked for.
 func ownLimits() string {
+	most := map[int]uint64{unix.RLIMIT_NOFILE: math.MaxInt64, unix.RLIMIT_NPROC: pidMax()}
 	var flags []string
 	for _, l := range []struct {
 		name     string
@@ -212,11 +215,23 @@ func ownLimits() string {
 	}{{"nofile", unix.RLIMIT_NOFILE}, {"nproc", unix.RLIMIT_NPROC}} {
 		var limit unix.Rlimit
 		if unix.Getrlimit(l.resource, &limit) == nil {
-			// Two's complement: "unlimited" becomes -1, which is how buildah writes it.
-			flags = append(flags, fmt.Sprintf("--ulimit %s=%d:%d", l.name, int64(limit.Cur), int64(limit.Max)))
+			flags = append(flags, fmt.Sprintf("--ulimit %s=%d:%d", l.name, min(limit.Cur, most[l.resource]), min(limit.Max, most[l.resource])))
 		}
 	}
 	return strings.Join(flags, " ")
+}
+
+// pidMax is the number that the kernel counts processes to.
+func pidMax() uint64 {
+	raw, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	if err != nil {
+		return 32768
+	}
+	most, err := strconv.ParseUint(strings.TrimSpace(string(raw)), 10, 63)
+	if err != nil {
+		return 32768
+	}
+	return most
 }
 
 func (w workshop) hasImage(ctx context.Context, reference string) bool {
