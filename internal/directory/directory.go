@@ -90,7 +90,7 @@ func (d *Directory) keepWAL(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("opening directory: %w", err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	err = conn.Raw(func(driver any) error {
 		_, err := driver.(sqlite.FileControl).FileControlPersistWAL("main", 1)
 		return err

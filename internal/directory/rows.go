@@ -116,7 +116,7 @@ func (d *Directory) Peer(ctx context.Context) (p admin.Peer, ok bool, err error)
 }
 
 func collect[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) ([]T, error) {
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	list := []T{}
 	for rows.Next() {
 		item, err := scan(rows)

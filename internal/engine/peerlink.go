@@ -79,7 +79,7 @@ func (e *Engine) answerPeer(ctx context.Context, conn net.Conn) error {
 		_ = remote.writeLine(err.Error())
 		return err
 	}
-	defer dovecot.Close()
+	defer func() { _ = dovecot.Close() }()
 	if err := remote.writeLine(peerOK); err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (e *Engine) carrySync(ctx context.Context, local *wire) error {
 		_ = local.writeLine("\n-TEMPFAIL")
 		return err
 	}
-	defer remote.Close()
+	defer func() { _ = remote.Close() }()
 	if err := local.writeLine("\n+"); err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (e *Engine) serveConns(ctx context.Context, l net.Listener, doing string, a
 			return fmt.Errorf("%s: %w", doing, err)
 		}
 		go func() {
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 			if err := answer(conn); err != nil {
 				e.log.Warn(doing, "remote", conn.RemoteAddr().String(), "error", err)

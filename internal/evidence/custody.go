@@ -60,7 +60,7 @@ func writeSynced(dir, name string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) // gone after the rename, a leftover otherwise
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone after the rename, a leftover otherwise
 	_, err = tmp.Write(content)
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err

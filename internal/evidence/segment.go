@@ -162,7 +162,7 @@ func syncDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("syncing directory: %w", err)
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	if err := d.Sync(); err != nil {
 		return fmt.Errorf("syncing directory %s: %w", dir, err)
 	}
