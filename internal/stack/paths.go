@@ -10,12 +10,10 @@ const (
 	keysDir    = "/etc/pec/keys"    // the engine's own keys; Dovecot sees doveadm.conf of it
 	indexDir   = "/etc/pec/index"
 
-	mailDir  = "/srv/mail"
-	queueDir = "/var/spool/postfix"
-	stateDir = "/var/lib/pec"
-	// Where Postfix and Dovecot see the directory. Not below stateDir: that folder of the image is closed to Postfix' user, and
-	// SQLite opens the write-ahead log by its path, as that user.
-	directoryDir = "/srv/directory"
+	mailDir      = "/srv/mail"
+	queueDir     = "/var/spool/postfix"
+	stateDir     = "/var/lib/pec"
+	directoryDir = stateDir + "/" + directoryName // every user may enter: SQLite opens the log by its path, as Postfix' user
 	directoryDB  = directoryDir + "/directory.sqlite"
 
 	// Both runtime directories are empty volumes of the kubelet's, owned by root and writable for all. Postfix and Dovecot want
