@@ -42,7 +42,7 @@ lint: $(GOLANGCI_LINT) ## gofmt, go vet, golangci-lint; the floors are a unit te
 
 .PHONY: unit
 unit: sites-ready ## Unit tests, and controller tests against a real API server and etcd.
-	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) images | sed -nE 's/.*"mailRootfs": "(.*)".*/\1/p')" go test $$(go list ./... | grep -v /test/e2e)
+	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) rootfs)" go test $$(go list ./... | grep -v /test/e2e)
 	cd hack/sites && go test ./...
 
 .PHONY: e2e

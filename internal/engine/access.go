@@ -109,14 +109,14 @@ func (e *Engine) refuse(no refused) error {
 }
 
 func (e *Engine) issueAcceptance(s accepted) error {
-	id := pec.NoticeID(s.Transit.Identifier, pec.TypeAcceptance, "")
+	id := e.provider().NoticeID(s.Transit.Identifier, pec.TypeAcceptance, "")
 	return e.issue(notice{id: id, kind: pec.TypeAcceptance, identifier: s.Transit.Identifier, to: s.Transit.Sender, build: func(signer *pec.Signer) ([]byte, error) {
 		return signer.Acceptance(e.provider(), s.Transit.transit(), id, s.At.In(pec.Rome()))
 	}})
 }
 
 func (e *Engine) issueNonAcceptance(no refused) error {
-	id := pec.NoticeID(no.Transit.Identifier, pec.TypeNonAcceptance, "")
+	id := e.provider().NoticeID(no.Transit.Identifier, pec.TypeNonAcceptance, "")
 	return e.issue(notice{id: id, kind: pec.TypeNonAcceptance, identifier: no.Transit.Identifier, to: no.Transit.Sender, build: func(signer *pec.Signer) ([]byte, error) {
 		return signer.NonAcceptance(e.provider(), no.Transit.transit(), id, no.At.In(pec.Rome()), no.Reasons)
 	}})

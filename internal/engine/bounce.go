@@ -40,7 +40,7 @@ const maxExtendedError = 300
 
 // issueDeliveryError makes the errore-consegna of one recipient.
 func (e *Engine) issueDeliveryError(t pec.Transit, to string, f failure) error {
-	id := pec.NoticeID(t.Identifier, pec.TypeDeliveryError, f.Recipient)
+	id := e.provider().NoticeID(t.Identifier, pec.TypeDeliveryError, f.Recipient)
 	return e.issue(notice{id: id, kind: pec.TypeDeliveryError, identifier: t.Identifier, to: to, about: f.Recipient, build: func(signer *pec.Signer) ([]byte, error) {
 		extended := fmt.Sprintf("%s - %s - %s", f.Status, e.settings.Provider.Name, f.Text)
 		return signer.DeliveryError(e.provider(), t, id, f.Recipient, f.kind(), extended[:min(len(extended), maxExtendedError)], f.At.In(pec.Rome()).Truncate(time.Second))

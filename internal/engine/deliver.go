@@ -159,7 +159,7 @@ func (e *Engine) outcome(d delivery, at time.Time, failed *failure, known bool) 
 		failed.At = at
 		return e.issueDeliveryError(transit, d.from, *failed)
 	}
-	id := pec.NoticeID(transit.Identifier, pec.TypeDelivery, d.rcpt)
+	id := e.provider().NoticeID(transit.Identifier, pec.TypeDelivery, d.rcpt)
 	return e.issue(notice{id: id, kind: pec.TypeDelivery, identifier: transit.Identifier, to: d.from, about: d.rcpt, build: func(signer *pec.Signer) ([]byte, error) {
 		postacert := d.judgement.Postacert
 		if original, err := pec.ParseOriginal(postacert); err == nil && original.CopyOnly(d.rcpt) {

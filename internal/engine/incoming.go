@@ -73,7 +73,7 @@ func (e *Engine) takeInCharge(j pec.Judgement, queueID string, rcpts []string) e
 	if _, err := e.record(kindTaken, identifier+" "+queueID, identifier, &taken); err != nil {
 		return err
 	}
-	id := pec.NoticeID(identifier, pec.TypeTakeCharge, "", queueID)
+	id := e.provider().NoticeID(identifier, pec.TypeTakeCharge, "", queueID)
 	return e.issue(notice{id: id, kind: pec.TypeTakeCharge, identifier: identifier, to: j.Provider.MailReceipt, build: func(signer *pec.Signer) ([]byte, error) {
 		return signer.TakeCharge(e.provider(), j.Certification.Transit, id, j.Provider.MailReceipt, taken.Recipients, taken.At.In(pec.Rome()))
 	}})

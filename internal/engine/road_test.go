@@ -275,7 +275,7 @@ func TestBounce(t *testing.T) {
 	if raw := w.store[sender][1]; !bytes.Contains(raw, []byte("X-Ricevuta: errore-consegna")) {
 		t.Errorf("not a certified failure:\n%s", raw)
 	}
-	notice := pec.NoticeID(identifier, pec.TypeDelivery, "y@"+theirs)
+	notice := pec.Provider{MailDomain: ours}.NoticeID(identifier, pec.TypeDelivery, "y@"+theirs)
 	bounce("posta-certificata@"+ours, "Original-Envelope-Id: "+notice+"\r\n", "y@"+theirs)
 	w.run(enoughRounds)
 	if n := len(w.titles(sender)); n != 2 || len(w.outside) != 1 {

@@ -387,17 +387,18 @@ func TestIdentifiersAreDerived(t *testing.T) {
 	if !isMessageID(first) || first == Identifier("b", "4abcXYZ", "pec.example.it") || first == Identifier("a4", "abcXYZ", "pec.example.it") {
 		t.Error("two submissions share an identifier")
 	}
-	seen := map[string]bool{}
+	issuer, other := Provider{MailDomain: "PEC.example.it"}, Provider{MailDomain: "pec.example.it.example.net"}
+	seen := map[string]bool{other.NoticeID(first, TypeDelivery, "a@x.it"): true}
 	for _, id := range []string{
-		NoticeID(first, TypeDelivery, "a@x.it"), NoticeID(first, TypeDelivery, "b@x.it"), NoticeID(first, TypeDeliveryError, "a@x.it"),
-		NoticeID(first, TypeTakeCharge, "", "q1"), NoticeID(first, TypeTakeCharge, "", "q2"), NoticeID(first, TypeTakeCharge, "q1"),
+		issuer.NoticeID(first, TypeDelivery, "a@x.it"), issuer.NoticeID(first, TypeDelivery, "b@x.it"), issuer.NoticeID(first, TypeDeliveryError, "a@x.it"),
+		issuer.NoticeID(first, TypeTakeCharge, "", "q1"), issuer.NoticeID(first, TypeTakeCharge, "", "q2"), issuer.NoticeID(first, TypeTakeCharge, "q1"),
 	} {
 		if seen[id] || !isMessageID(id) || !strings.HasSuffix(id, "@pec.example.it") {
 			t.Errorf("notice identifier %s", id)
 		}
 		seen[id] = true
 	}
-	if NoticeID(first, TypeDelivery, "A@x.it") != NoticeID(first, TypeDelivery, "a@X.it") {
+	if issuer.NoticeID(first, TypeDelivery, "A@x.it") != issuer.NoticeID(first, TypeDelivery, "a@X.it") {
 		t.Error("case makes another notice")
 	}
 }

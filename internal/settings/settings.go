@@ -41,8 +41,8 @@ type Provider struct {
 
 // Limits bound what the access point certifies. Sizes are bytes.
 type Limits struct {
-	MaxRecipients         int   `json:"maxRecipients"`
-	MaxMessageSize        int64 `json:"maxMessageSize"`
+	MaxRecipients          int   `json:"maxRecipients"`
+	MaxMessageSize         int64 `json:"maxMessageSize"`
 	MaxSizeTimesRecipients int64 `json:"maxSizeTimesRecipients"`
 }
 

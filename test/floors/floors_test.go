@@ -23,6 +23,8 @@ var floors = map[string]int{
 	"internal/stack":     2,
 	"internal/peer":      2,
 	"internal/reconcile": 2,
+	"internal/engines":   2,
+	"internal/apitest":   2,
 	"controllers":        3,
 	"internal/manager":   4,
 	"test":               5,
