@@ -48,7 +48,7 @@ func TestAwkwardOriginalsComeOutByteForByte(t *testing.T) {
 			if err := sender.Send([]string{secondOffice}, original); err != nil {
 				t.Fatal(err)
 			}
-			envelope, err := road.Await(t.Context(), recipient, "<"+road.MessageIDOf(original)+">", "posta-certificata")
+			envelope, err := r.Await(t.Context(), recipient, "<"+road.MessageIDOf(original)+">", "posta-certificata")
 			if err != nil {
 				t.Fatal(err)
 			}

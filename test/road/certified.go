@@ -84,7 +84,7 @@ func (c Certified) Verify(ctx context.Context, rootsPEM []byte, dtd string) erro
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary folder harms nobody
 	message, roots, data := filepath.Join(dir, "message.eml"), filepath.Join(dir, "roots.pem"), filepath.Join(dir, "daticert.xml")
 	if err := errors.Join(os.WriteFile(message, c.Raw, 0o600), os.WriteFile(roots, rootsPEM, 0o600)); err != nil {
 		return err

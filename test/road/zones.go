@@ -46,7 +46,7 @@ func (r *Road) Zones(ctx context.Context) error {
 // balancer waits for the address of a LoadBalancer Service.
 func (r *Road) balancer(ctx context.Context, site, namespace, service string) (string, error) {
 	var address string
-	err := until(ctx, time.Minute, 200*time.Millisecond, func() error {
+	err := r.until(ctx, time.Minute, 200*time.Millisecond, func() error {
 		out, err := r.Kubectl(ctx, site, "get", "service", service, "-n", namespace, "-o", "json")
 		if err != nil {
 			return err
