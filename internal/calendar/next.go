@@ -75,7 +75,6 @@ func (t *Timetable) Next(now time.Time, done Ledger) Outlook {
 type view struct {
 	Outlook
 	now       time.Time
-	slots     []Slot
 	windows   Windows
 	overrides []Override
 	done      Ledger
@@ -83,7 +82,7 @@ type view struct {
 }
 
 func look(slots []Slot, w Windows, overrides []Override, now time.Time, done Ledger) Outlook {
-	v := &view{now: now.UTC(), slots: slots, windows: w, overrides: overrides, done: done, busy: map[string]string{}}
+	v := &view{now: now.UTC(), windows: w, overrides: overrides, done: done, busy: map[string]string{}}
 	for _, s := range slots {
 		if st := done[s.Name]; s.lane != "" && (st == Running || st == Paused) {
 			v.busy[s.lane] = s.Name
@@ -105,10 +104,10 @@ func look(slots []Slot, w Windows, overrides []Override, now time.Time, done Led
 // begun decides about a slot that has begun: it goes on, unless a later slot takes over or its window closes.
 func (v *view) begun(s Slot, state State) {
 	open := !s.Work || v.windows.Open(v.now)
-	heir := slices.IndexFunc(v.slots, func(o Slot) bool { return o.last && o.lane == s.lane && o.Name != s.Name && !v.now.Before(o.At) })
+	v.lookAt(s.stopAt)
 	switch {
-	case heir >= 0:
-		v.act(Stop, s, state, false, v.slots[heir].Name+" takes over")
+	case !s.stopAt.IsZero() && !v.now.Before(s.stopAt):
+		v.act(Stop, s, state, false, "the final delta takes over")
 	case state == Paused && open:
 		v.act(Resume, s, state, false, "a window is open")
 	case state == Running && !open && v.windows.Overrun == Checkpoint:
@@ -122,11 +121,6 @@ func (v *view) begun(s Slot, state State) {
 			v.lookAt(closing)
 		}
 		v.is(s, state, "")
-	}
-	for _, o := range v.slots {
-		if o.last && o.lane == s.lane {
-			v.lookAt(o.At)
-		}
 	}
 }
 

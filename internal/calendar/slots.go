@@ -19,9 +19,9 @@ type Slot struct {
 	Irreversible bool
 	Work         bool // runs in windows, and goes on until it is recorded as done
 
-	after []string // slots that must be settled first
-	lane  string   // slots of one lane run one at a time
-	last  bool     // the lane's last: it stops what still runs there
+	after  []string  // slots that must be settled first
+	lane   string    // slots of one lane run one at a time
+	stopAt time.Time // when the final delta takes over what still runs; zero if never
 }
 
 // Timetable is a plan worked out: every slot by time, and the letter's contradictions.
@@ -46,7 +46,7 @@ func (p promises) slots() []Slot {
 		begin.Name, begin.At, begin.Until, begin.Work = slotName(k.name), ph.At.utc, ph.Until.utc, k.work
 		begin.after = p.before(begins(k.name))
 		if k.name == FinalDelta {
-			begin.lane, begin.last = string(Copy), true
+			begin.lane = string(Copy)
 		}
 		slots = append(slots, begin)
 		if !ph.Until.IsZero() {
@@ -76,7 +76,7 @@ func (p promises) passes() []Slot {
 	for i := range passes {
 		s := &passes[i]
 		s.Name, s.Phase, s.lane = strings.Replace(s.Name, "run", slotName(Copy), 1), Copy, string(Copy)
-		s.after = []string{slotName(RequestsClose)}
+		s.after, s.stopAt = []string{slotName(RequestsClose)}, p[FinalDelta].At.utc
 		if s.Until.After(blocked.utc) {
 			s.Until = blocked.utc
 		}
