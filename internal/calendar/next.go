@@ -78,7 +78,7 @@ type view struct {
 	windows   Windows
 	overrides []Override
 	done      Ledger
-	busy      map[string]string // lane to the slot that runs in it
+	busy      map[string]string // lane to the slot that has begun in it; no two are ever due at once
 }
 
 func look(slots []Slot, w Windows, overrides []Override, now time.Time, done Ledger) Outlook {
@@ -104,7 +104,6 @@ func look(slots []Slot, w Windows, overrides []Override, now time.Time, done Led
 // begun decides about a slot that has begun: it goes on, unless a later slot takes over or its window closes.
 func (v *view) begun(s Slot, state State) {
 	open := !s.Work || v.windows.Open(v.now)
-	v.lookAt(s.stopAt)
 	switch {
 	case !s.stopAt.IsZero() && !v.now.Before(s.stopAt):
 		v.act(Stop, s, state, false, "the final delta takes over")
@@ -185,9 +184,6 @@ func (v *view) turn(s Slot, late bool, why string) {
 		v.lookAt(opening)
 		v.is(s, Waiting, "for the window that opens at "+Both(opening))
 	default:
-		if s.lane != "" {
-			v.busy[s.lane] = s.Name
-		}
 		v.act(Start, s, Waiting, late, why)
 	}
 }

@@ -48,30 +48,32 @@ func TestWhatToDoNow(t *testing.T) {
 		"missed and gone":   {plan: skipping, now: "2022-04-20T10:00:00", want: "Miss freeze", shows: "freeze: Waiting: it was due at 2022-04-20 08:00:00 +02:00"},
 		"too late even for what may be late": {plan: lenient, now: "2022-05-09T09:00:00", untold: true, want: "Miss freeze",
 			shows: "freeze: Waiting: it had to begin before"},
-		"nothing overtakes":                           {plan: lenient, now: "2022-04-20T12:00:00", want: "Start freeze late", shows: "requests-close: Waiting: for freeze"},
-		"a freeze that was missed ends in nothing":    {plan: letter(t), now: "2022-05-09T09:00:00", known: Ledger{"freeze": Missed}, want: "Miss freeze-end"},
-		"an end is never skipped":                     {plan: skipping, now: "2022-05-09T12:00:00", want: "Start freeze-end late"},
-		"verification waits for the delta":            {plan: letter(t), now: "2022-04-28T12:00:00", known: Ledger{"block-sending": Done, "old-read-only": Done, "final-delta": Running}, shows: "verify: Waiting: for final-delta"},
-		"and follows it":                              {plan: letter(t), now: "2022-04-28T12:00:00", known: Ledger{"block-sending": Done, "old-read-only": Done, "final-delta": Done}, want: "Start verify late"},
-		"opening waits for the cut-over":              {plan: letter(t), now: "2022-04-28T18:00:00", known: Ledger{"block-sending": Done, "old-read-only": Done, "final-delta": Done, "verify": Running}, shows: "open-new: Waiting: for verify"},
-		"opening that could not be in time":           {plan: letter(t), now: "2022-04-28T19:00:00", known: Ledger{"block-sending": Done, "old-read-only": Done, "final-delta": Done, "verify": Done, "cut-over": Done}, shows: "open-new: Held: it was due at"},
-		"the final delta takes over":                  {plan: letter(t), now: "2022-04-28T09:00:00", known: Ledger{"block-sending": Done, "old-read-only": Done, "copy-20220427": Running}, want: "Stop copy-20220427", shows: "final-delta: Waiting: for copy-20220427"},
-		"one pass at a time":                          {plan: letter(t), now: "2022-04-22T12:00:00", known: Ledger{"copy-20220421": Running}, shows: "copy-20220422: Waiting: for copy-20220421", again: "2022-04-22T12:15:00"},
-		"a pass that had to wait is missed":           {plan: letter(t), now: "2022-04-22T12:15:00", known: Ledger{"copy-20220421": Running}, want: "Miss copy-20220422"},
-		"work waits for its window":                   {plan: nights, now: "2022-04-22T12:00:00", shows: "copy-20220422: Waiting: for the window that opens at 2022-04-22 20:00:00", again: "2022-04-22T20:00:00"},
-		"and starts when it opens":                    {plan: nights, now: "2022-04-22T20:00:00", want: "Start copy-20220422"},
-		"work that runs may finish":                   {plan: nights, now: "2022-04-22T07:00:00", known: Ledger{"copy-20220421": Running}, shows: "copy-20220421: Running: "},
-		"or must pause":                               {plan: pausing, now: "2022-04-22T07:00:00", known: Ledger{"copy-20220421": Running}, want: "Pause copy-20220421"},
-		"at the closing, not later":                   {plan: pausing, now: "2022-04-22T05:00:00", known: Ledger{"copy-20220421": Running}, again: "2022-04-22T06:00:00"},
-		"and stays so":                                {plan: pausing, now: "2022-04-22T07:00:00", known: Ledger{"copy-20220421": Paused}, shows: "copy-20220421: Paused: until the window opens at 2022-04-22 20:00:00", again: "2022-04-22T12:00:00"},
-		"until it opens":                              {plan: pausing, now: "2022-04-22T20:00:00", known: Ledger{"copy-20220421": Paused}, want: "Resume copy-20220421"},
-		"destruction on time":                         {plan: letter(t), now: "2024-10-28T00:00:00", known: Ledger{"archive-end": Done}, want: "Start destroy"},
-		"destruction is held, whatever the plan says": {plan: lenient, now: "2024-10-28T00:15:00", known: Ledger{"archive-end": Done}, shows: "destroy: Held: it was due at 2024-10-28 00:00:00 +01:00 (2024-10-27 23:00:00 UTC)"},
-		"destruction after a missed archive":          {plan: lenient, now: "2024-10-28T00:00:00", known: Ledger{"archive-end": Done, "archive": Missed}, shows: "destroy: Held: archive was missed, and this cannot be undone"},
-		"a person releases it":                        {plan: decided(func(*Override) {}), now: "2024-11-04T10:00:00", known: Ledger{"archive-end": Done}, want: "Start destroy late (Anna Rossi: det. 12/2024 (Release))"},
-		"a person drops it":                           {plan: decided(func(o *Override) { o.Verdict = Drop }), now: "2024-10-28T10:00:00", known: Ledger{"archive-end": Done}, want: "Miss destroy (Anna Rossi: det. 12/2024 (Drop))"},
-		"a person spoke of another date":              {plan: decided(func(o *Override) { o.At = at(t, "2023-12-28T00:00:00") }), now: "2024-10-28T10:00:00", known: Ledger{"archive-end": Done}, shows: "destroy: Held: the override by Anna Rossi is about 2023-12-28T00:00:00 and does not count"},
-		"a person's word moves nothing forward":       {plan: decided(func(*Override) {}), now: "2024-10-27T10:00:00", shows: "destroy: Waiting: until"},
+		"nothing overtakes":                                            {plan: lenient, now: "2022-04-20T12:00:00", want: "Start freeze late", shows: "requests-close: Waiting: for freeze"},
+		"a freeze that was missed ends in nothing":                     {plan: letter(t), now: "2022-05-09T09:00:00", known: Ledger{"freeze": Missed}, want: "Miss freeze-end"},
+		"an end is never skipped":                                      {plan: skipping, now: "2022-05-09T12:00:00", want: "Start freeze-end late"},
+		"verification waits for the delta":                             {plan: letter(t), now: "2022-04-28T12:00:00", known: Ledger{"block-sending": Done, "old-read-only": Done, "final-delta": Running}, shows: "verify: Waiting: for final-delta"},
+		"and follows it":                                               {plan: letter(t), now: "2022-04-28T12:00:00", known: Ledger{"block-sending": Done, "old-read-only": Done, "final-delta": Done}, want: "Start verify late"},
+		"opening waits for the cut-over":                               {plan: letter(t), now: "2022-04-28T18:00:00", known: Ledger{"block-sending": Done, "old-read-only": Done, "final-delta": Done, "verify": Running}, shows: "open-new: Waiting: for verify"},
+		"opening that could not be in time":                            {plan: letter(t), now: "2022-04-28T19:00:00", known: Ledger{"block-sending": Done, "old-read-only": Done, "final-delta": Done, "verify": Done, "cut-over": Done}, shows: "open-new: Held: it was due at"},
+		"the final delta takes over":                                   {plan: letter(t), now: "2022-04-28T09:00:00", known: Ledger{"block-sending": Done, "old-read-only": Done, "copy-20220427": Running}, want: "Stop copy-20220427", shows: "final-delta: Waiting: for copy-20220427"},
+		"a delta that read-only time comes after does not wait for it": {plan: changed(t, "OldReadOnly 2022-04-28T19:00:00 2022-06-28T09:00:00"), now: "2022-04-28T08:00:00", known: Ledger{"block-sending": Done}, want: "Start final-delta"},
+		"no pass begins when sending is blocked":                       {plan: with(letter(t), func(p *Plan) { p.Windows.Allow = all(t, "08:00-18:00 Thu") }), now: "2022-04-28T08:00:00", known: Ledger{"copy-20220427": ""}, want: "Miss copy-20220427"},
+		"one pass at a time":                                           {plan: letter(t), now: "2022-04-22T12:00:00", known: Ledger{"copy-20220421": Running}, shows: "copy-20220422: Waiting: for copy-20220421", again: "2022-04-22T12:15:00"},
+		"a pass that had to wait is missed":                            {plan: letter(t), now: "2022-04-22T12:15:00", known: Ledger{"copy-20220421": Running}, want: "Miss copy-20220422"},
+		"work waits for its window":                                    {plan: nights, now: "2022-04-22T12:00:00", shows: "copy-20220422: Waiting: for the window that opens at 2022-04-22 20:00:00", again: "2022-04-22T20:00:00"},
+		"and starts when it opens":                                     {plan: nights, now: "2022-04-22T20:00:00", want: "Start copy-20220422"},
+		"work that runs may finish":                                    {plan: nights, now: "2022-04-22T07:00:00", known: Ledger{"copy-20220421": Running}, shows: "copy-20220421: Running: "},
+		"or must pause":                                                {plan: pausing, now: "2022-04-22T07:00:00", known: Ledger{"copy-20220421": Running}, want: "Pause copy-20220421"},
+		"at the closing, not later":                                    {plan: pausing, now: "2022-04-22T05:00:00", known: Ledger{"copy-20220421": Running}, again: "2022-04-22T06:00:00"},
+		"and stays so":                                                 {plan: pausing, now: "2022-04-22T07:00:00", known: Ledger{"copy-20220421": Paused}, shows: "copy-20220421: Paused: until the window opens at 2022-04-22 20:00:00", again: "2022-04-22T12:00:00"},
+		"until it opens":                                               {plan: pausing, now: "2022-04-22T20:00:00", known: Ledger{"copy-20220421": Paused}, want: "Resume copy-20220421"},
+		"destruction on time":                                          {plan: letter(t), now: "2024-10-28T00:00:00", known: Ledger{"archive-end": Done}, want: "Start destroy"},
+		"destruction is held, whatever the plan says":                  {plan: lenient, now: "2024-10-28T00:15:00", known: Ledger{"archive-end": Done}, shows: "destroy: Held: it was due at 2024-10-28 00:00:00 +01:00 (2024-10-27 23:00:00 UTC)"},
+		"destruction after a missed archive":                           {plan: lenient, now: "2024-10-28T00:00:00", known: Ledger{"archive-end": Done, "archive": Missed}, shows: "destroy: Held: archive was missed, and this cannot be undone"},
+		"a person releases it":                                         {plan: decided(func(*Override) {}), now: "2024-11-04T10:00:00", known: Ledger{"archive-end": Done}, want: "Start destroy late (Anna Rossi: det. 12/2024 (Release))"},
+		"a person drops it":                                            {plan: decided(func(o *Override) { o.Verdict = Drop }), now: "2024-10-28T10:00:00", known: Ledger{"archive-end": Done}, want: "Miss destroy (Anna Rossi: det. 12/2024 (Drop))"},
+		"a person spoke of another date":                               {plan: decided(func(o *Override) { o.At = at(t, "2023-12-28T00:00:00") }), now: "2024-10-28T10:00:00", known: Ledger{"archive-end": Done}, shows: "destroy: Held: the override by Anna Rossi is about 2023-12-28T00:00:00 and does not count"},
+		"a person's word moves nothing forward":                        {plan: decided(func(*Override) {}), now: "2024-10-27T10:00:00", shows: "destroy: Waiting: until"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			table, err := c.plan.Settle()
@@ -95,6 +97,29 @@ func TestWhatToDoNow(t *testing.T) {
 			}
 			if c.shows != "" {
 				shown(t, o, c.shows)
+			}
+		})
+	}
+}
+
+func TestRunsThatWereMissed(t *testing.T) {
+	since, now := utc(t, "2022-04-18T12:00:00Z"), utc(t, "2022-04-21T12:00:00Z")
+	for sentence, c := range map[string]struct {
+		schedule Schedule
+		ledger   Ledger
+		want     []string
+	}{
+		"one late run is enough":     {Schedule{}, nil, []string{"Miss run-20220419", "Miss run-20220420", "Start run-20220421 late"}},
+		"or none":                    {Schedule{IfMissed: Skip}, nil, []string{"Miss run-20220419", "Miss run-20220420", "Miss run-20220421"}},
+		"each is told once":          {Schedule{}, Ledger{"run-20220419": Missed, "run-20220420": Missed, "run-20220421": Done}, nil},
+		"it waits for one that runs": {Schedule{}, Ledger{"run-20220419": Running, "run-20220420": Missed}, nil},
+		"a window that came too late for two": {Schedule{Windows: Windows{Allow: all(t, "14:00-15:00 Thu")}}, nil,
+			[]string{"Miss run-20220419", "Miss run-20220420", "Start run-20220421"}},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			c.schedule.At = clock(t, "02:30")
+			if got := told(c.schedule.Next(since, now, c.ledger).Actions); !slices.Equal(got, c.want) {
+				t.Errorf("want %q, got %q", c.want, got)
 			}
 		})
 	}

@@ -37,6 +37,9 @@ func nearChange(r *rand.Rand) time.Time {
 	day := time.Date(2005+r.IntN(40), month+1, 1, 1, 0, 0, 0, time.UTC)
 	for day = day.AddDate(0, 0, -1); day.Weekday() != time.Sunday; day = day.AddDate(0, 0, -1) {
 	}
+	if r.IntN(2) == 0 {
+		return day.Add(time.Duration(r.IntN(12*60)-8*60) * time.Minute)
+	}
 	return day.Add(time.Duration(r.IntN(4*24*60)-3*24*60) * time.Minute)
 }
 
@@ -51,6 +54,9 @@ func randomLocal(r *rand.Rand, t time.Time) Local {
 
 func randomWindow(r *rand.Rand, longest int) Window {
 	from := r.IntN(24 * 4)
+	if r.IntN(2) == 0 {
+		from, longest = r.IntN(16), min(longest, 8) // where clocks change
+	}
 	to := (from + 1 + r.IntN(longest)) % (24 * 4)
 	if to == from {
 		to = (from + 1) % (24 * 4)
@@ -103,6 +109,9 @@ func randomPlan(r *rand.Rand) Plan {
 	add(BlockSending, step(), Local{})
 	readOnly := step()
 	add(OpenNew, step(), Local{})
+	if r.IntN(4) == 0 {
+		readOnly = step()
+	}
 	at = at.Add(time.Hour)
 	if r.IntN(4) > 0 {
 		add(Freeze, freeze, step())
@@ -273,6 +282,7 @@ func live(t *testing.T, r *rand.Rand, plan Plan, table *Timetable) {
 		crashed := false
 		for _, a := range o.Actions {
 			checkStart(t, plan.Windows, w.ledger, now, a, answered)
+			notAfterBlocking(t, plan, now, a)
 			if crashed = w.carryOut(now, a); crashed {
 				break
 			}
@@ -342,6 +352,15 @@ func checkStart(t *testing.T, w Windows, ledger Ledger, now time.Time, a Action,
 	}
 }
 
+// notAfterBlocking checks that no copy pass begins once sending is blocked: the final delta is for that.
+func notAfterBlocking(t *testing.T, plan Plan, now time.Time, a Action) {
+	for _, ph := range plan.Phases {
+		if ph.Name == BlockSending && a.Do == Start && a.Slot.Phase == Copy && !now.Before(ph.At.UTC()) {
+			t.Errorf("%s begins at %s, when sending is blocked", a.Slot.Name, Both(now))
+		}
+	}
+}
+
 // checkRest checks what runs while nothing is to be done.
 func checkRest(t *testing.T, w Windows, now time.Time, o Outlook) {
 	for _, s := range o.Slots {
@@ -392,6 +411,9 @@ func liveSchedule(t *testing.T, r *rand.Rand, s Schedule) {
 		crashed := false
 		for _, a := range o.Actions {
 			checkStart(t, s.Windows, w.ledger, now, a, nil)
+			if later := s.slots(a.Slot.At, now); a.Do == Start && len(later) > 0 {
+				t.Errorf("%s begins at %s, when %s is due", a.Slot.Name, Both(now), later[0].Name)
+			}
 			if crashed = w.carryOut(now, a); crashed {
 				break
 			}

@@ -85,7 +85,7 @@ func (w Windows) next(now time.Time, open bool) (time.Time, bool) {
 // edges are the instants of a day at which the windows may open or close, in order.
 func (w Windows) edges(day time.Time) []time.Time {
 	change, _ := day.Add(12 * time.Hour).In(rome).ZoneBounds() // if the clocks changed this day, when
-	edges := []time.Time{TimeOfDay(0).on(day).first, change.UTC()}
+	edges := []time.Time{change.UTC()}
 	for _, v := range slices.Concat(w.Allow, w.Deny) {
 		from, to := v.From.on(day), v.To.on(day)
 		edges = append(edges, from.first, from.last, to.first, to.last)
