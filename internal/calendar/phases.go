@@ -77,7 +77,6 @@ var order = [][]moment{
 	{begins(OldReadOnly), begins(FinalDelta)},
 	{begins(Freeze), begins(OpenNew), ends(Freeze)},
 	{begins(OpenNew), ends(OldReadOnly), begins(Archive), ends(Archive), begins(Destroy)},
-	{ends(OldReadOnly), begins(Destroy)},
 }
 
 // joints are where one span ends because another phase begins: two promises about one thing, and the latest wins.
