@@ -43,6 +43,7 @@ type Env struct {
 	} `json:"sites"`
 	Internet struct {
 		Address string `json:"address"`
+		Netns   string `json:"netns"`
 	} `json:"internet"`
 	Images struct {
 		Operator string `json:"operator"`
@@ -176,3 +177,8 @@ func oneLine(err error) string {
 
 // Netns answers the network namespace that a site's own servers run in.
 func (r *Road) Netns(site string) string { return r.env.Sites[site].Netns }
+
+// Internet answers the address and the network namespace of the internet between the sites.
+func (r *Road) Internet() (address, netns string) {
+	return r.env.Internet.Address, r.env.Internet.Netns
+}

@@ -27,12 +27,17 @@ func (r *Road) Zones(ctx context.Context) error {
 			addresses[site+"/"+d.Name] = address
 		}
 	}
+	return r.PublishZones(ctx, r.zoneRecords(addresses))
+}
+
+// PublishZones puts zones, each with its records, on the internet's name server.
+func (r *Road) PublishZones(ctx context.Context, zones map[string][]string) error {
 	dir := r.state("zones")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("writing zones: %w", err)
 	}
 	args := []string{"zone"}
-	for origin, records := range r.zoneRecords(addresses) {
+	for origin, records := range zones {
 		file := filepath.Join(dir, origin+".zone")
 		text := zoneText(origin, r.env.Internet.Address, time.Now().Unix(), records)
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
