@@ -10,7 +10,7 @@ import (
 // with the PEC identifier. received is the block of Received fields that our Postfix put on top; it, To, Cc and Reply-To are
 // inherited byte for byte. Return-Path is not: it is the last hop's to write.
 func (s *Signer) Envelope(p Provider, t Transit, o *Original, received []byte, at time.Time) ([]byte, error) {
-	if err := checkTokens(p.ServiceAddress, t.Sender, t.Identifier); err != nil {
+	if err := checkTokens(t.Identifier, p.ServiceAddress, t.Sender); err != nil {
 		return nil, fmt.Errorf("building %s for %s: %w", TypeEnvelope, t.Identifier, err)
 	}
 	if t.Receipt == "" {
@@ -20,7 +20,7 @@ func (s *Signer) Envelope(p Provider, t Transit, o *Original, received []byte, a
 	inheritTrace(h, received, o)
 	h.token("X-Trasporto", string(TypeEnvelope))
 	h.date(at)
-	h.text("Subject", subjects[TypeEnvelope], t.Subject)
+	h.text("Subject", subjects[form{kind: TypeEnvelope}], t.Subject)
 	h.token("From", fmt.Sprintf("\"Per conto di: %s\" <%s>", t.Sender, p.ServiceAddress))
 	if !inheritAddresses(h, o, "Reply-To") {
 		h.token("Reply-To", t.Sender)
@@ -32,7 +32,7 @@ func (s *Signer) Envelope(p Provider, t Transit, o *Original, received []byte, a
 		h.text("X-Riferimento-Message-ID", "", t.MessageID)
 	}
 	h.token("X-TipoRicevuta", string(t.Receipt))
-	parts, err := bodyParts(certify(p, t, TypeEnvelope, at), t.Identifier, "", nil)
+	parts, err := bodyParts(form{kind: TypeEnvelope}, certify(p, t, TypeEnvelope, at), t.Identifier, "", nil)
 	if err != nil {
 		return nil, err
 	}
