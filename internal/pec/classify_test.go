@@ -256,11 +256,11 @@ func TestIndefiniteLengthsAreRead(t *testing.T) {
 	if base64.StdEncoding.EncodeToString(ber)[:4] != "MIAG" {
 		t.Fatal("this is not what the real ones look like")
 	}
-	signer, err := verifySignature([]byte("content"), ber)
-	if err != nil || !signer.leaf.Equal(rsaIdentity().chain[0]) {
+	signer, err := readSignature([]byte("content"), ber)
+	if err != nil || !signer.Signer.Equal(rsaIdentity().chain[0]) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := verifySignature([]byte("Content"), ber); err == nil {
+	if _, err := readSignature([]byte("Content"), ber); err == nil {
 		t.Error("another content passes")
 	}
 }
