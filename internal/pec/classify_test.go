@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
@@ -225,6 +226,37 @@ func TestSignaturesOfOtherProviders(t *testing.T) {
 				t.Errorf("judged %s: %q", j.Type, j.Errors)
 			}
 		})
+	}
+}
+
+// An old message is still intact when its certificate is one that nobody would believe today: RSA-1024, signed with SHA-1, expired.
+func TestSignatureIsIntactWhateverTheCertificate(t *testing.T) {
+	old := testCA().identity(must(rsa.GenerateKey(rand.Reader, 1024)), provider.ServiceAddress, func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = at.AddDate(-6, 0, 0), at.AddDate(-4, 0, 0)
+	})
+	d := Open(opensslSigns(t, old, "-md", "sha1"))
+	if d.Fault != "" || d.Signature.Digest != "sha1" || !d.Signature.Signer.Equal(old.chain[0]) || d.Signature.Signer.NotAfter.After(at) {
+		t.Errorf("%s: %+v", d.Fault, d.Signature)
+	}
+	if err := d.Signature.VerifyChain(testCA().roots, at.AddDate(-5, 0, 0)); err == nil || !strings.Contains(err.Error(), "outside of the certificate's validity") {
+		t.Errorf("signed after its end, and yet: %v", err)
+	}
+	if j := d.Judge(index(old), testCA().roots, at); j.Type != TypeOrdinary {
+		t.Errorf("judged %s", j.Type)
+	}
+	if j := d.Judge(nil, nil, at); j.Type != TypeAcceptance || j.Provider.Name != "" {
+		t.Errorf("by its form judged %s: %q", j.Type, j.Errors)
+	}
+}
+
+func TestDigestsHaveNames(t *testing.T) {
+	for _, digest := range []string{"sha1", "sha256", "sha384", "sha512"} {
+		if d := Open(opensslSigns(t, rsaIdentity(), "-md", digest)); d.Fault != "" || d.Signature.Digest != digest {
+			t.Errorf("%s: %s %s", digest, d.Fault, d.Signature.Digest)
+		}
+	}
+	if d := Open(opensslSigns(t, rsaIdentity(), "-md", "md5")); d.Fault == "" || d.Signature.Digest != "md5" || d.Signature.Signer == nil {
+		t.Errorf("md5: %q %+v", d.Fault, d.Signature)
 	}
 }
 

@@ -92,9 +92,11 @@ func (o *Original) Transit(identifier, mailFrom string, rcpts []string, certifie
 }
 
 // CopyOnly says that an address is in Cc and not in To: such a recipient always gets the concise delivery receipt. In doubt a
-// recipient is a primary one (RFC 6109 3.3.2).
+// recipient is a primary one (RFC 6109 3.3.2), so also where a field is doubled or cannot be read.
 func (o *Original) CopyOnly(address string) bool {
-	return containsAddress(o.Cc, address) && !containsAddress(o.To, address)
+	to, cc := o.header.all("To"), o.header.all("Cc")
+	unclear := len(to) > 1 || len(cc) > 1 || (len(o.To) == 0 && o.header.get("To") != "")
+	return !unclear && containsAddress(o.Cc, address) && !containsAddress(o.To, address)
 }
 
 func containsAddress(list []string, address string) bool {

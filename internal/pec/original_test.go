@@ -49,6 +49,33 @@ func TestOriginalIsRead(t *testing.T) {
 	}
 }
 
+func TestCopyOnly(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		fields []string
+		want   bool
+	}{
+		"in Cc":                             {[]string{"To: a@x.it", "Cc: c@x.it"}, true},
+		"in Cc with another case":           {[]string{"To: a@x.it", "cc: Carla <C@X.it>"}, true},
+		"in Cc, in a group":                 {[]string{"To: a@x.it", "Cc: all: b@x.it, c@x.it;"}, true},
+		"in Cc without any To":              {[]string{"Cc: c@x.it"}, true},
+		"in To":                             {[]string{"To: c@x.it"}, false},
+		"in To and Cc":                      {[]string{"To: c@x.it", "Cc: c@x.it"}, false},
+		"in neither":                        {[]string{"To: a@x.it", "Cc: b@x.it"}, false},
+		"in Cc beside an unreadable To":     {[]string{"To: what is this", "Cc: c@x.it"}, false},
+		"in Cc beside an empty group":       {[]string{"To: undisclosed-recipients:;", "Cc: c@x.it"}, false},
+		"in Cc beside two To":               {[]string{"To: a@x.it", "To: c@x.it", "Cc: c@x.it"}, false},
+		"in one of two Cc":                  {[]string{"To: a@x.it", "Cc: c@x.it", "Cc: d@x.it"}, false},
+		"in an unreadable Cc":               {[]string{"To: a@x.it", "Cc: c@x.it, what"}, false},
+		"only as a part of another address": {[]string{"To: a@x.it", "Cc: cc@x.it"}, false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			if got := parsed(t, lines(append(c.fields, "", "x")...)).CopyOnly("c@x.it"); got != c.want {
+				t.Errorf("got %t", got)
+			}
+		})
+	}
+}
+
 func TestSubjectIsDecodedAndHarmless(t *testing.T) {
 	for sentence, c := range map[string]struct{ raw, want string }{
 		"plain":                              {"Delibera", "Delibera"},

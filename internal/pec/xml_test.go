@@ -64,6 +64,7 @@ func TestEveryTypeIsValidAndReadsBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			validate(t, data)
+			agree(t, data, c)
 			back, err := ParseCertification(data)
 			if err != nil {
 				t.Fatal(err)
@@ -176,6 +177,7 @@ func FuzzParseCertification(f *testing.F) {
 		if !demands[c.Type].receipt {
 			c.Receipt = "" // old documents have it where it says nothing; we do not write it
 		}
+		agree(t, data, back)
 		if diff := cmp.Diff(c, back); diff != "" {
 			t.Fatal(diff)
 		}
