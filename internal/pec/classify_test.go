@@ -261,7 +261,7 @@ func TestDigestsHaveNames(t *testing.T) {
 }
 
 // indefinite re-writes every constructed element of DER with an indefinite length, as some real providers send it.
-func indefinite(t *testing.T, der []byte) []byte {
+func indefinite(t testing.TB, der []byte) []byte {
 	t.Helper()
 	var out []byte
 	for len(der) > 0 {
@@ -386,6 +386,27 @@ func FuzzClassify(f *testing.F) {
 				t.Fatalf("%+v", j)
 			}
 			brief(raw)
+		}
+	})
+}
+
+// FuzzSignature: whatever stands in the signature part is read within bounds, and what verifies was signed by the one key there is.
+func FuzzSignature(f *testing.F) {
+	id, content := ecdsaIdentity(), []byte("content")
+	der := must(id.sign(content, at))
+	f.Add(der)
+	f.Add(indefinite(f, der))
+	f.Add([]byte{0x30, 0x80, 0x24, 0x80, 0x04, 0x01, 'a', 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, cms []byte) {
+		der, err := toDER(cms)
+		if err != nil {
+			t.Skip()
+		}
+		if again, err := toDER(der); err != nil || !bytes.Equal(again, der) {
+			t.Fatalf("%x is not DER: %v, %x", der, err, again)
+		}
+		if s, err := readSignature(content, cms); err == nil && !s.Signer.PublicKey.(*ecdsa.PublicKey).Equal(id.key.Public()) {
+			t.Fatalf("signed by %s", s.Signer.Subject)
 		}
 	})
 }
