@@ -114,7 +114,8 @@ func inspected(t testing.TB, args ...string) (string, int) {
 func TestReportOfAnEnvelope(t *testing.T) {
 	out, status := inspected(t, file(t, "m.eml", envelope()), "--json", "--index", file(t, "i.ldif", ours().ldif()), "--roots", file(t, "r.pem", ours().pem))
 	cert := ours().Certificate()
-	certified := must(pec.ParseOriginal(submitted)).Certified(identifier)
+	certified := bytes.Replace(submitted, []byte("<client-1@mario.example.it>\r\nSubject: Delibera\r\n"),
+		[]byte("<"+identifier+">\r\nSubject: Delibera\r\nX-Riferimento-Message-ID: <client-1@mario.example.it>\r\n"), 1)
 	want := fmt.Sprintf(`{
   "type": "posta-certificata",
   "certified": true,

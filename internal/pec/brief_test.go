@@ -63,7 +63,7 @@ func TestBriefReplacesAttachmentsByHashes(t *testing.T) {
 
 func TestBriefReceiptCarriesTheBriefMessage(t *testing.T) {
 	raw := documents(t, ecdsaIdentity())
-	whole := parsed(t, submitted).Certified(testID)
+	whole := certified(parsed(t, submitted))
 	for name, want := range map[string][]byte{
 		"avvenuta-consegna completa": whole, "avvenuta-consegna breve": brief(whole),
 		"avvenuta-consegna sintetica": nil, "avvenuta-consegna in copia": nil,

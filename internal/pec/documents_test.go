@@ -28,7 +28,7 @@ func documents(t testing.TB, s identity) map[string][]byte {
 	o := parsed(t, submitted)
 	tr := transit()
 	as := func(kind ReceiptKind) Transit { tr := transit(); tr.Receipt = kind; return tr }
-	certified := o.Certified(testID)
+	certified := certified(o)
 	docs := map[string][]byte{}
 	add := func(name string, raw []byte, err error) {
 		if err != nil {
@@ -324,7 +324,7 @@ func TestOriginalComesOutByteForByte(t *testing.T) {
 			}
 			openssl(t, raw)
 			j := Classify(raw, index(ecdsaIdentity()), testCA().roots, at)
-			if j.Type != TypeEnvelope || !bytes.Equal(j.Postacert, o.Certified(testID)) {
+			if j.Type != TypeEnvelope || !bytes.Equal(j.Postacert, certified(o)) {
 				t.Errorf("%s %q: %q", j.Type, j.Errors, j.Postacert)
 			}
 			if !bytes.Contains(raw, []byte("postacert.eml\"\r\nContent-Transfer-Encoding: "+c.encoding)) {
@@ -436,7 +436,7 @@ func FuzzHeaderText(f *testing.F) {
 func TestSignatureCoversWhatItSays(t *testing.T) {
 	for keys, id := range map[string]identity{"RSA": rsaIdentity(), "ECDSA": ecdsaIdentity()} {
 		t.Run(keys, func(t *testing.T) {
-			cms, err := id.sign([]byte("content"), at)
+			cms, err := id.sign(sum("content"), at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -492,7 +492,7 @@ func BenchmarkEnvelope(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%dKiB", keys, size>>10), func(b *testing.B) {
 				body := bytes.Repeat(append(bytes.Repeat([]byte("x"), 74), crlf...), size/76)
 				o := parsed(b, append(submitted[:len(submitted):len(submitted)], body...))
-				b.SetBytes(int64(len(o.Bytes())))
+				b.SetBytes(o.Size())
 				b.ReportAllocs()
 				for b.Loop() {
 					if _, err := id.Envelope(provider, transit(), o, received, at); err != nil {

@@ -2,6 +2,7 @@ package pec
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -38,7 +39,7 @@ type notice struct {
 	to            string
 	reasons       []string    // for the human text
 	attached      ReceiptKind // what a delivery receipt says of its attachment
-	postacert     []byte      // attached if not nil
+	postacert     io.WriterTo // attached if not nil
 }
 
 // Acceptance builds the access point's receipt to the sender (ricevuta di accettazione, RFC 6109 3.1.3).
@@ -107,10 +108,22 @@ func (s *Signer) TakeCharge(p Provider, t Transit, messageID string, to string, 
 	return s.notice(p, at, notice{certification: c, messageID: messageID, to: to})
 }
 
-// Delivery builds the delivery point's receipt for one recipient (avvenuta consegna, RFC 6109 3.3.2). postacert is the message
-// out of the envelope: it is attached whole or, if the sender asked for the brief receipt, with hashes for its attachments.
-// nil gives the concise receipt, which recipients in copy always get.
+// Delivery is [Signer.WriteDelivery] in memory.
 func (s *Signer) Delivery(p Provider, t Transit, messageID string, rcpt string, postacert []byte, at time.Time) ([]byte, error) {
+	var message *io.SectionReader
+	if postacert != nil {
+		message = sectionOf(postacert)
+	}
+	return collect(documentSize+int64(len(postacert)), func(w io.Writer) error {
+		return s.WriteDelivery(w, p, t, messageID, rcpt, message, at)
+	})
+}
+
+// WriteDelivery writes the delivery point's receipt for one recipient (avvenuta consegna, RFC 6109 3.3.2). postacert is the
+// message out of the envelope: it is attached whole or, if the sender asked for the brief receipt, with hashes for its
+// attachments. nil gives the concise receipt, which recipients in copy always get. The whole receipt takes no more memory for a
+// larger message; the brief one takes it apart in memory.
+func (s *Signer) WriteDelivery(w io.Writer, p Provider, t Transit, messageID string, rcpt string, postacert *io.SectionReader, at time.Time) error {
 	if t.Receipt == "" {
 		t.Receipt = ReceiptFull
 	}
@@ -120,11 +133,18 @@ func (s *Signer) Delivery(p Provider, t Transit, messageID string, rcpt string, 
 	case postacert == nil || t.Receipt == ReceiptConcise:
 		n.attached = ReceiptConcise
 	case t.Receipt == ReceiptBrief:
-		n.postacert = brief(postacert)
+		whole, err := collect(postacert.Size(), func(w io.Writer) error {
+			_, err := section{postacert}.WriteTo(w)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		n.postacert = flat(brief(whole))
 	default:
-		n.postacert = postacert
+		n.postacert = section{postacert}
 	}
-	return s.notice(p, at, n)
+	return s.writeNotice(w, p, at, n)
 }
 
 // DeliveryError builds the delivery point's notice that a message could not be stored (avviso di mancata consegna, RFC 6109
@@ -150,12 +170,19 @@ func (n notice) form() form {
 	return f
 }
 
-// notice writes the header of a notice and signs it. A notice has a Message-ID of its own; the PEC identifier is in the XML
-// and in the text only.
+// documentSize is about what a document takes beside the message in it.
+const documentSize = 16 << 10
+
 func (s *Signer) notice(p Provider, at time.Time, n notice) ([]byte, error) {
+	return collect(documentSize, func(w io.Writer) error { return s.writeNotice(w, p, at, n) })
+}
+
+// writeNotice writes a notice and signs it. A notice has a Message-ID of its own; the PEC identifier is in the XML and in the
+// text only.
+func (s *Signer) writeNotice(w io.Writer, p Provider, at time.Time, n notice) error {
 	c := n.certification
 	if err := checkTokens(n.messageID, p.ServiceAddress, n.to, c.Sender); err != nil {
-		return nil, fmt.Errorf("building %s for %s: %w", c.Type, c.Identifier, err)
+		return fmt.Errorf("building %s for %s: %w", c.Type, c.Identifier, err)
 	}
 	f := n.form()
 	h := &headerWriter{}
@@ -176,12 +203,12 @@ func (s *Signer) notice(p Provider, at time.Time, n notice) ([]byte, error) {
 	}
 	parts, err := bodyParts(f, c, n.messageID, n.attached, n.reasons)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if n.postacert != nil {
 		parts = append(parts, messagePart(n.postacert))
 	}
-	return s.document(h, n.messageID, parts, at)
+	return s.document(w, h, n.messageID, parts, at)
 }
 
 // checkTokens refuses what cannot stand in a header as it is.
@@ -203,8 +230,9 @@ func bodyParts(f form, c Certification, seed string, attached ReceiptKind, reaso
 	if err != nil {
 		return nil, err
 	}
-	return []part{
-		humanPart(seed, pages(f, c, attached, reasons)),
-		namedPart("application/xml", "daticert.xml", "base64", encodeBase64(data)),
-	}, nil
+	text, err := humanPart(seed, pages(f, c, attached, reasons))
+	if err != nil {
+		return nil, err
+	}
+	return []part{text, namedPart("application/xml", "daticert.xml", "base64", inBase64{flat(data)})}, nil
 }

@@ -250,10 +250,15 @@ func latin1(s string, other func(rune) string) []byte {
 }
 
 // humanPart is the first part of every document: plain text and HTML that say the same.
-func humanPart(seed string, pages []page) part {
-	alternatives := []part{textPart("text/plain", plainText(pages)), textPart("text/html", htmlText(pages))}
+func humanPart(seed string, pages []page) (part, error) {
+	edges, alternatives, err := layout([]part{textPart("text/plain", plainText(pages)), textPart("text/html", htmlText(pages))}, seed+" text")
+	if err != nil {
+		return part{}, err
+	}
 	var b bytes.Buffer
-	multipart(&b, "alternative", seed+" text", alternatives)
+	if err := multipart(&b, "alternative", edges[0], alternatives); err != nil {
+		return part{}, err
+	}
 	header, body, _ := bytes.Cut(b.Bytes(), []byte("\r\n\r\n"))
-	return part{header: string(header) + "\r\n", body: body}
+	return part{header: string(header) + "\r\n", body: flat(body)}, nil
 }
