@@ -173,8 +173,8 @@ func (s *Signer) document(w io.Writer, h *headerWriter, seed string, parts []par
 		return err
 	}
 	signed, mixed := edges[0], edges[1]
-	out := bufio.NewWriterSize(w, 32<<10) // keeps the first error, and Flush gives it back
-	out.Write(h.Bytes())                  //nolint:errcheck // as above
+	out := bufio.NewWriterSize(w, pieceSize) // keeps the first error, and Flush gives it back
+	out.Write(h.Bytes())                     //nolint:errcheck // as above
 	fmt.Fprintf(out, "MIME-Version: 1.0\r\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\";\r\n micalg=sha-256; boundary=\"%s\"\r\n\r\n--%s\r\n", signed, signed)
 	hash := sha256.New()
 	if err := multipart(io.MultiWriter(out, hash), "mixed", mixed, parts); err != nil {

@@ -87,7 +87,7 @@ func receiptKind(value string) ReceiptKind {
 
 // readHeaderSection reads as far as the empty line that ends the header, piece by piece; the message may be large.
 func readHeaderSection(r *io.SectionReader) ([]byte, error) {
-	const piece = 8 << 10
+	const piece = pieceSize / 4
 	var read []byte
 	for {
 		start := len(read)

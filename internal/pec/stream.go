@@ -10,6 +10,9 @@ import (
 // Contents are written as often as asked, in pieces: a message is read once to see how it must be carried and once to be
 // carried, and never held whole.
 
+// pieceSize is how much of a message is in memory at once.
+const pieceSize = 16 << 10
+
 // flat is content in memory.
 type flat []byte
 
@@ -22,7 +25,7 @@ func (f flat) WriteTo(w io.Writer) (int64, error) {
 type section struct{ r *io.SectionReader }
 
 func (s section) WriteTo(w io.Writer) (int64, error) {
-	n, err := io.Copy(w, io.NewSectionReader(s.r, 0, s.r.Size()))
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(s.r, 0, s.r.Size()), make([]byte, pieceSize))
 	if err == nil && n < s.r.Size() {
 		err = io.ErrUnexpectedEOF
 	}
@@ -78,7 +81,7 @@ type base64Lines struct {
 
 const (
 	base64Line  = 57 // bytes, 76 encoded
-	base64Block = 512 * base64Line
+	base64Block = 144 * base64Line
 )
 
 func (e *base64Lines) Write(p []byte) (int, error) {
@@ -88,9 +91,6 @@ func (e *base64Lines) Write(p []byte) (int, error) {
 			if err := e.flush(); err != nil {
 				return 0, err
 			}
-		}
-		if e.raw == nil {
-			e.raw = make([]byte, 0, base64Block)
 		}
 		take := min(len(p), base64Block-len(e.raw))
 		e.raw, p = append(e.raw, p[:take]...), p[take:]
