@@ -485,21 +485,3 @@ func TestIdentifiersAreDerived(t *testing.T) {
 		t.Error("case makes another notice")
 	}
 }
-
-func BenchmarkEnvelope(b *testing.B) {
-	for _, size := range []int{10 << 10, 1 << 20} {
-		for keys, id := range map[string]identity{"RSA-2048": rsaIdentity(), "P-256": ecdsaIdentity()} {
-			b.Run(fmt.Sprintf("%s/%dKiB", keys, size>>10), func(b *testing.B) {
-				body := bytes.Repeat(append(bytes.Repeat([]byte("x"), 74), crlf...), size/76)
-				o := parsed(b, append(submitted[:len(submitted):len(submitted)], body...))
-				b.SetBytes(o.Size())
-				b.ReportAllocs()
-				for b.Loop() {
-					if _, err := id.Envelope(provider, transit(), o, received, at); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
-		}
-	}
-}

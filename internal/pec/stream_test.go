@@ -164,15 +164,15 @@ type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-// endless is a message of any size that takes no memory: a header, then lines.
-type endless struct{ header, line []byte }
+// endless is a message of any size that takes no memory: a header, then blocks of lines.
+type endless struct{ header, block []byte }
 
 func (e endless) ReadAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		if at := off + int64(n); at < int64(len(e.header)) {
 			n += copy(p[n:], e.header[at:])
 		} else {
-			n += copy(p[n:], e.line[(at-int64(len(e.header)))%int64(len(e.line)):])
+			n += copy(p[n:], e.block[(at-int64(len(e.header)))%int64(len(e.block)):])
 		}
 	}
 	return n, nil
@@ -180,12 +180,13 @@ func (e endless) ReadAt(p []byte, off int64) (n int, err error) {
 
 // largeMessage is a message of about that size, safe on the wire or not.
 func largeMessage(size int64, safe bool) *io.SectionReader {
-	line := append(bytes.Repeat([]byte("x"), 74), crlf...)
+	const line = 76
+	block := bytes.Repeat(append(bytes.Repeat([]byte("x"), line-2), crlf...), 500)
 	if !safe {
-		line[0] = 0xe0
+		block[0] = 0xe0
 	}
-	size -= (size - int64(len(submitted))) % int64(len(line))
-	return io.NewSectionReader(endless{submitted, line}, 0, size)
+	size -= (size - int64(len(submitted))) % line
+	return io.NewSectionReader(endless{submitted, block}, 0, size)
 }
 
 // allocated is how many bytes f asks of the heap, freed or not.
