@@ -20,11 +20,18 @@ func read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("reading the message: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // it was only read
-	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("reading the message: %w", err)
 	}
-	if len(raw) > maxFile {
+	var raw []byte
+	if info.Size() <= maxFile {
+		raw, err = io.ReadAll(io.LimitReader(f, maxFile+1)) // a pipe has no size
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the message: %w", err)
+	}
+	if info.Size() > maxFile || len(raw) > maxFile {
 		return nil, fmt.Errorf("reading the message: %s exceeds %d bytes", path, maxFile)
 	}
 	if _, message := cutMailboxLine(raw); !startsWithField(message) {

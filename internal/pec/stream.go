@@ -25,7 +25,7 @@ func (f flat) WriteTo(w io.Writer) (int64, error) {
 type section struct{ r *io.SectionReader }
 
 func (s section) WriteTo(w io.Writer) (int64, error) {
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(s.r, 0, s.r.Size()), make([]byte, pieceSize))
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(s.r, 0, s.r.Size()), make([]byte, min(pieceSize, s.r.Size()+1)))
 	if err == nil && n < s.r.Size() {
 		err = io.ErrUnexpectedEOF
 	}
