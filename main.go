@@ -3,12 +3,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/pec-operator/pec-operator/internal/engine"
+	"github.com/pec-operator/pec-operator/internal/inspect"
 	"github.com/pec-operator/pec-operator/internal/manager"
 )
 
@@ -16,6 +19,7 @@ const usage = `usage: pec-operator ROLE [flags]
 
   manager   the operator: reconciles PECDomains and Mailboxes of one site
   engine    the PEC engine: certifies messages between Postfix and Dovecot in a mail pod
+  inspect   judges one message in a file: is it certified mail, by whom, about what
 
 pec-operator ROLE --help lists the flags of a role.
 `
@@ -29,8 +33,17 @@ func main() {
 	}
 	if err := run(ctx, os.Args[1], os.Args[2:]); err != nil {
 		fmt.Fprintf(os.Stderr, "pec-operator %s: %v\n", os.Args[1], err)
-		os.Exit(1)
+		os.Exit(status(err))
 	}
+}
+
+// status is the exit status that an error asks for.
+func status(err error) int {
+	var exit *inspect.Exit
+	if errors.As(err, &exit) {
+		return exit.Status
+	}
+	return 1
 }
 
 func run(ctx context.Context, role string, args []string) error {
@@ -39,6 +52,8 @@ func run(ctx context.Context, role string, args []string) error {
 		return manager.Run(ctx, args)
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
+	case "inspect":
+		return inspect.Run(args, time.Now(), os.Stdout, os.Stderr)
 	}
 	fmt.Fprint(os.Stderr, usage)
 	return fmt.Errorf("no such role")

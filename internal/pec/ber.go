@@ -29,43 +29,17 @@ func toDER(ber []byte) ([]byte, error) {
 
 // derElement converts the first element of ber, and returns what follows it.
 func derElement(ber []byte, depth int) (der, rest []byte, err error) {
-	if len(ber) < 2 || depth > maxCMSNesting || ber[0]&0x1f == 0x1f {
-		return nil, nil, errBER // CMS has no tag above 30
-	}
-	tag, length := ber[0], int(ber[1])
-	constructed := tag&0x20 != 0
-	body := ber[2:]
-	indefinite := length == 0x80
-	if length > 0x80 {
-		n := length & 0x7f
-		if n > 4 || n > len(body) {
-			return nil, nil, errBER
-		}
-		length = 0
-		for _, b := range body[:n] {
-			length = length<<8 | int(b)
-		}
-		body = body[n:]
-	}
-	if indefinite && !constructed {
+	tag, indefinite, body, rest, err := berHeader(ber)
+	if err != nil || depth > maxCMSNesting {
 		return nil, nil, errBER
 	}
-	if !indefinite {
-		if length > len(body) {
-			return nil, nil, errBER
-		}
-		body, rest = body[:length], body[length:]
-	}
-	if !constructed {
+	if tag&0x20 == 0 {
 		return appendElement(tag, body), rest, nil
 	}
 	var children []byte
-	for {
+	for indefinite || len(body) > 0 {
 		if indefinite && len(body) >= 2 && body[0] == 0 && body[1] == 0 {
 			rest = body[2:]
-			break
-		}
-		if !indefinite && len(body) == 0 {
 			break
 		}
 		var child []byte
@@ -79,6 +53,35 @@ func derElement(ber []byte, depth int) (der, rest []byte, err error) {
 		return appendElement(asn1.TagOctetString, joined), rest, err
 	}
 	return appendElement(tag, children), rest, nil
+}
+
+// berHeader reads tag and length. The body of an element of indefinite length is all that follows.
+func berHeader(ber []byte) (tag byte, indefinite bool, body, rest []byte, err error) {
+	if len(ber) < 2 || ber[0]&0x1f == 0x1f { // CMS has no tag above 30
+		return 0, false, nil, nil, errBER
+	}
+	tag, length, body := ber[0], int(ber[1]), ber[2:]
+	if length == 0x80 {
+		if tag&0x20 == 0 {
+			return 0, false, nil, nil, errBER
+		}
+		return tag, true, body, nil, nil
+	}
+	if length > 0x80 {
+		n := length & 0x7f
+		if n > 4 || n > len(body) {
+			return 0, false, nil, nil, errBER
+		}
+		length = 0
+		for _, b := range body[:n] {
+			length = length<<8 | int(b)
+		}
+		body = body[n:]
+	}
+	if length > len(body) {
+		return 0, false, nil, nil, errBER
+	}
+	return tag, false, body[:length], body[length:], nil
 }
 
 // joinOctets joins the pieces of a constructed octet string, already in DER.

@@ -10,7 +10,8 @@ import (
 
 // brief makes the copy of a message that a brief receipt carries (RFC 6109 3.3.2.2): each attachment, a part with a name or
 // of type message/rfc822, is replaced by a text part with the SHA-1 of its encoded bytes, in hexadecimal, named after it with
-// ".hash" added. Of a signed message only the first part is treated, an encrypted one is left whole.
+// ".hash" added. Of a signed message only the first part is treated; a message that is one CMS object (encrypted, or signed
+// with its content inside) is left whole, while a part of that type is an attachment like any other.
 // What cannot be taken apart stays as it is: too much in a receipt is harmless, a lost part is not.
 func brief(message []byte) []byte {
 	var out bytes.Buffer
@@ -21,7 +22,7 @@ func brief(message []byte) []byte {
 func briefEntity(out *bytes.Buffer, raw []byte, depth int) {
 	e, err := parseEntity(raw)
 	switch {
-	case err != nil, depth > maxNesting, e.media == "application/pkcs7-mime", e.media == "application/x-pkcs7-mime":
+	case err != nil, depth > maxNesting, depth == 0 && isCMS(e.media):
 		out.Write(raw)
 	case strings.HasPrefix(e.media, "multipart/"):
 		briefMultipart(out, raw, e, depth)
@@ -30,6 +31,10 @@ func briefEntity(out *bytes.Buffer, raw []byte, depth int) {
 	default:
 		out.Write(raw)
 	}
+}
+
+func isCMS(media string) bool {
+	return media == "application/pkcs7-mime" || media == "application/x-pkcs7-mime"
 }
 
 // briefMultipart copies everything between the parts as it is.

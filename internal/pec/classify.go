@@ -18,37 +18,67 @@ const maxDocument = 256 << 20
 // daticert.xml says the same. It never judges by subject, nor by an XML deeper than the first level: a bounced envelope
 // inside an anomaly holds both. nil roots mean that no chain is believed.
 func Classify(raw []byte, index Index, roots *x509.CertPool, at time.Time) Judgement {
-	j := Judgement{Type: TypeOrdinary}
-	if len(raw) > maxDocument {
-		return j.because("messaggio troppo grande")
-	}
-	message, err := parseEntity(raw)
-	if err != nil {
-		return j.because("intestazione non leggibile: %v", err)
-	}
-	j.MessageID = messageID(message.header)
-	signed, why := openSigned(message)
-	if why != "" {
-		return j.because("%s", why)
-	}
-	signer, err := verifySignature(signed.content, signed.cms)
-	if err != nil {
-		return j.because("firma non valida: %v", err)
-	}
-	provider, ok := index.Signer(signer.leaf)
-	if !ok {
-		return j.because("il certificato di firma non appartiene a un gestore dell'indice")
-	}
 	if roots == nil {
 		roots = x509.NewCertPool()
 	}
-	if err := signer.verifyChain(roots, at); err != nil {
-		return j.because("catena di certificazione non valida: %v", err)
+	return Open(raw).Judge(index, roots, at)
+}
+
+// Document is a received message taken apart, its signature checked and not yet believed.
+type Document struct {
+	MessageID string    // of the outer message, without brackets; "" if absent or doubled
+	Signature Signature // as far as it could be read
+	Fault     string    // Italian, ASCII; why there is no intact signature, "" if there is one
+
+	header header
+	signed signedMessage
+}
+
+// Open takes a message apart that is whole and has CRLF line ends.
+func Open(raw []byte) *Document {
+	d := &Document{}
+	if len(raw) > maxDocument {
+		d.Fault = "messaggio troppo grande"
+		return d
+	}
+	message, err := parseEntity(raw)
+	if err != nil {
+		d.Fault = toASCII(fmt.Sprintf("intestazione non leggibile: %v", err))
+		return d
+	}
+	d.header, d.MessageID = message.header, messageID(message.header)
+	if d.signed, d.Fault = openSigned(message); d.Fault != "" {
+		return d
+	}
+	if d.Signature, err = readSignature(d.signed.content, d.signed.cms); err != nil {
+		d.Fault = toASCII(fmt.Sprintf("firma non valida: %v", err))
+	}
+	return d
+}
+
+// Judge is [Classify] for those who may lack the index or the roots, as a person with a file does: what is nil is not asked,
+// and the judgement is worth that much less.
+func (d *Document) Judge(index Index, roots *x509.CertPool, at time.Time) Judgement {
+	j := Judgement{Type: TypeOrdinary, MessageID: d.MessageID}
+	if d.Fault != "" {
+		return j.because("%s", d.Fault)
+	}
+	var provider IndexEntry
+	if index != nil {
+		var ok bool
+		if provider, ok = index.Signer(d.Signature.Signer); !ok {
+			return j.because("il certificato di firma non appartiene a un gestore dell'indice")
+		}
+	}
+	if roots != nil {
+		if err := d.Signature.VerifyChain(roots, at); err != nil {
+			return j.because("catena di certificazione non valida: %v", err)
+		}
 	}
 	j.Provider = provider
-	j.Type, j.Errors = documentType(message.header)
-	j.checkOuter(message.header, signer.leaf, signed)
-	j.checkInner(signed.content)
+	j.Type, j.Errors = documentType(d.header)
+	j.checkOuter(d.header, d.Signature.Signer, d.signed)
+	j.checkInner(d.signed.content)
 	if len(j.Errors) > 0 {
 		j.Type = TypeAnomaly
 	}

@@ -5,10 +5,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -23,7 +25,7 @@ func signedBy(t testing.TB, id identity, header []string, parts ...part) []byte 
 	t.Helper()
 	h := &headerWriter{}
 	h.Write(lines(header...))
-	raw, err := id.document(h, "test", parts, at)
+	raw, err := collect(documentSize, func(w io.Writer) error { return id.document(w, h, "test", parts, at) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,10 +56,10 @@ func TestJudgement(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return namedPart("application/xml", "daticert.xml", "base64", encodeBase64(data))
+		return namedPart("application/xml", "daticert.xml", "base64", inBase64{flat(data)})
 	}
 	text := textPart("text/plain", []byte("testo"))
-	original := messagePart(parsed(t, submitted).Certified(testID))
+	original := messagePart(parsed(t, submitted).certified(testID))
 	head := func(mark, messageID string) []string {
 		return []string{mark, "From: " + provider.ServiceAddress, "Message-ID: <" + messageID + ">"}
 	}
@@ -71,7 +73,7 @@ func TestJudgement(t *testing.T) {
 		"a receipt":                                 {raw: receipt, want: TypeAcceptance},
 		"a preamble is passed over":                 {raw: replaced(envelope, "\r\n\r\n--pec", "\r\n\r\nThis is an S/MIME signed message\r\n\r\n--pec"), want: TypeEnvelope},
 		"the original before the XML":               {raw: signedBy(t, id, asEnvelope, text, original, xml(TypeEnvelope)), want: TypeEnvelope},
-		"a part that we do not know":                {raw: signedBy(t, id, asReceipt, text, xml(TypeAcceptance), namedPart("application/pdf", "x.pdf", "base64", []byte("QQ=="))), want: TypeAcceptance},
+		"a part that we do not know":                {raw: signedBy(t, id, asReceipt, text, xml(TypeAcceptance), namedPart("application/pdf", "x.pdf", "base64", flat("QQ=="))), want: TypeAcceptance},
 		"plain mail":                                {raw: submitted, want: TypeOrdinary, why: "non porta una firma"},
 		"nothing":                                   {raw: nil, want: TypeOrdinary, why: "non porta una firma"},
 		"a changed byte in the original":            {raw: replaced(envelope, "Buongiorno.", "Buongiorni."), want: TypeOrdinary, why: "firma non valida"},
@@ -95,16 +97,16 @@ func TestJudgement(t *testing.T) {
 		"two Message-IDs":                           {raw: replaced(receipt, "Message-ID: ", "Message-ID: <x@y>\r\nMessage-ID: "), want: TypeAnomaly, why: "Message-ID"},
 		"another Message-ID on an envelope":         {raw: replaced(envelope, "\nMessage-ID: <"+testID, "\nMessage-ID: <x@y"), want: TypeAnomaly, why: "Message-ID della busta"},
 		"two subjects":                              {raw: replaced(receipt, "Subject: ", "Subject: x\r\nSubject: "), want: TypeAnomaly, why: "Subject e' doppio"},
-		"an original with another identifier":       {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope), messagePart(submitted)), want: TypeAnomaly, why: "messaggio originale non e' l'identificativo"},
+		"an original with another identifier":       {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope), messagePart(flat(submitted))), want: TypeAnomaly, why: "messaggio originale non e' l'identificativo"},
 		"an envelope without the original":          {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope)), want: TypeAnomaly, why: "manca il messaggio originale"},
 		"an envelope with two originals":            {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope), original, original), want: TypeAnomaly, why: "piu' di una volta"},
 		"no XML":                                    {raw: signedBy(t, id, asReceipt, text), want: TypeAnomaly, why: "daticert.xml manca"},
 		"two XML":                                   {raw: signedBy(t, id, asReceipt, text, xml(TypeAcceptance), xml(TypeAcceptance)), want: TypeAnomaly, why: "daticert.xml manca, e' doppio"},
 		"XML of another type":                       {raw: signedBy(t, id, asReceipt, text, xml(TypeDelivery)), want: TypeAnomaly, why: "di tipo avvenuta-consegna"},
-		"XML that is none":                          {raw: signedBy(t, id, asReceipt, text, namedPart("application/xml", "daticert.xml", "7bit", []byte("hello"))), want: TypeAnomaly, why: "non e' valido"},
-		"XML as text":                               {raw: signedBy(t, id, asReceipt, text, namedPart("text/plain", "daticert.xml", "7bit", []byte("hello"))), want: TypeAnomaly, why: "non e' XML"},
-		"XML in an unknown encoding":                {raw: signedBy(t, id, asReceipt, text, namedPart("application/xml", "daticert.xml", "x-uuencode", []byte("hello"))), want: TypeAnomaly, why: "encoding"},
-		"the XML only inside the attached envelope": {raw: signedBy(t, id, asEnvelope, text, messagePart(envelope)), want: TypeAnomaly, why: "daticert.xml manca"},
+		"XML that is none":                          {raw: signedBy(t, id, asReceipt, text, namedPart("application/xml", "daticert.xml", "7bit", flat("hello"))), want: TypeAnomaly, why: "non e' valido"},
+		"XML as text":                               {raw: signedBy(t, id, asReceipt, text, namedPart("text/plain", "daticert.xml", "7bit", flat("hello"))), want: TypeAnomaly, why: "non e' XML"},
+		"XML in an unknown encoding":                {raw: signedBy(t, id, asReceipt, text, namedPart("application/xml", "daticert.xml", "x-uuencode", flat("hello"))), want: TypeAnomaly, why: "encoding"},
+		"the XML only inside the attached envelope": {raw: signedBy(t, id, asEnvelope, text, messagePart(flat(envelope))), want: TypeAnomaly, why: "daticert.xml manca"},
 		"a signed part that is not multipart":       {raw: signSingle(t, id), want: TypeAnomaly, why: "non e' multipart/mixed"},
 		"a lone line feed in the header":            {raw: replaced(receipt, "To: ", "To: x\nBcc: "), want: TypeOrdinary, why: "intestazione non leggibile"},
 		"two Content-Type fields":                   {raw: replaced(receipt, "MIME-Version", "Content-Type: text/plain\r\nMIME-Version"), want: TypeOrdinary, why: "non porta una firma"},
@@ -147,7 +149,7 @@ func outerEdge(envelope []byte) string {
 func signSingle(t *testing.T, id identity) []byte {
 	t.Helper()
 	content := "Content-Type: text/plain\r\n\r\nhello"
-	cms, err := id.sign([]byte(content), at)
+	cms, err := id.sign(sum(content), at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,8 +230,39 @@ func TestSignaturesOfOtherProviders(t *testing.T) {
 	}
 }
 
+// An old message is still intact when its certificate is one that nobody would believe today: RSA-1024, signed with SHA-1, expired.
+func TestSignatureIsIntactWhateverTheCertificate(t *testing.T) {
+	old := testCA().identity(must(rsa.GenerateKey(rand.Reader, 1024)), provider.ServiceAddress, func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = at.AddDate(-6, 0, 0), at.AddDate(-4, 0, 0)
+	})
+	d := Open(opensslSigns(t, old, "-md", "sha1"))
+	if d.Fault != "" || d.Signature.Digest != "sha1" || !d.Signature.Signer.Equal(old.chain[0]) || d.Signature.Signer.NotAfter.After(at) {
+		t.Errorf("%s: %+v", d.Fault, d.Signature)
+	}
+	if err := d.Signature.VerifyChain(testCA().roots, at.AddDate(-5, 0, 0)); err == nil || !strings.Contains(err.Error(), "outside of the certificate's validity") {
+		t.Errorf("signed after its end, and yet: %v", err)
+	}
+	if j := d.Judge(index(old), testCA().roots, at); j.Type != TypeOrdinary {
+		t.Errorf("judged %s", j.Type)
+	}
+	if j := d.Judge(nil, nil, at); j.Type != TypeAcceptance || j.Provider.Name != "" {
+		t.Errorf("by its form judged %s: %q", j.Type, j.Errors)
+	}
+}
+
+func TestDigestsHaveNames(t *testing.T) {
+	for _, digest := range []string{"sha1", "sha256", "sha384", "sha512"} {
+		if d := Open(opensslSigns(t, rsaIdentity(), "-md", digest)); d.Fault != "" || d.Signature.Digest != digest {
+			t.Errorf("%s: %s %s", digest, d.Fault, d.Signature.Digest)
+		}
+	}
+	if d := Open(opensslSigns(t, rsaIdentity(), "-md", "md5")); d.Fault == "" || d.Signature.Digest != "md5" || d.Signature.Signer == nil {
+		t.Errorf("md5: %q %+v", d.Fault, d.Signature)
+	}
+}
+
 // indefinite re-writes every constructed element of DER with an indefinite length, as some real providers send it.
-func indefinite(t *testing.T, der []byte) []byte {
+func indefinite(t testing.TB, der []byte) []byte {
 	t.Helper()
 	var out []byte
 	for len(der) > 0 {
@@ -248,7 +281,7 @@ func indefinite(t *testing.T, der []byte) []byte {
 }
 
 func TestIndefiniteLengthsAreRead(t *testing.T) {
-	der, err := rsaIdentity().sign([]byte("content"), at)
+	der, err := rsaIdentity().sign(sum("content"), at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,11 +289,11 @@ func TestIndefiniteLengthsAreRead(t *testing.T) {
 	if base64.StdEncoding.EncodeToString(ber)[:4] != "MIAG" {
 		t.Fatal("this is not what the real ones look like")
 	}
-	signer, err := verifySignature([]byte("content"), ber)
-	if err != nil || !signer.leaf.Equal(rsaIdentity().chain[0]) {
+	signer, err := readSignature([]byte("content"), ber)
+	if err != nil || !signer.Signer.Equal(rsaIdentity().chain[0]) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := verifySignature([]byte("Content"), ber); err == nil {
+	if _, err := readSignature([]byte("Content"), ber); err == nil {
 		t.Error("another content passes")
 	}
 }
@@ -341,7 +374,7 @@ func FuzzClassify(f *testing.F) {
 	}
 	f.Add([]byte(nil), submitted)
 	f.Fuzz(func(t *testing.T, head, content []byte) {
-		cms, err := id.sign(content, at)
+		cms, err := id.sign(sum(string(content)), at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -354,6 +387,27 @@ func FuzzClassify(f *testing.F) {
 				t.Fatalf("%+v", j)
 			}
 			brief(raw)
+		}
+	})
+}
+
+// FuzzSignature: whatever stands in the signature part is read within bounds.
+func FuzzSignature(f *testing.F) {
+	id, content := ecdsaIdentity(), []byte("content")
+	der := must(id.sign(sum(string(content)), at))
+	f.Add(der)
+	f.Add(indefinite(f, der))
+	f.Add([]byte{0x30, 0x80, 0x24, 0x80, 0x04, 0x01, 'a', 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, cms []byte) {
+		der, err := toDER(cms)
+		if err != nil {
+			t.Skip()
+		}
+		if again, err := toDER(der); err != nil || !bytes.Equal(again, der) {
+			t.Fatalf("%x is not DER: %v, %x", der, err, again)
+		}
+		if s, err := readSignature(content, cms); err == nil && (s.Signer == nil || s.Digest == "") {
+			t.Fatalf("verified without a signer or a digest: %+v", s)
 		}
 	})
 }

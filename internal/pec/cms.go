@@ -146,11 +146,11 @@ type (
 	certificateID      struct{ Hash []byte }
 )
 
-// sign makes the detached signature over content, dated at. The attributes bind the certificate (signingCertificateV2), so
+// sign makes the detached signature over content with this SHA-256, dated at. The attributes bind the certificate (signingCertificateV2), so
 // that nobody can show another certificate of the same key. The library that reads signatures cannot write them for a given
 // instant, and an instant of its own choosing would make two documents of one event.
-func (s *Signer) sign(content []byte, at time.Time) ([]byte, error) {
-	attributes, err := s.signedAttributes(sha256.Sum256(content), at)
+func (s *Signer) sign(contentDigest []byte, at time.Time) ([]byte, error) {
+	attributes, err := s.signedAttributes(contentDigest, at)
 	if err != nil {
 		return nil, fmt.Errorf("encoding signed attributes: %w", err)
 	}
@@ -201,7 +201,7 @@ func (s *Signer) random() io.Reader {
 }
 
 // signedAttributes is the content of the SET OF signed attributes, sorted as DER asks.
-func (s *Signer) signedAttributes(digest [sha256.Size]byte, at time.Time) ([]byte, error) {
+func (s *Signer) signedAttributes(digest []byte, at time.Time) ([]byte, error) {
 	leaf := sha256.Sum256(s.chain[0].Raw)
 	var encoded [][]byte
 	for _, a := range []struct {
@@ -210,7 +210,7 @@ func (s *Signer) signedAttributes(digest [sha256.Size]byte, at time.Time) ([]byt
 	}{
 		{oidContentType, oidData},
 		{oidSigningTime, at.UTC().Truncate(time.Second)},
-		{oidMessageDigest, digest[:]},
+		{oidMessageDigest, digest},
 		{oidSigningCertificateV2, signingCertificate{[]certificateID{{leaf[:]}}}},
 	} {
 		value, err := asn1.Marshal(a.value)

@@ -1,7 +1,9 @@
 package pec
 
 import (
+	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -85,27 +87,30 @@ func encodeWords(text string) []string {
 	return out
 }
 
-// part is one body part: the header lines that describe it and its encoded bytes.
+// part is one body part: the header lines that describe it, and its encoded content.
 type part struct {
-	header string
-	body   []byte
+	header  string
+	body    io.WriterTo
+	message bool // a whole message: header and encoding are chosen when it has been looked at
 }
 
 // namedPart describes an attachment as real providers do: the name twice, shown inline.
-func namedPart(media, name, encoding string, body []byte) part {
+func namedPart(media, name, encoding string, body io.WriterTo) part {
 	return part{header: fmt.Sprintf("Content-Type: %s; name=\"%s\"\r\nContent-Transfer-Encoding: %s\r\nContent-Disposition: inline; filename=\"%s\"\r\n",
 		media, name, encoding, name), body: body}
 }
 
-// messagePart carries a whole message. One that could be changed on its way (bytes above 127, NUL, lone CR or LF, or lines
+// messagePart carries a whole message.
+func messagePart(message io.WriterTo) part { return part{body: message, message: true} }
+
+// encoded chooses how a message is carried. One that could be changed on its way (bytes above 127, NUL, lone CR or LF, or lines
 // that the next hop may break at 998) goes in base64, though RFC 2046 5.2.1 wants message/rfc822 unencoded: a changed byte
 // would break the signature, and re-coding the message itself would no longer be the sender's message.
-func messagePart(message []byte) part {
-	encoding := "7bit"
-	if !wireSafe(message) {
-		encoding, message = "base64", encodeBase64(message)
+func (p part) encoded(safe bool) part {
+	if safe {
+		return namedPart("message/rfc822", "postacert.eml", "7bit", p.body)
 	}
-	return namedPart("message/rfc822", "postacert.eml", encoding, message)
+	return namedPart("message/rfc822", "postacert.eml", "base64", inBase64{p.body})
 }
 
 // textPart is text that is already ISO-8859-1 bytes.
@@ -115,67 +120,74 @@ func textPart(media string, latin1 []byte) part {
 	q.Write(latin1) //nolint:errcheck // a bytes.Buffer takes every write
 	q.Close()       //nolint:errcheck // as above
 	return part{header: fmt.Sprintf("Content-Type: %s; charset=\"iso-8859-1\"\r\nContent-Transfer-Encoding: quoted-printable\r\nContent-Disposition: inline\r\n", media),
-		body: b.Bytes()}
+		body: flat(b.Bytes())}
 }
 
-// encodeBase64 encodes in lines of 76, without a final line end.
-func encodeBase64(raw []byte) []byte {
-	const perLine = 57
-	out := make([]byte, 0, base64.StdEncoding.EncodedLen(len(raw))+2*(len(raw)/perLine+1))
-	for len(raw) > perLine {
-		out = base64.StdEncoding.AppendEncode(out, raw[:perLine])
-		out = append(out, crlf...)
-		raw = raw[perLine:]
+// layout looks at all parts once, encodes the messages among them and finds a boundary for each seed that occurs in none.
+// Boundaries derive from what the document is about, so that the same event makes the same bytes; a part that holds one by
+// chance or on purpose only makes it choose the next.
+func layout(parts []part, seeds ...string) (edges []string, ready []part, err error) {
+	edges, ready = make([]string, len(seeds)), make([]part, len(parts))
+	for n := 0; ; n++ {
+		for i, seed := range seeds {
+			edges[i] = "pec-" + digest("boundary", seed, fmt.Sprint(n))
+		}
+		taken := false
+		for i, p := range parts {
+			s := &scanner{edges: edges}
+			if _, err := p.body.WriteTo(s); err != nil {
+				return nil, nil, err
+			}
+			if ready[i] = p; p.message {
+				ready[i] = p.encoded(s.safe())
+			}
+			taken = taken || s.found && (s.safe() || !p.message) // base64 holds none
+		}
+		if !taken {
+			return edges, ready, nil
+		}
 	}
-	return base64.StdEncoding.AppendEncode(out, raw)
 }
 
 // multipart writes the entity: parts between boundaries, the last without a line end behind it. No transfer encoding is
 // declared, though real providers write "binary": everything inside is 7 bit, and a relay that believes "binary" re-codes
 // what it hands to a server without 8BITMIME, and breaks the signature.
-func multipart(w io.Writer, subtype, seed string, parts []part) {
-	edge := boundary(seed, parts)
+func multipart(w io.Writer, subtype, edge string, parts []part) error {
 	fmt.Fprintf(w, "Content-Type: multipart/%s; boundary=\"%s\"\r\n", subtype, edge)
 	for _, p := range parts {
 		fmt.Fprintf(w, "\r\n--%s\r\n%s\r\n", edge, p.header)
-		w.Write(p.body) //nolint:errcheck // every caller hands in a bytes.Buffer
-	}
-	fmt.Fprintf(w, "\r\n--%s--", edge)
-}
-
-// boundary derives from what the document is about, so that the same event makes the same bytes; a part that holds it by
-// chance or on purpose only makes it choose the next.
-func boundary(seed string, parts []part) string {
-	for n := 0; ; n++ {
-		b := "pec-" + digest("boundary", seed, fmt.Sprint(n))
-		taken := false
-		for _, p := range parts {
-			taken = taken || bytes.Contains(p.body, []byte(b))
-		}
-		if !taken {
-			return b
+		if _, err := p.body.WriteTo(w); err != nil {
+			return err
 		}
 	}
+	_, err := fmt.Fprintf(w, "\r\n--%s--", edge)
+	return err
 }
 
-// document signs parts under a header that has everything but the MIME fields: multipart/signed around multipart/mixed.
-func (s *Signer) document(h *headerWriter, seed string, parts []part, at time.Time) ([]byte, error) {
-	size := h.Len() + 16<<10
-	for _, p := range parts {
-		size += len(p.body) + len(p.header) + 128
-	}
-	out := bytes.NewBuffer(make([]byte, 0, size))
-	edge := boundary(seed+" signed", parts)
-	out.Write(h.Bytes())
-	fmt.Fprintf(out, "MIME-Version: 1.0\r\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\";\r\n micalg=sha-256; boundary=\"%s\"\r\n\r\n--%s\r\n", edge, edge)
-	start := out.Len()
-	multipart(out, "mixed", seed+" mixed", parts)
-	signature, err := s.sign(out.Bytes()[start:], at)
+// document writes and signs parts under a header that has everything but the MIME fields: multipart/signed around
+// multipart/mixed. It hashes what it writes, so that its memory does not grow with the parts. After an error what was written
+// is no document.
+func (s *Signer) document(w io.Writer, h *headerWriter, seed string, parts []part, at time.Time) error {
+	edges, parts, err := layout(parts, seed+" signed", seed+" mixed")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	fmt.Fprintf(out, "\r\n--%s\r\nContent-Type: application/pkcs7-signature; name=\"smime.p7s\"\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=\"smime.p7s\"\r\n\r\n", edge)
-	out.Write(encodeBase64(signature))
-	fmt.Fprintf(out, "\r\n--%s--\r\n", edge)
-	return out.Bytes(), nil
+	signed, mixed := edges[0], edges[1]
+	out := bufio.NewWriterSize(w, pieceSize) // keeps the first error, and Flush gives it back
+	out.Write(h.Bytes())                     //nolint:errcheck // as above
+	fmt.Fprintf(out, "MIME-Version: 1.0\r\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\";\r\n micalg=sha-256; boundary=\"%s\"\r\n\r\n--%s\r\n", signed, signed)
+	hash := sha256.New()
+	if err := multipart(io.MultiWriter(out, hash), "mixed", mixed, parts); err != nil {
+		return err
+	}
+	signature, err := s.sign(hash.Sum(nil), at)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\r\n--%s\r\nContent-Type: application/pkcs7-signature; name=\"smime.p7s\"\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=\"smime.p7s\"\r\n\r\n", signed)
+	if _, err := (inBase64{flat(signature)}).WriteTo(out); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\r\n--%s--\r\n", signed)
+	return out.Flush()
 }

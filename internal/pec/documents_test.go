@@ -28,7 +28,7 @@ func documents(t testing.TB, s identity) map[string][]byte {
 	o := parsed(t, submitted)
 	tr := transit()
 	as := func(kind ReceiptKind) Transit { tr := transit(); tr.Receipt = kind; return tr }
-	certified := o.Certified(testID)
+	certified := certified(o)
 	docs := map[string][]byte{}
 	add := func(name string, raw []byte, err error) {
 		if err != nil {
@@ -56,6 +56,14 @@ func documents(t testing.TB, s identity) map[string][]byte {
 	add("errore-consegna", raw, err)
 	raw, err = s.DeliveryError(provider, tr, noticeID, "bob@pec.other.example.it", ErrorVirus, "5.5.1 - X - virus", at)
 	add("errore-consegna virus", raw, err)
+	raw, err = s.NonAcceptanceVirus(provider, tr, noticeID, "Eicar-Test", at)
+	add("non-accettazione virus", raw, err)
+	raw, err = s.VirusDetection(provider, tr, noticeID, "servizio@pec.other.example.it", "bob@pec.other.example.it", "Eicar-Test", at)
+	add("rilevazione-virus", raw, err)
+	for _, d := range []Deadline{FirstDeadline, LastDeadline} {
+		raw, err = s.TimeoutWarning(provider, tr, noticeID, "bob@pec.other.example.it", d, at)
+		add("preavviso-errore-consegna "+string(d), raw, err)
+	}
 	return docs
 }
 
@@ -124,15 +132,19 @@ func TestHeadersOfDocuments(t *testing.T) {
 	}
 	const sender = "mario@pec.example.it"
 	want := map[string]string{
-		"accettazione":                notice("X-Ricevuta: accettazione\r\n", "ACCETTAZIONE:", sender),
-		"non-accettazione":            notice("X-Ricevuta: non-accettazione\r\n", "AVVISO DI NON ACCETTAZIONE:", sender),
-		"presa-in-carico":             notice("X-Ricevuta: presa-in-carico\r\n", "PRESA IN CARICO:", "servizio@pec.other.example.it"),
-		"avvenuta-consegna completa":  notice("X-Ricevuta: avvenuta-consegna\r\n", "CONSEGNA:", sender),
-		"avvenuta-consegna breve":     notice("X-Ricevuta: avvenuta-consegna\r\n", "CONSEGNA:", sender),
-		"avvenuta-consegna sintetica": notice("X-Ricevuta: avvenuta-consegna\r\n", "CONSEGNA:", sender),
-		"avvenuta-consegna in copia":  notice("X-Ricevuta: avvenuta-consegna\r\n", "CONSEGNA:", sender),
-		"errore-consegna":             notice("X-Ricevuta: errore-consegna\r\n", "AVVISO DI MANCATA CONSEGNA:", sender),
-		"errore-consegna virus":       notice("X-Ricevuta: errore-consegna\r\nX-VerificaSicurezza: errore\r\n", "AVVISO DI MANCATA CONSEGNA PER VIRUS:", sender),
+		"accettazione":                  notice("X-Ricevuta: accettazione\r\n", "ACCETTAZIONE:", sender),
+		"non-accettazione":              notice("X-Ricevuta: non-accettazione\r\n", "AVVISO DI NON ACCETTAZIONE:", sender),
+		"presa-in-carico":               notice("X-Ricevuta: presa-in-carico\r\n", "PRESA IN CARICO:", "servizio@pec.other.example.it"),
+		"avvenuta-consegna completa":    notice("X-Ricevuta: avvenuta-consegna\r\n", "CONSEGNA:", sender),
+		"avvenuta-consegna breve":       notice("X-Ricevuta: avvenuta-consegna\r\n", "CONSEGNA:", sender),
+		"avvenuta-consegna sintetica":   notice("X-Ricevuta: avvenuta-consegna\r\n", "CONSEGNA:", sender),
+		"avvenuta-consegna in copia":    notice("X-Ricevuta: avvenuta-consegna\r\n", "CONSEGNA:", sender),
+		"errore-consegna":               notice("X-Ricevuta: errore-consegna\r\n", "AVVISO DI MANCATA CONSEGNA:", sender),
+		"errore-consegna virus":         notice("X-Ricevuta: errore-consegna\r\nX-VerificaSicurezza: errore\r\n", "AVVISO DI MANCATA CONSEGNA PER VIRUS:", sender),
+		"non-accettazione virus":        notice("X-Ricevuta: non-accettazione\r\nX-VerificaSicurezza: errore\r\n", "AVVISO DI NON ACCETTAZIONE PER VIRUS:", sender),
+		"rilevazione-virus":             notice("X-Ricevuta: rilevazione-virus\r\nX-Mittente: "+sender+"\r\n", "PROBLEMA DI SICUREZZA:", "servizio@pec.other.example.it"),
+		"preavviso-errore-consegna 12h": notice("X-Ricevuta: preavviso-errore-consegna\r\n", "AVVISO DI MANCATA CONSEGNA PER SUP. TEMPO MASSIMO:", sender),
+		"preavviso-errore-consegna 24h": notice("X-Ricevuta: preavviso-errore-consegna\r\n", "AVVISO DI MANCATA CONSEGNA PER SUP. TEMPO MASSIMO:", sender),
 		"posta-certificata": string(received) + "X-Trasporto: posta-certificata\r\n" +
 			"Date: Sat, 21 Nov 2026 21:14:03 +0100\r\nSubject: POSTA CERTIFICATA:" + subject +
 			"From: \"Per conto di: mario@pec.example.it\" <posta-certificata@pec.example.it>\r\nReply-To: mario@pec.example.it\r\n" +
@@ -190,29 +202,100 @@ func TestStructureOfEnvelope(t *testing.T) {
 	}
 }
 
+// texts are the human texts of a document, decoded, by media type.
+func texts(t *testing.T, raw []byte) map[string]string {
+	t.Helper()
+	e, _ := parseEntity(raw)
+	signed, _, _ := e.entities()
+	mixed, _, _ := signed[0].entities()
+	alternatives, _, err := mixed[0].entities()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, text := range alternatives {
+		decoded, err := text.content(1 << 20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[text.media] = string(decoded)
+	}
+	return found
+}
+
 func TestTextSaysWhatTheRulesAsk(t *testing.T) {
+	const refused = "rifiutato"
+	special := map[string][]string{ // beyond what all say, in Italian
+		"accettazione":                  {"bob@pec.other.example.it (posta certificata)", "eve@example.org (posta ordinaria)"},
+		"non-accettazione":              {"Il campo To manca."},
+		"non-accettazione virus":        {refused, "virus", "Eicar-Test"},
+		"posta-certificata":             {"allegato postacert.eml"},
+		"preavviso-errore-consegna 12h": {"dodici ore", "secondo avviso"},
+		"preavviso-errore-consegna 24h": {"ventiquattro ore", "chiusa con esito negativo"},
+		"rilevazione-virus":             {"virus", "Eicar-Test"},
+		"errore-consegna":               {refused, "5.1.1 - X - indirizzo non valido"},
+		"errore-consegna virus":         {refused, "virus", "5.5.1 - X - virus"},
+	}
 	for name, raw := range documents(t, rsaIdentity()) {
 		t.Run(name, func(t *testing.T) {
-			e, _ := parseEntity(raw)
-			signed, _, _ := e.entities()
-			mixed, _, _ := signed[0].entities()
-			texts, _, _ := mixed[0].entities()
-			for _, text := range texts {
-				decoded, err := text.content(1 << 20)
-				if err != nil {
-					t.Fatal(err)
-				}
+			for media, text := range texts(t, raw) {
 				subject := "\"Citt\xe0 & \"Bari\" <1> ?\""
-				if text.media == "text/html" {
+				if media == "text/html" {
 					subject = "&#34;Citt\xe0 &amp; &#34;Bari&#34; &lt;1&gt; &#8364;&#34;"
 				}
 				for _, datum := range []string{"21/11/2026", "21:14:03 (+0100)", subject, "mario@pec.example.it", "bob@pec.other.example.it", testID} {
-					if bytes.Count(decoded, []byte(datum)) < 2 {
-						t.Errorf("%s does not hold %q in both languages:\n%s", text.media, datum, decoded)
+					if strings.Count(text, datum) < 2 {
+						t.Errorf("%s does not hold %q in both languages:\n%s", media, datum, text)
+					}
+				}
+				for _, datum := range special[name] {
+					if !strings.Contains(text, datum) {
+						t.Errorf("%s does not hold %q:\n%s", media, datum, text)
 					}
 				}
 			}
 		})
+	}
+}
+
+func TestEveryFormHasSubjectAndWords(t *testing.T) {
+	if len(subjects) != len(wordings) {
+		t.Errorf("%d subjects, %d wordings", len(subjects), len(wordings))
+	}
+	for f := range subjects {
+		for language, w := range map[string]wording{"Italian": wordings[f].italian, "English": wordings[f].english} {
+			if w.title == "" || strings.Count(w.opening, "%s") != 1 {
+				t.Errorf("%v has no %s words", f, language)
+			}
+		}
+	}
+}
+
+func TestWarningsAreToldApart(t *testing.T) {
+	docs := documents(t, ecdsaIdentity())
+	for name, code := range map[string]string{"preavviso-errore-consegna 12h": "4.4.1 - " + provider.Name, "preavviso-errore-consegna 24h": "5.4.1 - " + provider.Name} {
+		j := Classify(docs[name], index(ecdsaIdentity()), testCA().roots, at)
+		if c := j.Certification; c == nil || !strings.HasPrefix(c.ExtendedError, code) || c.Error != ErrorNone || c.Delivery != "bob@pec.other.example.it" {
+			t.Errorf("%s holds %+v", name, c)
+		}
+	}
+	if raw, err := ecdsaIdentity().TimeoutWarning(provider, transit(), noticeID, "bob@pec.other.example.it", "36h", at); err == nil {
+		t.Errorf("a third deadline made %s", raw)
+	}
+	first := provider.NoticeID(testID, TypeTimeoutWarning, "bob@pec.other.example.it", string(FirstDeadline))
+	if first == provider.NoticeID(testID, TypeTimeoutWarning, "bob@pec.other.example.it", string(LastDeadline)) {
+		t.Error("both notices have one Message-ID")
+	}
+}
+
+func TestNameOfAThreatIsBounded(t *testing.T) {
+	raw, err := ecdsaIdentity().NonAcceptanceVirus(provider, transit(), noticeID, strings.Repeat("è\r\n", 500), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Classify(raw, index(ecdsaIdentity()), testCA().roots, at).Certification
+	if c == nil || len(c.ExtendedError) > 200 || !strings.Contains(c.ExtendedError, "è") || c.Error != ErrorVirus {
+		t.Errorf("holds %+v", c)
 	}
 }
 
@@ -241,7 +324,7 @@ func TestOriginalComesOutByteForByte(t *testing.T) {
 			}
 			openssl(t, raw)
 			j := Classify(raw, index(ecdsaIdentity()), testCA().roots, at)
-			if j.Type != TypeEnvelope || !bytes.Equal(j.Postacert, o.Certified(testID)) {
+			if j.Type != TypeEnvelope || !bytes.Equal(j.Postacert, certified(o)) {
 				t.Errorf("%s %q: %q", j.Type, j.Errors, j.Postacert)
 			}
 			if !bytes.Contains(raw, []byte("postacert.eml\"\r\nContent-Transfer-Encoding: "+c.encoding)) {
@@ -353,7 +436,7 @@ func FuzzHeaderText(f *testing.F) {
 func TestSignatureCoversWhatItSays(t *testing.T) {
 	for keys, id := range map[string]identity{"RSA": rsaIdentity(), "ECDSA": ecdsaIdentity()} {
 		t.Run(keys, func(t *testing.T) {
-			cms, err := id.sign([]byte("content"), at)
+			cms, err := id.sign(sum("content"), at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -400,23 +483,5 @@ func TestIdentifiersAreDerived(t *testing.T) {
 	}
 	if issuer.NoticeID(first, TypeDelivery, "A@x.it") != issuer.NoticeID(first, TypeDelivery, "a@X.it") {
 		t.Error("case makes another notice")
-	}
-}
-
-func BenchmarkEnvelope(b *testing.B) {
-	for _, size := range []int{10 << 10, 1 << 20} {
-		for keys, id := range map[string]identity{"RSA-2048": rsaIdentity(), "P-256": ecdsaIdentity()} {
-			b.Run(fmt.Sprintf("%s/%dKiB", keys, size>>10), func(b *testing.B) {
-				body := bytes.Repeat(append(bytes.Repeat([]byte("x"), 74), crlf...), size/76)
-				o := parsed(b, append(submitted[:len(submitted):len(submitted)], body...))
-				b.SetBytes(int64(len(o.Bytes())))
-				b.ReportAllocs()
-				for b.Loop() {
-					if _, err := id.Envelope(provider, transit(), o, received, at); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
-		}
 	}
 }

@@ -2,16 +2,22 @@ package pec
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 )
 
-// Envelope builds the busta di trasporto (RFC 6109 3.1.5): a header of ours, the text, daticert.xml and the whole original
-// with the PEC identifier. received is the block of Received fields that our Postfix put on top; it, To, Cc and Reply-To are
-// inherited byte for byte. Return-Path is not: it is the last hop's to write.
+// Envelope is [Signer.WriteEnvelope] in memory.
 func (s *Signer) Envelope(p Provider, t Transit, o *Original, received []byte, at time.Time) ([]byte, error) {
-	if err := checkTokens(p.ServiceAddress, t.Sender, t.Identifier); err != nil {
-		return nil, fmt.Errorf("building %s for %s: %w", TypeEnvelope, t.Identifier, err)
+	return collect(documentSize+o.Size(), func(w io.Writer) error { return s.WriteEnvelope(w, p, t, o, received, at) })
+}
+
+// WriteEnvelope writes the busta di trasporto (RFC 6109 3.1.5): a header of ours, the text, daticert.xml and the whole original
+// with the PEC identifier. received is the block of Received fields that our Postfix put on top; it, To, Cc and Reply-To are
+// inherited byte for byte. Return-Path is not: it is the last hop's to write. It takes no more memory for a larger original.
+func (s *Signer) WriteEnvelope(w io.Writer, p Provider, t Transit, o *Original, received []byte, at time.Time) error {
+	if err := checkTokens(t.Identifier, p.ServiceAddress, t.Sender); err != nil {
+		return fmt.Errorf("building %s for %s: %w", TypeEnvelope, t.Identifier, err)
 	}
 	if t.Receipt == "" {
 		t.Receipt = ReceiptFull
@@ -20,7 +26,7 @@ func (s *Signer) Envelope(p Provider, t Transit, o *Original, received []byte, a
 	inheritTrace(h, received, o)
 	h.token("X-Trasporto", string(TypeEnvelope))
 	h.date(at)
-	h.text("Subject", subjects[TypeEnvelope], t.Subject)
+	h.text("Subject", subjects[form{kind: TypeEnvelope}], t.Subject)
 	h.token("From", fmt.Sprintf("\"Per conto di: %s\" <%s>", t.Sender, p.ServiceAddress))
 	if !inheritAddresses(h, o, "Reply-To") {
 		h.token("Reply-To", t.Sender)
@@ -32,11 +38,11 @@ func (s *Signer) Envelope(p Provider, t Transit, o *Original, received []byte, a
 		h.text("X-Riferimento-Message-ID", "", t.MessageID)
 	}
 	h.token("X-TipoRicevuta", string(t.Receipt))
-	parts, err := bodyParts(certify(p, t, TypeEnvelope, at), t.Identifier, "", nil)
+	parts, err := bodyParts(form{kind: TypeEnvelope}, certify(p, t, TypeEnvelope, at), t.Identifier, "", nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return s.document(h, t.Identifier, append(parts, messagePart(o.Certified(t.Identifier))), at)
+	return s.document(w, h, t.Identifier, append(parts, messagePart(o.certified(t.Identifier))), at)
 }
 
 // inheritTrace copies the Received fields, ours first. One that is not safe on the wire is left out: it cannot be carried

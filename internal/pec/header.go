@@ -2,6 +2,7 @@ package pec
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -137,6 +138,11 @@ func shortLines(b []byte) bool {
 }
 
 func isASCII(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.NativeEndian.Uint64(b)&0x8080808080808080 != 0 {
+			return false
+		}
+	}
 	for _, c := range b {
 		if c >= utf8.RuneSelf {
 			return false
@@ -144,9 +150,6 @@ func isASCII(b []byte) bool {
 	}
 	return true
 }
-
-// wireSafe says that bytes survive every hop as they are: 7 bit, clean line ends, short lines.
-func wireSafe(b []byte) bool { return isASCII(b) && cleanLines(b) && shortLines(b) }
 
 func (h header) all(name string) []field {
 	var found []field

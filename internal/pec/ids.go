@@ -16,7 +16,7 @@ func Identifier(site, queueID, mailDomain string) string {
 // NoticeID is the Message-ID, without brackets, of what the provider issues about the message identifier: the same facts give
 // the same one at every retry and at both sites, and no other provider's notice about that message has it. recipient is the one
 // that the notice concerns, "" if it concerns all; extra tells apart what may be issued more than once (the queue identifier
-// for presa in carico, 12 or 24 hours for the warnings).
+// for presa in carico, the [Deadline] for the warnings).
 func (p Provider) NoticeID(identifier string, t Type, recipient string, extra ...string) string {
 	domain := strings.ToLower(p.MailDomain)
 	parts := append([]string{"notice", domain, identifier, string(t), strings.ToLower(recipient)}, extra...)

@@ -2,6 +2,7 @@ package pec
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 
@@ -34,6 +35,14 @@ func parsed(t testing.TB, raw []byte) *Original {
 	return o
 }
 
+// certified is the message as it goes into the envelope.
+func certified(o *Original) []byte {
+	return must(collect(o.Size(), func(w io.Writer) error {
+		_, err := o.certified(testID).WriteTo(w)
+		return err
+	}))
+}
+
 func TestOriginalIsRead(t *testing.T) {
 	o := parsed(t, submitted)
 	got := []any{o.From, o.To, o.Cc, o.Bcc, o.Subject, o.MessageID, o.ReplyTo, o.Receipt}
@@ -46,6 +55,33 @@ func TestOriginalIsRead(t *testing.T) {
 	}
 	if !o.CopyOnly("Carla@pec.example.it") || o.CopyOnly("bob@pec.other.example.it") {
 		t.Error("CopyOnly does not tell Cc from To")
+	}
+}
+
+func TestCopyOnly(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		fields []string
+		want   bool
+	}{
+		"in Cc":                             {[]string{"To: a@x.it", "Cc: c@x.it"}, true},
+		"in Cc with another case":           {[]string{"To: a@x.it", "cc: Carla <C@X.it>"}, true},
+		"in Cc, in a group":                 {[]string{"To: a@x.it", "Cc: all: b@x.it, c@x.it;"}, true},
+		"in Cc without any To":              {[]string{"Cc: c@x.it"}, true},
+		"in To":                             {[]string{"To: c@x.it"}, false},
+		"in To and Cc":                      {[]string{"To: c@x.it", "Cc: c@x.it"}, false},
+		"in neither":                        {[]string{"To: a@x.it", "Cc: b@x.it"}, false},
+		"in Cc beside an unreadable To":     {[]string{"To: what is this", "Cc: c@x.it"}, false},
+		"in Cc beside an empty group":       {[]string{"To: undisclosed-recipients:;", "Cc: c@x.it"}, false},
+		"in Cc beside two To":               {[]string{"To: a@x.it", "To: c@x.it", "Cc: c@x.it"}, false},
+		"in one of two Cc":                  {[]string{"To: a@x.it", "Cc: c@x.it", "Cc: d@x.it"}, false},
+		"in an unreadable Cc":               {[]string{"To: a@x.it", "Cc: c@x.it, what"}, false},
+		"only as a part of another address": {[]string{"To: a@x.it", "Cc: cc@x.it"}, false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			if got := parsed(t, lines(append(c.fields, "", "x")...)).CopyOnly("c@x.it"); got != c.want {
+				t.Errorf("got %t", got)
+			}
+		})
 	}
 }
 
@@ -170,11 +206,11 @@ func TestCertifiedChangesOnlyTheIdentifier(t *testing.T) {
 		"Buongiorno.",
 		".a line with a dot",
 	)
-	if diff := cmp.Diff(string(want), string(parsed(t, submitted).Certified(testID))); diff != "" {
+	if diff := cmp.Diff(string(want), string(certified(parsed(t, submitted)))); diff != "" {
 		t.Error(diff)
 	}
 	bare := parsed(t, lines("From: a@x.it", "To: b@y.it"))
-	if got, want := string(bare.Certified(testID)), "From: a@x.it\r\nTo: b@y.it\r\nMessage-ID: <"+testID+">\r\n"; got != want {
+	if got, want := string(certified(bare)), "From: a@x.it\r\nTo: b@y.it\r\nMessage-ID: <"+testID+">\r\n"; got != want {
 		t.Errorf("message without identifier and body: got %q, want %q", got, want)
 	}
 }
@@ -190,7 +226,7 @@ func FuzzCertified(f *testing.F) {
 		if err != nil {
 			t.Skip()
 		}
-		certified := o.Certified(testID)
+		certified := certified(o)
 		if back := restore(certified, len(o.header.all("Message-ID")) > 0); !bytes.Equal(back, raw) {
 			t.Fatalf("original %q\ncertified %q\nback %q", raw, certified, back)
 		}

@@ -7,9 +7,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -131,4 +133,17 @@ func replaced(raw []byte, old, new string) []byte {
 		panic("test: the message holds no " + old)
 	}
 	return bytes.Replace(raw, []byte(old), []byte(new), 1)
+}
+
+// sum is what a signer signs of content.
+func sum(content string) []byte {
+	digest := sha256.Sum256([]byte(content))
+	return digest[:]
+}
+
+func encodeBase64(raw []byte) []byte {
+	return must(collect(0, func(w io.Writer) error {
+		_, err := inBase64{flat(raw)}.WriteTo(w)
+		return err
+	}))
 }

@@ -48,6 +48,16 @@ const (
 	ReceiptConcise ReceiptKind = "sintetica"
 )
 
+// Deadline is the time since dispatch after which the sender is told that nothing was heard (RFC 6109 3.1.6). It also goes
+// into [Provider.NoticeID] as the extra part, because both notices are of one type and about one recipient.
+type Deadline string
+
+// The first falls due with neither presa in carico nor delivery receipt, the last without a delivery receipt.
+const (
+	FirstDeadline Deadline = "12h"
+	LastDeadline  Deadline = "24h"
+)
+
 // Provider is the provider (gestore) that issues a document.
 type Provider struct {
 	Name           string // as in daticert.xml, "Example PEC S.p.A."

@@ -13,52 +13,80 @@ import (
 // maxCMSCertificates bounds the work of path building for a stranger's certificates.
 const maxCMSCertificates = 16
 
-// signature is a verified CMS signature: who signed, and the other certificates that came with it.
-type signature struct {
-	leaf   *x509.Certificate
+// Signature is what a signature shows by itself: with which certificate's key, and when as the signer says. Whether that
+// certificate is to be believed, the index and its chain tell.
+type Signature struct {
+	Signer *x509.Certificate // nil if it could not be read
+	Digest string            // "sha1", "sha256" and so on; the dotted identifier if unknown, "" if unreadable
+	Time   time.Time         // signingTime; zero if it has none
+
 	others []*x509.Certificate
 }
 
-// verifySignature checks a detached CMS signature over exactly these bytes: one signer, signed attributes present, digest SHA-1
-// (still sent by real providers) or stronger. It says nothing of whether the certificate is to be believed.
-func verifySignature(content, cms []byte) (signature, error) {
+var digestNames = map[string]string{
+	"1.2.840.113549.2.5": "md5", "1.3.14.3.2.26": "sha1", "2.16.840.1.101.3.4.2.4": "sha224",
+	oidSHA256.String(): "sha256", "2.16.840.1.101.3.4.2.2": "sha384", "2.16.840.1.101.3.4.2.3": "sha512",
+}
+
+// readSignature checks a detached CMS signature over exactly these bytes: one signer, signed attributes present, digest SHA-1
+// (still sent by real providers) or stronger. With an error the signature holds what could be read.
+func readSignature(content, cms []byte) (s Signature, err error) {
 	der, err := toDER(cms)
 	if err != nil {
-		return signature{}, err
+		return s, err
 	}
 	p7, err := pkcs7.Parse(der)
 	if err != nil {
-		return signature{}, fmt.Errorf("parsing CMS: %w", err)
+		return s, fmt.Errorf("parsing CMS: %w", err)
 	}
-	leaf := p7.GetOnlySigner()
+	s.Signer, s.others = p7.GetOnlySigner(), p7.Certificates
 	switch {
-	case leaf == nil:
-		return signature{}, errors.New("the signature has not exactly one signer with a certificate")
+	case s.Signer == nil:
+		return s, errors.New("the signature has not exactly one signer with a certificate")
 	case len(p7.Content) > 0:
-		return signature{}, errors.New("the signature is not detached")
+		return s, errors.New("the signature is not detached")
 	case len(p7.Certificates) > maxCMSCertificates:
-		return signature{}, errors.New("the signature brings too many certificates")
+		return s, errors.New("the signature brings too many certificates")
+	}
+	oid := p7.Signers[0].DigestAlgorithm.Algorithm.String()
+	if s.Digest = digestNames[oid]; s.Digest == "" {
+		s.Digest = oid
+	}
+	if err := p7.UnmarshalSignedAttribute(oidSigningTime, &s.Time); err != nil {
+		s.Time = time.Time{} // it may be left out
 	}
 	// Without signed attributes the signature value is over the content itself, and an attacker could present the signed
 	// attributes of a real message as the content.
 	var kind asn1.ObjectIdentifier
 	if err := p7.UnmarshalSignedAttribute(oidContentType, &kind); err != nil || !kind.Equal(oidData) {
-		return signature{}, errors.New("the signature has no signed attributes for plain data")
+		return s, errors.New("the signature has no signed attributes for plain data")
 	}
 	p7.Content = content
-	if err := p7.Verify(); err != nil {
-		return signature{}, fmt.Errorf("verifying CMS: %w", err)
+	if err := verifyBytes(p7, s.Signer); err != nil {
+		return s, fmt.Errorf("verifying CMS: %w", err)
 	}
-	return signature{leaf: leaf, others: p7.Certificates}, nil
+	return s, nil
 }
 
-// verifyChain checks that the signer's certificate leads to a root and was valid at that time.
-func (s signature) verifyChain(roots *x509.CertPool, at time.Time) error {
+// verifyBytes checks digest and signature and nothing else. The library would first hold the signing time against the
+// certificate's validity, and not look at the signature of an expired one; that question belongs to the chain.
+func verifyBytes(p7 *pkcs7.PKCS7, leaf *x509.Certificate) error {
+	from, to := leaf.NotBefore, leaf.NotAfter
+	defer func() { leaf.NotBefore, leaf.NotAfter = from, to }()
+	leaf.NotBefore, leaf.NotAfter = time.Time{}, time.Unix(1<<40, 0)
+	return p7.Verify()
+}
+
+// VerifyChain checks that the signer's certificate leads to a root, was valid at that time, and when it signed.
+func (s Signature) VerifyChain(roots *x509.CertPool, at time.Time) error {
+	if !s.Time.IsZero() && (s.Time.Before(s.Signer.NotBefore) || s.Time.After(s.Signer.NotAfter)) {
+		return fmt.Errorf("signed at %s, outside of the certificate's validity", s.Time.Format(time.RFC3339))
+	}
 	intermediates := x509.NewCertPool()
 	for _, c := range s.others {
 		intermediates.AddCert(c)
 	}
-	_, err := s.leaf.Verify(x509.VerifyOptions{
+	_, err := s.Signer.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: intermediates, CurrentTime: at,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
 	})

@@ -18,36 +18,78 @@ type wording struct {
 // bilingual is Italian, the language that counts, and an English copy.
 type bilingual struct{ italian, english wording }
 
-var wordings = map[Type]bilingual{
-	TypeAcceptance: {
+// form is a document as readers know it: the same type has other words for a virus and for each deadline.
+type form struct {
+	kind    Type
+	variant string // "", formVirus or a Deadline
+}
+
+const formVirus = "virus"
+
+var wordings = map[form]bilingual{
+	{kind: TypeAcceptance}: {
 		wording{"Ricevuta di accettazione", "%s ha accettato il messaggio descritto qui sotto e provvede a inoltrarlo ai destinatari.",
 			[]string{"Solo i destinatari di posta certificata danno luogo a una ricevuta di avvenuta consegna."}},
 		wording{"Acceptance receipt", "%s has accepted the message described below and forwards it to its recipients.",
 			[]string{"Only recipients of certified mail give rise to a delivery receipt."}},
 	},
-	TypeNonAcceptance: {
+	{kind: TypeNonAcceptance}: {
 		wording{"Avviso di non accettazione", "%s non ha accettato il messaggio descritto qui sotto, che non è stato inoltrato ad alcun destinatario.",
 			[]string{"Per spedire il messaggio correggere quanto indicato e inviarlo di nuovo."}},
 		wording{"Notice of non-acceptance", "%s has refused the message described below; it was forwarded to no recipient. The reasons are given in Italian.",
 			[]string{"To send the message, correct what is named above and submit it again."}},
 	},
-	TypeEnvelope: {
+	{kind: TypeEnvelope}: {
 		wording{"Messaggio di posta certificata", "%s trasmette in allegato il messaggio descritto qui sotto.",
 			[]string{"Il messaggio originale è nell'allegato postacert.eml; i dati di certificazione sono nell'allegato daticert.xml."}},
 		wording{"Certified mail message", "%s transmits the attached message, described below.",
 			[]string{"The original message is in the attachment postacert.eml; the certification data are in the attachment daticert.xml."}},
 	},
-	TypeTakeCharge: {
+	{kind: TypeTakeCharge}: {
 		wording{"Ricevuta di presa in carico", "%s ha preso in carico il messaggio descritto qui sotto per i destinatari elencati.", nil},
 		wording{"Take-charge receipt", "%s has taken charge of the message described below for the recipients listed.", nil},
 	},
-	TypeDelivery: {
+	{kind: TypeDelivery}: {
 		wording{"Ricevuta di avvenuta consegna", "%s ha depositato il messaggio descritto qui sotto nella casella del destinatario.", nil},
 		wording{"Delivery receipt", "%s has stored the message described below in the recipient's mailbox.", nil},
 	},
-	TypeDeliveryError: {
+	{kind: TypeDeliveryError}: {
 		wording{"Avviso di mancata consegna", "%s comunica che il messaggio descritto qui sotto è stato rifiutato: non è stato consegnato al destinatario.", nil},
 		wording{"Notice of non-delivery", "%s announces that the message described below was refused: it was not delivered to the recipient.", nil},
+	},
+	{TypeNonAcceptance, formVirus}: {
+		wording{"Avviso di non accettazione per virus", "%s ha rifiutato il messaggio descritto qui sotto, che contiene un virus e non è stato inoltrato ad alcun destinatario.",
+			[]string{"Il messaggio è conservato dal gestore come prescrivono le norme. Prima di spedire di nuovo, verificare la propria postazione con un antivirus aggiornato."}},
+		wording{"Notice of non-acceptance for a virus", "%s has refused the message described below: it contains a virus and was forwarded to no recipient.",
+			[]string{"The provider keeps the message as the rules ask. Before sending again, check your computer with an up-to-date antivirus."}},
+	},
+	{TypeDeliveryError, formVirus}: {
+		wording{"Avviso di mancata consegna per virus", "%s comunica che il messaggio descritto qui sotto è stato rifiutato dal gestore del destinatario perché contiene un virus: non è stato consegnato.", nil},
+		wording{"Notice of non-delivery for a virus", "%s announces that the recipient's provider refused the message described below because it contains a virus: it was not delivered.", nil},
+	},
+	{TypeVirusDetection, formVirus}: {
+		wording{"Avviso di rilevazione virus", "%s ha rilevato un virus nella busta di trasporto del messaggio descritto qui sotto, che non è stato inoltrato al destinatario.",
+			[]string{"Al gestore del mittente spetta avvisare il mittente della mancata consegna."}},
+		wording{"Notice of virus detection", "%s has found a virus in the transport envelope of the message described below, which was not forwarded to the recipient.",
+			[]string{"It falls to the sender's provider to tell the sender of the non-delivery."}},
+	},
+	{TypeTimeoutWarning, string(FirstDeadline)}: {
+		wording{"Avviso di mancata consegna: dodici ore", "%s comunica che nelle prime dodici ore dalla spedizione del messaggio descritto qui sotto il gestore del destinatario non ne ha né confermato la presa in carico né la consegna.",
+			[]string{"Il messaggio può ancora essere consegnato. Se entro ventiquattro ore dalla spedizione non arriva la ricevuta di consegna, seguirà un secondo avviso."}},
+		wording{"Notice of non-delivery: twelve hours", "%s announces that in the first twelve hours after the message described below was sent, the recipient's provider has confirmed neither that it took charge of it nor its delivery.",
+			[]string{"The message may still be delivered. If no delivery receipt arrives within twenty-four hours from sending, a second notice follows."}},
+	},
+	{TypeTimeoutWarning, string(LastDeadline)}: {
+		wording{"Avviso di mancata consegna: ventiquattro ore", "%s comunica che entro ventiquattro ore dalla spedizione del messaggio descritto qui sotto non è arrivata la ricevuta di consegna per il destinatario.",
+			[]string{"La spedizione a questo destinatario si considera chiusa con esito negativo: non seguiranno altri avvisi."}},
+		wording{"Notice of non-delivery: twenty-four hours", "%s announces that within twenty-four hours after the message described below was sent no delivery receipt has arrived for the recipient.",
+			[]string{"The transmission to this recipient is closed as failed: no further notice follows."}},
+	},
+	{kind: TypeAnomaly}: {
+		wording{"Anomalia nel messaggio", "%s ha ricevuto il messaggio descritto qui sotto, che non è un messaggio di posta certificata corretto, e lo trasmette in allegato.",
+			[]string{"I dati qui sopra non sono certificati: provenienza e contenuto del messaggio allegato (postacert.eml) non sono garantiti da alcun gestore."}},
+		wording{"Message anomaly", "%s has received the message described below, which is not a correct certified-mail message, and transmits it attached. The reasons are given in Italian.",
+			[]string{"The data above are not certified: no provider vouches for the origin and the content of the attached message (postacert.eml)."}},
 	},
 }
 
@@ -69,8 +111,19 @@ var receiptNotes = map[ReceiptKind]bilingual{
 
 // labels name the data that every document must show (RFC 6109 2).
 type labels struct {
-	date, hour, subject, sender, recipients, recipient, identifier, reason string
-	certified, ordinary                                                    string
+	date, hour, subject, sender, recipients, recipientOne, identifier, reason string
+	certified, ordinary                                                       string
+}
+
+// recipient names one recipient and says of which kind it is; in an anomaly nothing is certified, so nothing is said.
+func (l labels) recipient(kind Type, r Recipient) string {
+	switch {
+	case kind == TypeAnomaly:
+		return r.Address
+	case r.Certified:
+		return fmt.Sprintf("%s (%s)", r.Address, l.certified)
+	}
+	return fmt.Sprintf("%s (%s)", r.Address, l.ordinary)
 }
 
 var (
@@ -94,8 +147,8 @@ type page struct {
 }
 
 // pages writes the texts of a document; reasons replace errore-esteso where there is more than one.
-func pages(c Certification, attached ReceiptKind, reasons []string) []page {
-	w, notes := wordings[c.Type], receiptNotes[attached]
+func pages(f form, c Certification, attached ReceiptKind, reasons []string) []page {
+	w, notes := wordings[f], receiptNotes[attached]
 	return []page{
 		newPage(c, w.italian, italianLabels, notes.italian.notes, reasons),
 		newPage(c, w.english, englishLabels, notes.english.notes, reasons),
@@ -118,15 +171,11 @@ func newPage(c Certification, w wording, l labels, notes, reasons []string) page
 	case len(c.TakenInCharge) > 0:
 		add(l.recipients, c.TakenInCharge...)
 	case c.Delivery != "":
-		add(l.recipient, c.Delivery)
+		add(l.recipientOne, c.Delivery)
 	default:
 		var all []string
 		for _, r := range c.Recipients {
-			kind := l.ordinary
-			if r.Certified {
-				kind = l.certified
-			}
-			all = append(all, fmt.Sprintf("%s (%s)", r.Address, kind))
+			all = append(all, l.recipient(c.Type, r))
 		}
 		add(l.recipients, all...)
 	}
@@ -201,10 +250,15 @@ func latin1(s string, other func(rune) string) []byte {
 }
 
 // humanPart is the first part of every document: plain text and HTML that say the same.
-func humanPart(seed string, pages []page) part {
-	alternatives := []part{textPart("text/plain", plainText(pages)), textPart("text/html", htmlText(pages))}
+func humanPart(seed string, pages []page) (part, error) {
+	edges, alternatives, err := layout([]part{textPart("text/plain", plainText(pages)), textPart("text/html", htmlText(pages))}, seed+" text")
+	if err != nil {
+		return part{}, err
+	}
 	var b bytes.Buffer
-	multipart(&b, "alternative", seed+" text", alternatives)
+	if err := multipart(&b, "alternative", edges[0], alternatives); err != nil {
+		return part{}, err
+	}
 	header, body, _ := bytes.Cut(b.Bytes(), []byte("\r\n\r\n"))
-	return part{header: string(header) + "\r\n", body: body}
+	return part{header: string(header) + "\r\n", body: flat(body)}, nil
 }

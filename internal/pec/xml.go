@@ -128,49 +128,67 @@ func parseXML(raw []byte) (*element, error) {
 		return nil, fmt.Errorf("it exceeds %d bytes", maxXMLBytes)
 	}
 	dec := xml.NewDecoder(bytes.NewReader(raw))
-	var root *element
-	var open []*element
-	for count := 0; ; {
+	var t tree
+	for {
 		token, err := dec.Token()
-		if errors.Is(err, io.EOF) && root != nil && len(open) == 0 {
-			return root, nil
+		if errors.Is(err, io.EOF) && t.root != nil && len(t.open) == 0 {
+			return t.root, nil
+		}
+		if err == nil {
+			err = t.take(token)
 		}
 		if err != nil {
 			return nil, err
 		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			if count++; count > maxXMLElements || len(open) == maxXMLDepth {
-				return nil, errors.New("it has too many elements or levels")
-			}
-			if len(open) == 0 && root != nil {
-				return nil, errors.New("it has a second root element")
-			}
-			e, err := newElement(t)
-			if err != nil {
-				return nil, err
-			}
-			if len(open) == 0 {
-				root = e
-			} else {
-				parent := open[len(open)-1]
-				parent.children = append(parent.children, e)
-			}
-			open = append(open, e)
-		case xml.EndElement:
-			open = open[:len(open)-1]
-		case xml.CharData:
-			if len(open) > 0 {
-				open[len(open)-1].text += string(t)
-			} else if len(bytes.TrimSpace(t)) > 0 {
-				return nil, errors.New("it has text outside the root element")
-			}
-		case xml.Directive:
-			if root != nil {
-				return nil, errors.New("it has a declaration inside the document")
-			}
+	}
+}
+
+// tree is an XML document as far as it was read.
+type tree struct {
+	root  *element
+	open  []*element
+	count int
+}
+
+func (t *tree) take(token xml.Token) error {
+	switch token := token.(type) {
+	case xml.StartElement:
+		return t.start(token)
+	case xml.EndElement:
+		t.open = t.open[:len(t.open)-1]
+	case xml.CharData:
+		if len(t.open) > 0 {
+			t.open[len(t.open)-1].text += string(token)
+		} else if len(bytes.TrimSpace(token)) > 0 {
+			return errors.New("it has text outside the root element")
+		}
+	case xml.Directive:
+		if t.root != nil {
+			return errors.New("it has a declaration inside the document")
 		}
 	}
+	return nil
+}
+
+func (t *tree) start(token xml.StartElement) error {
+	if t.count++; t.count > maxXMLElements || len(t.open) == maxXMLDepth {
+		return errors.New("it has too many elements or levels")
+	}
+	if len(t.open) == 0 && t.root != nil {
+		return errors.New("it has a second root element")
+	}
+	e, err := newElement(token)
+	if err != nil {
+		return err
+	}
+	if len(t.open) == 0 {
+		t.root = e
+	} else {
+		parent := t.open[len(t.open)-1]
+		parent.children = append(parent.children, e)
+	}
+	t.open = append(t.open, e)
+	return nil
 }
 
 func newElement(t xml.StartElement) (*element, error) {
@@ -306,6 +324,8 @@ func eventTime(data *model) time.Time {
 	at, err := time.Parse(xmlTime, day+" "+hour+" "+zone)
 	if err != nil {
 		data.fail("data is not a date: %w", err)
+	} else if at.Year() < 2000 { // certified mail is not that old, and zones once had seconds, which zona cannot tell
+		data.fail("data is not a date of certified mail: %s", day)
 	}
 	return at.In(rome)
 }

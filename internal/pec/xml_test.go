@@ -64,6 +64,7 @@ func TestEveryTypeIsValidAndReadsBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			validate(t, data)
+			agree(t, data, c)
 			back, err := ParseCertification(data)
 			if err != nil {
 				t.Fatal(err)
@@ -134,6 +135,7 @@ func TestReaderOfXML(t *testing.T) {
 		"an element nobody knows":       {raw: with("<consegna>", "<altro/><consegna>"), want: "not expected"},
 		"an element in an element":      {raw: with("mario@pec", "<b/>mario@pec"), want: "has children"},
 		"a date that is none":           {raw: with("21/11/2026", "31/02/2026"), want: "not a date"},
+		"a date before certified mail":  {raw: with("21/11/2026", "21/11/1926"), want: "of certified mail"},
 		"no zone":                       {raw: with(` zona="+0100"`, ""), want: "not a date"},
 		"two roots":                     {raw: string(good) + "<postacert/>", want: "second root"},
 		"an attribute twice":            {raw: with(`zona="+0100"`, `zona="+0100" zona="+0200"`), want: "doubled"},
@@ -176,6 +178,8 @@ func FuzzParseCertification(f *testing.F) {
 		if !demands[c.Type].receipt {
 			c.Receipt = "" // old documents have it where it says nothing; we do not write it
 		}
+		c.ReplyTo = c.replyTo() // an empty one means the sender
+		agree(t, data, back)
 		if diff := cmp.Diff(c, back); diff != "" {
 			t.Fatal(diff)
 		}

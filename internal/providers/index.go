@@ -70,22 +70,32 @@ func (x *Index) MailReceipt(domain string) (address string, ok bool) {
 
 // Load reads the index and the roots (PEM) that the signing certificates chain to.
 func Load(ldifPath, rootsPath string) (*Index, *x509.CertPool, error) {
-	raw, err := os.ReadFile(ldifPath)
+	index, err := LoadIndex(ldifPath)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading providers' index: %w", err)
+		return nil, nil, err
 	}
-	index, err := Parse(raw)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading providers' index %s: %w", ldifPath, err)
-	}
-	roots, err := loadRoots(rootsPath)
+	roots, err := LoadRoots(rootsPath)
 	if err != nil {
 		return nil, nil, err
 	}
 	return index, roots, nil
 }
 
-func loadRoots(path string) (*x509.CertPool, error) {
+// LoadIndex reads the index alone.
+func LoadIndex(path string) (*Index, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading providers' index: %w", err)
+	}
+	index, err := Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("reading providers' index %s: %w", path, err)
+	}
+	return index, nil
+}
+
+// LoadRoots reads the roots alone.
+func LoadRoots(path string) (*x509.CertPool, error) {
 	rest, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading providers' roots: %w", err)

@@ -21,6 +21,7 @@ var floors = map[string]int{
 	"internal/evidence":  1,
 	"internal/directory": 1,
 	"internal/engine":    2,
+	"internal/inspect":   2,
 	"internal/stack":     2,
 	"internal/peer":      2,
 	"internal/reconcile": 2,
@@ -40,6 +41,7 @@ var forbidden = map[string][]string{
 	"internal/evidence":  {"k8s.io/", "sigs.k8s.io/"},
 	"internal/directory": {"k8s.io/", "sigs.k8s.io/"},
 	"internal/engine":    {"k8s.io/", "sigs.k8s.io/"},
+	"internal/inspect":   {"k8s.io/", "sigs.k8s.io/", "net/http"},
 	"internal/stack":     {"k8s.io/client-go/kubernetes"},
 }
 

@@ -1,0 +1,134 @@
+package pec
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// cpuTime is what the process has used: the ratio must not depend on what else runs on the machine.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// floor is how long one document of that size takes if nothing is done but the cryptography: the hash of its content and one
+// signature.
+func floor(b *testing.B, id identity, size int64) time.Duration {
+	b.Helper()
+	content := make([]byte, size)
+	const atLeast = 200 * time.Millisecond
+	start := cpuTime(b)
+	for n := 1; ; n++ {
+		digest := sha256.Sum256(content)
+		if _, err := id.key.Sign(rand.Reader, digest[:], crypto.SHA256); err != nil {
+			b.Fatal(err)
+		}
+		if spent := cpuTime(b) - start; spent > atLeast {
+			return spent / time.Duration(n)
+		}
+	}
+}
+
+// counter counts what is written.
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+// BenchmarkStream writes documents around messages of several sizes. "crypto%" is the part of the processor time that is the floor: 100
+// would be a builder that costs nothing. B/op is all that was asked of the heap, and must not grow with the message.
+func BenchmarkStream(b *testing.B) {
+	sizes := []struct {
+		name string
+		size int64
+	}{{"10KB", 10 << 10}, {"1MB", 1 << 20}, {"30MB", 30 << 20}}
+	keys := []struct {
+		name string
+		id   identity
+	}{{"RSA-2048", rsaIdentity()}, {"P-256", ecdsaIdentity()}}
+	for _, safe := range []bool{true, false} {
+		for _, k := range keys {
+			for _, size := range sizes {
+				message := sectionOf(must(io.ReadAll(largeMessage(size.size, safe))))
+				for name, write := range map[string]func(io.Writer) error{
+					"envelope": func(w io.Writer) error {
+						o, err := ReadOriginal(message)
+						if err != nil {
+							return err
+						}
+						return k.id.WriteEnvelope(w, provider, transit(), o, received, at)
+					},
+					"delivery": func(w io.Writer) error {
+						return k.id.WriteDelivery(w, provider, transit(), noticeID, "bob@pec.other.example.it", message, at)
+					},
+				} {
+					b.Run(fmt.Sprintf("%s/%s/%s/%s", name, map[bool]string{true: "7bit", false: "base64"}[safe], k.name, size.name), func(b *testing.B) {
+						benchmark(b, k.id, write)
+					})
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkAcceptance is the document that there are most of.
+func BenchmarkAcceptance(b *testing.B) {
+	for name, id := range map[string]identity{"RSA-2048": rsaIdentity(), "P-256": ecdsaIdentity()} {
+		b.Run(name, func(b *testing.B) {
+			benchmark(b, id, func(w io.Writer) error {
+				raw, err := id.Acceptance(provider, transit(), noticeID, at)
+				if err != nil {
+					return err
+				}
+				_, err = w.Write(raw)
+				return err
+			})
+		})
+	}
+}
+
+func benchmark(b *testing.B, id identity, write func(io.Writer) error) {
+	var size counter
+	if err := write(&size); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	start := cpuTime(b)
+	for b.Loop() {
+		if err := write(io.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
+	spent := (cpuTime(b) - start) / time.Duration(b.N)
+	b.ReportMetric(100*float64(floor(b, id, int64(size)))/float64(spent), "crypto%")
+}
+
+// BenchmarkClassify judges an envelope of 10 KB.
+func BenchmarkClassify(b *testing.B) {
+	for name, id := range map[string]identity{"RSA-2048": rsaIdentity(), "P-256": ecdsaIdentity()} {
+		b.Run(name, func(b *testing.B) {
+			o := must(ReadOriginal(largeMessage(10<<10, true)))
+			raw := must(id.Envelope(provider, transit(), o, received, at))
+			b.SetBytes(int64(len(raw)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if j := Classify(raw, index(id), testCA().roots, at); j.Type != TypeEnvelope {
+					b.Fatal(j.Errors)
+				}
+			}
+		})
+	}
+}
