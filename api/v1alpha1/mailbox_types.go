@@ -96,7 +96,7 @@ type MailboxSpec struct {
 	Massive *MassiveUse `json:"massive,omitempty"`
 	// quota is how much the mailbox may hold.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1M')) >= 0",message="quota must be 1M or more: give bytes with a unit, like 2Gi"
+	// +kubebuilder:validation:XValidation:rule="size(string(self)) <= 32 && quantity(string(self)).compareTo(quantity('1M')) >= 0",message="quota must be 1M or more: give bytes with a unit, like 2Gi"
 	Quota resource.Quantity `json:"quota,omitzero"`
 	// access is what the holder may do.
 	// +optional

@@ -263,7 +263,7 @@ type Endpoints struct {
 //
 // +kubebuilder:validation:XValidation:rule="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="storage.size can only grow: give a size that is not smaller than before, a volume cannot shrink under its mail"
 // +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storage.storageClassName cannot change: a claim keeps the class it was made with; restore the former value"
-// +kubebuilder:validation:XValidation:rule="quantity(string(self.size)).isGreaterThan(quantity('0'))",message="storage.size must be more than zero: give the size of one volume, like 100Gi"
+// +kubebuilder:validation:XValidation:rule="size(string(self.size)) <= 32 && quantity(string(self.size)).isGreaterThan(quantity('0'))",message="storage.size must be more than zero: give the size of one volume, like 100Gi"
 type Storage struct {
 	// size of each of the stack's three claims (mail, queue, engine); it can grow, never shrink.
 	// +required
@@ -278,8 +278,8 @@ type Storage struct {
 // Limits bound what the access point certifies; the law's floors (DM 2/11/2005, art. 12) are 50 recipients and 30 MB for one
 // message times its recipients.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.maxMessageSize) || quantity(string(self.maxMessageSize)).compareTo(quantity('30M')) >= 0",message="limits.maxMessageSize is below the law's floor: give 30M (30,000,000 bytes) or more"
-// +kubebuilder:validation:XValidation:rule="!has(self.maxSizeTimesRecipients) || quantity(string(self.maxSizeTimesRecipients)).compareTo(quantity('30M')) >= 0",message="limits.maxSizeTimesRecipients is below the law's floor: give 30M (30,000,000 bytes) or more"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxMessageSize) || (size(string(self.maxMessageSize)) <= 32 && quantity(string(self.maxMessageSize)).compareTo(quantity('30M')) >= 0)",message="limits.maxMessageSize is below the law's floor: give 30M (30,000,000 bytes) or more"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxSizeTimesRecipients) || (size(string(self.maxSizeTimesRecipients)) <= 32 && quantity(string(self.maxSizeTimesRecipients)).compareTo(quantity('30M')) >= 0)",message="limits.maxSizeTimesRecipients is below the law's floor: give 30M (30,000,000 bytes) or more"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxRecipients) || self.maxRecipients >= 50",message="limits.maxRecipients is below the law's floor: give 50 or more"
 type Limits struct {
 	// maxRecipients of one message; 500 when not given.
@@ -485,6 +485,7 @@ type PeerLinkStatus struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16384
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9+/=\s-]+$`
 	CABundle string `json:"caBundle,omitempty"`
 }
 
@@ -494,11 +495,13 @@ type ClaimStatus struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
 	Name string `json:"name,omitempty"`
 	// uid that the claim had; a claim of the same name with another uid is another volume.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9-]+$`
 	UID string `json:"uid,omitempty"`
 }
 

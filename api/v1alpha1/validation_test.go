@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -555,7 +556,7 @@ var rules = map[string]struct{ accept, refuse []change }{
 	},
 	"quota must be 1M or more": {
 		accept: []change{{changedMailbox(quota("1M")), nil}},
-		refuse: []change{{changedMailbox(quota("999k")), nil}, {changedMailbox(quota("2")), nil}},
+		refuse: []change{{changedMailbox(quota("999k")), nil}, {changedMailbox(quota("2")), nil}, {unstructuredQuota(strings.Repeat("0", 32) + "1G"), nil}},
 	},
 	"requestedAt cannot change": {
 		accept: []change{{mailbox("protocollo"), mailbox("protocollo")}},
@@ -624,6 +625,18 @@ func class(c *string) func(*v1alpha1.PECDomain) {
 
 func quota(q string) func(*v1alpha1.Mailbox) {
 	return func(m *v1alpha1.Mailbox) { m.Spec.Quota = resource.MustParse(q) }
+}
+
+// unstructuredQuota is a mailbox whose quota is written as no program of ours would write it.
+func unstructuredQuota(q string) client.Object {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(mailbox("protocollo"))
+	if err != nil {
+		panic(err)
+	}
+	content["spec"].(map[string]any)["quota"] = q
+	u := &unstructured.Unstructured{Object: content}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Mailbox"))
+	return u
 }
 
 func newClient(t *testing.T) client.Client {
