@@ -67,6 +67,7 @@ generate: $(CONTROLLER_GEN) ## Deep copies, CRDs and the reference from the type
 	mkdir -p charts/pec-operator/files/policies
 	cp $(filter-out %kustomization.yaml,$(wildcard config/policies/*.yaml)) charts/pec-operator/files/policies/
 	cp config/rbac/people.yaml charts/pec-operator/files/
+	go run ./hack/catalogue
 
 .PHONY: verify
 verify: generate ## Fail if a generated file is not what the types say.

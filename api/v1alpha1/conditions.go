@@ -5,10 +5,10 @@ package v1alpha1
 
 // Conditions and reasons that kinds share.
 const (
-	// ConditionReady is True when this site serves the object as specified:
+	// ConditionReady is True when this site, whatever the other one does, serves the object as specified (fields that NotInForce
+	// names apart):
 	//  - every condition that the kind's table summarises is True, and
 	//  - none of its negative conditions is there.
-	// It speaks of this site only: a dead peer does not turn it False. It does not speak of fields that NotInForce names.
 	ConditionReady = "Ready"
 	// ConditionReconciling is there, True, only while the operator works towards the spec or retries; kstatus reads it.
 	ConditionReconciling = "Reconciling"

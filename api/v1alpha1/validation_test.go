@@ -2,6 +2,7 @@ package v1alpha1_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -767,4 +768,56 @@ func TestFreshObjectsAreNotObserved(t *testing.T) {
 	if fresh.Spec.Access != v1alpha1.AccessFull || fresh.Spec.Type != v1alpha1.MailboxStandard {
 		t.Errorf("defaults are %s and %s", fresh.Spec.Access, fresh.Spec.Type)
 	}
+}
+
+// An example that does not apply teaches the wrong thing.
+func TestExamplesApply(t *testing.T) {
+	c := newClient(t)
+	documents := map[string]string{}
+	for _, pattern := range []string{"../../docs/kinds/*.md", "../../config/samples/*.yaml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no examples at %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := string(raw)
+			if strings.HasSuffix(file, ".md") {
+				text = strings.Join(fenced(text), "\n---\n")
+			}
+			for i, document := range strings.Split(text, "\n---\n") {
+				if strings.Contains(document, "apiVersion: pec-operator.dev/") {
+					documents[fmt.Sprintf("%s, document %d", filepath.Base(file), i+1)] = document
+				}
+			}
+		}
+	}
+	for name, document := range documents {
+		t.Run(name, func(t *testing.T) {
+			object := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
+				t.Fatal(err)
+			}
+			object.SetNamespace("default")
+			if err := c.Create(context.Background(), object, client.DryRunAll, client.FieldValidation("Strict")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if len(documents) < 12 {
+		t.Errorf("%d examples: the test reads the wrong files", len(documents))
+	}
+}
+
+// fenced are the blocks of YAML of a page.
+func fenced(page string) []string {
+	var blocks []string
+	for _, rest := range strings.Split(page, "```yaml\n")[1:] {
+		block, _, _ := strings.Cut(rest, "```")
+		blocks = append(blocks, block)
+	}
+	return blocks
 }
