@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -87,6 +88,7 @@ func TestPeople(t *testing.T) {
 	w := newWorld(t)
 	t.Run("roles", func(t *testing.T) { testRoles(t, w) })
 	t.Run("contract", func(t *testing.T) { testContract(t, w) })
+	t.Run("folders", func(t *testing.T) { testFolders(t, w) })
 	t.Run("held", func(t *testing.T) { testHeld(t, w) })
 	t.Run("inhabited", func(t *testing.T) { testInhabited(t, w) })
 	t.Run("kinds", func(t *testing.T) { testKinds(t, w) })
@@ -159,6 +161,34 @@ func testContract(t *testing.T, w *world) {
 	domain.Spec.Contract = nil
 	forbidden(t, "spec.contract is the back office's", domains.Update(ctx, domain.DeepCopy()))
 	must(t, w.back.Update(ctx, domain))
+}
+
+// testFolders is GitOps: two accounts apply their own part of one domain, and neither takes the other's.
+func testFolders(t *testing.T, w *world) {
+	ctx := context.Background()
+	apply := func(account string, spec map[string]any) error {
+		object := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "pec-operator.dev/v1alpha1", "kind": "PECDomain",
+			"metadata": map[string]any{"name": "pec.cartelle.test", "namespace": body}, "spec": spec,
+		}}
+		return impersonate(t, account).Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(account))
+	}
+	domain := func(holder string) map[string]any {
+		return map[string]any{"holder": map[string]any{"name": holder}, "provider": map[string]any{"type": "Hosted",
+			"hosted": map[string]any{"host": map[string]any{"name": "pec.gestore.test", "namespace": "gestore"}}}}
+	}
+	contract := map[string]any{"contract": map[string]any{"reference": "C-12", "standard": int64(400)}}
+	must(t, apply("gitops-domains", domain("Comune di Esempio")))
+	both := domain("Comune di Esempio")
+	both["contract"] = contract["contract"]
+	forbidden(t, "spec.contract is the back office's", apply("gitops-domains", both))
+	must(t, apply("gitops-contracts", contract))
+	must(t, apply("gitops-domains", domain("Comune di Esempio Nuovo")))
+	got := &v1alpha1.PECDomain{}
+	must(t, w.admin.Get(ctx, client.ObjectKey{Namespace: body, Name: "pec.cartelle.test"}, got))
+	if got.Spec.Contract == nil || got.Spec.Holder.Name != "Comune di Esempio Nuovo" {
+		t.Errorf("after both applied their part: holder %q, contract %v", got.Spec.Holder.Name, got.Spec.Contract)
+	}
 }
 
 func testHeld(t *testing.T, w *world) {
