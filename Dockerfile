@@ -8,6 +8,7 @@ RUN groupadd --gid 5000 vmail \
  && useradd --uid 5000 --gid 5000 --home-dir /srv/mail --no-create-home --shell /usr/sbin/nologin vmail \
  && install --directory --owner=5000 --group=5000 --mode=0750 /srv/mail \
  && install --directory --owner=5000 --group=5000 --mode=0755 /var/lib/pec
+# Without SYNC_CHROOT= Debian's Postfix copies files of /etc into the queue's volume at every start; nothing here runs in a chroot.
 # Without the policy file the packages' scripts would start the daemons, and Postfix would be configured for this build's host name.
 RUN printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d \
  && echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections \
@@ -16,6 +17,7 @@ RUN printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin
       ca-certificates \
       dovecot-core dovecot-imapd dovecot-lmtpd dovecot-managesieved dovecot-pop3d dovecot-sieve dovecot-sqlite \
       postfix postfix-sqlite tzdata \
+ && echo 'SYNC_CHROOT=' > /etc/default/postfix \
  && rm -rf /usr/sbin/policy-rc.d /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log /var/log/alternatives.log \
       /etc/dovecot/private/*
 

@@ -197,8 +197,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'Freeze' || self.phases.all(b, b.name != 'BlockSending' || a.at <= b.at))",message="Freeze must not begin after BlockSending: move one of them, mailboxes would change under the final copy"
 // +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'RequestsClose' || self.phases.all(b, b.name != 'BlockSending' || a.at <= b.at))",message="RequestsClose must not be after BlockSending: move one of them, a mailbox listed later could not be copied in time"
 // +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'OldReadOnly' || self.phases.all(b, b.name != 'BlockSending' || a.at >= b.at))",message="OldReadOnly must not begin before BlockSending: move one of them, a mailbox that only reads cannot send"
-// +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'Archive' || self.phases.all(b, b.name != 'OldReadOnly' || !has(b.until) || a.at >= b.until))",message="Archive must not begin before OldReadOnly ends: move one of them, the holders were promised that they may read until then"
-// +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'Destroy' || self.phases.all(b, b.name == 'Destroy' || (b.at < a.at && (!has(b.until) || b.until <= a.at))))",message="Destroy must come after every other phase has ended: move it to a later time"
+// +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'Archive' || self.phases.all(b, b.name != 'OldReadOnly' || a.at >= b.at))",message="Archive must not begin before OldReadOnly: move one of them, the holders read the old mailboxes first"
+// +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'Destroy' || self.phases.all(b, b.at <= a.at))",message="Destroy must come after every other phase has begun: move it to a later time"
 type MigrationCalendar struct {
 	// timeZone of every time here.
 	// +required
@@ -217,7 +217,7 @@ type MigrationCalendar struct {
 
 // MigrationPhase is one dated phase.
 //
-// +kubebuilder:validation:XValidation:rule="(self.name in ['Freeze', 'OldReadOnly', 'Archive']) == has(self.until)",message="give until exactly for Freeze, OldReadOnly and Archive: they last, the other phases are a moment"
+// +kubebuilder:validation:XValidation:rule="has(self.until) ? self.name in ['Freeze', 'OldReadOnly', 'Archive'] : self.name != 'Freeze'",message="give until for Freeze, for OldReadOnly and Archive if the letter has it, and for no other phase: those are a moment"
 // +kubebuilder:validation:XValidation:rule="!has(self.until) || self.at < self.until",message="until must be after at: correct one of them"
 // +kubebuilder:validation:XValidation:rule="!has(self.endpoint) || self.name == 'OldReadOnly'",message="endpoint is where the old mailboxes are read: give it for OldReadOnly only"
 type MigrationPhase struct {
@@ -227,7 +227,8 @@ type MigrationPhase struct {
 	// at is when it begins.
 	// +required
 	At LocalTime `json:"at,omitempty"`
-	// until is when it ends.
+	// until is when it ends; OldReadOnly without it ends when Archive begins, Archive when Destroy begins. Of two dates for the same
+	// end the later wins.
 	// +optional
 	Until LocalTime `json:"until,omitempty"`
 	// endpoint is the host where the old mailboxes are read.

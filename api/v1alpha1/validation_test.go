@@ -445,16 +445,16 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{at(v1alpha1.PhaseOldReadOnly, "2022-04-28T08:00:00"), nil}},
 		refuse: []change{{at(v1alpha1.PhaseOldReadOnly, "2022-04-28T07:59:59"), nil}, {reversed(at(v1alpha1.PhaseOldReadOnly, "2022-04-27T09:00:00")), nil}},
 	},
-	"Archive must not begin before OldReadOnly ends": {
+	"Archive must not begin before OldReadOnly": {
 		accept: []change{{at(v1alpha1.PhaseArchive, "2022-06-28T09:00:00"), nil}},
-		refuse: []change{{at(v1alpha1.PhaseArchive, "2022-06-28T08:00:00"), nil}, {reversed(until(v1alpha1.PhaseOldReadOnly, "2022-06-29T09:00:00")), nil}},
+		refuse: []change{{at(v1alpha1.PhaseArchive, "2022-04-28T08:59:59"), nil}, {reversed(at(v1alpha1.PhaseOldReadOnly, "2022-06-28T09:00:01")), nil}},
 	},
 	"Destroy must come after every other phase": {
-		accept: []change{{at(v1alpha1.PhaseDestroy, "2023-12-28T00:00:00"), nil}},
-		refuse: []change{{at(v1alpha1.PhaseDestroy, "2023-12-27T00:00:00"), nil}, {reversed(at(v1alpha1.PhaseDestroy, "2022-04-01T00:00:00")), nil}},
+		accept: []change{{at(v1alpha1.PhaseDestroy, "2023-12-28T00:00:00"), nil}, {at(v1alpha1.PhaseDestroy, "2023-12-27T00:00:00"), nil}},
+		refuse: []change{{at(v1alpha1.PhaseDestroy, "2022-06-28T08:59:59"), nil}, {reversed(at(v1alpha1.PhaseDestroy, "2022-04-01T00:00:00")), nil}},
 	},
-	"give until exactly for": {
-		accept: []change{{migration(moved), nil}},
+	"give until for Freeze": {
+		accept: []change{{migration(moved), nil}, {until(v1alpha1.PhaseArchive, ""), nil}},
 		refuse: []change{{until(v1alpha1.PhaseOpenNew, "2022-04-29T18:00:00"), nil}, {until(v1alpha1.PhaseFreeze, ""), nil}},
 	},
 	"until must be after at": {

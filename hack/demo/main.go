@@ -34,7 +34,7 @@ func demo(ctx context.Context) error {
 		return err
 	}
 	r := &road.Road{Root: root, Instance: "demo", HelmPath: os.Getenv("PEC_HELM"), Out: os.Stdout}
-	started := time.Now()
+	started, built := time.Now(), time.Duration(0)
 	var walk road.Walk
 	steps := []struct {
 		title string
@@ -57,12 +57,16 @@ func demo(ctx context.Context) error {
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.title, err)
 		}
-		fmt.Printf("      done in %.1f s\n", time.Since(begun).Seconds())
+		took := time.Since(begun)
+		fmt.Printf("      done in %.1f s\n", took.Seconds())
+		if i == 0 {
+			built = took
+		}
 	}
-	return report(ctx, r, walk, time.Since(started))
+	return report(ctx, r, walk, built, time.Since(started)-built)
 }
 
-func report(ctx context.Context, r *road.Road, w road.Walk, took time.Duration) error {
+func report(ctx context.Context, r *road.Road, w road.Walk, built, took time.Duration) error {
 	for _, site := range road.SiteNames {
 		table, err := r.Kubectl(ctx, site, "get", "pec", "-A")
 		if err != nil {
@@ -78,7 +82,7 @@ func report(ctx context.Context, r *road.Road, w road.Walk, took time.Duration) 
   avvenuta-consegna <%s>  %.1f s
 OpenSSL verified the three signatures, xmllint the three daticert.xml, and the original came out byte for byte.
 
-The demo took %.0f s. Where to look next:
+Building what was not in the cache took %.0f s, the demo itself %.0f s. Where to look next:
   hack/sites/run kubectl a get pec -A                          the family, at site a
   hack/sites/run kubectl a describe mailbox -n comune-esempio  one mailbox, in words
   hack/sites/run cut b; hack/sites/run restore b               lose a building, get it back
@@ -86,6 +90,6 @@ The demo took %.0f s. Where to look next:
 `, w.Sender, w.Recipient, w.Acceptance.Data.Identifier,
 		road.MessageIDOf(w.Acceptance.Raw), w.Accepted.Seconds(),
 		road.MessageIDOf(w.Envelope.Raw), w.Transported.Seconds(),
-		road.MessageIDOf(w.Delivery.Raw), w.Delivered.Seconds(), took.Seconds())
+		road.MessageIDOf(w.Delivery.Raw), w.Delivered.Seconds(), built.Seconds(), took.Seconds())
 	return nil
 }

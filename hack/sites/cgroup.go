@@ -45,6 +45,8 @@ func joinCgroup(path string) error {
 		if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte("0"), 0o644); err != nil {
 			return fmt.Errorf("joining control group %s: %w", group, err)
 		}
+		// Once more: a group of version 2 hands nothing down while it holds a process, and that may have been this one.
+		delegateControllers(filepath.Dir(group))
 	}
 	return nil
 }

@@ -19,8 +19,13 @@ const (
 const (
 	answerUncertified = "550 5.7.1 this mailbox takes certified mail (PEC) only; questa casella accetta solo posta elettronica certificata"
 	answerAnomaly     = "550 5.7.1 signed by a certified mail provider, but not in the form of a certified message"
+	answerFieldTooBig = "550 5.6.0 a header field is longer than 59,000 bytes and cannot be certified whole; please shorten it"
 	answerTemporary   = "451 4.3.0 the certified mail engine cannot judge this message now, please try again"
 )
+
+// maxField is the longest header field taken, in bytes. Where a milter listens, Postfix cuts a field at 60,000 without a word:
+// what was certified then would not be what was sent.
+const maxField = 59_000
 
 // newMilter makes the milter of one port. The macros come at the end of the message: what Connect is told does not reach the
 // second message of a connection.
@@ -31,8 +36,8 @@ func (e *Engine) newMilter(port string) *milter.Server {
 		Protocol:  milter.OptNoConnect | milter.OptNoHelo | milter.OptNoEOH | milter.OptNoUnknown | milter.OptNoData,
 		SymList:   map[milter.Stage][]string{milter.StageEOM: {"i", "{client_addr}", "{client_port}", "{auth_authen}"}},
 	}
-	if port == portSubmission { // nothing to judge: the access point does, with a notice
-		server.Protocol |= milter.OptNoHeaders | milter.OptNoBody
+	if port == portSubmission { // no body to judge: the access point does, with a notice
+		server.Protocol |= milter.OptNoBody
 	}
 	return server
 }
@@ -70,6 +75,9 @@ func (s *milterSession) RcptTo(rcpt string, _ *milter.Modifier) (milter.Response
 
 // Header adds a field. Postfix hands over folded values with bare line feeds.
 func (s *milterSession) Header(name, value string, _ *milter.Modifier) (milter.Response, error) {
+	if len(name)+len(value) > maxField {
+		return milter.NewResponseStr('y', answerFieldTooBig), nil
+	}
 	s.raw.WriteString(name + ": " + strings.ReplaceAll(strings.ReplaceAll(value, "\r\n", "\n"), "\n", "\r\n") + "\r\n")
 	return milter.RespContinue, nil
 }

@@ -132,7 +132,7 @@ func parseXML(raw []byte) (*element, error) {
 	var open []*element
 	for count := 0; ; {
 		token, err := dec.Token()
-		if err == io.EOF && root != nil && len(open) == 0 {
+		if errors.Is(err, io.EOF) && root != nil && len(open) == 0 {
 			return root, nil
 		}
 		if err != nil {

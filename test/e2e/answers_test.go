@@ -42,7 +42,7 @@ func TestWhatCannotBeDeliveredEndsInACertifiedAnswer(t *testing.T) {
 			if err := sender.Send([]string{c.recipient}, message); err != nil {
 				t.Fatal(err)
 			}
-			answer, err := road.Await(t.Context(), sender, "<"+road.MessageIDOf(message)+">", c.kind)
+			answer, err := r.Await(t.Context(), sender, "<"+road.MessageIDOf(message)+">", c.kind)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,6 +81,15 @@ func TestASenderThatIsNotTheLoginIsRefused(t *testing.T) {
 	err := client.Send([]string{secondOffice}, road.Message(firstOffice, secondOffice, "no"))
 	if !errors.As(err, &answer) || answer.Code != 553 {
 		t.Errorf("a message in another's name was answered %v, want 553", err)
+	}
+}
+
+// Where a milter listens Postfix would cut the field without a word, and what is certified would not be what was sent.
+func TestAHeaderFieldThatPostfixWouldCutIsRefused(t *testing.T) {
+	long := append([]byte("X-Lungo: "+strings.Repeat(strings.Repeat("z", 900)+"\r\n ", 70)+"fine\r\n"), road.Message(municipality, secondOffice, "no")...)
+	var answer *smtp.SMTPError
+	if err := account(t, "a", municipality).Send([]string{secondOffice}, long); !errors.As(err, &answer) || answer.Code != 550 {
+		t.Errorf("a header field of 63,000 bytes was answered %v, want 550", err)
 	}
 }
 

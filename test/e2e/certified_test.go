@@ -34,7 +34,7 @@ func TestAwkwardOriginalsComeOutByteForByte(t *testing.T) {
 	sender, recipient := account(t, "a", municipality), account(t, "a", secondOffice)
 	cases := map[string]func([]byte) []byte{
 		"a line of 2,000 characters": func(m []byte) []byte { return append(m, strings.Repeat("x", 2000)+"\r\n"...) },
-		"8-bit text, to a peer without 8BITMIME": func(m []byte) []byte {
+		"8-bit text": func(m []byte) []byte {
 			return append(m, "perch\xe9 la citt\xe0 \xe8 cos\xec\r\n"...)
 		},
 		"a folded, non-ASCII subject": func(m []byte) []byte {
@@ -48,7 +48,7 @@ func TestAwkwardOriginalsComeOutByteForByte(t *testing.T) {
 			if err := sender.Send([]string{secondOffice}, original); err != nil {
 				t.Fatal(err)
 			}
-			envelope, err := road.Await(t.Context(), recipient, "<"+road.MessageIDOf(original)+">", "posta-certificata")
+			envelope, err := r.Await(t.Context(), recipient, "<"+road.MessageIDOf(original)+">", "posta-certificata")
 			if err != nil {
 				t.Fatal(err)
 			}

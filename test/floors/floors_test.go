@@ -13,6 +13,7 @@ const module = "github.com/pec-operator/pec-operator/"
 var floors = map[string]int{
 	"api/v1alpha1":       0,
 	"internal/pec":       0,
+	"internal/calendar":  0,
 	"internal/settings":  1,
 	"internal/admin":     1,
 	"internal/pki":       1,
@@ -36,6 +37,7 @@ var floors = map[string]int{
 var forbidden = map[string][]string{
 	"api/v1alpha1":       {"k8s.io/client-go", "k8s.io/api/", "sigs.k8s.io/controller-runtime"},
 	"internal/pec":       {"k8s.io/", "sigs.k8s.io/", "net/http"},
+	"internal/calendar":  {"k8s.io/", "sigs.k8s.io/", "net/http"},
 	"internal/evidence":  {"k8s.io/", "sigs.k8s.io/"},
 	"internal/directory": {"k8s.io/", "sigs.k8s.io/"},
 	"internal/engine":    {"k8s.io/", "sigs.k8s.io/"},

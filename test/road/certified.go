@@ -23,6 +23,7 @@ type Certified struct {
 	Header    mail.Header
 	Raw       []byte
 	Data      Data
+	XML       []byte // daticert.xml itself
 	Postacert []byte // the original, nil where the message carries none
 }
 
@@ -66,6 +67,7 @@ func Open(raw []byte) (Certified, error) {
 		}
 		switch part.FileName() {
 		case "daticert.xml":
+			c.XML = body
 			return xml.Unmarshal(body, &c.Data)
 		case "postacert.eml":
 			c.Postacert = body
@@ -84,44 +86,18 @@ func (c Certified) Verify(ctx context.Context, rootsPEM []byte, dtd string) erro
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // a leftover in the temporary folder harms nobody
 	message, roots, data := filepath.Join(dir, "message.eml"), filepath.Join(dir, "roots.pem"), filepath.Join(dir, "daticert.xml")
-	if err := errors.Join(os.WriteFile(message, c.Raw, 0o600), os.WriteFile(roots, rootsPEM, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(message, c.Raw, 0o600), os.WriteFile(roots, rootsPEM, 0o600), os.WriteFile(data, c.XML, 0o600)); err != nil {
 		return err
 	}
 	if err := tool(ctx, "openssl", "cms", "-verify", "-in", message, "-CAfile", roots, "-purpose", "any", "-out", filepath.Join(dir, "signed")); err != nil {
 		return fmt.Errorf("signature of %s: %w", c.Header.Get("Subject"), err)
 	}
-	xmlPart, err := c.daticert()
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(data, xmlPart, 0o600); err != nil {
-		return err
-	}
 	if err := tool(ctx, "xmllint", "--noout", "--nonet", "--dtdvalid", dtd, data); err != nil {
 		return fmt.Errorf("daticert.xml of %s: %w", c.Header.Get("Subject"), err)
 	}
 	return nil
-}
-
-func (c Certified) daticert() ([]byte, error) {
-	m, err := mail.ReadMessage(bytes.NewReader(c.Raw))
-	if err != nil {
-		return nil, err
-	}
-	signed, err := firstPart(m.Header.Get("Content-Type"), m.Body)
-	if err != nil {
-		return nil, err
-	}
-	var data []byte
-	err = eachPart(signed.Header.Get("Content-Type"), signed, func(part *multipart.Part) (err error) {
-		if part.FileName() == "daticert.xml" {
-			data, err = decoded(part)
-		}
-		return err
-	})
-	return data, err
 }
 
 // Original undoes the only two changes that certification makes to an original (RFC 6109 section 2.2.1): the provider's identifier

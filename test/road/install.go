@@ -62,7 +62,7 @@ func (r *Road) namespaces() string {
 // introduce gives a site's operator the right to read the project's kinds at the other site, and nothing else there.
 func (r *Road) introduce(ctx context.Context, site, peer string) error {
 	var token string
-	err := until(ctx, time.Minute, 200*time.Millisecond, func() error {
+	err := r.until(ctx, time.Minute, 200*time.Millisecond, func() error {
 		encoded, err := r.Kubectl(ctx, peer, "get", "secret", "pec-peer-reader", "-n", SystemNamespace, "-o", "jsonpath={.data.token}")
 		if err != nil || encoded == "" {
 			return errors.Join(err, errors.New("the peer reader's token is not made yet"))
@@ -96,7 +96,7 @@ current-context: peer
 func (r *Road) ApplySamples(ctx context.Context) error {
 	return onEachSite(func(site string) error {
 		// A CRD that was made a moment ago may not be served yet.
-		return until(ctx, 30*time.Second, 500*time.Millisecond, func() error { return r.Apply(ctx, site, r.samples.Text) })
+		return r.until(ctx, 30*time.Second, 500*time.Millisecond, func() error { return r.Apply(ctx, site, r.samples.Text) })
 	})
 }
 

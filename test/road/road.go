@@ -43,6 +43,7 @@ type Env struct {
 	} `json:"sites"`
 	Internet struct {
 		Address string `json:"address"`
+		Netns   string `json:"netns"`
 	} `json:"internet"`
 	Images struct {
 		Operator string `json:"operator"`
@@ -62,7 +63,7 @@ var SiteNames = []string{"a", "b"}
 
 // Build builds the Kubernetes binaries and the images into the cache, where they are not there yet.
 func (r *Road) Build(ctx context.Context) error {
-	return errors.Join(r.launcher(ctx, r.Out, "build"), r.launcher(ctx, r.Out, "images"))
+	return errors.Join(r.launcher(ctx, io.Discard, "build"), r.launcher(ctx, io.Discard, "images"))
 }
 
 // Sites starts the sites, or finds them running, and loads the images.
@@ -142,14 +143,20 @@ func onEachSite(f func(site string) error) error {
 	return errors.Join(errs...)
 }
 
-// until repeats check until it answers nil, and answers its last error when the time is over.
-func until(ctx context.Context, within, every time.Duration, check func() error) error {
+// until repeats check until it answers nil, and answers its last error when the time is over. What it waits for is said every ten
+// seconds, so that nobody stares at a silent terminal.
+func (r *Road) until(ctx context.Context, within, every time.Duration, check func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
+	begun, said := time.Now(), 0*time.Second
 	for {
 		err := check()
 		if err == nil {
 			return nil
+		}
+		if waited := time.Since(begun); waited >= said+10*time.Second {
+			said = waited
+			fmt.Fprintf(r.Out, "      %.0f s: %s\n", waited.Seconds(), oneLine(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -159,5 +166,19 @@ func until(ctx context.Context, within, every time.Duration, check func() error)
 	}
 }
 
+// oneLine is the beginning of an error, for a line of progress.
+func oneLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	if len(line) > 200 {
+		line = line[:200] + " ..."
+	}
+	return line
+}
+
 // Netns answers the network namespace that a site's own servers run in.
 func (r *Road) Netns(site string) string { return r.env.Sites[site].Netns }
+
+// Internet answers the address and the network namespace of the internet between the sites.
+func (r *Road) Internet() (address, netns string) {
+	return r.env.Internet.Address, r.env.Internet.Netns
+}

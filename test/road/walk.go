@@ -83,15 +83,15 @@ func (r *Road) Walk(ctx context.Context, from, to string) (Walk, error) {
 	}
 	sent := time.Now()
 	id := "<" + MessageIDOf(w.Original) + ">"
-	if w.Acceptance, err = Await(ctx, sender, id, "accettazione"); err != nil {
+	if w.Acceptance, err = r.Await(ctx, sender, id, "accettazione"); err != nil {
 		return w, err
 	}
 	w.Accepted = time.Since(sent)
-	if w.Envelope, err = Await(ctx, recipient, id, "posta-certificata"); err != nil {
+	if w.Envelope, err = r.Await(ctx, recipient, id, "posta-certificata"); err != nil {
 		return w, err
 	}
 	w.Transported = time.Since(sent)
-	if w.Delivery, err = Await(ctx, sender, id, "avvenuta-consegna"); err != nil {
+	if w.Delivery, err = r.Await(ctx, sender, id, "avvenuta-consegna"); err != nil {
 		return w, err
 	}
 	w.Delivered = time.Since(sent)
@@ -99,9 +99,9 @@ func (r *Road) Walk(ctx context.Context, from, to string) (Walk, error) {
 }
 
 // Await reads a mailbox until it holds a certified message of a type about the client's Message-ID.
-func Await(ctx context.Context, account Account, clientID, kind string) (Certified, error) {
+func (r *Road) Await(ctx context.Context, account Account, clientID, kind string) (Certified, error) {
 	var found Certified
-	err := until(ctx, time.Minute, 200*time.Millisecond, func() error {
+	err := r.until(ctx, time.Minute, 200*time.Millisecond, func() error {
 		messages, err := account.Inbox()
 		if err != nil {
 			return err

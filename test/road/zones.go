@@ -27,12 +27,17 @@ func (r *Road) Zones(ctx context.Context) error {
 			addresses[site+"/"+d.Name] = address
 		}
 	}
+	return r.PublishZones(ctx, r.zoneRecords(addresses))
+}
+
+// PublishZones puts zones, each with its records, on the internet's name server.
+func (r *Road) PublishZones(ctx context.Context, zones map[string][]string) error {
 	dir := r.state("zones")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("writing zones: %w", err)
 	}
 	args := []string{"zone"}
-	for origin, records := range r.zoneRecords(addresses) {
+	for origin, records := range zones {
 		file := filepath.Join(dir, origin+".zone")
 		text := zoneText(origin, r.env.Internet.Address, time.Now().Unix(), records)
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -46,7 +51,7 @@ func (r *Road) Zones(ctx context.Context) error {
 // balancer waits for the address of a LoadBalancer Service.
 func (r *Road) balancer(ctx context.Context, site, namespace, service string) (string, error) {
 	var address string
-	err := until(ctx, time.Minute, 200*time.Millisecond, func() error {
+	err := r.until(ctx, time.Minute, 200*time.Millisecond, func() error {
 		out, err := r.Kubectl(ctx, site, "get", "service", service, "-n", namespace, "-o", "json")
 		if err != nil {
 			return err
