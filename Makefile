@@ -41,7 +41,7 @@ lint: $(GOLANGCI_LINT) ## gofmt, go vet, golangci-lint; the floors are a unit te
 	cd hack/sites && go vet . && $(GOLANGCI_LINT) run --config ../../.golangci.yml . # not ./servers: it would compile Kubernetes a second time
 
 .PHONY: unit
-unit: sites-ready ## Unit tests, and controller tests against a real API server and etcd.
+unit: sites-ready $(HELM) ## Unit tests, and controller tests against a real API server and etcd.
 	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) rootfs)" go test $$(go list ./... | grep -v /test/e2e)
 	cd hack/sites && go test .
 
@@ -60,14 +60,18 @@ bench: ## Benchmarks of the certification; compare runs with benchstat.
 ##@ Generated files
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Deep copies and CRDs from the types, in config/ and in the chart.
+generate: $(CONTROLLER_GEN) ## Deep copies, CRDs and the reference from the types; the chart's copies of config/.
 	$(CONTROLLER_GEN) object paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	cp config/crd/bases/*.yaml charts/pec-operator/crds/
+	mkdir -p charts/pec-operator/files/policies
+	cp $(filter-out %kustomization.yaml,$(wildcard config/policies/*.yaml)) charts/pec-operator/files/policies/
+	cp config/rbac/people.yaml charts/pec-operator/files/
+	go run ./hack/catalogue
 
 .PHONY: verify
 verify: generate ## Fail if a generated file is not what the types say.
-	@git diff --exit-code -- api config/crd charts/pec-operator/crds || { echo "generated files are stale: run make generate and commit"; exit 1; }
+	@git diff --exit-code -- api config/crd charts/pec-operator docs/reference || { echo "generated files are stale: run make generate and commit"; exit 1; }
 
 ##@ What the rest needs
 

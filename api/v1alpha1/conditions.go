@@ -3,12 +3,12 @@ package v1alpha1
 // A condition's doc comment lists exactly what makes it True; a reason's says when it surfaces. A condition's reason is also
 // the reason of the event that announces it and the value of the log key "reason".
 
-// Conditions and reasons that both kinds share.
+// Conditions and reasons that kinds share.
 const (
-	// ConditionReady is True when this site serves the object as specified:
+	// ConditionReady is True when this site, whatever the other one does, serves the object as specified (fields that NotInForce
+	// names apart):
 	//  - every condition that the kind's table summarises is True, and
 	//  - none of its negative conditions is there.
-	// It speaks of this site only: a dead peer does not turn it False.
 	ConditionReady = "Ready"
 	// ConditionReconciling is there, True, only while the operator works towards the spec or retries; kstatus reads it.
 	ConditionReconciling = "Reconciling"
@@ -16,6 +16,10 @@ const (
 	ConditionStalled = "Stalled"
 	// ConditionSuspended is there, True, only while spec.suspend is Reconciliation.
 	ConditionSuspended = "Suspended"
+
+	// ConditionNotInForce is there, True, only while the spec uses fields that this release stores and does not act on; its message
+	// names them. Ready does not speak of them.
+	ConditionNotInForce = "NotInForce"
 
 	// ReasonServed surfaces when everything that Ready summarises is True.
 	ReasonServed = "Served"
@@ -29,6 +33,8 @@ const (
 	ReasonNamespaceNotGranted = "NamespaceNotGranted"
 	// ReasonSecretMissing surfaces when a Secret that the spec names, or a key of it, is not there.
 	ReasonSecretMissing = "SecretMissing"
+	// ReasonFieldsStored surfaces when the spec uses fields that this release only stores.
+	ReasonFieldsStored = "FieldsStored"
 )
 
 // Conditions and reasons of PECDomain.
@@ -110,6 +116,11 @@ const (
 	// ReasonDomainClaimed surfaces when an older PECDomain claims the domain; this one does nothing.
 	ReasonDomainClaimed = "DomainClaimed"
 
+	// ConditionAwaitingExternal (External) is there, True, only while somebody outside must act, or this operator must learn to.
+	ConditionAwaitingExternal = "AwaitingExternal"
+	// ReasonExternalNotWatched surfaces when the domain is External: this release stores it and watches nothing of it.
+	ReasonExternalNotWatched = "ExternalNotWatched"
+
 	// ConditionPeerReachable is there only when a peer is configured, and True when its API server answers this site's reader.
 	ConditionPeerReachable = "PeerReachable"
 	// ReasonPeerAnswers surfaces when the other site's API server answers.
@@ -152,4 +163,9 @@ const (
 	ReasonDomainNotReady = "DomainNotReady"
 	// ReasonAddressReserved surfaces when the address is one that the provider itself sends or receives as.
 	ReasonAddressReserved = "AddressReserved"
+
+	// ConditionUnderLegalHold is there, True, only while spec.legalHolds has an entry.
+	ConditionUnderLegalHold = "UnderLegalHold"
+	// ReasonHoldListed surfaces when a hold is listed; the message has the references.
+	ReasonHoldListed = "HoldListed"
 )

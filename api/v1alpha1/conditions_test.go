@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"strings"
 	"testing"
 )
@@ -11,6 +12,10 @@ import (
 // A condition without its definition is a name; users read these sentences in the generated reference.
 func TestEveryConditionAndReasonIsDefined(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "conditions.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	catalogue, err := os.ReadFile("../../docs/reference/conditions.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,6 +27,10 @@ func TestEveryConditionAndReasonIsDefined(t *testing.T) {
 		}
 		seen++
 		name, doc := spec.Names[0].Name, spec.Doc.Text()
+		value := strings.Trim(spec.Values[0].(*ast.BasicLit).Value, `"`)
+		if !strings.Contains(string(catalogue), "\n### "+value+"\n") && !strings.Contains(string(catalogue), "\n| `"+value+"` |") {
+			t.Errorf("%s: %s is not in docs/reference/conditions.md; run make generate", name, value)
+		}
 		switch {
 		case strings.HasPrefix(name, "Reason") && !strings.HasPrefix(doc, name+" surfaces when "):
 			t.Errorf("%s: its comment must start with %q", name, name+" surfaces when ")

@@ -18,7 +18,8 @@ var GroupVersion = schema.GroupVersion{Group: "pec-operator.dev", Version: "v1al
 
 // AddToScheme registers the kinds, so that a client can decode them.
 func AddToScheme(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &PECDomain{}, &PECDomainList{}, &Mailbox{}, &MailboxList{})
+	scheme.AddKnownTypes(GroupVersion, &PECDomain{}, &PECDomainList{}, &Mailbox{}, &MailboxList{},
+		&MailboxMigration{}, &MailboxMigrationList{}, &RetentionPolicy{}, &RetentionPolicyList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

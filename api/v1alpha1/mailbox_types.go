@@ -6,11 +6,15 @@ import (
 )
 
 // MailboxType is the use that a mailbox is contracted for.
-// +kubebuilder:validation:Enum=Standard
+// +kubebuilder:validation:Enum=Standard;Massive
 type MailboxType string
 
-// MailboxStandard is a mailbox that people read.
-const MailboxStandard MailboxType = "Standard"
+const (
+	// MailboxStandard is a mailbox that people read.
+	MailboxStandard MailboxType = "Standard"
+	// MailboxMassive is a mailbox that an application sends in bulk from.
+	MailboxMassive MailboxType = "Massive"
+)
 
 // MailboxAccess says what the holder of a mailbox may do.
 // +kubebuilder:validation:Enum=Full;ReadOnly;Suspended
@@ -32,6 +36,7 @@ const (
 // +kubebuilder:resource:path=mailboxes,scope=Namespaced,shortName=mbx,categories=pec
 // +kubebuilder:selectablefield:JSONPath=`.spec.domainRef.name`
 // +kubebuilder:selectablefield:JSONPath=`.spec.access`
+// +kubebuilder:selectablefield:JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.status.address`,description="The certified address."
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,description="The use that the mailbox is contracted for."
 // +kubebuilder:printcolumn:name="Quota",type=string,JSONPath=`.spec.quota`,description="How much the mailbox may hold."
@@ -55,7 +60,12 @@ type Mailbox struct {
 	Status MailboxStatus `json:"status,omitempty,omitzero"`
 }
 
-// MailboxSpec is what a mailbox should be.
+// MailboxSpec is what a mailbox should be. Fields that this release only stores say so; the condition NotInForce names those
+// that a Mailbox uses.
+//
+// +kubebuilder:validation:XValidation:rule="(self.type == 'Massive') == has(self.massive)",message="give massive, with justification and expectedMessagesPerMonth, exactly when type is Massive"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || quantity(string(self.quota)).compareTo(quantity(string(oldSelf.quota))) >= 0",message="quota cannot shrink while legalHolds has an entry: restore the former quota, or end the hold in a change of its own first"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || !has(oldSelf.retentionPolicyRef) || (has(self.retentionPolicyRef) && self.retentionPolicyRef == oldSelf.retentionPolicyRef)",message="retentionPolicyRef cannot change while legalHolds has an entry: restore the former policy, or end the hold in a change of its own first"
 type MailboxSpec struct {
 	// suspend is Reconciliation to make the operator leave this mailbox as it is; mail keeps flowing. None when not given.
 	// +optional
@@ -79,10 +89,14 @@ type MailboxSpec struct {
 	// type is the use that the mailbox is contracted for.
 	// +optional
 	// +kubebuilder:default=Standard
+	// +unionDiscriminator
 	Type MailboxType `json:"type,omitempty"`
+	// massive is why a Massive mailbox is needed and what it will send. This release stores it: no grant is asked of the contract.
+	// +optional
+	Massive *MassiveUse `json:"massive,omitempty"`
 	// quota is how much the mailbox may hold.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1M')) >= 0",message="quota must be 1M or more: give bytes with a unit, like 2Gi"
+	// +kubebuilder:validation:XValidation:rule="size(string(self)) <= 32 && quantity(string(self)).compareTo(quantity('1M')) >= 0",message="quota must be 1M or more: give bytes with a unit, like 2Gi"
 	Quota resource.Quantity `json:"quota,omitzero"`
 	// access is what the holder may do.
 	// +optional
@@ -91,6 +105,34 @@ type MailboxSpec struct {
 	// credentials is where the mailbox's password comes from.
 	// +required
 	Credentials MailboxCredentials `json:"credentials,omitzero"`
+	// ordinaryMail is what becomes of mail that is not certified. This release refuses all of it (550) whatever is given here.
+	// +optional
+	OrdinaryMail *OrdinaryMail `json:"ordinaryMail,omitempty"`
+	// notifications tell the holder elsewhere that certified mail arrived. This release stores them and sends none.
+	// +optional
+	Notifications *Notifications `json:"notifications,omitempty"`
+	// antispam judges ordinary mail. This release accepts no ordinary mail and has nothing to judge.
+	// +optional
+	Antispam Antispam `json:"antispam,omitempty"`
+	// rules file arriving mail into folders; the first that matches decides. This release stores them and files nothing.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Rules []InboundRule `json:"rules,omitempty"`
+	// sending bounds what the mailbox may send. This release stores it; the limits of the domain apply.
+	// +optional
+	Sending *SendingLimits `json:"sending,omitempty"`
+	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox. This release archives and removes nothing.
+	// +optional
+	RetentionPolicyRef *LocalReference `json:"retentionPolicyRef,omitempty"`
+	// legalHolds are the orders that nothing of this mailbox be lost. While there is one, this resource cannot be deleted without
+	// confirmation, and its quota and retention cannot shrink. This release does not keep the holder from deleting messages: set
+	// access to Suspended where the order asks for that.
+	// +optional
+	// +listType=map
+	// +listMapKey=reference
+	// +kubebuilder:validation:MaxItems=16
+	LegalHolds []LegalHold `json:"legalHolds,omitempty"`
 	// requestedAt is when the holder asked for the mailbox, for the record.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="requestedAt cannot change: it records when the mailbox was asked for; restore the former value"
@@ -121,6 +163,120 @@ type MailboxCredentials struct {
 	// Secret changes the password.
 	// +required
 	SecretRef SecretKeyReference `json:"secretRef,omitzero"`
+	// firstLogin is what the password is good for at first. This release stores it and asks nobody to change a password.
+	// +optional
+	FirstLogin FirstLogin `json:"firstLogin,omitempty"`
+}
+
+// FirstLogin says whether the password of the Secret is the holder's own.
+// +kubebuilder:validation:Enum=MustChange;KeepPassword
+type FirstLogin string
+
+const (
+	// FirstLoginMustChange lets the holder do nothing but change the password until that is done.
+	FirstLoginMustChange FirstLogin = "MustChange"
+	// FirstLoginKeepPassword takes the password of the Secret for the holder's own.
+	FirstLoginKeepPassword FirstLogin = "KeepPassword"
+)
+
+// MassiveUse is why a mailbox that sends in bulk is needed.
+type MassiveUse struct {
+	// justification is the evident need for bulk sending, in words that whoever grants it can judge.
+	// +required
+	// +kubebuilder:validation:MinLength=20
+	// +kubebuilder:validation:MaxLength=1024
+	Justification string `json:"justification,omitempty"`
+	// expectedMessagesPerMonth is what the mailbox will send.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000000
+	ExpectedMessagesPerMonth *int32 `json:"expectedMessagesPerMonth,omitempty"`
+}
+
+// OrdinaryMailPolicy says what becomes of mail that is not certified.
+// +kubebuilder:validation:Enum=Discard;Forward;Deliver
+type OrdinaryMailPolicy string
+
+const (
+	// OrdinaryMailDiscard drops it.
+	OrdinaryMailDiscard OrdinaryMailPolicy = "Discard"
+	// OrdinaryMailForward sends it on to an ordinary address.
+	OrdinaryMailForward OrdinaryMailPolicy = "Forward"
+	// OrdinaryMailDeliver delivers it in an anomaly envelope (busta di anomalia).
+	OrdinaryMailDeliver OrdinaryMailPolicy = "Deliver"
+)
+
+// OrdinaryMail is a union of what may become of mail that is not certified.
+//
+// +kubebuilder:validation:XValidation:rule="(self.policy == 'Forward') == has(self.forwardTo)",message="give ordinaryMail.forwardTo exactly when ordinaryMail.policy is Forward"
+// +union
+type OrdinaryMail struct {
+	// policy selects what becomes of it.
+	// +required
+	// +unionDiscriminator
+	Policy OrdinaryMailPolicy `json:"policy,omitempty"`
+	// forwardTo is the ordinary address that it is sent on to.
+	// +optional
+	ForwardTo EmailAddress `json:"forwardTo,omitempty"`
+}
+
+// Notifications tell a holder that certified mail arrived.
+type Notifications struct {
+	// addresses are the ordinary addresses that are told.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=10
+	Addresses []EmailAddress `json:"addresses,omitempty"`
+}
+
+// Antispam says whether ordinary mail is judged before it is delivered.
+// +kubebuilder:validation:Enum=Enabled;Disabled
+type Antispam string
+
+const (
+	// AntispamEnabled judges ordinary mail.
+	AntispamEnabled Antispam = "Enabled"
+	// AntispamDisabled delivers it unjudged.
+	AntispamDisabled Antispam = "Disabled"
+)
+
+// InboundRule files arriving mail into a folder.
+type InboundRule struct {
+	// name of the rule, for people.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Name string `json:"name,omitempty"`
+	// header that is looked at.
+	// +required
+	// +kubebuilder:validation:Enum=From;To;Subject
+	Header string `json:"header,omitempty"`
+	// contains is what the header must have in it, in upper or lower case.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Contains string `json:"contains,omitempty"`
+	// folder that the message is filed into.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Folder string `json:"folder,omitempty"`
+}
+
+// SendingLimits bound what a mailbox may send.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.recipientsPerMessage) || self.recipientsPerMessage >= 50",message="sending.recipientsPerMessage is below the law's floor: give 50 or more"
+type SendingLimits struct {
+	// messagesPerDay that the mailbox may send.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000000
+	MessagesPerDay *int32 `json:"messagesPerDay,omitempty"`
+	// recipientsPerMessage that one message may have.
+	// +optional
+	// +kubebuilder:validation:Maximum=10000
+	RecipientsPerMessage *int32 `json:"recipientsPerMessage,omitempty"`
 }
 
 // MailboxStatus is what the operator of this site observed.

@@ -6,7 +6,7 @@ import (
 )
 
 // ProviderType says who runs the mail stack of a domain.
-// +kubebuilder:validation:Enum=Managed;Hosted
+// +kubebuilder:validation:Enum=Managed;Hosted;External
 type ProviderType string
 
 const (
@@ -14,6 +14,8 @@ const (
 	ProviderManaged ProviderType = "Managed"
 	// ProviderHosted is a domain that lives on the stack of a Managed one.
 	ProviderHosted ProviderType = "Hosted"
+	// ProviderExternal is a domain that an accredited provider outside this operator runs.
+	ProviderExternal ProviderType = "External"
 )
 
 // PECDomain is a certified-mail domain; its name is the domain.
@@ -22,7 +24,7 @@ const (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Namespaced,shortName=pecd,categories=pec
 // +kubebuilder:selectablefield:JSONPath=`.spec.provider.type`
-// +kubebuilder:printcolumn:name="Provider",type=string,JSONPath=`.spec.provider.type`,description="Who runs the mail stack: Managed (this operator) or Hosted (the stack of another PECDomain)."
+// +kubebuilder:printcolumn:name="Provider",type=string,JSONPath=`.spec.provider.type`,description="Who runs the mail stack: Managed (this operator), Hosted (the stack of another PECDomain) or External (another provider)."
 // +kubebuilder:printcolumn:name="Mailboxes",type=integer,JSONPath=`.status.mailboxes.total`,description="Mailbox resources of this domain."
 // +kubebuilder:printcolumn:name="Sites",type=string,JSONPath=`.status.readySites`,description="Sites where the domain is Ready."
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether this site accepts, certifies and delivers the domain's mail."
@@ -46,7 +48,8 @@ type PECDomain struct {
 	Status PECDomainStatus `json:"status,omitempty,omitzero"`
 }
 
-// PECDomainSpec is what a domain should be.
+// PECDomainSpec is what a domain should be. Fields that this release only stores say so; the condition NotInForce names those
+// that a PECDomain uses.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.preferredSite) || self.provider.type != 'Managed' || self.provider.managed.mailHosts.exists(h, h.site == self.preferredSite)",message="preferredSite must be the site of one of provider.managed.mailHosts: add a mail host of that site, or name another site"
 type PECDomainSpec struct {
@@ -59,6 +62,19 @@ type PECDomainSpec struct {
 	// provider says who runs the domain's mail stack, and how.
 	// +required
 	Provider DomainProvider `json:"provider,omitzero"`
+	// dns says how the domain's MX records come to name its hosts. This release neither verifies nor writes DNS.
+	// +optional
+	DNS *DomainDNS `json:"dns,omitempty"`
+	// contract is what may be provisioned in this domain; only the back office may change it. This release stores it and holds
+	// no mailbox back.
+	// +optional
+	Contract *Contract `json:"contract,omitempty"`
+	// mailboxDefaults are for the mailboxes that do not say otherwise. This release stores them, as it does those fields of Mailbox.
+	// +optional
+	MailboxDefaults *MailboxDefaults `json:"mailboxDefaults,omitempty"`
+	// serviceLevel is what was promised of the service. This release stores it and measures nothing.
+	// +optional
+	ServiceLevel *ServiceLevel `json:"serviceLevel,omitempty"`
 	// preferredSite is the site that serves the domain while both live.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -97,6 +113,7 @@ type DomainHolder struct {
 // +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="provider.type cannot change: moving a domain between providers is a migration of its mail; create the new domain first"
 // +kubebuilder:validation:XValidation:rule="(self.type == 'Managed') == has(self.managed)",message="give provider.managed exactly when provider.type is Managed"
 // +kubebuilder:validation:XValidation:rule="(self.type == 'Hosted') == has(self.hosted)",message="give provider.hosted exactly when provider.type is Hosted"
+// +kubebuilder:validation:XValidation:rule="(self.type == 'External') == has(self.external)",message="give provider.external exactly when provider.type is External"
 // +union
 type DomainProvider struct {
 	// type selects which of the other fields is given.
@@ -109,6 +126,9 @@ type DomainProvider struct {
 	// hosted names the domain whose stack serves this one.
 	// +optional
 	Hosted *HostedProvider `json:"hosted,omitempty"`
+	// external describes the provider that runs the domain's mail stack. This release stores it and does not watch it.
+	// +optional
+	External *ExternalProvider `json:"external,omitempty"`
 }
 
 // ManagedProvider describes a mail stack that this operator runs, the same at both sites.
@@ -140,6 +160,12 @@ type ManagedProvider struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]+([._-][a-z0-9]+)*$`
 	ServiceAddress string `json:"serviceAddress,omitempty"`
+	// shards is how many pods the domain's mailboxes are spread over; one when not given.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=32
+	// +kubebuilder:validation:XValidation:rule="self == 1",message="shards must be 1: this release runs one pod for a domain and site"
+	Shards *int32 `json:"shards,omitempty"`
 	// storage is where the stack keeps mail, queue and evidence.
 	// +required
 	Storage Storage `json:"storage,omitzero"`
@@ -149,6 +175,12 @@ type ManagedProvider struct {
 	// signing names the Secret (keys tls.crt, leaf first, and tls.key) whose key signs every notice and envelope.
 	// +required
 	Signing SecretReference `json:"signing,omitzero"`
+	// antivirus bounds what messages are checked with. This release stores it: messages are not checked for viruses.
+	// +optional
+	Antivirus *Antivirus `json:"antivirus,omitempty"`
+	// timestamping is the authority (TSA) that stamps the daily log. This release stores it and stamps nothing.
+	// +optional
+	Timestamping *Timestamping `json:"timestamping,omitempty"`
 	// limits are those of the access point; what is not given has the operator's default.
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
@@ -231,7 +263,7 @@ type Endpoints struct {
 //
 // +kubebuilder:validation:XValidation:rule="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="storage.size can only grow: give a size that is not smaller than before, a volume cannot shrink under its mail"
 // +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storage.storageClassName cannot change: a claim keeps the class it was made with; restore the former value"
-// +kubebuilder:validation:XValidation:rule="quantity(string(self.size)).isGreaterThan(quantity('0'))",message="storage.size must be more than zero: give the size of one volume, like 100Gi"
+// +kubebuilder:validation:XValidation:rule="size(string(self.size)) <= 32 && quantity(string(self.size)).isGreaterThan(quantity('0'))",message="storage.size must be more than zero: give the size of one volume, like 100Gi"
 type Storage struct {
 	// size of each of the stack's three claims (mail, queue, engine); it can grow, never shrink.
 	// +required
@@ -246,8 +278,8 @@ type Storage struct {
 // Limits bound what the access point certifies; the law's floors (DM 2/11/2005, art. 12) are 50 recipients and 30 MB for one
 // message times its recipients.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.maxMessageSize) || quantity(string(self.maxMessageSize)).compareTo(quantity('30M')) >= 0",message="limits.maxMessageSize is below the law's floor: give 30M (30,000,000 bytes) or more"
-// +kubebuilder:validation:XValidation:rule="!has(self.maxSizeTimesRecipients) || quantity(string(self.maxSizeTimesRecipients)).compareTo(quantity('30M')) >= 0",message="limits.maxSizeTimesRecipients is below the law's floor: give 30M (30,000,000 bytes) or more"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxMessageSize) || (size(string(self.maxMessageSize)) <= 32 && quantity(string(self.maxMessageSize)).compareTo(quantity('30M')) >= 0)",message="limits.maxMessageSize is below the law's floor: give 30M (30,000,000 bytes) or more"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxSizeTimesRecipients) || (size(string(self.maxSizeTimesRecipients)) <= 32 && quantity(string(self.maxSizeTimesRecipients)).compareTo(quantity('30M')) >= 0)",message="limits.maxSizeTimesRecipients is below the law's floor: give 30M (30,000,000 bytes) or more"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxRecipients) || self.maxRecipients >= 50",message="limits.maxRecipients is below the law's floor: give 50 or more"
 type Limits struct {
 	// maxRecipients of one message; 500 when not given.
@@ -285,12 +317,78 @@ type DomainReference struct {
 	// +required
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
 	Name string `json:"name,omitempty"`
 	// namespace of the PECDomain; this domain's own when not given.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
 	Namespace string `json:"namespace,omitempty"`
+}
+
+// ExternalProvider describes a domain that another provider runs, as its letter prints it.
+type ExternalProvider struct {
+	// name of the provider.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name,omitempty"`
+	// mailExchangers are the hosts that the domain's MX records should name.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	MailExchangers []Hostname `json:"mailExchangers,omitempty"`
+	// imap is the provider's IMAPS service.
+	// +required
+	IMAP Endpoint `json:"imap,omitzero"`
+	// pop3 is the provider's POP3S service.
+	// +optional
+	POP3 *Endpoint `json:"pop3,omitempty"`
+	// submission is the provider's SMTPS service.
+	// +optional
+	Submission *Endpoint `json:"submission,omitempty"`
+}
+
+// Antivirus bounds what messages are checked with.
+type Antivirus struct {
+	// definitionsMaxAgeMinutes is the age of virus definitions beyond which they no longer count as fresh.
+	// +required
+	// +kubebuilder:validation:Minimum=15
+	// +kubebuilder:validation:Maximum=1440
+	DefinitionsMaxAgeMinutes *int32 `json:"definitionsMaxAgeMinutes,omitempty"`
+}
+
+// Timestamping is a timestamping authority (RFC 3161).
+type Timestamping struct {
+	// url of the authority.
+	// +required
+	URL HTTPSURL `json:"url,omitempty"`
+	// caSecretRef names the Secret (key ca.crt) with the roots of the authority's certificate; the system's when not given.
+	// +optional
+	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
+}
+
+// MailboxDefaults are for the mailboxes of a domain that do not say otherwise.
+type MailboxDefaults struct {
+	// ordinaryMail is what becomes of mail that is not certified.
+	// +optional
+	OrdinaryMail *OrdinaryMail `json:"ordinaryMail,omitempty"`
+	// sending bounds what a mailbox may send.
+	// +optional
+	Sending *SendingLimits `json:"sending,omitempty"`
+}
+
+// ServiceLevel is what was promised of the service.
+type ServiceLevel struct {
+	// availabilityPercent over four months, like "99.8"; write the quotation marks. The law's floor is 99.8.
+	// +required
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=7
+	// +kubebuilder:validation:Pattern=`^(100|[0-9]{2}(\.[0-9]{1,4})?)$`
+	// +kubebuilder:validation:XValidation:rule="double(self) >= 99.8",message="availabilityPercent is below the law's floor: give \"99.8\" or more"
+	AvailabilityPercent string `json:"availabilityPercent,omitempty"`
 }
 
 // PECDomainStatus is what the operator of this site observed.
@@ -387,6 +485,7 @@ type PeerLinkStatus struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16384
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9+/=\s-]+$`
 	CABundle string `json:"caBundle,omitempty"`
 }
 
@@ -396,11 +495,13 @@ type ClaimStatus struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
 	Name string `json:"name,omitempty"`
 	// uid that the claim had; a claim of the same name with another uid is another volume.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9-]+$`
 	UID string `json:"uid,omitempty"`
 }
 

@@ -42,8 +42,9 @@ const (
 
 // table declares the conditions of a Mailbox.
 var table = reconcile.Table{
-	Positive: []string{v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionProvisioned},
-	Served:   "the mailbox works at this site as its spec says",
+	Positive:    []string{v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionProvisioned},
+	Informative: []string{v1alpha1.ConditionUnderLegalHold},
+	Served:      "the mailbox works at this site as its spec says",
 }
 
 // Reconciler makes Mailboxes real at one site.
@@ -82,7 +83,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	mailbox.Status.Address = mailbox.Address()
 	s := &scope{Pass: pass, Reconciler: r, mailbox: mailbox}
-	result, err := reconcile.Walk(ctx, s, findDomain, readCredentials, placeRow)
+	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readCredentials, placeRow)
 	return r.Finish(ctx, pass, result, err, nil)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,19 @@ import (
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
+
+// showHolds makes legal holds visible, whatever else is the matter.
+func showHolds(_ context.Context, s *scope) (reconcile.Result, error) {
+	var references []string
+	for _, hold := range s.mailbox.Spec.LegalHolds {
+		references = append(references, fmt.Sprintf("%s (since %s)", hold.Reference, hold.Since))
+	}
+	if len(references) > 0 {
+		s.True(v1alpha1.ConditionUnderLegalHold, v1alpha1.ReasonHoldListed, strings.Join(references, ", ")+
+			": this resource is deleted only with confirmation, its quota and retention do not shrink; its holder can still delete messages, set access to Suspended to prevent that")
+	}
+	return reconcile.Result{}, nil
+}
 
 // findDomain finds the stack that serves the mailbox's domain. The watch on PECDomain wakes whoever waits here.
 func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {

@@ -1,5 +1,5 @@
 // Package pecdomain makes a PECDomain real at this site: the mail stack of a Managed one, a place on its host's stack for a
-// Hosted one. Files: controller (wiring, the pass), phases by subject, status (facts to conditions), watches.
+// Hosted one; an External one is only shown. Files: controller (wiring, the pass), phases by subject, status (facts to conditions), watches.
 package pecdomain
 
 import (
@@ -66,12 +66,19 @@ type scope struct {
 	peer *v1alpha1.PECDomain
 }
 
-var (
-	managed = []reconcile.Phase[*scope]{
+// road is how a domain of one provider type is made real.
+type road struct {
+	phases []reconcile.Phase[*scope]
+	table  reconcile.Table
+}
+
+var roads = map[v1alpha1.ProviderType]road{
+	v1alpha1.ProviderManaged: {table: managedTable, phases: []reconcile.Phase[*scope]{
 		observePeer, claimDomain, checkAccess, readSecrets, keepClaims, keepEngineSecret, applyStack, askEngine, placeDomain, closeRows, linkPeer,
-	}
-	hosted = []reconcile.Phase[*scope]{observePeer, claimDomain, findHost, askEngine, placeDomain}
-)
+	}},
+	v1alpha1.ProviderHosted:   {table: hostedTable, phases: []reconcile.Phase[*scope]{observePeer, claimDomain, findHost, askEngine, placeDomain}},
+	v1alpha1.ProviderExternal: {table: externalTable, phases: []reconcile.Phase[*scope]{observePeer, claimDomain, awaitExternal}},
+}
 
 // Reconcile is one pass over one domain.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -88,13 +95,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	host := index.Host(domain)
 	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, engine: r.Engines.For(host)}
-	phases := managed
+	road := roads[domain.Spec.Provider.Type]
 	m := *r.Mechanism
-	m.Table = managedTable
-	if domain.Spec.Provider.Type == v1alpha1.ProviderHosted {
-		phases, m.Table = hosted, hostedTable
-	}
-	result, err := reconcile.Walk(ctx, s, phases...)
+	m.Table = road.table
+	result, err := reconcile.Walk(ctx, s, road.phases...)
 	if apierrors.IsForbidden(err) {
 		err = reconcile.Waiting(later, v1alpha1.ConditionStackReady, v1alpha1.ReasonNamespaceNotGranted, r.Access.Missing(domain.Namespace, err))
 	}

@@ -39,6 +39,10 @@ var (
 		Informative: informative,
 		Served:      "the host's stack accepts, certifies and delivers the domain's mail at this site",
 	}
+	externalTable = reconcile.Table{
+		Negative:    []string{v1alpha1.ConditionDomainConflict, v1alpha1.ConditionAwaitingExternal},
+		Informative: informative,
+	}
 )
 
 // countMailboxes counts the Mailboxes of the domain from the cache.

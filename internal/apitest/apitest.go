@@ -2,11 +2,13 @@
 package apitest
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -15,6 +17,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -107,6 +110,67 @@ func (g grant) give(c client.Client, user string) error {
 		}
 	}
 	return nil
+}
+
+// AddUser answers a configuration as a user of the given groups, with no rights but theirs.
+func (s *Server) AddUser(name string, groups ...string) (*rest.Config, error) {
+	user, err := s.env.AddUser(envtest.User{Name: name, Groups: groups}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("adding user %s: %w", name, err)
+	}
+	return user.Config(), nil
+}
+
+// RunControllers runs the named controllers of kube-controller-manager until the test ends.
+func (s *Server) RunControllers(t testing.TB, names ...string) {
+	t.Helper()
+	kubeconfig, err := s.Kubeconfig("controller-manager")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, filepath.Join(os.Getenv(ServersVariable), "kube-controller-manager"),
+		"--kubeconfig="+file, "--controllers="+strings.Join(names, ","), "--leader-elect=false", "--secure-port=0")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait() // killed
+		if t.Failed() {
+			t.Logf("kube-controller-manager: %s", out.String())
+		}
+	})
+}
+
+// Install creates the objects of YAML files of the project.
+func (s *Server) Install(t testing.TB, files ...string) {
+	t.Helper()
+	c, err := client.New(s.Config, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(filepath.Join(root(), file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for document := range strings.SplitSeq(string(raw), "\n---\n") {
+			object := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			if err := c.Create(context.Background(), object); err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+		}
+	}
 }
 
 // Kubeconfig is a kubeconfig of an administrator of the server, everything inline.

@@ -72,7 +72,8 @@ func (l *logBuffer) String() string {
 // canary stands wherever a password may stand; it may be nowhere else.
 const canary = "canary-9f3c-password"
 
-var negative = []string{v1alpha1.ConditionClaimLost, v1alpha1.ConditionDomainConflict}
+var negative = []string{v1alpha1.ConditionClaimLost, v1alpha1.ConditionDomainConflict, v1alpha1.ConditionAwaitingExternal,
+	v1alpha1.ConditionNotInForce, v1alpha1.ConditionUnderLegalHold}
 
 // site is an operator at work on an API server, with namespaces of its own.
 type site struct {
@@ -500,6 +501,46 @@ func TestWhatAPersonMustDoIsSaid(t *testing.T) {
 	lonely := makeMailbox(s.ns, "protocollo", "pec.nessuno.test")
 	s.create(t, lonely)
 	s.waitFor(t, lonely, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonDomainNotFound)
+}
+
+func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
+	s := newSite(t, "riposto", siteOptions{namespaces: []string{"riposto-esterno"}})
+	domain := s.makeDomain(func(d *v1alpha1.PECDomain) {
+		d.Spec.DNS = &v1alpha1.DomainDNS{Mode: v1alpha1.DNSVerifyOnly}
+		d.Spec.Contract = &v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(0))}
+	})
+	box := makeMailbox(s.ns, "protocollo", s.domain, func(m *v1alpha1.Mailbox) {
+		m.Spec.Sending = &v1alpha1.SendingLimits{MessagesPerDay: ptr.To(int32(10))}
+		m.Spec.LegalHolds = []v1alpha1.LegalHold{{Reference: "RG 123/2026", Since: "2026-03-01"}}
+	})
+	outside := s.hostedDomain("riposto-esterno", "pec.riposto-esterno.test")
+	outside.Spec.Provider = v1alpha1.DomainProvider{Type: v1alpha1.ProviderExternal, External: &v1alpha1.ExternalProvider{
+		Name: "Altro gestore", MailExchangers: []v1alpha1.Hostname{"mx.altro.test"}, IMAP: v1alpha1.Endpoint{Host: "imaps.altro.test"}}}
+	s.provide(t)
+	s.create(t, domain, box, outside, password(s.ns, canary))
+
+	s.waitFor(t, outside, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonExternalNotWatched)
+	s.waitFor(t, outside, v1alpha1.ConditionAwaitingExternal, metav1.ConditionTrue, v1alpha1.ReasonExternalNotWatched)
+	s.ready(t, domain, box)
+	for o, want := range map[reconcile.Object]string{domain: "dns, contract", box: "sending"} {
+		c := s.waitFor(t, o, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
+		if !strings.HasSuffix(c.Message, ": "+want) {
+			t.Errorf("%s: %q does not name %q", o.GetName(), c.Message, want)
+		}
+	}
+	if c := s.waitFor(t, box, v1alpha1.ConditionUnderLegalHold, metav1.ConditionTrue, v1alpha1.ReasonHoldListed); !strings.Contains(c.Message, "RG 123/2026") {
+		t.Errorf("the hold is not named: %q", c.Message)
+	}
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Sending, m.Spec.LegalHolds = nil, nil })
+	eventually(t, func() error {
+		s.get(t, s.ns, box.Name, box)
+		for _, name := range []string{v1alpha1.ConditionNotInForce, v1alpha1.ConditionUnderLegalHold} {
+			if meta.FindStatusCondition(box.Status.Conditions, name) != nil {
+				return errors.New(name + " stays after its cause is gone")
+			}
+		}
+		return nil
+	})
 }
 
 // poke changes the spec without meaning, so that the next pass comes now and not at the next poll.

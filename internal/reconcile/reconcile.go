@@ -19,6 +19,8 @@ type Object interface {
 	GetObservedGeneration() int64
 	SetObservedGeneration(int64)
 	Suspended() bool
+	// NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
+	NotInForce() []string
 }
 
 // Result is when a phase wants the next pass; zero means that only a change needs one.

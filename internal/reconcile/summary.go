@@ -46,7 +46,13 @@ func (t Table) summarise(p *Pass, err error) {
 				Reason: v1alpha1.ReasonNotEvaluated, Message: notEvaluated(stopped, typed)}))
 		}
 	}
-	conditions := append([]metav1.Condition{p.stamp(t.ready(parts))}, p.kstatus(err)...)
+	ready := t.ready(parts)
+	if fields := p.Object.NotInForce(); len(fields) > 0 {
+		ready.Message += "; NotInForce names what is only stored"
+		parts = append(parts, p.stamp(metav1.Condition{Type: v1alpha1.ConditionNotInForce, Status: metav1.ConditionTrue,
+			Reason: v1alpha1.ReasonFieldsStored, Message: "this release stores these fields and does not act on them, do not rely on them: " + strings.Join(fields, ", ")}))
+	}
+	conditions := append([]metav1.Condition{p.stamp(ready)}, p.kstatus(err)...)
 	p.Object.SetConditions(append(conditions, parts...))
 	p.Object.SetObservedGeneration(p.Object.GetGeneration())
 }
@@ -85,6 +91,9 @@ func (p *Pass) kstatus(err error) []metav1.Condition {
 	return []metav1.Condition{p.stamp(c)}
 }
 
+// MaxMessage is the most bytes of a condition's message: an object with every condition must still fit into etcd with ease.
+const MaxMessage = 2048
+
 // stamp completes a condition: its generation, and a transition time that moves only when the status moves.
 func (p *Pass) stamp(c metav1.Condition) metav1.Condition {
 	c.ObservedGeneration = p.Object.GetGeneration()
@@ -92,7 +101,7 @@ func (p *Pass) stamp(c metav1.Condition) metav1.Condition {
 	if old := meta.FindStatusCondition(p.before.GetConditions(), c.Type); old != nil && old.Status == c.Status {
 		c.LastTransitionTime = old.LastTransitionTime
 	}
-	c.Message = cut(c.Message, 4096)
+	c.Message = cut(c.Message, MaxMessage)
 	return c
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +16,15 @@ func TestClaimsSurviveTheDeletionOfEveryResourceAndOfTheChart(t *testing.T) {
 		t.Fatalf("%d claims at site a, want mail, queue and engine of two stacks: %v", len(before), before)
 	}
 
-	for _, kind := range []string{"mailboxes", "pecdomains"} {
-		kubectl(t, "a", "delete", kind+".pec-operator.dev", "-A", "--all", "--timeout=60s")
-	}
+	kubectl(t, "a", "delete", "mailboxes.pec-operator.dev", "-A", "--all", "--timeout=60s")
+	eventually(t, time.Minute, func() error { // a policy refuses to delete a domain that counts mailboxes
+		counts := kubectl(t, "a", "get", "pecdomains.pec-operator.dev", "-A", "-o", "jsonpath={.items[*].status.mailboxes.total}")
+		if strings.Trim(counts, "0 ") != "" {
+			return fmt.Errorf("the domains still count mailboxes: %s", counts)
+		}
+		return nil
+	})
+	kubectl(t, "a", "delete", "pecdomains.pec-operator.dev", "-A", "--all", "--timeout=60s")
 	if err := r.Helm(t.Context(), "a", "uninstall", "pec-operator", "--wait"); err != nil {
 		t.Fatal(err)
 	}

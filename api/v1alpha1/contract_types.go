@@ -1,0 +1,62 @@
+package v1alpha1
+
+// Contract is what may be provisioned in a domain: numbers of its own, or a part of another domain's.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.from) || has(self.standard)",message="give contract.standard, the number of standard mailboxes, or contract.from, the domain whose contract is drawn on"
+// +kubebuilder:validation:XValidation:rule="has(self.from) || has(self.reference)",message="give contract.reference, by which people find the signed contract"
+// +kubebuilder:validation:XValidation:rule="!has(self.from) || !has(self.validUntil)",message="a contract that is drawn on ends with the pool: leave contract.validUntil to the domain that contract.from names"
+type Contract struct {
+	// reference of the signed contract, like "C-12". Domains that draw on a pool have that of the pool.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Reference string `json:"reference,omitempty"`
+	// from names the PECDomain whose contract is drawn on, as a region's municipalities draw on the region's. The numbers beside it
+	// are then the most that this domain may draw.
+	// +optional
+	From *DomainReference `json:"from,omitempty"`
+	// standard is how many Standard mailboxes there may be.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10000000
+	Standard *int32 `json:"standard,omitempty"`
+	// massive is how many Massive mailboxes there may be; none when not given.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	Massive *int32 `json:"massive,omitempty"`
+	// storageGiB is how much all quotas together may hold; without limit when not given.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000000
+	StorageGiB *int32 `json:"storageGiB,omitempty"`
+	// validUntil is the last day of the contract.
+	// +optional
+	ValidUntil Date `json:"validUntil,omitempty"`
+	// massiveGrants are the Massive mailboxes that were approved. Reviewing this list is the approval.
+	// +optional
+	// +listType=map
+	// +listMapKey=address
+	// +kubebuilder:validation:MaxItems=32
+	MassiveGrants []MassiveGrant `json:"massiveGrants,omitempty"`
+}
+
+// MassiveGrant is the approval of one Massive mailbox.
+type MassiveGrant struct {
+	// address of the mailbox.
+	// +required
+	Address EmailAddress `json:"address,omitempty"`
+	// protocol number of the request.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Protocol string `json:"protocol,omitempty"`
+	// date of the approval.
+	// +required
+	Date Date `json:"date,omitempty"`
+	// approver is the person who approved.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Approver string `json:"approver,omitempty"`
+}

@@ -1,0 +1,408 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MailboxMigration moves listed mailboxes, by a dated calendar, from another provider or domain to a domain here. It is a batch: it
+// ends, and its top condition is Succeeded. This release validates and stores it; no controller acts on it, no message is copied,
+// and its status stays empty.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,shortName=mbxmig,categories=pec
+// +kubebuilder:selectablefield:JSONPath=`.spec.target.domainRef.name`
+// +kubebuilder:selectablefield:JSONPath=`.spec.source.type`
+// +kubebuilder:printcolumn:name="Source",type=string,JSONPath=`.spec.source.type`,description="Where the mail comes from: Domain (a PECDomain of this namespace) or IMAP (any IMAPS server)."
+// +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.spec.target.domainRef.name`,description="The domain that the mail goes to."
+// +kubebuilder:printcolumn:name="Verified",type=integer,JSONPath=`.status.mailboxes.verified`,description="Mailboxes whose copy was proved complete. Empty: no controller has looked at this migration."
+// +kubebuilder:printcolumn:name="Succeeded",type=string,JSONPath=`.status.conditions[?(@.type=="Succeeded")].status`,description="Whether every phase is done. Empty: no controller has looked at this migration."
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the resource was created."
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Succeeded")].reason`,description="Why Succeeded has its value, in one word."
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Succeeded")].message`,description="Why Succeeded has its value, and what to do."
+type MailboxMigration struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what should be moved, and when; the operator never writes it.
+	// +required
+	Spec MailboxMigrationSpec `json:"spec,omitzero"`
+	// status is what the operator of this site observed.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status MailboxMigrationStatus `json:"status,omitempty,omitzero"`
+}
+
+// MailboxMigrationSpec is what should be moved, and when.
+//
+// +kubebuilder:validation:XValidation:rule="self.source.type != 'Domain' || !has(self.source.domainRef) || self.source.domainRef.name != self.target.domainRef.name",message="source and target are the same domain: name another PECDomain in source.domainRef or in target.domainRef"
+// +kubebuilder:validation:XValidation:rule="self.source.type != 'Domain' || !has(self.source.domainRef) || self.mailboxes.all(m, m.address.endsWith('@' + self.source.domainRef.name))",message="every mailbox must be in the source's domain: correct the address, or move mailboxes of another domain with a MailboxMigration of their own"
+type MailboxMigrationSpec struct {
+	// suspend is Reconciliation to make the operator start nothing more of this migration. None when not given.
+	// +optional
+	Suspend Suspend `json:"suspend,omitempty"`
+	// source is where the mail is.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="source cannot change: what was copied came from there; create another MailboxMigration"
+	Source MigrationSource `json:"source,omitzero"`
+	// target is where the mail goes.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="target cannot change: what was copied is there; create another MailboxMigration"
+	Target MigrationTarget `json:"target,omitzero"`
+	// mailboxes are those that asked to be moved, one entry each: who is not listed is not migrated. More than fit are moved by
+	// several MailboxMigrations with the same calendar.
+	// +required
+	// +listType=map
+	// +listMapKey=address
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	Mailboxes []MigratedMailbox `json:"mailboxes,omitempty"`
+	// keep is what the holders will find unchanged.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=4
+	Keep []MigrationKeep `json:"keep,omitempty"`
+	// calendar says when each phase begins.
+	// +required
+	Calendar MigrationCalendar `json:"calendar,omitzero"`
+	// copy says how fast messages are copied.
+	// +optional
+	Copy *MigrationCopy `json:"copy,omitempty"`
+	// approveSkipped are the SHA-256 sums, in hex, of messages that cannot be copied and may be left behind.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=64
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:Pattern=`^[0-9a-f]{64}$`
+	ApproveSkipped []string `json:"approveSkipped,omitempty"`
+	// run says which run this is.
+	// +optional
+	Run *MigrationRun `json:"run,omitempty"`
+}
+
+// MigrationSourceType says what kind of source mail is copied from.
+// +kubebuilder:validation:Enum=Domain;IMAP
+type MigrationSourceType string
+
+const (
+	// MigrationFromDomain copies from a PECDomain of the same namespace.
+	MigrationFromDomain MigrationSourceType = "Domain"
+	// MigrationFromIMAP copies from any IMAPS server.
+	MigrationFromIMAP MigrationSourceType = "IMAP"
+)
+
+// MigrationSource is a union of the places that mail can come from.
+//
+// +kubebuilder:validation:XValidation:rule="(self.type == 'Domain') == has(self.domainRef)",message="give source.domainRef exactly when source.type is Domain"
+// +kubebuilder:validation:XValidation:rule="(self.type == 'IMAP') == has(self.imap)",message="give source.imap exactly when source.type is IMAP"
+// +union
+type MigrationSource struct {
+	// type selects which of the other fields is given.
+	// +required
+	// +unionDiscriminator
+	Type MigrationSourceType `json:"type,omitempty"`
+	// domainRef names the PECDomain, in the same namespace.
+	// +optional
+	DomainRef *LocalReference `json:"domainRef,omitempty"`
+	// imap is the server.
+	// +optional
+	IMAP *IMAPSource `json:"imap,omitempty"`
+}
+
+// IMAPSource is an IMAPS server that mail is copied from.
+type IMAPSource struct {
+	Endpoint `json:",inline"`
+	// caSecretRef names the Secret (key ca.crt) with the roots of the server's certificate; the system's when not given.
+	// +optional
+	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
+}
+
+// MigrationTarget is the domain that mail goes to.
+type MigrationTarget struct {
+	// domainRef names the PECDomain, in the same namespace.
+	// +required
+	DomainRef LocalReference `json:"domainRef,omitzero"`
+}
+
+// MigratedMailbox is one mailbox that asked to be moved.
+type MigratedMailbox struct {
+	// address of the mailbox at the source.
+	// +required
+	Address EmailAddress `json:"address,omitempty"`
+	// sourceCredentials names the Secret with the mailbox's password at the source.
+	// +required
+	SourceCredentials SecretKeyReference `json:"sourceCredentials,omitzero"`
+	// request is the holder's request, for the record.
+	// +required
+	Request MigrationRequest `json:"request,omitzero"`
+}
+
+// MigrationRequest is a holder's request to be moved.
+type MigrationRequest struct {
+	// protocol number of the request.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9./_ -]+$`
+	Protocol string `json:"protocol,omitempty"`
+	// date of the request.
+	// +required
+	Date Date `json:"date,omitempty"`
+}
+
+// MigrationKeep is something that holders find unchanged.
+// +kubebuilder:validation:Enum=Name;Password;Endpoints;SendingLimits
+type MigrationKeep string
+
+// IfMissed says what to do with a phase whose time passed while nobody acted.
+// +kubebuilder:validation:Enum=RunLate;Skip;Hold
+type IfMissed string
+
+const (
+	// IfMissedRunLate runs it late.
+	IfMissedRunLate IfMissed = "RunLate"
+	// IfMissedSkip leaves it out.
+	IfMissedSkip IfMissed = "Skip"
+	// IfMissedHold waits for a person.
+	IfMissedHold IfMissed = "Hold"
+)
+
+// MigrationPhaseName names a dated phase. The copy passes, the final one, verification and cut-over are derived from these.
+// +kubebuilder:validation:Enum=Freeze;RequestsClose;BlockSending;OpenNew;OldReadOnly;Archive;Destroy
+type MigrationPhaseName string
+
+const (
+	// PhaseFreeze is the time in which no mailbox is made, changed or closed at the source.
+	PhaseFreeze MigrationPhaseName = "Freeze"
+	// PhaseRequestsClose is when the list of mailboxes closes.
+	PhaseRequestsClose MigrationPhaseName = "RequestsClose"
+	// PhaseBlockSending is when the old mailboxes stop sending.
+	PhaseBlockSending MigrationPhaseName = "BlockSending"
+	// PhaseOpenNew is when the new mailboxes open.
+	PhaseOpenNew MigrationPhaseName = "OpenNew"
+	// PhaseOldReadOnly is the time in which holders may still read the old mailboxes.
+	PhaseOldReadOnly MigrationPhaseName = "OldReadOnly"
+	// PhaseArchive is the time in which the old mail is kept and nobody reads it.
+	PhaseArchive MigrationPhaseName = "Archive"
+	// PhaseDestroy is when the old mail is destroyed.
+	PhaseDestroy MigrationPhaseName = "Destroy"
+)
+
+// MigrationCalendar is a dated plan. Phases are ordered by rules between them, whatever their order in the list.
+//
+// +kubebuilder:validation:XValidation:rule="self.phases.exists(p, p.name == 'BlockSending') && self.phases.exists(p, p.name == 'OpenNew')",message="give the phases BlockSending and OpenNew: the final copy, its verification and the cut-over lie between them"
+// +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'BlockSending' || self.phases.all(b, b.name != 'OpenNew' || a.at < b.at))",message="OpenNew must be after BlockSending: move one of them, what is sent in between would be missing from the final copy"
+// +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'Freeze' || self.phases.all(b, b.name != 'BlockSending' || a.at <= b.at))",message="Freeze must not begin after BlockSending: move one of them, mailboxes would change under the final copy"
+// +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'RequestsClose' || self.phases.all(b, b.name != 'BlockSending' || a.at <= b.at))",message="RequestsClose must not be after BlockSending: move one of them, a mailbox listed later could not be copied in time"
+// +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'OldReadOnly' || self.phases.all(b, b.name != 'BlockSending' || a.at >= b.at))",message="OldReadOnly must not begin before BlockSending: move one of them, a mailbox that only reads cannot send"
+// +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'Archive' || self.phases.all(b, b.name != 'OldReadOnly' || a.at >= b.at))",message="Archive must not begin before OldReadOnly: move one of them, the holders read the old mailboxes first"
+// +kubebuilder:validation:XValidation:rule="self.phases.all(a, a.name != 'Destroy' || self.phases.all(b, b.at <= a.at))",message="Destroy must come after every other phase has begun: move it to a later time"
+type MigrationCalendar struct {
+	// timeZone of every time here.
+	// +required
+	TimeZone TimeZone `json:"timeZone,omitempty"`
+	// ifMissed says what to do with a phase whose time passed while nobody acted; Hold when not given. Destroy always holds.
+	// +optional
+	IfMissed IfMissed `json:"ifMissed,omitempty"`
+	// phases of the plan.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=2
+	// +kubebuilder:validation:MaxItems=7
+	Phases []MigrationPhase `json:"phases,omitempty"`
+}
+
+// MigrationPhase is one dated phase.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.until) ? self.name in ['Freeze', 'OldReadOnly', 'Archive'] : self.name != 'Freeze'",message="give until for Freeze, for OldReadOnly and Archive if the letter has it, and for no other phase: those are a moment"
+// +kubebuilder:validation:XValidation:rule="!has(self.until) || self.at < self.until",message="until must be after at: correct one of them"
+// +kubebuilder:validation:XValidation:rule="!has(self.endpoint) || self.name == 'OldReadOnly'",message="endpoint is where the old mailboxes are read: give it for OldReadOnly only"
+type MigrationPhase struct {
+	// name of the phase.
+	// +required
+	Name MigrationPhaseName `json:"name,omitempty"`
+	// at is when it begins.
+	// +required
+	At LocalTime `json:"at,omitempty"`
+	// until is when it ends; OldReadOnly without it ends when Archive begins, Archive when Destroy begins. Of two dates for the same
+	// end the later wins.
+	// +optional
+	Until LocalTime `json:"until,omitempty"`
+	// endpoint is the host where the old mailboxes are read.
+	// +optional
+	Endpoint Hostname `json:"endpoint,omitempty"`
+}
+
+// DryRun says whether anything is written.
+// +kubebuilder:validation:Enum=Enabled;Disabled
+type DryRun string
+
+const (
+	// DryRunEnabled reads and counts, and writes nothing.
+	DryRunEnabled DryRun = "Enabled"
+	// DryRunDisabled copies.
+	DryRunDisabled DryRun = "Disabled"
+)
+
+// MigrationCopy says how fast messages are copied: the source's limits, not ours.
+type MigrationCopy struct {
+	// maxParallel is how many mailboxes are copied at once; 4 when not given.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	MaxParallel *int32 `json:"maxParallel,omitempty"`
+	// maxMessagesPerSecond over all mailboxes; without limit when not given.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	MaxMessagesPerSecond *int32 `json:"maxMessagesPerSecond,omitempty"`
+	// windows in which copying may start; any time when not given. The final copy waits for no window.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=14
+	Windows []Window `json:"windows,omitempty"`
+	// dryRun says whether anything is written; Disabled when not given.
+	// +optional
+	DryRun DryRun `json:"dryRun,omitempty"`
+}
+
+// MigrationRun names a run: another token runs what failed again.
+type MigrationRun struct {
+	// token of the run, like "r1".
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9._-]+$`
+	Token string `json:"token,omitempty"`
+}
+
+// MailboxMigrationStatus is what the operator of this site observed.
+type MailboxMigrationStatus struct {
+	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// +optional
+	// +kubebuilder:default=-1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions are the facts about the migration; the top one is Succeeded.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=12
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// phases are those of the calendar, with the times they come to.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=7
+	Phases []MigrationPhaseStatus `json:"phases,omitempty"`
+	// mailboxes counts how far the mailboxes are.
+	// +optional
+	Mailboxes *MigrationCounts `json:"mailboxes,omitempty"`
+	// messages that were copied.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Messages *int64 `json:"messages,omitempty"`
+	// bytes that were copied.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Bytes *int64 `json:"bytes,omitempty"`
+	// manifest is the list of everything that was copied.
+	// +optional
+	Manifest *ManifestStatus `json:"manifest,omitempty"`
+	// run is the token of the run that this speaks of.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Run string `json:"run,omitempty"`
+}
+
+// MigrationPhaseState says how far a phase is.
+// +kubebuilder:validation:Enum=Pending;Held;Running;Done;Skipped
+type MigrationPhaseState string
+
+// MigrationPhaseStatus is one phase, with the time it comes to.
+type MigrationPhaseStatus struct {
+	// name of the phase.
+	// +required
+	Name MigrationPhaseName `json:"name,omitempty"`
+	// at is when it begins on the clocks of Europe/Rome, as in the spec.
+	// +required
+	// +kubebuilder:validation:MinLength=19
+	// +kubebuilder:validation:MaxLength=19
+	At string `json:"at,omitempty"`
+	// startsAt is the same in UTC.
+	// +required
+	StartsAt metav1.Time `json:"startsAt,omitzero"`
+	// endsAt is when it ends, in UTC.
+	// +optional
+	EndsAt *metav1.Time `json:"endsAt,omitempty"`
+	// state says how far it is.
+	// +required
+	State MigrationPhaseState `json:"state,omitempty"`
+	// evidence is where the proof of it is.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Evidence string `json:"evidence,omitempty"`
+}
+
+// MigrationCounts counts how far the mailboxes are.
+type MigrationCounts struct {
+	// total that are listed.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Total *int32 `json:"total,omitempty"`
+	// copied up to the last pass.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Copied *int32 `json:"copied,omitempty"`
+	// verified are those whose copy was proved complete.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Verified *int32 `json:"verified,omitempty"`
+	// failed are the first of those that failed.
+	// +optional
+	// +listType=map
+	// +listMapKey=address
+	// +kubebuilder:validation:MaxItems=16
+	Failed []FailedMailbox `json:"failed,omitempty"`
+}
+
+// FailedMailbox is a mailbox that could not be moved.
+type FailedMailbox struct {
+	// address of the mailbox at the source.
+	// +required
+	Address EmailAddress `json:"address,omitempty"`
+	// reason in one word.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z0-9]*$`
+	Reason string `json:"reason,omitempty"`
+}
+
+// ManifestStatus is a list of messages that is kept elsewhere.
+type ManifestStatus struct {
+	// digest is its SHA-256, in hex.
+	// +required
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	Digest string `json:"digest,omitempty"`
+	// location is where it is.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Location string `json:"location,omitempty"`
+}
+
+// MailboxMigrationList is a list of MailboxMigration.
+//
+// +kubebuilder:object:root=true
+type MailboxMigrationList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []MailboxMigration `json:"items"`
+}

@@ -1,0 +1,38 @@
+package v1alpha1
+
+// NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
+func (d *PECDomain) NotInForce() []string {
+	u := fields{}
+	u.add("dns", d.Spec.DNS != nil)
+	u.add("contract", d.Spec.Contract != nil)
+	u.add("mailboxDefaults", d.Spec.MailboxDefaults != nil)
+	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
+	if m := d.Spec.Provider.Managed; m != nil {
+		u.add("provider.managed.antivirus", m.Antivirus != nil)
+		u.add("provider.managed.timestamping", m.Timestamping != nil)
+	}
+	return u
+}
+
+// NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
+func (m *Mailbox) NotInForce() []string {
+	u := fields{}
+	u.add("massive", m.Spec.Massive != nil)
+	u.add("credentials.firstLogin", m.Spec.Credentials.FirstLogin == FirstLoginMustChange)
+	u.add("ordinaryMail", m.Spec.OrdinaryMail != nil)
+	u.add("notifications", m.Spec.Notifications != nil)
+	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
+	u.add("rules", len(m.Spec.Rules) > 0)
+	u.add("sending", m.Spec.Sending != nil)
+	u.add("retentionPolicyRef", m.Spec.RetentionPolicyRef != nil)
+	return u
+}
+
+// fields are paths in a spec.
+type fields []string
+
+func (f *fields) add(path string, used bool) {
+	if used {
+		*f = append(*f, path)
+	}
+}

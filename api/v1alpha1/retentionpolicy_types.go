@@ -1,0 +1,410 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// RetentionPolicy says how long mail and its evidence are kept, where they are archived, and what may then be removed. This
+// release validates and stores it; no controller acts on it, nothing is archived or removed, and its status stays empty.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=retentionpolicies,scope=Namespaced,shortName=pecret,categories=pec
+// +kubebuilder:selectablefield:JSONPath=`.spec.mailboxes.type`
+// +kubebuilder:printcolumn:name="Mailboxes",type=string,JSONPath=`.spec.mailboxes.type`,description="Which mailboxes it is for: all of a Domain, or those Referring to it."
+// +kubebuilder:printcolumn:name="Archive-After",type=integer,JSONPath=`.spec.archive.olderThanDays`,description="Age in days at which a message is archived."
+// +kubebuilder:printcolumn:name="Due",type=integer,JSONPath=`.status.dueForRemoval.count`,description="Messages that both sites would remove next. Empty: no controller has looked at this policy."
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether this site carries the policy out. Empty: no controller has looked at this policy."
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the resource was created."
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why Ready has its value, in one word."
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="Why Ready has its value, and what to do."
+type RetentionPolicy struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what should be kept, and how long; the operator never writes it.
+	// +required
+	Spec RetentionPolicySpec `json:"spec,omitzero"`
+	// status is what the operator of this site observed.
+	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
+	Status RetentionPolicyStatus `json:"status,omitempty,omitzero"`
+}
+
+// RetentionPolicySpec is what should be kept, and how long.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.remove) || has(self.archive)",message="remove needs archive: say where a message is kept before it is removed from its mailbox"
+// +kubebuilder:validation:XValidation:rule="!has(self.remove) || self.remove.when != 'Acknowledged' || (has(self.offload) && self.offload.acknowledgement == 'Required')",message="remove.when Acknowledged needs offload with acknowledgement Required: add it, or choose Archived"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || ((!has(oldSelf.logs) || (has(self.logs) && self.logs.keepMonths >= oldSelf.logs.keepMonths)) && (!has(oldSelf.infected) || (has(self.infected) && self.infected.keepMonths >= oldSelf.infected.keepMonths)) && (!has(oldSelf.custody) || (has(self.custody) && self.custody.keepMonths >= oldSelf.custody.keepMonths)) && (!has(oldSelf.afterClosure) || (has(self.afterClosure) && self.afterClosure.archiveUntil >= oldSelf.afterClosure.archiveUntil)))",message="logs, infected, custody and afterClosure cannot be kept for less while legalHolds has an entry: restore the former values, or end the hold in a change of its own first"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || !has(self.remove) || (has(oldSelf.remove) && self.remove.afterArchiveDays >= oldSelf.remove.afterArchiveDays && (self.remove.when == oldSelf.remove.when || self.remove.when == 'Acknowledged'))",message="remove cannot be added, come earlier or ask for less while legalHolds has an entry: restore the former value, or end the hold in a change of its own first"
+type RetentionPolicySpec struct {
+	// suspend is Reconciliation to make the operator start nothing more under this policy. None when not given.
+	// +optional
+	Suspend Suspend `json:"suspend,omitempty"`
+	// mailboxes says which mailboxes the policy is for.
+	// +required
+	Mailboxes RetainedMailboxes `json:"mailboxes,omitzero"`
+	// archive says when messages are archived, and where.
+	// +optional
+	Archive *Archive `json:"archive,omitempty"`
+	// offload hands messages over to the body's document management (scarico).
+	// +optional
+	Offload *Offload `json:"offload,omitempty"`
+	// remove says when archived messages are removed from their mailboxes; never when not given. Both sites must agree on the list.
+	// +optional
+	Remove *Removal `json:"remove,omitempty"`
+	// logs are the provider's logs of messages; the law asks for 30 months.
+	// +optional
+	Logs *LawfulKeep `json:"logs,omitempty"`
+	// infected are messages in which a virus was found; the law asks for 30 months.
+	// +optional
+	Infected *LawfulKeep `json:"infected,omitempty"`
+	// custody are the copies of envelopes and receipts.
+	// +optional
+	Custody *Keep `json:"custody,omitempty"`
+	// afterClosure says what becomes of a mailbox that was closed.
+	// +optional
+	AfterClosure *AfterClosure `json:"afterClosure,omitempty"`
+	// legalHolds are the orders that nothing under this policy be lost: while there is one, nothing is removed, and the policy
+	// cannot keep for less.
+	// +optional
+	// +listType=map
+	// +listMapKey=reference
+	// +kubebuilder:validation:MaxItems=16
+	LegalHolds []LegalHold `json:"legalHolds,omitempty"`
+	// schedule says when the work is done; every day at 03:00 when not given.
+	// +optional
+	Schedule *RetentionSchedule `json:"schedule,omitempty"`
+}
+
+// RetainedMailboxesType says how mailboxes are selected.
+// +kubebuilder:validation:Enum=Domain;Referring
+type RetainedMailboxesType string
+
+const (
+	// RetainedOfDomain selects every mailbox of a domain that names no other policy.
+	RetainedOfDomain RetainedMailboxesType = "Domain"
+	// RetainedReferring selects the mailboxes of this namespace whose retentionPolicyRef names the policy.
+	RetainedReferring RetainedMailboxesType = "Referring"
+)
+
+// RetainedMailboxes is a union of the ways to select mailboxes. Labels are not one of them: what is removed must be read from the
+// mailbox or the policy, not from a label that anybody may change.
+//
+// +kubebuilder:validation:XValidation:rule="(self.type == 'Domain') == has(self.domainRef)",message="give mailboxes.domainRef exactly when mailboxes.type is Domain"
+// +union
+type RetainedMailboxes struct {
+	// type selects how.
+	// +required
+	// +unionDiscriminator
+	Type RetainedMailboxesType `json:"type,omitempty"`
+	// domainRef names the PECDomain, in the same namespace.
+	// +optional
+	DomainRef *LocalReference `json:"domainRef,omitempty"`
+}
+
+// Archive says when messages are archived, and where.
+type Archive struct {
+	// olderThanDays is the age at which a message is archived.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=36500
+	OlderThanDays *int32 `json:"olderThanDays,omitempty"`
+	// destination is where it is archived.
+	// +required
+	Destination ArchiveDestination `json:"destination,omitzero"`
+	// format of the archive's index; SInCRO (UNI 11386) when not given.
+	// +optional
+	Format ArchiveFormat `json:"format,omitempty"`
+}
+
+// ArchiveFormat is the format of an archive's index.
+// +kubebuilder:validation:Enum=SInCRO
+type ArchiveFormat string
+
+// ArchiveSInCRO is an index in the shape of UNI 11386.
+const ArchiveSInCRO ArchiveFormat = "SInCRO"
+
+// ArchiveDestinationType says what kind of place an archive is.
+// +kubebuilder:validation:Enum=S3;VolumeClaim
+type ArchiveDestinationType string
+
+const (
+	// ArchiveToS3 is a bucket of an S3 service.
+	ArchiveToS3 ArchiveDestinationType = "S3"
+	// ArchiveToVolumeClaim is a volume.
+	ArchiveToVolumeClaim ArchiveDestinationType = "VolumeClaim"
+)
+
+// ArchiveDestination is a union of the places for an archive.
+//
+// +kubebuilder:validation:XValidation:rule="(self.type == 'S3') == has(self.s3)",message="give destination.s3 exactly when destination.type is S3"
+// +kubebuilder:validation:XValidation:rule="(self.type == 'VolumeClaim') == has(self.volumeClaim)",message="give destination.volumeClaim exactly when destination.type is VolumeClaim"
+// +union
+type ArchiveDestination struct {
+	// type selects which of the other fields is given.
+	// +required
+	// +unionDiscriminator
+	Type ArchiveDestinationType `json:"type,omitempty"`
+	// s3 is a bucket.
+	// +optional
+	S3 *S3Destination `json:"s3,omitempty"`
+	// volumeClaim names a PersistentVolumeClaim in the same namespace.
+	// +optional
+	VolumeClaim *LocalReference `json:"volumeClaim,omitempty"`
+}
+
+// ObjectLock says whether the bucket itself must refuse deletion.
+// +kubebuilder:validation:Enum=Required;NotRequired
+type ObjectLock string
+
+const (
+	// ObjectLockRequired archives only into a bucket that refuses deletion for as long as the archive is kept.
+	ObjectLockRequired ObjectLock = "Required"
+	// ObjectLockNotRequired archives into any bucket.
+	ObjectLockNotRequired ObjectLock = "NotRequired"
+)
+
+// S3Destination is a bucket of an S3 service.
+type S3Destination struct {
+	// endpoint of the service.
+	// +required
+	Endpoint HTTPSURL `json:"endpoint,omitempty"`
+	// bucket that is written to.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9][a-z0-9.-]*[a-z0-9]$`
+	Bucket string `json:"bucket,omitempty"`
+	// prefix of every object's key.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9._/-]+$`
+	Prefix string `json:"prefix,omitempty"`
+	// region of the bucket.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+$`
+	Region string `json:"region,omitempty"`
+	// objectLock says whether the bucket itself must refuse deletion; Required when not given.
+	// +optional
+	ObjectLock ObjectLock `json:"objectLock,omitempty"`
+	// credentialsSecretRef names the Secret (keys accessKeyID and secretAccessKey).
+	// +required
+	CredentialsSecretRef SecretReference `json:"credentialsSecretRef,omitzero"`
+	// caSecretRef names the Secret (key ca.crt) with the roots of the service's certificate; the system's when not given.
+	// +optional
+	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
+}
+
+// OffloadType says how messages are handed over.
+// +kubebuilder:validation:Enum=IMAP;VolumeClaim;HTTP
+type OffloadType string
+
+const (
+	// OffloadToIMAP puts them into a mailbox of an IMAPS server.
+	OffloadToIMAP OffloadType = "IMAP"
+	// OffloadToVolumeClaim writes them to a volume.
+	OffloadToVolumeClaim OffloadType = "VolumeClaim"
+	// OffloadToHTTP posts them to a service.
+	OffloadToHTTP OffloadType = "HTTP"
+)
+
+// Acknowledgement says whether the receiver must confirm each message.
+// +kubebuilder:validation:Enum=Required;NotRequired
+type Acknowledgement string
+
+const (
+	// AcknowledgementRequired counts a message as handed over when its receiver confirmed its hash.
+	AcknowledgementRequired Acknowledgement = "Required"
+	// AcknowledgementNotRequired counts it when it was written.
+	AcknowledgementNotRequired Acknowledgement = "NotRequired"
+)
+
+// Offload is a union of the ways to hand messages over.
+//
+// +kubebuilder:validation:XValidation:rule="(self.type == 'IMAP') == has(self.imap)",message="give offload.imap exactly when offload.type is IMAP"
+// +kubebuilder:validation:XValidation:rule="(self.type == 'VolumeClaim') == has(self.volumeClaim)",message="give offload.volumeClaim exactly when offload.type is VolumeClaim"
+// +kubebuilder:validation:XValidation:rule="(self.type == 'HTTP') == has(self.http)",message="give offload.http exactly when offload.type is HTTP"
+// +union
+type Offload struct {
+	// type selects which of the other fields is given.
+	// +required
+	// +unionDiscriminator
+	Type OffloadType `json:"type,omitempty"`
+	// imap is a mailbox of an IMAPS server.
+	// +optional
+	IMAP *OffloadIMAP `json:"imap,omitempty"`
+	// volumeClaim names a PersistentVolumeClaim in the same namespace.
+	// +optional
+	VolumeClaim *LocalReference `json:"volumeClaim,omitempty"`
+	// http is a service.
+	// +optional
+	HTTP *OffloadHTTP `json:"http,omitempty"`
+	// acknowledgement says whether the receiver must confirm each message.
+	// +required
+	Acknowledgement Acknowledgement `json:"acknowledgement,omitempty"`
+}
+
+// OffloadIMAP is a mailbox of an IMAPS server.
+type OffloadIMAP struct {
+	Endpoint `json:",inline"`
+	// credentialsSecretRef names the Secret (keys username and password).
+	// +required
+	CredentialsSecretRef SecretReference `json:"credentialsSecretRef,omitzero"`
+}
+
+// OffloadHTTP is a service that messages are posted to.
+type OffloadHTTP struct {
+	// url that messages are posted to.
+	// +required
+	URL HTTPSURL `json:"url,omitempty"`
+	// credentialsSecretRef names the Secret (keys tls.crt and tls.key) with the client's certificate.
+	// +required
+	CredentialsSecretRef SecretReference `json:"credentialsSecretRef,omitzero"`
+}
+
+// RemovalCondition says what must have happened to a message before it is removed.
+// +kubebuilder:validation:Enum=Acknowledged;Archived
+type RemovalCondition string
+
+const (
+	// RemoveAcknowledged removes what is archived and was acknowledged by the receiver of the offload.
+	RemoveAcknowledged RemovalCondition = "Acknowledged"
+	// RemoveArchived removes what is archived.
+	RemoveArchived RemovalCondition = "Archived"
+)
+
+// Removal says when archived messages are removed from their mailboxes. It cannot be undone.
+type Removal struct {
+	// afterArchiveDays is how long a message stays in its mailbox once it is archived.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=36500
+	AfterArchiveDays *int32 `json:"afterArchiveDays,omitempty"`
+	// when says what must have happened to a message.
+	// +required
+	When RemovalCondition `json:"when,omitempty"`
+}
+
+// Keep says how long something is kept.
+type Keep struct {
+	// keepMonths is how long.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1200
+	KeepMonths *int32 `json:"keepMonths,omitempty"`
+}
+
+// LawfulKeep says how long something is kept for which the law has a floor of 30 months.
+type LawfulKeep struct {
+	// keepMonths is how long.
+	// +required
+	// +kubebuilder:validation:Maximum=1200
+	// +kubebuilder:validation:XValidation:rule="self >= 30",message="keepMonths is below the law's floor: give 30 or more"
+	KeepMonths *int32 `json:"keepMonths,omitempty"`
+}
+
+// AfterClosure says what becomes of a mailbox that was closed.
+type AfterClosure struct {
+	// archiveUntil is the day until which its mail is kept. Of two promises, give the later.
+	// +required
+	ArchiveUntil Date `json:"archiveUntil,omitempty"`
+}
+
+// RetentionSchedule says when the work is done.
+type RetentionSchedule struct {
+	// at is the time of day.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('02:')",message="schedule.at between 02:00 and 02:59 does not exist on one night of the year and exists twice on another: choose a time before 02:00 or from 03:00"
+	At TimeOfDay `json:"at,omitempty"`
+	// days of the week; every day when not given.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=7
+	Days []Weekday `json:"days,omitempty"`
+	// timeZone of every time here.
+	// +required
+	TimeZone TimeZone `json:"timeZone,omitempty"`
+	// windows in which work may be started; any time when not given.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=14
+	Windows []Window `json:"windows,omitempty"`
+}
+
+// RetentionPolicyStatus is what the operator of this site observed.
+type RetentionPolicyStatus struct {
+	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
+	// +optional
+	// +kubebuilder:default=-1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions are the facts about the policy at this site; the top one is Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=12
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// lastRun is when the work was last done.
+	// +optional
+	LastRun *metav1.Time `json:"lastRun,omitempty"`
+	// nextRun is when it will be done.
+	// +optional
+	NextRun *metav1.Time `json:"nextRun,omitempty"`
+	// selected mailboxes.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Selected *int32 `json:"selected,omitempty"`
+	// archived messages.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Archived *int64 `json:"archived,omitempty"`
+	// awaitingAcknowledgement are messages that were handed over and not yet confirmed.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	AwaitingAcknowledgement *int64 `json:"awaitingAcknowledgement,omitempty"`
+	// dueForRemoval is the list of messages that would be removed next.
+	// +optional
+	DueForRemoval *DueForRemoval `json:"dueForRemoval,omitempty"`
+	// disputes are messages that one site would remove and the other would not.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Disputes *int64 `json:"disputes,omitempty"`
+	// holds are the legal holds in force on what is selected.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Holds *int32 `json:"holds,omitempty"`
+}
+
+// DueForRemoval is a list of messages that would be removed next.
+type DueForRemoval struct {
+	// count of the messages.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Count *int64 `json:"count,omitempty"`
+	// digest is the SHA-256 of the list, in hex.
+	// +required
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	Digest string `json:"digest,omitempty"`
+	// sites that hold the same list; nothing is removed before both do.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=16
+	Sites []string `json:"sites,omitempty"`
+}
+
+// RetentionPolicyList is a list of RetentionPolicy.
+//
+// +kubebuilder:object:root=true
+type RetentionPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []RetentionPolicy `json:"items"`
+}
