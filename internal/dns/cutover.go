@@ -107,7 +107,7 @@ func (c Cutover) lower(m Moment) (Cutover, Step) {
 	v := m.Verdict
 	switch {
 	case v.State == Ours:
-		return c.enter(Verifying, m.Now), Step{Sentence: "the wanted set is there already"}
+		return c.enter(Swapping, m.Now), Step{Sentence: "the wanted set is there already"}
 	case len(v.Seen.MX) == 0:
 		return c.enter(Swapping, m.Now), Step{Sentence: "there is no set whose TTL to lower"}
 	case v.Seen.TTL <= LowTTL:

@@ -31,7 +31,9 @@ func NewKey(name, algorithm string, secret []byte) (Key, error) {
 	return Key{name: Name(name), algorithm: algorithm, secret: base64.StdEncoding.EncodeToString(secret)}, nil
 }
 
-func (k Key) String() string { return fmt.Sprintf("%s (%s)", k.name, strings.TrimSuffix(k.algorithm, ".")) }
+func (k Key) String() string {
+	return fmt.Sprintf("%s (%s)", k.name, strings.TrimSuffix(k.algorithm, "."))
+}
 
 // GoString keeps the secret out of %#v too.
 func (k Key) GoString() string { return k.String() }

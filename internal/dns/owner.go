@@ -41,4 +41,6 @@ func parseOwner(text string) (owner Owner, hash string, ok bool) {
 }
 
 // same says that two owners are one, whatever their epochs.
-func (o Owner) same(other Owner) bool { return o.Operator == other.Operator && o.Object == other.Object }
+func (o Owner) same(other Owner) bool {
+	return o.Operator == other.Operator && o.Object == other.Object
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	miekg "github.com/miekg/dns"
@@ -182,8 +183,8 @@ func (b *RFC2136) badSignature(signature *miekg.TSIG) error {
 
 // skew says how far apart the clocks are: a BADTIME answer carries the server's time (RFC 8945 5.2.3).
 func skew(signature *miekg.TSIG) string {
-	var server uint64
-	if n, err := fmt.Sscanf(signature.OtherData, "%012x", &server); n != 1 || err != nil {
+	server, err := strconv.ParseUint(signature.OtherData, 16, 48)
+	if err != nil {
 		return ""
 	}
 	apart := time.Duration(int64(server)-int64(signature.TimeSigned)) * time.Second //nolint:gosec // 48-bit seconds

@@ -1,0 +1,177 @@
+package dns
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	miekg "github.com/miekg/dns"
+)
+
+// realWorld is the world with a comune's zone as most tests need it.
+func realWorld(t *testing.T, secondary bool) *world {
+	servers(t, "named", "nsd")
+	w := newWorld(t)
+	w.zones[zone] = zoneText(zone, "@SERVERS@", "www A 198.51.100.9")
+	w.start(secondary)
+	return w
+}
+
+func classified(t *testing.T, b Backend, want Desired) Verdict {
+	t.Helper()
+	return Classify(want, b.Observe(t.Context(), want.Domain))
+}
+
+func TestRoadOnRealServers(t *testing.T) {
+	w := realWorld(t, true)
+	ctx, b := t.Context(), w.backend("site-a")
+	step := func(what string, state State) Verdict {
+		t.Helper()
+		var v Verdict
+		w.eventually(what, func() bool { v = classified(t, b, want()); return v.State == state || t.Failed() })
+		return v
+	}
+	free := step("a free name at BIND and NSD", None)
+	if got := b.Observe(ctx, domain); len(got.Views) != 2 || got.Zone != zone || len(got.ParentNS) != 2 || got.Primary != "ns1.gestore.it." {
+		t.Fatalf("both servers, their zone and its primary: %+v", got)
+	}
+	if err := Carry(ctx, b, *Plan(free, want(), Policy{Mode: UpdateMode}).Do); err != nil {
+		t.Fatal(err)
+	}
+	held := step("claimed, and at both servers", Ours)
+	if d := Plan(held, want(), Policy{Mode: UpdateMode}); d.Do != nil || d.Outcome != Ready {
+		t.Fatalf("a held set needs no write: %+v", d)
+	}
+	if err := b.Claim(ctx, *Plan(free, want(), Policy{Mode: UpdateMode}).Do); !errors.Is(err, ErrChanged) {
+		t.Fatalf("a second claim: %v", err)
+	}
+	w.third(zone, func(m *miekg.Msg) { m.Remove(mxRecords(domain, oursSet[1:], 0)) })
+	drifted := step("one record taken away", Drifted)
+	if err := Carry(ctx, b, *Plan(drifted, want(), Policy{Mode: UpdateMode}).Do); err != nil {
+		t.Fatal(err)
+	}
+	step("restored", Ours)
+	w.third(zone, func(m *miekg.Msg) { m.RemoveRRset([]miekg.RR{&miekg.MX{Hdr: header(domain, miekg.TypeMX, 0)}}) })
+	missing := step("the set taken away", Missing)
+	if err := Carry(ctx, b, *Plan(missing, want(), Policy{Mode: UpdateMode}).Do); err != nil {
+		t.Fatal(err)
+	}
+	step("revived", Ours)
+	w.third(zone, func(m *miekg.Msg) { m.Insert(mxRecords(domain, foreignSet, 3600)) })
+	step("a foreign record beside ours", Hybrid)
+	w.set(zone, domain, foreignSet)
+	foreign := step("a foreign set", Foreign)
+	approval := Takeover{Expected: foreignSet, ApprovedBy: "Segretario comunale, prot. 1234/2026"}
+	if err := Carry(ctx, b, *Plan(foreign, want(), Policy{Mode: UpdateMode, Takeover: approval}).Do); err != nil {
+		t.Fatal(err)
+	}
+	step("taken over as approved", Ours)
+}
+
+func TestOldEpochFindsItsPrerequisiteStale(t *testing.T) {
+	w := realWorld(t, false)
+	ctx, a, b := t.Context(), w.backend("site-a"), w.backend("site-b")
+	if err := Carry(ctx, a, *Plan(classified(t, a, want()), want(), Policy{Mode: UpdateMode}).Do); err != nil {
+		t.Fatal(err)
+	}
+	w.third(zone, func(m *miekg.Msg) { m.Remove(mxRecords(domain, oursSet[1:], 0)) })
+	old := Plan(classified(t, a, want()), want(), Policy{Mode: UpdateMode}).Do
+	later := want()
+	later.Owner.Epoch = 2
+	if err := Carry(ctx, b, *Plan(classified(t, b, later), later, Policy{Mode: UpdateMode}).Do); err != nil {
+		t.Fatal(err)
+	}
+	if err := Carry(ctx, a, *old); !errors.Is(err, ErrChanged) {
+		t.Fatalf("site a with the old epoch: %v", err)
+	}
+	if v := classified(t, a, want()); v.State != Conflict {
+		t.Fatalf("site a sees %s: %s", v.State, v.Sentence)
+	}
+}
+
+func TestRefusalsAreNamed(t *testing.T) {
+	w := realWorld(t, false)
+	change := func() *Change {
+		b := w.backend("site-a")
+		return Plan(classified(t, b, want()), want(), Policy{Mode: UpdateMode}).Do
+	}()
+	stranger, err := NewKey("site-a", "hmac-sha256", []byte("canary-secret-canary-secret-1234"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown, _ := NewKey("nobody", "hmac-sha512", []byte("canary-secret-canary-secret-1234"))
+	for name, c := range map[string]struct {
+		key    Key
+		clock  time.Duration
+		change func(*Change)
+		want   error
+		says   string
+	}{
+		"a clock ten minutes behind":                {key: w.keys["site-a"], clock: -10 * time.Minute, want: ErrClock, says: "10m0"},
+		"a clock ten minutes ahead":                 {key: w.keys["site-a"], clock: 10 * time.Minute, want: ErrClock, says: "NTP"},
+		"a key without rights":                      {key: w.keys["powerless"], want: ErrRights, says: "update-policy"},
+		"the right key's name with another secret":  {key: stranger, want: ErrKey, says: "BADSIG"},
+		"a key that the server does not have":       {key: unknown, want: ErrKey, says: "BADKEY"},
+		"a name outside the grant":                  {key: w.keys["site-a"], change: func(c *Change) { c.Domain = "www2." + zone }, want: ErrRights},
+		"a zone that the server does not have":      {key: w.keys["site-a"], change: func(c *Change) { c.Domain, c.Zone = "pec.altrove.it.", "altrove.it." }, want: ErrZone},
+		"a set without MX never leaves this room":   {key: w.keys["site-a"], change: func(c *Change) { c.Will.MX = nil }, want: ErrUnsafe},
+		"a set without owner never leaves the room": {key: w.keys["site-a"], change: func(c *Change) { c.Will.Owner = "" }, want: ErrUnsafe},
+		"a free name is claimed, never swapped":     {key: w.keys["site-a"], change: func(c *Change) { c.Was.MX = foreignSet }, want: ErrUnsafe},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := w.backend("site-a")
+			b.Key = c.key
+			b.Observer.Now = func() time.Time { return time.Now().Add(c.clock) }
+			mine := *change
+			if c.change != nil {
+				c.change(&mine)
+			}
+			err := b.Claim(t.Context(), mine)
+			if !errors.Is(err, c.want) || !strings.Contains(fmt.Sprint(err), c.says) {
+				t.Errorf("got %v, want %v with %q", err, c.want, c.says)
+			}
+			if text := fmt.Sprintf("%v %+v %#v %s", err, b.Key, b.Key, b.Key); strings.Contains(text, b.Key.secret) || strings.Contains(text, "canary") {
+				t.Error("the secret is in the error or in the key's text")
+			}
+		})
+	}
+	if set, owners := w.sets(domain); len(set)+len(owners) > 0 {
+		t.Errorf("something was written: %s %v", set, owners)
+	}
+}
+
+func TestWeakKeysAreRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		key, algorithm string
+		secret         int
+	}{
+		"HMAC-MD5":       {"k", "hmac-md5.sig-alg.reg.int", 32},
+		"HMAC-SHA1":      {"k", "hmac-sha1", 32},
+		"a short secret": {"k", "hmac-sha256", 8},
+		"no name":        {"", "hmac-sha256", 32},
+	} {
+		if _, err := NewKey(c.key, c.algorithm, make([]byte, c.secret)); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+	if _, err := NewKey("k", "HMAC-SHA512", make([]byte, 32)); err != nil {
+		t.Errorf("upper case, no final dot: %v", err)
+	}
+}
+
+// The page shows administrators the policy that these tests run under.
+func TestDocsShowThePolicyThatIsTested(t *testing.T) {
+	page, err := os.ReadFile("../../docs/dns.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.SplitAfterSeq(policy("pec-site-a.", domain), "; ") {
+		if !strings.Contains(string(page), strings.TrimSpace(line)) {
+			t.Errorf("docs/dns.md does not show %q", line)
+		}
+	}
+}
+
