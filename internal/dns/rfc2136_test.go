@@ -174,4 +174,3 @@ func TestDocsShowThePolicyThatIsTested(t *testing.T) {
 		}
 	}
 }
-
