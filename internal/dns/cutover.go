@@ -65,8 +65,12 @@ type Step struct {
 // definite state at every server, and every write in it is one that [Takeover] permits.
 func (c Cutover) Next(m Moment) (Cutover, Step) {
 	v := m.Verdict
-	if !v.State.Definite() {
+	swapped := c.Phase == Verifying || c.Phase == Expiring || c.Phase == Raising
+	switch {
+	case !v.State.Definite():
 		return c, Step{Sentence: v.Sentence}
+	case swapped && v.State != Ours:
+		return c.enter(Verifying, m.Now), Step{Sentence: "after the swap: " + v.Sentence}
 	}
 	switch c.Phase {
 	case "":
@@ -79,7 +83,7 @@ func (c Cutover) Next(m Moment) (Cutover, Step) {
 	case Swapping:
 		return c.swap(m)
 	case Verifying:
-		return c.verify(m)
+		return c.wait(m.Now, c.Since.Add(m.Interval), Expiring, "seen once at every server; a second round must confirm it")
 	case Expiring:
 		return c.wait(m.Now, c.Since.Add(c.Wait), Raising, "caches may still hold the old set, or its absence")
 	case Raising:
@@ -136,21 +140,10 @@ func (c Cutover) swap(m Moment) (Cutover, Step) {
 	return c, Step{Do: decision.Do, Sentence: decision.Sentence}
 }
 
-// verify wants the exact set at every server in two rounds.
-func (c Cutover) verify(m Moment) (Cutover, Step) {
-	if m.Verdict.State != Ours {
-		return c.enter(Verifying, m.Now), Step{Sentence: "after the swap: " + m.Verdict.Sentence}
-	}
-	return c.wait(m.Now, c.Since.Add(m.Interval), Expiring, "seen once at every server; a second round must confirm it")
-}
-
 // raise gives the wanted set its lasting TTL.
 func (c Cutover) raise(m Moment) (Cutover, Step) {
 	v := m.Verdict
-	switch {
-	case v.State != Ours:
-		return c.enter(Verifying, m.Now), Step{Sentence: "after the swap: " + v.Sentence}
-	case v.Seen.TTL >= m.Want.TTL:
+	if v.Seen.TTL >= m.Want.TTL {
 		return c.enter(Done, m.Now), Step{}
 	}
 	return c, Step{Do: retime(v, m.Want.TTL), Sentence: "raising the TTL of the wanted set"}

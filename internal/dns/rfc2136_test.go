@@ -71,6 +71,27 @@ func TestRoadOnRealServers(t *testing.T) {
 	step("taken over as approved", Ours)
 }
 
+// Between an update and the transfer to the secondary nothing is known, and nothing is written.
+func TestTransferUnderWay(t *testing.T) {
+	servers(t, "named", "nsd")
+	w := newWorld(t)
+	w.quiet = true
+	w.zones[zone] = zoneText(zone, "@SERVERS@")
+	w.start(true)
+	w.set(zone, domain, foreignSet)
+	b := w.backend("site-a")
+	v := classified(t, b, want())
+	if d := Plan(v, want(), Policy{Mode: UpdateMode}); v.State != Unverifiable || !strings.Contains(v.Sentence, "zone transfer") || !v.Foreign || d.Do != nil {
+		t.Fatalf("the primary has a foreign set, the secondary not yet: %+v, %+v", v, d)
+	}
+	notify := new(miekg.Msg)
+	notify.SetNotify(zone)
+	if _, _, err := new(miekg.Client).Exchange(notify, w.addresses[secondaryAddress]); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the secondary has it too", func() bool { return classified(t, b, want()).State == Foreign })
+}
+
 func TestOldEpochFindsItsPrerequisiteStale(t *testing.T) {
 	w := realWorld(t, false)
 	ctx, a, b := t.Context(), w.backend("site-a"), w.backend("site-b")

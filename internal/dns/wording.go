@@ -9,7 +9,7 @@ type words struct {
 
 var italian = words{
 	domain:   "Dominio: %s",
-	seen:     "Stato verificato il %s su tutti i server autoritativi: %s.",
+	seen:     "Stato verificato il %s su tutti i server autoritativi: %s",
 	noMX:     "nessun record MX",
 	below:    "Caso 1: nome nella zona %s, gestita da voi.",
 	apex:     "Caso 2: zona propria %s; i record vanno alla radice della zona.",
@@ -25,7 +25,7 @@ var italian = words{
 		"Non modificare l'MX. Se si vuole cambiare gestore serve prima un'approvazione scritta con numero di protocollo.",
 	hybrid:  "Accanto all'MX dell'altro gestore ce n'è già uno nostro: una situazione non ammessa, da chiarire subito per telefono.",
 	confirm: "Per chiarimenti: %s",
-	found:   "Riscontro tecnico: %s.",
+	found:   "Riscontro tecnico: %s",
 	repair: map[State]string{
 		Conflict:     "Il dominio %s è tenuto da un altro operatore: non modificare nulla e indicare chi se ne occupa.",
 		Alias:        "Il nome %s è un alias o risponde da un carattere jolly: va reso un nome proprio prima di poter ricevere posta.",
@@ -36,7 +36,7 @@ var italian = words{
 
 var english = words{
 	domain:   "Domain: %s",
-	seen:     "State verified on %s at all authoritative servers: %s.",
+	seen:     "State verified on %s at all authoritative servers: %s",
 	noMX:     "no MX record",
 	below:    "Case 1: a name in zone %s, which you run.",
 	apex:     "Case 2: a zone of its own, %s; the records go to the zone's apex.",
@@ -52,7 +52,7 @@ var english = words{
 		"Leave the MX as it is. A change of provider first needs an approval in writing, with a protocol number.",
 	hybrid:  "Beside the other provider's MX there is one of ours already: that is not allowed, and needs a telephone call now.",
 	confirm: "Questions to: %s",
-	found:   "What was found: %s.",
+	found:   "What was found: %s",
 	repair: map[State]string{
 		Conflict:     "The domain %s is kept by another operator: change nothing, and tell us who looks after it.",
 		Alias:        "The name %s is an alias, or a wildcard answers for it: it must become a name of its own before it can take mail.",
