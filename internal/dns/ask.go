@@ -76,7 +76,7 @@ func (r *round) exchange(network string, s server, name string, kind uint16) (*m
 	if err != nil {
 		return nil, networkFailure(what, network, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	m := new(miekg.Msg)
 	m.SetQuestion(name, kind)
 	m.RecursionDesired = false

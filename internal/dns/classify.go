@@ -165,18 +165,13 @@ func older(a, b uint32) bool { return a != b && int32(a-b) < 0 }
 
 // judge names a state that all servers agree on. Whose the owner TXT is comes first, then whose the hosts are.
 func (v Verdict) judge(want Desired) Verdict {
-	owner, _, readable := parseOwner(v.Seen.Owner)
-	exact := v.Seen.MX.Equal(want.MX)
+	exact := v.Seen.MX.Equal(want.MX) && len(want.MX) > 0
 	verifying := want.Owner == Owner{}
-	switch {
-	case verifying && exact && len(want.MX) > 0:
+	if verifying && exact {
 		return v.is(Ours, "the MX set is exactly the one wanted: %s", want.MX)
-	case v.Seen.Owner != "" && !readable:
-		return v.is(Conflict, "%s holds a text that is no operator's: %q", OwnerName(want.Domain), v.Seen.Owner)
-	case v.Seen.Owner != "" && !owner.same(want.Owner):
-		return v.is(Conflict, "the owner is %s of operator %q, not this one", owner.Object, owner.Operator)
-	case v.Seen.Owner != "" && owner.Epoch > want.Owner.Epoch:
-		return v.is(Conflict, "the owner's epoch is %d, this site's is %d: the other site has taken over", owner.Epoch, want.Owner.Epoch)
+	}
+	if why := conflict(v.Seen.Owner, want); why != "" {
+		return v.is(Conflict, "%s", why)
 	}
 	v.Owned = v.Seen.Owner != ""
 	strangers := strangers(v.Seen, want)
@@ -197,6 +192,23 @@ func (v Verdict) judge(want Desired) Verdict {
 		return v.is(Foreign, "the MX set is the null MX: the domain declares to take no mail")
 	default:
 		return v.is(Foreign, "the MX set is another provider's: %s", v.Seen.MX)
+	}
+}
+
+// conflict says why an owner TXT is not this operator's to follow; empty when it is, or when there is none.
+func conflict(text string, want Desired) string {
+	owner, _, readable := parseOwner(text)
+	switch {
+	case text == "":
+		return ""
+	case !readable:
+		return fmt.Sprintf("%s holds a text that is no operator's: %q", OwnerName(want.Domain), text)
+	case !owner.same(want.Owner):
+		return fmt.Sprintf("the owner is %s of operator %q, not this one", owner.Object, owner.Operator)
+	case owner.Epoch > want.Owner.Epoch:
+		return fmt.Sprintf("the owner's epoch is %d, this site's is %d: the other site has taken over", owner.Epoch, want.Owner.Epoch)
+	default:
+		return ""
 	}
 }
 

@@ -99,7 +99,7 @@ func (p *Prober) greet(ctx context.Context, host string, address netip.Addr) err
 	if err != nil {
 		return fmt.Errorf("port 25 does not answer: %w", err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	deadline, _ := ctx.Deadline()
 	_ = conn.SetDeadline(deadline)
 	if err := startTLS(textproto.NewConn(conn)); err != nil {

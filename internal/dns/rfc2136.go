@@ -122,7 +122,7 @@ func (b *RFC2136) send(ctx context.Context, c Change) error {
 	if err != nil {
 		return fmt.Errorf("reaching primary %s: %w", server, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	m := c.message()
 	b.Key.sign(m, b.Observer.now().Unix())
 	client := miekg.Client{Net: "tcp", Timeout: cmp.Or(b.Timeout, 15*time.Second), TsigSecret: b.Key.secrets()}

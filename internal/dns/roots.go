@@ -64,7 +64,7 @@ func (o *Observer) recursive(ctx context.Context, resolver, name string, kind ui
 	if err != nil {
 		return nil, fmt.Errorf("reaching resolver %s: %w", resolver, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	m := new(miekg.Msg)
 	m.SetQuestion(name, kind)
 	client := miekg.Client{Net: "tcp", Timeout: o.timeout()}

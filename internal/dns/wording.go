@@ -9,7 +9,7 @@ type words struct {
 
 var italian = words{
 	domain:   "Dominio: %s",
-	seen:     "Stato verificato il %s su tutti i server autoritativi: %s",
+	seen:     "Stato accertato il %s su tutti i server autoritativi: %s",
 	noMX:     "nessun record MX",
 	below:    "Caso 1: nome nella zona %s, gestita da voi.",
 	apex:     "Caso 2: zona propria %s; i record vanno alla radice della zona.",
@@ -19,7 +19,7 @@ var italian = words{
 	insert:   "Da inserire:",
 	leave:    "Non modificare altro: NS, gli altri record della zona %s, www. Nessun altro MX accanto a questi: non è ammesso.",
 	deadline: "Entro il %s. La verifica è automatica, ogni giorno. Conferma a: %s",
-	nsupdate: "Lo stesso per nsupdate (non cambia nulla se lo stato non è più quello verificato):",
+	nsupdate: "Lo stesso per nsupdate (non cambia nulla se lo stato non è più quello accertato):",
 	foreign: "ATTENZIONE: %s ha già un record MX di un altro gestore. Chi ha già caselle PEC in questo dominio non deve cambiare nulla nel DNS:\n" +
 		"togliere o affiancare un MX ferma la consegna della posta certificata e può far uscire il dominio dall'elenco dei domini certificati.\n" +
 		"Non modificare l'MX. Se si vuole cambiare gestore serve prima un'approvazione scritta con numero di protocollo.",
@@ -29,7 +29,7 @@ var italian = words{
 	repair: map[State]string{
 		Conflict:     "Il dominio %s è tenuto da un altro operatore: non modificare nulla e indicare chi se ne occupa.",
 		Alias:        "Il nome %s è un alias o risponde da un carattere jolly: va reso un nome proprio prima di poter ricevere posta.",
-		LameServer:   "Un server indicato per %s non risponde con autorità: correggere la delega o il server. I record si chiedono dopo.",
+		LameServer:   "Un server elencato per %s non risponde con autorità: correggere la delega o il server. I record si chiedono dopo.",
 		Unverifiable: "I server di %s non rispondono o non concordano: correggerli. I record si chiedono dopo.",
 	},
 }

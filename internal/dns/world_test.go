@@ -138,7 +138,8 @@ func (w *world) bind(name, address string, zones map[string]string, updates bool
 	_, port, _ := net.SplitHostPort(listen)
 	var conf strings.Builder
 	fmt.Fprintf(&conf, `options { directory %q; listen-on port %s { 127.0.0.1; }; listen-on-v6 { none; }; recursion no; dnssec-validation no; notify explicit;
- pid-file none; session-keyfile none; allow-transfer { 127.0.0.1; }; notify-delay 0; startup-notify-rate 100; serial-query-rate 100; };
+ pid-file none; session-keyfile none; allow-transfer { 127.0.0.1; }; notify-delay 0; startup-notify-rate 100; serial-query-rate 100;
+ transfers-out 1000; tcp-clients 1000; };
 controls { };
 `, w.dir, port)
 	for _, key := range w.keys {
@@ -157,6 +158,7 @@ controls { };
 	}
 	w.addresses[address] = listen
 	w.run(name, listen, "named", "-g", "-n", "1", "-c", w.write(name+".conf", conf.String()))
+	w.loaded(name, address, zones)
 }
 
 // port is the loopback port that an address stands for; the first question chooses it.
@@ -191,11 +193,17 @@ remote-control:
 		fmt.Fprintf(&conf, "zone:\n  name: %q\n  zonefile: %q\n  allow-notify: 127.0.0.1 NOKEY\n  request-xfr: AXFR 127.0.0.1@%s NOKEY\n", zone, "secondary-"+zone+"zone", w.port(primaryAddress))
 	}
 	w.run("secondary", w.addresses[secondaryAddress], "nsd", "-d", "-c", w.write("nsd.conf", conf.String()))
-	w.eventually("the secondary has every zone", func() bool {
-		for zone := range w.zones {
+	w.loaded("secondary", secondaryAddress, w.zones)
+}
+
+// loaded waits until a server answers for every zone with authority: it listens before it has read them.
+func (w *world) loaded(name, address string, zones map[string]string) {
+	w.t.Helper()
+	w.eventually("the "+name+" has every zone", func() bool {
+		for zone := range zones {
 			m := new(miekg.Msg)
 			m.SetQuestion(zone, miekg.TypeSOA)
-			answer, _, err := new(miekg.Client).Exchange(m, w.addresses[secondaryAddress])
+			answer, _, err := new(miekg.Client).Exchange(m, w.addresses[address])
 			if err != nil || !answer.Authoritative {
 				return false
 			}

@@ -19,6 +19,7 @@ var floors = map[string]int{
 	"internal/providers": 1,
 	"internal/evidence":  1,
 	"internal/directory": 1,
+	"internal/dns":       1,
 	"internal/engine":    2,
 	"internal/stack":     2,
 	"internal/peer":      2,
@@ -37,6 +38,7 @@ var forbidden = map[string][]string{
 	"internal/pec":       {"k8s.io/", "sigs.k8s.io/", "net/http"},
 	"internal/evidence":  {"k8s.io/", "sigs.k8s.io/"},
 	"internal/directory": {"k8s.io/", "sigs.k8s.io/"},
+	"internal/dns":       {"k8s.io/", "sigs.k8s.io/"},
 	"internal/engine":    {"k8s.io/", "sigs.k8s.io/"},
 	"internal/stack":     {"k8s.io/client-go/kubernetes"},
 }
