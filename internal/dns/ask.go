@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,6 +32,8 @@ type round struct {
 	*Observer
 	ctx   context.Context
 	spent atomic.Int64
+	// silent holds the addresses that gave no answer in this round: a walk asks them last.
+	silent sync.Map
 }
 
 // failure is a fault with its detail; nil is an answer.
@@ -59,10 +62,24 @@ func (r *round) ask(s server, name string, kind uint16) (*miekg.Msg, *failure) {
 			return answer, judgeAnswer(answer, name, kind)
 		}
 		if failed.fault != Timeout {
-			break
+			return nil, failed
 		}
 	}
+	r.silent.Store(s.address, true)
 	return nil, failed
+}
+
+// lively orders servers for a walk, which needs one answer and not all: those that were silent come last.
+func (r *round) lively(servers []server) []server {
+	var first, last []server
+	for _, s := range servers {
+		if _, silent := r.silent.Load(s.address); silent {
+			last = append(last, s)
+			continue
+		}
+		first = append(first, s)
+	}
+	return append(first, last...)
 }
 
 func (r *round) exchange(network string, s server, name string, kind uint16) (*miekg.Msg, *failure) {

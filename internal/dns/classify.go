@@ -110,6 +110,9 @@ func unsound(observations []Observation, views []View) (State, string) {
 		if o.Zone != observations[0].Zone {
 			return Unverifiable, fmt.Sprintf("one site sees %s in zone %s, the other in zone %s", o.Domain, observations[0].Zone, o.Zone)
 		}
+		if strings.Count(o.Zone, ".") < 2 && o.Zone != Name(o.Domain) {
+			return Unverifiable, fmt.Sprintf("the nearest zone to %s is %q: the domain above it is not delegated, or not registered", o.Domain, o.Zone)
+		}
 		if len(o.Views) == 0 {
 			return Unverifiable, fmt.Sprintf("no server of %s could be asked from this site", o.Domain)
 		}

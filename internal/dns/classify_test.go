@@ -41,6 +41,8 @@ func TestEveryState(t *testing.T) {
 	hybrid := NewSet(append(slices.Clone(oursSet), foreignSet...)...)
 	moved := recorded(view("ns1.gestore.it."))
 	moved.Zone = domain
+	unregistered := both()
+	unregistered.Zone = "it."
 	for name, c := range map[string]struct {
 		seen      []Observation
 		verifying bool
@@ -84,6 +86,7 @@ func TestEveryState(t *testing.T) {
 		"two sites of two opinions":                        {seen: []Observation{both(), both(holds(oursSet))}, want: Unverifiable, says: "disagree"},
 		"two sites that agree":                             {seen: []Observation{both(), both()}, want: None, plan: Claiming},
 		"two sites and two zone cuts":                      {seen: []Observation{both(), moved}, want: Unverifiable, says: "the other in zone"},
+		"the domain above is not registered":               {seen: []Observation{unregistered}, want: Unverifiable, says: "not registered"},
 		"no servers were found":                            {seen: []Observation{{Domain: domain, Fault: Timeout, Detail: "the root is silent"}}, want: Unverifiable, says: "root is silent"},
 		"a lame delegation on the way":                     {seen: []Observation{{Domain: domain, Fault: Lame, Detail: "lame"}}, want: LameServer},
 		"no address of a server has a route":               {seen: []Observation{recorded()}, want: Unverifiable},

@@ -92,6 +92,48 @@ func TestTransferUnderWay(t *testing.T) {
 	w.eventually("the secondary has it too", func() bool { return classified(t, b, want()).State == Foreign })
 }
 
+// Each prerequisite on its own: something happens between the look and the write, and the write leaves no trace.
+func TestWhatChangedSinceStopsTheWrite(t *testing.T) {
+	w := realWorld(t, false)
+	b := w.backend("site-a")
+	mine := siteA.Text(oursSet)
+	newer := Owner{siteA.Operator, siteA.Object, 2}.Text(oursSet)
+	place := func(set Set, owner string, extra ...miekg.RR) {
+		w.third(zone, func(m *miekg.Msg) {
+			m.RemoveName([]miekg.RR{&miekg.ANY{Hdr: header(domain, miekg.TypeANY, 0)}, &miekg.ANY{Hdr: header(OwnerName(domain), miekg.TypeANY, 0)}})
+			m.Insert(append(append(mxRecords(domain, set, 3600), txtRecords(OwnerName(domain), owner, 3600)...), extra...))
+		})
+	}
+	alias := &miekg.CNAME{Hdr: header(domain, miekg.TypeCNAME, 60), Target: "www." + zone}
+	for name, c := range map[string]struct {
+		seen, found   Set
+		owner, marked string
+		extra         []miekg.RR
+	}{
+		"a free name gets a foreign set":              {found: foreignSet},
+		"a free name gets somebody's mark":            {marked: newer},
+		"a free name becomes an alias":                {extra: []miekg.RR{alias}},
+		"a drifted set gets a foreign record":         {seen: oursSet[:1], owner: mine, found: NewSet(oursSet[0], foreignSet[0]), marked: mine},
+		"a drifted set is removed":                    {seen: oursSet[:1], owner: mine, marked: mine},
+		"a drifted set is of a later epoch meanwhile": {seen: oursSet[:1], owner: mine, found: oursSet[:1], marked: newer},
+		"a drifted set loses its mark":                {seen: oursSet[:1], owner: mine, found: oursSet[:1]},
+		"a missing set comes back as a foreign one":   {owner: mine, found: foreignSet, marked: mine},
+	} {
+		t.Run(name, func(t *testing.T) {
+			place(c.seen, c.owner)
+			do := Plan(classified(t, b, want()), want(), Policy{Mode: UpdateMode}).Do
+			place(c.found, c.marked, c.extra...)
+			if err := Carry(t.Context(), b, *do); !errors.Is(err, ErrChanged) {
+				t.Errorf("got %v", err)
+			}
+			set, owners := w.sets(domain)
+			if !set.Equal(c.found) || strings.Join(owners, "") != c.marked {
+				t.Errorf("left %s %v", set, owners)
+			}
+		})
+	}
+}
+
 func TestOldEpochFindsItsPrerequisiteStale(t *testing.T) {
 	w := realWorld(t, false)
 	ctx, a, b := t.Context(), w.backend("site-a"), w.backend("site-b")

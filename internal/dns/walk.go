@@ -76,7 +76,7 @@ func (r *round) nearest(name string) cut {
 // firstUseful asks a zone's servers in turn for the SOA of a name, until one answers with authority or refers downward.
 func (r *round) firstUseful(at cut, name string) (*miekg.Msg, *failure) {
 	failed := fail(NoAddress, "no server of zone %s has an address", at.zone)
-	for _, s := range at.servers {
+	for _, s := range r.lively(at.servers) {
 		m, f := r.ask(s, name, miekg.TypeSOA)
 		if f == nil && (m.Authoritative || referral(m, at.zone, name) != "") {
 			return m, nil
@@ -128,7 +128,7 @@ func (r *round) complete(at cut, depth int) cut {
 	if at.childNS != nil {
 		return at
 	}
-	for _, s := range at.servers {
+	for _, s := range r.lively(at.servers) {
 		if m, f := r.authoritative(s, at.zone, miekg.TypeNS); f == nil {
 			for _, rr := range m.Answer {
 				if ns, ok := rr.(*miekg.NS); ok && Name(ns.Hdr.Name) == at.zone {
@@ -244,7 +244,7 @@ func (r *round) lookup(name string, depth int) Host {
 
 func (r *round) firstAnswer(at cut, name string, kind uint16) (*miekg.Msg, *failure) {
 	failed := fail(NoAddress, "no server of zone %s has an address", at.zone)
-	for _, s := range at.servers {
+	for _, s := range r.lively(at.servers) {
 		m, f := r.authoritative(s, name, kind)
 		if f == nil {
 			return m, nil
