@@ -34,12 +34,14 @@ var (
 	ErrUnsafe = errors.New("the change is not safe")
 )
 
-// safe refuses a change that no plan makes: one without a set, or one that alters a set without leaving its owner's mark.
+// safe refuses a change that no plan makes: one without a set that is no release, or one that alters a set without leaving its owner's mark.
 func (c Change) safe() error {
 	switch {
-	case len(c.Will.MX) == 0:
+	case c.Kind == Releasing && (len(c.Was.MX) == 0 || c.Was.Owner == ""):
+		return fmt.Errorf("%w: it removes records of %s that carry no mark", ErrUnsafe, c.Domain)
+	case len(c.Will.MX) == 0 && (c.Kind != Releasing || c.Will.Owner != ""):
 		return fmt.Errorf("%w: it leaves %s without MX", ErrUnsafe, c.Domain)
-	case c.Will.Owner == "" && !c.Will.MX.Equal(c.Was.MX):
+	case c.Will.Owner == "" && c.Kind != Releasing && !c.Will.MX.Equal(c.Was.MX):
 		return fmt.Errorf("%w: it changes the MX of %s and names no owner", ErrUnsafe, c.Domain)
 	case !within(c.Domain, c.Zone):
 		return fmt.Errorf("%w: %s is not in zone %s", ErrUnsafe, c.Domain, c.Zone)

@@ -100,6 +100,9 @@ func FuzzNoWriteUnlessItIsSafe(f *testing.F) {
 		if Plan(v, want(), Policy{Mode: VerifyOnly, Takeover: takeover}).Do != nil || Plan(v, want(), Policy{Mode: Off, Takeover: takeover}).Do != nil {
 			t.Fatal("writes in a mode that never does")
 		}
+		if do := Release(v, want(), true).Do; do != nil && (!do.Was.MX.Equal(oursSet) || !v.Owned || do.safe() != nil) {
+			t.Fatalf("would release %+v in state %s", do.Was, v.State)
+		}
 		text := Request(Ask{Verdict: v, Want: want(), Takeover: takeover, Deadline: noon})
 		if v.Foreign && (!approved || !v.State.Definite()) && recordLine(text) {
 			t.Fatalf("state %s holds a record line:\n%s", v.State, text.Italian)

@@ -59,6 +59,8 @@ const (
 	Reviving Kind = "Revive"
 	// TakingOver an approved foreign set.
 	TakingOver Kind = "TakeOver"
+	// Releasing takes our own records away when the domain is given up.
+	Releasing Kind = "Release"
 	// Retiming changes the TTL of a set and nothing else.
 	Retiming Kind = "Retime"
 )
@@ -141,6 +143,21 @@ func write(v Verdict, want Desired, kind Kind, why string) Decision {
 		change.Will.TTL = v.Seen.TTL
 	}
 	return Decision{Outcome: Reconciling, Reason: string(kind), Sentence: why, Do: &change}
+}
+
+// Release decides about the records of a domain that is given up with RemoveIfOurs: they are removed only where the set is exactly
+// ours under our own mark, and only when both sites agreed, since no cache in the world can be told to take an MX back.
+func Release(v Verdict, want Desired, agreed bool) Decision {
+	switch {
+	case !v.State.Definite():
+		return Decision{Outcome: Unknown, Reason: string(v.State), Sentence: v.Sentence}
+	case v.State != Ours || !v.Owned || want.Owner == Owner{}:
+		return Decision{Outcome: Ready, Reason: "RecordsLeft", Sentence: "the records stay as they are: " + v.Sentence}
+	case !agreed:
+		return Decision{Outcome: Unknown, Reason: "PeerMustAgree", Sentence: "the other site has not agreed: an MX is not removed during a partition"}
+	}
+	change := Change{Domain: v.Domain, Zone: v.Zone, Primary: v.Primary, Was: v.Seen, Kind: Releasing}
+	return Decision{Outcome: Reconciling, Reason: string(Releasing), Sentence: "removing our own set and mark", Do: &change}
 }
 
 // stop is the decision of a state in which only a person can go on. It is meant to be seen: the request holds the warning.

@@ -65,9 +65,9 @@ func (c Change) message() *miekg.Msg {
 	m.RRsetNotUsed([]miekg.RR{&miekg.CNAME{Hdr: header(name, miekg.TypeCNAME, 0)}})
 	require(m, mxRecords(name, c.Was.MX, 0), header(name, miekg.TypeMX, 0))
 	require(m, txtRecords(owner, c.Was.Owner, 0), header(owner, miekg.TypeTXT, 0))
-	replace(m, mxRecords(name, c.Will.MX, c.Will.TTL))
-	if c.Will.Owner != "" {
-		replace(m, txtRecords(owner, c.Will.Owner, c.Will.TTL))
+	replace(m, header(name, miekg.TypeMX, 0), mxRecords(name, c.Will.MX, c.Will.TTL))
+	if c.Will.Owner != "" || c.Kind == Releasing {
+		replace(m, header(owner, miekg.TypeTXT, 0), txtRecords(owner, c.Will.Owner, c.Will.TTL))
 	}
 	return m
 }
@@ -81,8 +81,8 @@ func require(m *miekg.Msg, records []miekg.RR, absent miekg.RR_Header) {
 	m.RRsetNotUsed([]miekg.RR{&miekg.ANY{Hdr: absent}})
 }
 
-func replace(m *miekg.Msg, records []miekg.RR) {
-	m.RemoveRRset(records[:1])
+func replace(m *miekg.Msg, old miekg.RR_Header, records []miekg.RR) {
+	m.RemoveRRset([]miekg.RR{&miekg.ANY{Hdr: old}})
 	m.Insert(records)
 }
 

@@ -71,6 +71,50 @@ func TestRoadOnRealServers(t *testing.T) {
 	step("taken over as approved", Ours)
 }
 
+// A domain that is given up: our own set under our own mark goes, with both sites' consent; anything else stays.
+func TestReleaseTakesOnlyWhatIsOurs(t *testing.T) {
+	w := realWorld(t, false)
+	b := w.backend("site-a")
+	mine := siteA.Text(oursSet)
+	for name, c := range map[string]struct {
+		set     Set
+		mark    string
+		refuses bool
+		reason  string
+	}{
+		"ours under our mark":                 {set: oursSet, mark: mine, reason: "Release"},
+		"ours under our mark, no consent":     {set: oursSet, mark: mine, refuses: true, reason: "PeerMustAgree"},
+		"ours under nobody's mark":            {set: oursSet, reason: "RecordsLeft"},
+		"ours and another's":                  {set: NewSet(oursSet[0], foreignSet[0]), mark: mine, reason: "RecordsLeft"},
+		"another provider's under our mark":   {set: foreignSet, mark: mine, reason: "RecordsLeft"},
+		"our set, incomplete, under our mark": {set: oursSet[:1], mark: mine, reason: "RecordsLeft"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.third(zone, func(m *miekg.Msg) {
+				m.RemoveName([]miekg.RR{&miekg.ANY{Hdr: header(domain, miekg.TypeANY, 0)}, &miekg.ANY{Hdr: header(OwnerName(domain), miekg.TypeANY, 0)}})
+				m.Insert(append(mxRecords(domain, c.set, 3600), txtRecords(OwnerName(domain), c.mark, 3600)...))
+			})
+			d := Release(classified(t, b, want()), want(), !c.refuses)
+			if d.Reason != c.reason || (d.Do != nil) != (c.reason == "Release") {
+				t.Fatalf("got %+v", d)
+			}
+			if d.Do != nil {
+				if err := Carry(t.Context(), b, *d.Do); err != nil {
+					t.Fatal(err)
+				}
+				c.set, c.mark = nil, ""
+			}
+			if set, owners := w.sets(domain); !set.Equal(c.set) || strings.Join(owners, "") != c.mark {
+				t.Errorf("left %s %v", set, owners)
+			}
+		})
+	}
+	unmarked := Change{Domain: domain, Zone: zone, Was: Records{MX: oursSet}, Kind: Releasing}
+	if err := b.Swap(t.Context(), unmarked); !errors.Is(err, ErrUnsafe) {
+		t.Errorf("a release without a mark: %v", err)
+	}
+}
+
 // Between an update and the transfer to the secondary nothing is known, and nothing is written.
 func TestTransferUnderWay(t *testing.T) {
 	servers(t, "named", "nsd")
