@@ -38,7 +38,8 @@ type Desired struct {
 	Domain string
 	MX     Set
 	TTL    uint32
-	Owner  Owner
+	// Owner is zero where this operator never had a key; a domain that fell back to VerifyOnly keeps it.
+	Owner Owner
 }
 
 // Verdict is a state with its reason, and what all servers agree on.

@@ -136,6 +136,24 @@ func TestTransferUnderWay(t *testing.T) {
 	w.eventually("the secondary has it too", func() bool { return classified(t, b, want()).State == Foreign })
 }
 
+// A delegated domain whose servers hold the parent zone too: there is no referral, and the cut is found all the same.
+func TestZoneOfItsOwnAtTheSameServers(t *testing.T) {
+	servers(t, "named", "nsd")
+	w := newWorld(t)
+	w.zones[zone] = zoneText(zone, "@SERVERS@", "pec NS ns1.gestore.it.", "pec NS ns2.gestore.it.")
+	w.zones[domain] = zoneText(domain, "@SERVERS@")
+	w.start(true)
+	seen := w.backend("site-a").Observe(t.Context(), domain)
+	v := Classify(want(), seen)
+	if seen.Zone != domain || len(seen.Views) != 2 || len(seen.ChildNS) != 2 || len(seen.ParentNS) != 0 || v.State != None {
+		t.Errorf("%s: %+v", v.Sentence, seen)
+	}
+	text := Request(Ask{Verdict: v, Want: want(), Deadline: noon})
+	if !strings.Contains(text.English, "@ 3600 IN MX 10 mx-a.gestore.it.") || !strings.Contains(text.English, "Case 2") {
+		t.Error(text.English)
+	}
+}
+
 // Each prerequisite on its own: something happens between the look and the write, and the write leaves no trace.
 func TestWhatChangedSinceStopsTheWrite(t *testing.T) {
 	w := realWorld(t, false)
