@@ -139,7 +139,7 @@ func (w *world) bind(name, address string, zones map[string]string, updates bool
 	var conf strings.Builder
 	fmt.Fprintf(&conf, `options { directory %q; listen-on port %s { 127.0.0.1; }; listen-on-v6 { none; }; recursion no; dnssec-validation no; notify explicit;
  pid-file none; session-keyfile none; allow-transfer { 127.0.0.1; }; notify-delay 0; startup-notify-rate 100; serial-query-rate 100;
- transfers-out 1000; tcp-clients 1000; };
+ transfers-out 1000; tcp-clients 1000; tcp-listen-queue 512; };
 controls { };
 `, w.dir, port)
 	for _, key := range w.keys {
