@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -54,12 +55,13 @@ func servers(t testing.TB, programs ...string) {
 	}
 }
 
+// free finds a port below those that the kernel gives to outgoing connections, so that none of them takes it before the server.
 func free(t testing.TB) string {
 	t.Helper()
-	for range 50 {
-		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 200 {
+		tcp, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+mathrand.IntN(12000)))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		udp, err := net.ListenPacket("udp", tcp.Addr().String())
 		tcp.Close()
@@ -239,7 +241,7 @@ func (w *world) run(name, listen, program string, args ...string) {
 
 func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if holds() {
 			return
 		}
