@@ -35,15 +35,12 @@ func (f failure) kind() pec.ErrorKind {
 	return pec.ErrorOther
 }
 
-// maxExtendedError bounds errore-esteso, in bytes: a remote server's text goes into it.
-const maxExtendedError = 300
-
 // issueDeliveryError makes the errore-consegna of one recipient.
 func (e *Engine) issueDeliveryError(t pec.Transit, to string, f failure) error {
 	id := e.provider().NoticeID(t.Identifier, pec.TypeDeliveryError, f.Recipient)
 	return e.issue(notice{id: id, kind: pec.TypeDeliveryError, identifier: t.Identifier, to: to, about: f.Recipient, build: func(signer *pec.Signer) ([]byte, error) {
 		extended := fmt.Sprintf("%s - %s - %s", f.Status, e.settings.Provider.Name, f.Text)
-		return signer.DeliveryError(e.provider(), t, id, f.Recipient, f.kind(), extended[:min(len(extended), maxExtendedError)], f.At.In(pec.Rome()).Truncate(time.Second))
+		return signer.DeliveryError(e.provider(), t, id, f.Recipient, f.kind(), extended, f.At.In(pec.Rome()).Truncate(time.Second))
 	}})
 }
 
@@ -55,13 +52,13 @@ func (e *Engine) bounce(m mail, queueID string) []error {
 	if err != nil {
 		return all(len(m.rcpts), fmt.Errorf("reading bounce %s: %w", queueID, err))
 	}
+	if r.envelopeID == "" {
+		return e.deliverReport(m, queueID)
+	}
 	var submission accepted
 	isEnvelope, _, err := e.lookup(kindAccepted, r.envelopeID, &submission)
 	if err != nil {
 		return all(len(m.rcpts), err)
-	}
-	if r.envelopeID == "" {
-		return e.deliverReport(m, queueID)
 	}
 	for _, f := range r.failures {
 		at, err := e.record(kindBounced, queueID+" "+f.Recipient, r.envelopeID, &f)

@@ -150,10 +150,12 @@ func (s *Signer) WriteDelivery(w io.Writer, p Provider, t Transit, messageID str
 // DeliveryError builds the delivery point's notice that a message could not be stored (avviso di mancata consegna, RFC 6109
 // 3.3.3). extended is "<enhanced status code> - <provider> - <description>". With [ErrorVirus] it is the sending provider's
 // notice to its user that another provider refused the message (3.1.5): extended is then what that provider's notice says.
+// It may hold whatever a remote server said: it is cleaned, and cut to 300 bytes between characters.
 func (s *Signer) DeliveryError(p Provider, t Transit, messageID string, rcpt string, kind ErrorKind, extended string, at time.Time) ([]byte, error) {
 	c := certify(p, t, TypeDeliveryError, at)
-	c.Delivery, c.Error, c.ExtendedError = rcpt, kind, extended
-	return s.notice(p, at, notice{certification: c, messageID: messageID, to: t.Sender, reasons: []string{extended}})
+	const most = 300
+	c.Delivery, c.Error, c.ExtendedError = rcpt, kind, truncate(cleanText(extended), most)
+	return s.notice(p, at, notice{certification: c, messageID: messageID, to: t.Sender, reasons: []string{c.ExtendedError}})
 }
 
 // certify fills in what all documents about one message share. One instant serves text, XML, Date and signature.
