@@ -299,6 +299,26 @@ func TestNameOfAThreatIsBounded(t *testing.T) {
 	}
 }
 
+func TestWhatARemoteServerSaidIsBounded(t *testing.T) {
+	cases := map[string]string{
+		"a letter over the edge":        strings.Repeat("x", 299) + "è",
+		"text of another character set": "casella \xe8 piena",
+		"lines and controls":            "a\r\nX-Ricevuta: b\x00\x1b[0m",
+	}
+	for sentence, said := range cases {
+		t.Run(sentence, func(t *testing.T) {
+			raw, err := ecdsaIdentity().DeliveryError(provider, transit(), noticeID, "bob@pec.other.example.it", ErrorOther, said, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := Classify(raw, index(ecdsaIdentity()), testCA().roots, at).Certification
+			if c == nil || len(c.ExtendedError) > 300 || strings.ContainsAny(c.ExtendedError, "\ufffd\r\n\x00\x1b") {
+				t.Errorf("holds %+v", c)
+			}
+		})
+	}
+}
+
 func TestOriginalComesOutByteForByte(t *testing.T) {
 	head := lines("From: mario@pec.example.it", "To: bob@pec.other.example.it", "Message-ID: <a@b>", "")
 	for sentence, c := range map[string]struct {
