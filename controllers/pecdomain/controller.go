@@ -74,10 +74,30 @@ type road struct {
 
 var roads = map[v1alpha1.ProviderType]road{
 	v1alpha1.ProviderManaged: {table: managedTable, phases: []reconcile.Phase[*scope]{
-		observePeer, claimDomain, checkAccess, readSecrets, keepClaims, keepEngineSecret, applyStack, askEngine, placeDomain, closeRows, linkPeer,
+		observePeer,
+		claimDomain,
+		checkAccess,
+		readSecrets,
+		keepClaims,
+		keepEngineSecret,
+		applyStack,
+		askEngine,
+		placeDomain,
+		closeRows,
+		linkPeer,
 	}},
-	v1alpha1.ProviderHosted:   {table: hostedTable, phases: []reconcile.Phase[*scope]{observePeer, claimDomain, findHost, askEngine, placeDomain}},
-	v1alpha1.ProviderExternal: {table: externalTable, phases: []reconcile.Phase[*scope]{observePeer, claimDomain, awaitExternal}},
+	v1alpha1.ProviderHosted: {table: hostedTable, phases: []reconcile.Phase[*scope]{
+		observePeer,
+		claimDomain,
+		findHost,
+		askEngine,
+		placeDomain,
+	}},
+	v1alpha1.ProviderExternal: {table: externalTable, phases: []reconcile.Phase[*scope]{
+		observePeer,
+		claimDomain,
+		awaitExternal,
+	}},
 }
 
 // Reconcile is one pass over one domain.
