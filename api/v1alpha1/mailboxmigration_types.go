@@ -322,6 +322,19 @@ type MailboxMigrationStatus struct {
 // +kubebuilder:validation:Enum=Pending;Held;Running;Done;Skipped
 type MigrationPhaseState string
 
+const (
+	// PhasePending has not begun.
+	PhasePending MigrationPhaseState = "Pending"
+	// PhaseHeld waits for a person.
+	PhaseHeld MigrationPhaseState = "Held"
+	// PhaseRunning is under way.
+	PhaseRunning MigrationPhaseState = "Running"
+	// PhaseDone is over: a moment has come, a span has ended.
+	PhaseDone MigrationPhaseState = "Done"
+	// PhaseSkipped was left out.
+	PhaseSkipped MigrationPhaseState = "Skipped"
+)
+
 // MigrationPhaseStatus is one phase, with the time it comes to.
 type MigrationPhaseStatus struct {
 	// name of the phase.

@@ -276,7 +276,7 @@ func makeMailbox(ns, localPart, domain string, change ...func(*v1alpha1.Mailbox)
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: strings.ReplaceAll(localPart, "_", "--") + ".at." + domain},
 		Spec: v1alpha1.MailboxSpec{
 			DomainRef: v1alpha1.LocalReference{Name: domain}, LocalPart: localPart,
-			Holder: v1alpha1.MailboxHolder{Name: "Maria Bianchi"}, Quota: resource.MustParse("1Gi"),
+			Holder: v1alpha1.MailboxHolder{Name: "Maria Bianchi"}, Quota: ptr.To(resource.MustParse("1Gi")),
 			Credentials: v1alpha1.MailboxCredentials{SecretRef: v1alpha1.SecretKeyReference{Name: "password"}},
 			RequestedAt: metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)),
 		},
