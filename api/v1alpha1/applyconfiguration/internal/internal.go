@@ -515,6 +515,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: lastHandledReconcileAt
+      type:
+        scalar: string
     - name: mailboxes
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationCounts
@@ -620,6 +623,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: lastHandledReconcileAt
+      type:
+        scalar: string
     - name: observedGeneration
       type:
         scalar: numeric
@@ -985,6 +991,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: lastHandledReconcileAt
+      type:
+        scalar: string
     - name: mailboxes
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxCounts
@@ -1158,6 +1167,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: holds
       type:
         scalar: numeric
+    - name: lastHandledReconcileAt
+      type:
+        scalar: string
     - name: lastRun
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time

@@ -13,6 +13,8 @@ import (
 type MailboxMigrationStatusApplyConfiguration struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// lastHandledReconcileAt is the last value of the annotation pec-operator.dev/reconcile-requested-at that a pass has answered.
+	LastHandledReconcileAt *string `json:"lastHandledReconcileAt,omitempty"`
 	// conditions are the facts about the migration; the top one is Succeeded.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// phases are those of the calendar, with the times they come to.
@@ -40,6 +42,14 @@ func MailboxMigrationStatus() *MailboxMigrationStatusApplyConfiguration {
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *MailboxMigrationStatusApplyConfiguration) WithObservedGeneration(value int64) *MailboxMigrationStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithLastHandledReconcileAt sets the LastHandledReconcileAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastHandledReconcileAt field is set to the value of the last call.
+func (b *MailboxMigrationStatusApplyConfiguration) WithLastHandledReconcileAt(value string) *MailboxMigrationStatusApplyConfiguration {
+	b.LastHandledReconcileAt = &value
 	return b
 }
 

@@ -13,6 +13,8 @@ import (
 type MailboxStatusApplyConfiguration struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// lastHandledReconcileAt is the last value of the annotation pec-operator.dev/reconcile-requested-at that a pass has answered.
+	LastHandledReconcileAt *string `json:"lastHandledReconcileAt,omitempty"`
 	// address is the certified address.
 	Address *string `json:"address,omitempty"`
 	// conditions are the facts about this site's part of the mailbox.
@@ -30,6 +32,14 @@ func MailboxStatus() *MailboxStatusApplyConfiguration {
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *MailboxStatusApplyConfiguration) WithObservedGeneration(value int64) *MailboxStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithLastHandledReconcileAt sets the LastHandledReconcileAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastHandledReconcileAt field is set to the value of the last call.
+func (b *MailboxStatusApplyConfiguration) WithLastHandledReconcileAt(value string) *MailboxStatusApplyConfiguration {
+	b.LastHandledReconcileAt = &value
 	return b
 }
 

@@ -13,6 +13,8 @@ import (
 type PECDomainStatusApplyConfiguration struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// lastHandledReconcileAt is the last value of the annotation pec-operator.dev/reconcile-requested-at that a pass has answered.
+	LastHandledReconcileAt *string `json:"lastHandledReconcileAt,omitempty"`
 	// conditions are the facts about this site's part of the domain.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// sites is what each site says of itself, as far as this one knows.
@@ -39,6 +41,14 @@ func PECDomainStatus() *PECDomainStatusApplyConfiguration {
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *PECDomainStatusApplyConfiguration) WithObservedGeneration(value int64) *PECDomainStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithLastHandledReconcileAt sets the LastHandledReconcileAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastHandledReconcileAt field is set to the value of the last call.
+func (b *PECDomainStatusApplyConfiguration) WithLastHandledReconcileAt(value string) *PECDomainStatusApplyConfiguration {
+	b.LastHandledReconcileAt = &value
 	return b
 }
 

@@ -14,6 +14,8 @@ import (
 type RetentionPolicyStatusApplyConfiguration struct {
 	// observedGeneration is the generation that the conditions speak of; -1 before the first look.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// lastHandledReconcileAt is the last value of the annotation pec-operator.dev/reconcile-requested-at that a pass has answered.
+	LastHandledReconcileAt *string `json:"lastHandledReconcileAt,omitempty"`
 	// conditions are the facts about the policy at this site; the top one is Ready.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// lastRun is when the work was last done.
@@ -45,6 +47,14 @@ func RetentionPolicyStatus() *RetentionPolicyStatusApplyConfiguration {
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *RetentionPolicyStatusApplyConfiguration) WithObservedGeneration(value int64) *RetentionPolicyStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithLastHandledReconcileAt sets the LastHandledReconcileAt field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastHandledReconcileAt field is set to the value of the last call.
+func (b *RetentionPolicyStatusApplyConfiguration) WithLastHandledReconcileAt(value string) *RetentionPolicyStatusApplyConfiguration {
+	b.LastHandledReconcileAt = &value
 	return b
 }
 
