@@ -38,7 +38,7 @@ type Log struct {
 	written uint64     // records on disk
 	days    []day      // the days that have records, oldest first
 	waiting []*batch   // oldest first; the last one gathers
-	failed  error // first write error: the file may hold half a batch, so nothing more is written by this process
+	failed  error      // first write error: the file may hold half a batch, so nothing more is written by this process
 	closing bool
 	done    chan struct{}
 }

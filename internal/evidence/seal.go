@@ -115,11 +115,17 @@ type Sealer struct {
 
 // SealState is how far the sealing is.
 type SealState struct {
-	Last      Seal  // zero if there is none
-	Unsealed  int   // days that have ended and have no seal
-	Unstamped int   // seals that wait for their time-stamp
+	Last      Seal   // zero if there is none
+	Unsealed  int    // days that have ended and have no seal
+	Unstamped int    // seals that wait for their time-stamp
 	Oldest    string // the oldest day of both, "" if there is none
-	Err       error // of the last attempt
+	Err       error  // of the last attempt
+}
+
+// Late says whether something still waits so long after the end of its day.
+func (s SealState) Late(now time.Time, after time.Duration) bool {
+	day, err := time.ParseInLocation(time.DateOnly, s.Oldest, pec.Rome())
+	return err == nil && now.Sub(nextDay(day)) > after
 }
 
 // Pauses of Run.
