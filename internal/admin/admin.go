@@ -114,10 +114,23 @@ type Status struct {
 	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
 }
 
-// Evidence is the head of the event log.
+// Evidence is the head of the event log, and how far it is sealed.
 type Evidence struct {
 	Records uint64 `json:"records"`
 	Head    string `json:"head"` // SHA-256 of the last record, hex
+	Seals   Seals  `json:"seals"`
+}
+
+// Seals are the closed days of the event log. What fails here holds up no mail and is no problem of Status.
+type Seals struct {
+	Day       string `json:"day,omitempty"`     // of the last seal, on the clocks of Europe/Rome
+	Records   uint64 `json:"records,omitempty"` // at its end
+	Head      string `json:"head,omitempty"`
+	Unsealed  int    `json:"unsealed,omitempty"`  // days that have ended without a seal
+	Unstamped int    `json:"unstamped,omitempty"` // seals that wait for their time-stamp
+	Stamping  bool   `json:"stamping"`            // there is an authority
+	Late      bool   `json:"late,omitempty"`      // something waits for more than a day
+	LastError string `json:"lastError,omitempty"`
 }
 
 // Signing is the certificate that the engine signs with.

@@ -43,6 +43,7 @@ type Engine struct {
 	dovecot *relay
 	doveadm mailStore
 	sync    *syncer
+	sealer  *evidence.Sealer
 	locks   locks
 	metrics *metrics
 	// linkFaults holds, by mailbox, why the peer link did not carry its last sync.
@@ -92,6 +93,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.dovecot = newRelay(s.Next.LMTP, s.Hostname, true)
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
 	e.sync = e.newSyncer()
+	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
 	e.metrics.gauge("sync_pending", "Mailboxes that wait to be synced with the other site.", func() float64 { return float64(e.sync.state(true).Pending) })
 	return e, nil
@@ -156,6 +158,7 @@ func (e *Engine) Serve(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return e.sync.run(ctx) })
+	group.Go(func() error { return e.sealer.Run(ctx) })
 	e.log.Info("serving", "site", e.settings.Site, "domain", e.settings.Domain)
 	return group.Wait()
 }
