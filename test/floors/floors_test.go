@@ -26,6 +26,7 @@ var floors = map[string]int{
 	"internal/inspect":   2,
 	"internal/stack":     2,
 	"internal/peer":      2,
+	"internal/retention": 2,
 	"internal/reconcile": 2,
 	"internal/engines":   2,
 	"internal/apitest":   2,
@@ -47,6 +48,7 @@ var forbidden = map[string][]string{
 	"internal/store":     {"k8s.io/", "sigs.k8s.io/"},
 	"internal/dns":       {"k8s.io/", "sigs.k8s.io/"},
 	"internal/engine":    {"k8s.io/", "sigs.k8s.io/"},
+	"internal/retention": {"k8s.io/", "sigs.k8s.io/"},
 	"internal/inspect":   {"k8s.io/", "sigs.k8s.io/", "net/http"},
 	"internal/stack":     {"k8s.io/client-go/kubernetes"},
 }
