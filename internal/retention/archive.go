@@ -42,8 +42,6 @@ type Result struct {
 	Archived int64     `json:"archived"` // by this run
 	Packages []Sealed  `json:"packages,omitempty"`
 	Due      DueResult `json:"due,omitzero"`
-	// Error is why the work is not complete; "" when it is.
-	Error string `json:"error,omitempty"`
 }
 
 // Sealed is a package that was written, read back and found whole.

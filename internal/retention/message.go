@@ -60,7 +60,7 @@ func describe(folder string, listed store.Message, body io.Reader) (Message, err
 	in := bufio.NewReaderSize(io.TeeReader(body, sum), maxHead)
 	head, err := in.Peek(maxHead)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return m, fmt.Errorf("reading a message in %s: %w", folder, err)
+		return m, fmt.Errorf("reading message %s: %w", listed.GUID, err)
 	}
 	claimed := m.claim(head)
 	var document bytes.Buffer
@@ -70,7 +70,7 @@ func describe(folder string, listed store.Message, body io.Reader) (Message, err
 		m.Size, err = io.Copy(io.Discard, in)
 	}
 	if err != nil {
-		return m, fmt.Errorf("reading a message in %s: %w", folder, err)
+		return m, fmt.Errorf("reading message %s: %w", listed.GUID, err)
 	}
 	m.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	if document.Len() > 0 {

@@ -85,7 +85,7 @@ func (p Package) Write(w io.Writer, open Opener) error {
 	}
 	for _, m := range p.Messages {
 		if err := add(out, m, open); err != nil {
-			return fmt.Errorf("packing message %s in %s: %w", m.GUID, m.Folder, err)
+			return fmt.Errorf("packing message %s: %w", m.GUID, err)
 		}
 	}
 	if err := out.Close(); err != nil {
