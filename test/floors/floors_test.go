@@ -31,6 +31,7 @@ var floors = map[string]int{
 	"internal/engines":   2,
 	"internal/apitest":   2,
 	"internal/mailtest":  2,
+	"internal/jobs":      2,
 	"controllers":        3,
 	"internal/manager":   4,
 	"test":               5,
