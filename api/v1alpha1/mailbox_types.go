@@ -122,7 +122,7 @@ type MailboxSpec struct {
 	// sending bounds what the mailbox may send. This release stores it; the limits of the domain apply.
 	// +optional
 	Sending *SendingLimits `json:"sending,omitempty"`
-	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox. This release archives and removes nothing.
+	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox.
 	// +optional
 	RetentionPolicyRef *LocalReference `json:"retentionPolicyRef,omitempty"`
 	// legalHolds are the orders that nothing of this mailbox be lost. While there is one, this resource cannot be deleted without

@@ -156,6 +156,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RetentionPolicySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetentionPolicyStatus"):
 		return &apiv1alpha1.RetentionPolicyStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RetentionRun"):
+		return &apiv1alpha1.RetentionRunApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetentionSchedule"):
 		return &apiv1alpha1.RetentionScheduleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RFC2136"):

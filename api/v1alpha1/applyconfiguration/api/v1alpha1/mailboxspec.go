@@ -42,7 +42,7 @@ type MailboxSpecApplyConfiguration struct {
 	Rules []InboundRuleApplyConfiguration `json:"rules,omitempty"`
 	// sending bounds what the mailbox may send. This release stores it; the limits of the domain apply.
 	Sending *SendingLimitsApplyConfiguration `json:"sending,omitempty"`
-	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox. This release archives and removes nothing.
+	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox.
 	RetentionPolicyRef *LocalReferenceApplyConfiguration `json:"retentionPolicyRef,omitempty"`
 	// legalHolds are the orders that nothing of this mailbox be lost. While there is one, this resource cannot be deleted without
 	// confirmation, and its quota and retention cannot shrink. This release does not keep the holder from deleting messages: set
