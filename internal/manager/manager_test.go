@@ -113,10 +113,12 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	for _, name := range listed {
 		s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
-	operator := o.server.AddOperator(t, ns, granted...)
+	own := ns + "-operatore"
+	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: own}})
+	operator := o.server.AddOperator(t, own, granted...)
 	s.pods = apitest.RunPods(t, o.name, c)
 	options := manager.Options{
-		Site: o.name, Namespace: ns, Namespaces: listed, MailImage: "mail:test",
+		Site: o.name, Namespace: own, Namespaces: listed, MailImage: "mail:test",
 		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address,
 	}
 	if o.peer != nil {
