@@ -53,6 +53,10 @@ e2e: sites-ready $(HELM) ## The demo's road with assertions, on sites of this ch
 e2e-down: ## Remove the sites of this checkout's e2e test, if a killed run left them.
 	@$(SITES) --instance $(E2E) down
 
+.PHONY: soak
+soak: sites-ready $(HELM) ## The unit and controller tests in their long forms: a thousand mailboxes, two quiet minutes.
+	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) rootfs)" go test -tags soak -count=1 -timeout 60m $$(go list ./... | grep -v /test/e2e)
+
 .PHONY: bench
 bench: ## Benchmarks of the certification; compare runs with benchstat.
 	go test -run '^$$' -bench . -benchmem ./internal/...

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -310,12 +311,13 @@ func TestGoldenStatuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := context.Background()
-	if err := c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "stati"}}); err != nil {
-		t.Fatal(err)
+	if out, err := server.Kubectl(t, "version"); err != nil {
+		t.Fatal(out)
 	}
 	for _, name := range watched(t) {
 		for state, want := range states {
 			t.Run(name+" "+state, func(t *testing.T) {
+				t.Parallel() // kubectl mostly waits
 				o := placeGolden(t, c, name, state)
 				got, err := kstatus.Compute(o)
 				if err != nil || got.Status != want.want {
@@ -325,7 +327,7 @@ func TestGoldenStatuses(t *testing.T) {
 					if condition == "top" {
 						condition = topOf(name)
 					}
-					_, err := server.Kubectl(t, "wait", "-n", "stati", kinds[name].resource+"/"+o.GetName(), "--for=condition="+condition, "--timeout="+timeout)
+					_, err := server.Kubectl(t, "wait", "-n", o.GetNamespace(), kinds[name].resource+"/"+o.GetName(), "--for=condition="+condition, "--timeout="+timeout)
 					return err
 				}
 				if want.comes != "" && wait(want.comes, "10s") != nil {
@@ -361,7 +363,11 @@ func placeGolden(t *testing.T, c client.Client, name, state string) *unstructure
 	if err := o.UnmarshalJSON(raw); err != nil {
 		t.Fatal(err)
 	}
-	o.SetNamespace("stati")
+	ns := "stati-" + state // an object of one name is there in several states
+	if err := c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}); err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+	o.SetNamespace(ns)
 	status, generation, deleted := o.Object["status"], o.GetGeneration(), o.GetDeletionTimestamp() != nil
 	o.SetDeletionTimestamp(nil)
 	if err := c.Create(ctx, o); err != nil {
