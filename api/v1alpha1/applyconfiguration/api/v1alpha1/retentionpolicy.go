@@ -17,7 +17,8 @@ import (
 // RetentionPolicy says how long mail and its evidence are kept, where they are archived, and what may then be removed. This
 // release validates and stores it; no controller acts on it, nothing is archived or removed, and its status stays empty.
 type RetentionPolicyApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is what should be kept, and how long; the operator never writes it.
 	Spec *RetentionPolicySpecApplyConfiguration `json:"spec,omitempty"`
