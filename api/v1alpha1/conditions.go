@@ -10,29 +10,30 @@ const (
 	//  - every condition that the kind's table summarises is True, and
 	//  - none of its negative conditions is there.
 	ConditionReady = "Ready"
-	// ConditionReconciling is there, True, only while the operator works towards the spec or retries; kstatus reads it.
-	ConditionReconciling = "Reconciling"
-	// ConditionStalled is there, True, only while retrying cannot help and a person must change something; kstatus reads it.
-	ConditionStalled = "Stalled"
-	// ConditionSuspended is there, True, only while spec.suspend is Reconciliation.
-	ConditionSuspended = "Suspended"
-
-	// ConditionNotInForce is there, True, only while the spec uses fields that this release stores and does not act on; its message
-	// names them. Ready does not speak of them.
-	ConditionNotInForce = "NotInForce"
-
 	// ReasonServed surfaces when everything that Ready summarises is True.
 	ReasonServed = "Served"
 	// ReasonNotEvaluated surfaces when the pass ended before this condition could be judged; its message names what stopped it.
 	ReasonNotEvaluated = "NotEvaluated"
-	// ReasonRetrying surfaces when a call failed and is tried again with growing pauses.
-	ReasonRetrying = "Retrying"
-	// ReasonSuspended surfaces when spec.suspend keeps the operator from the object.
-	ReasonSuspended = "SuspendedBySpec"
 	// ReasonNamespaceNotGranted surfaces when the operator has no Role in the namespace; the message has the chart value to add.
 	ReasonNamespaceNotGranted = "NamespaceNotGranted"
 	// ReasonSecretMissing surfaces when a Secret that the spec names, or a key of it, is not there.
 	ReasonSecretMissing = "SecretMissing"
+
+	// ConditionReconciling is there, True, only while the operator works towards the spec or retries; kstatus reads it.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is there, True, only while retrying cannot help and a person must change something; kstatus reads it.
+	ConditionStalled = "Stalled"
+	// ReasonRetrying surfaces when a call failed and is tried again with growing pauses.
+	ReasonRetrying = "Retrying"
+
+	// ConditionSuspended is there, True, only while spec.suspend is Reconciliation.
+	ConditionSuspended = "Suspended"
+	// ReasonSuspended surfaces when spec.suspend keeps the operator from the object.
+	ReasonSuspended = "SuspendedBySpec"
+
+	// ConditionNotInForce is there, True, only while the spec uses fields that this release stores and does not act on; its message
+	// names them. Ready does not speak of them.
+	ConditionNotInForce = "NotInForce"
 	// ReasonFieldsStored surfaces when the spec uses fields that this release only stores.
 	ReasonFieldsStored = "FieldsStored"
 )

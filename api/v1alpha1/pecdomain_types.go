@@ -36,6 +36,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!self.metadata.name.matches('(^|[.])([^x.][^.]|x[^n.])--')",message="metadata.name is the domain: write an internationalised label as its A-label (xn--...); no other label may have hyphens as third and fourth characters"
 type PECDomain struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
