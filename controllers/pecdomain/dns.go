@@ -48,7 +48,8 @@ func observeDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if !s.Now.Before(m.due) {
 		s.Names.begin(key, work{target: t}, s.Mechanism.Now)
 	}
-	return reconcile.Result{RequeueAfter: max(soon, m.due.Sub(s.Now))}, nil
+	s.Names.wakeAt(key, m, max(soon, m.due.Sub(s.Now)))
+	return reconcile.Result{}, nil
 }
 
 // notice takes what was found since the last pass, and completes the target with what only a look tells.

@@ -34,6 +34,7 @@ type Names struct {
 
 	patrol  *dns.Patrol[finding]
 	events  chan event.GenericEvent
+	ended   chan struct{}
 	lock    sync.Mutex
 	domains map[types.NamespacedName]*memory
 	rooted  sync.Mutex
@@ -45,20 +46,35 @@ const patrolWidth = 64
 // NewNames makes a view of the DNS.
 func NewNames(observer *dns.Observer, interval time.Duration, operator, providers string, ledger *Ledger) *Names {
 	n := &Names{Observer: observer, Interval: interval, Operator: operator, Providers: providers, Ledger: ledger,
-		events: make(chan event.GenericEvent), domains: map[types.NamespacedName]*memory{}}
+		events: make(chan event.GenericEvent), ended: make(chan struct{}), domains: map[types.NamespacedName]*memory{}}
 	n.patrol = &dns.Patrol[finding]{Width: patrolWidth, Done: n.wake}
 	return n
 }
 
 // Start lets the patrol work, until ctx ends.
-func (n *Names) Start(ctx context.Context) error { return n.patrol.Start(ctx) }
+func (n *Names) Start(ctx context.Context) error {
+	defer close(n.ended)
+	return n.patrol.Start(ctx)
+}
 
 // wake has a domain's next pass come now.
 func (n *Names) wake(key string) {
 	namespace, name, _ := strings.Cut(key, "/")
 	d := &v1alpha1.PECDomain{}
 	d.Namespace, d.Name = namespace, name
-	n.events <- event.GenericEvent{Object: d}
+	select {
+	case n.events <- event.GenericEvent{Object: d}:
+	case <-n.ended:
+	}
+}
+
+// wakeAt is wake at a time. Not left to the queue: a pass that ends in Stalled comes again when its own pause is over, and a domain
+// that waits for a person is looked at when that person is likely to have acted.
+func (n *Names) wakeAt(key types.NamespacedName, m *memory, pause time.Duration) {
+	if m.timer != nil {
+		m.timer.Stop()
+	}
+	m.timer = time.AfterFunc(pause, func() { n.wake(key.String()) })
 }
 
 // finding is what a piece of background work ended in: a round, after a write where one was to be made.
@@ -83,6 +99,7 @@ type memory struct {
 	failure  error
 	failures int
 	retry    time.Time
+	timer    *time.Timer
 	since    time.Time // when the settled state became what it is
 }
 
@@ -100,6 +117,9 @@ func (n *Names) memory(key types.NamespacedName) *memory {
 func (n *Names) forget(key types.NamespacedName) {
 	n.lock.Lock()
 	defer n.lock.Unlock()
+	if m := n.domains[key]; m != nil && m.timer != nil {
+		m.timer.Stop()
+	}
 	delete(n.domains, key)
 }
 
