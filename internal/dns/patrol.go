@@ -68,9 +68,3 @@ func (p *Patrol[T]) Take(key string) (result T, ok bool) {
 	return result, ok
 }
 
-// Busy says whether work for a key is under way.
-func (p *Patrol[T]) Busy(key string) bool {
-	p.lock.Lock()
-	defer p.lock.Unlock()
-	return p.running[key]
-}
