@@ -56,7 +56,7 @@ func observeDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 func (s *scope) notice(t target, m *memory) target {
 	old := s.domain.Status.DNS
 	switch f := t.fingerprint(); {
-	case m.wanted == "" && old != nil && s.domain.Status.ObservedGeneration == s.domain.Generation:
+	case m.wanted == "" && old != nil && old.State != "" && s.domain.Status.ObservedGeneration == s.domain.Generation:
 		// A new process believes the status until it has looked: a restart is no news.
 		m.settled = dns.Settled{State: dns.State(old.State), Sentence: old.Message, At: s.Now}
 		m.since = timeOf(old.Since)
@@ -133,9 +133,10 @@ func (s *scope) recall() {
 	if !ok || said.Reason == v1alpha1.ReasonNotEvaluated {
 		s.Say(v1alpha1.ConditionDNSVerified, metav1.ConditionUnknown, v1alpha1.ReasonDNSNotLookedAt, "the domain's name servers are being asked for the first time")
 	}
-	stalled := meta.FindStatusCondition(s.domain.Status.Conditions, v1alpha1.ConditionStalled)
-	if stalled != nil && ok && stalled.Reason == said.Reason {
-		s.judged = judgement{reason: said.Reason, message: said.Message, course: stalls}
+	for name, course := range map[string]course{v1alpha1.ConditionStalled: stalls, v1alpha1.ConditionReconciling: waits} {
+		if c := meta.FindStatusCondition(s.domain.Status.Conditions, name); c != nil && ok && c.Reason == said.Reason {
+			s.judged = judgement{reason: said.Reason, message: said.Message, course: course}
+		}
 	}
 }
 

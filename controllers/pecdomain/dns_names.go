@@ -37,7 +37,38 @@ type Names struct {
 	ended   chan struct{}
 	lock    sync.Mutex
 	domains map[types.NamespacedName]*memory
+	probes  map[string]*probe
 	rooted  sync.Mutex
+}
+
+// probe is what was found out about one mail host.
+type probe struct {
+	lock  sync.Mutex
+	host  dns.MailHost
+	until time.Time
+}
+
+// remembered is how long a mail host that serves is not knocked at again: hundreds of domains name the same two.
+const remembered = 5 * time.Minute
+
+// probe knocks at a mail host, unless it was found to serve a moment ago.
+func (n *Names) probe(ctx context.Context, prober *dns.Prober, name string, now func() time.Time) dns.MailHost {
+	n.lock.Lock()
+	p := n.probes[name]
+	if p == nil {
+		p = &probe{}
+		n.probes[name] = p
+	}
+	n.lock.Unlock()
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	if now().Before(p.until) {
+		return p.host
+	}
+	if p.host = prober.Probe(ctx, name); len(p.host.Faults()) == 0 {
+		p.until = now().Add(min(remembered, n.Interval/24))
+	}
+	return p.host
 }
 
 // patrolWidth is how many domains are looked at at once. Most of it is waiting, so that a few dozen silent servers hold up nobody.
@@ -46,7 +77,7 @@ const patrolWidth = 64
 // NewNames makes a view of the DNS.
 func NewNames(observer *dns.Observer, interval time.Duration, operator, providers string, ledger *Ledger) *Names {
 	n := &Names{Observer: observer, Interval: interval, Operator: operator, Providers: providers, Ledger: ledger,
-		events: make(chan event.GenericEvent), ended: make(chan struct{}), domains: map[types.NamespacedName]*memory{}}
+		events: make(chan event.GenericEvent), ended: make(chan struct{}), domains: map[types.NamespacedName]*memory{}, probes: map[string]*probe{}}
 	n.patrol = &dns.Patrol[finding]{Width: patrolWidth, Done: n.wake}
 	return n
 }
@@ -244,7 +275,7 @@ func (n *Names) look(ctx context.Context, w work, f *finding, now func() time.Ti
 	f.seen = n.Observer.Observe(ctx, w.want.Domain)
 	var hosts []dns.MailHost
 	for _, mx := range w.want.MX {
-		hosts = append(hosts, prober.Probe(ctx, mx.Host))
+		hosts = append(hosts, n.probe(ctx, prober, mx.Host, now))
 	}
 	var mail dns.Check
 	mail, f.unfit = judgeMailHosts(hosts)
