@@ -79,7 +79,7 @@ func (p *Pass) kstatus(err error) []metav1.Condition {
 	c, _ := verdict(err)
 	c.Status = metav1.ConditionTrue
 	switch {
-	case err == nil:
+	case err == nil || isHeld(err):
 		return nil
 	case isStalled(err):
 		c.Type = v1alpha1.ConditionStalled
