@@ -122,7 +122,7 @@ type MailboxSpec struct {
 	// sending bounds what the mailbox may send. This release stores it; the limits of the domain apply.
 	// +optional
 	Sending *SendingLimits `json:"sending,omitempty"`
-	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox. This release archives and removes nothing.
+	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox.
 	// +optional
 	RetentionPolicyRef *LocalReference `json:"retentionPolicyRef,omitempty"`
 	// legalHolds are the orders that nothing of this mailbox be lost. While there is one, this resource cannot be deleted without
@@ -286,6 +286,11 @@ type MailboxStatus struct {
 	// +optional
 	// +kubebuilder:default=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// lastHandledReconcileAt is the last value of the annotation pec-operator.dev/reconcile-requested-at that a pass has answered.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 	// address is the certified address.
 	// +optional
 	// +kubebuilder:validation:MinLength=3
