@@ -91,6 +91,7 @@ type siteOptions struct {
 	namespaces  []string // beside its own, with a Role
 	withoutRole string   // a namespace that is listed and has no Role
 	peer        []byte   // kubeconfig
+	dns         func(*manager.Options)
 }
 
 // newSite starts an operator, with the rights that the chart gives, that lives until the test ends. ns must be unique within a
@@ -123,7 +124,10 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	s.pods = apitest.RunPods(t, o.name, c)
 	options := manager.Options{
 		Site: o.name, Namespace: own, Namespaces: listed, MailImage: "mail:test",
-		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address,
+		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
+	}
+	if o.dns != nil {
+		o.dns(&options)
 	}
 	if o.peer != nil {
 		options.PeerKubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
@@ -240,6 +244,7 @@ func (s *site) makeDomain(change ...func(*v1alpha1.PECDomain)) *v1alpha1.PECDoma
 		ObjectMeta: metav1.ObjectMeta{Name: s.domain, Namespace: s.ns},
 		Spec: v1alpha1.PECDomainSpec{
 			Holder: v1alpha1.DomainHolder{Name: "Gestore Esempio"},
+			DNS:    &v1alpha1.DomainDNS{Mode: v1alpha1.DNSIgnore}, // but where a test is about DNS
 			Provider: v1alpha1.DomainProvider{Type: v1alpha1.ProviderManaged, Managed: &v1alpha1.ManagedProvider{
 				Provider: v1alpha1.ProviderIdentity{Name: "Gestore Esempio S.p.A.", MailDomain: s.domain, MailReceipt: "ricevute@" + s.domain},
 				MailHosts: []v1alpha1.MailHost{
@@ -265,6 +270,7 @@ func (s *site) hostedDomain(ns, name string) *v1alpha1.PECDomain {
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ns},
 		Spec: v1alpha1.PECDomainSpec{
 			Holder: v1alpha1.DomainHolder{Name: "Comune di Esempio"},
+			DNS:    &v1alpha1.DomainDNS{Mode: v1alpha1.DNSIgnore},
 			Provider: v1alpha1.DomainProvider{Type: v1alpha1.ProviderHosted,
 				Hosted: &v1alpha1.HostedProvider{Host: v1alpha1.DomainReference{Name: s.domain, Namespace: s.ns}}},
 		},
@@ -468,7 +474,6 @@ func TestWhatAPersonMustDoIsSaid(t *testing.T) {
 func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s := newSite(t, "riposto", siteOptions{namespaces: []string{"riposto-esterno"}})
 	domain := s.makeDomain(func(d *v1alpha1.PECDomain) {
-		d.Spec.DNS = &v1alpha1.DomainDNS{Mode: v1alpha1.DNSVerifyOnly}
 		d.Spec.Contract = &v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(0))}
 	})
 	box := makeMailbox(s.ns, "protocollo", s.domain, func(m *v1alpha1.Mailbox) {
@@ -481,10 +486,8 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s.provide(t)
 	s.create(t, domain, box, outside, password(s.ns, canary))
 
-	s.waitFor(t, outside, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonExternalNotWatched)
-	s.waitFor(t, outside, v1alpha1.ConditionAwaitingExternal, metav1.ConditionTrue, v1alpha1.ReasonExternalNotWatched)
-	s.ready(t, domain, box)
-	for o, want := range map[reconcile.Object]string{domain: "dns, contract", box: "sending"} {
+	s.ready(t, domain, box, outside)
+	for o, want := range map[reconcile.Object]string{domain: "contract", box: "sending", outside: "provider.external.imap"} {
 		c := s.waitFor(t, o, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
 		if !strings.HasSuffix(c.Message, ": "+want) {
 			t.Errorf("%s: %q does not name %q", o.GetName(), c.Message, want)
