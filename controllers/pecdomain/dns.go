@@ -99,7 +99,7 @@ func (s *scope) informed(t target, seen dns.Observation) target {
 }
 
 func (s *scope) role(t target) role {
-	return roleOf(s.Stack.Site, t.preferred, s.Peer.State(), s.Now)
+	return roleOf(s.Stack.Site, t.preferred, s.Peer.State(), s.Names.StandIn, s.Now)
 }
 
 // settle takes a finding into account.
