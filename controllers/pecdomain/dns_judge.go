@@ -1,6 +1,7 @@
 package pecdomain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -101,11 +102,17 @@ type judgement struct {
 	do  *dns.Change
 }
 
+// stoppedBy are the reasons of states in which only a person can go on, or in which nothing is known.
+var stoppedBy = map[dns.State]string{
+	dns.Foreign: v1alpha1.ReasonForeignMX, dns.Hybrid: v1alpha1.ReasonHybridMX, dns.Conflict: v1alpha1.ReasonOwnedByOther,
+	dns.Alias: v1alpha1.ReasonAlias, dns.LameServer: v1alpha1.ReasonLame, dns.Unverifiable: v1alpha1.ReasonUnverifiable,
+}
+
 // judge decides about a domain's records. Pure.
 func (o outlook) judge() judgement {
 	switch {
 	case o.settled.Unknown:
-		return judgement{status: metav1.ConditionUnknown, reason: string(o.settled.State), message: o.settled.Sentence}
+		return judgement{status: metav1.ConditionUnknown, reason: stoppedBy[o.settled.State], message: o.settled.Sentence}
 	case o.verdict.State != o.settled.State:
 		return judgement{keep: true}
 	}
@@ -127,7 +134,7 @@ func (o outlook) judge() judgement {
 		j.course = asks
 		j.message += "; send them status.dns.recordRequest"
 	default:
-		j.course = stalls
+		j.reason, j.course = cmp.Or(stoppedBy[o.verdict.State], d.Reason), stalls
 		j.message += "; nothing is written, see status.dns.recordRequest"
 	}
 	return j
