@@ -234,7 +234,7 @@ func (s *scope) sayDNS(o outlook, m *memory) {
 	case o.verdict.Owned:
 		s.True(v1alpha1.ConditionDNSOwned, v1alpha1.ReasonMarkOurs, "the owner text at "+dns.OwnerName(s.domain.Name)+" is this operator's")
 	default:
-		s.False(v1alpha1.ConditionDNSOwned, v1alpha1.ReasonMarkMissing, "no owner text of this operator stands at "+dns.OwnerName(s.domain.Name))
+		s.False(v1alpha1.ConditionDNSOwned, v1alpha1.ReasonMarkMissing, "no owner text of this operator stands at "+dns.OwnerName(s.domain.Name)+"; it is written with the MX set")
 	}
 	for _, c := range m.last.checks {
 		if c.Result == dns.Faulty {

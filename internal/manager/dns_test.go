@@ -243,7 +243,7 @@ func TestAnUpdateThatIsRefusedIsNamed(t *testing.T) {
 	s.ready(t, domain)
 
 	var ledger corev1.ConfigMap
-	s.get(t, s.ns, "pec-dns-ledger", &ledger)
+	s.get(t, s.ns+"-operatore", "pec-dns-ledger", &ledger)
 	if page := ledger.Data[s.domain]; strings.Count(page, `"kind"`) != 1 {
 		t.Errorf("refused writes were counted: %s", page)
 	}
