@@ -13,11 +13,14 @@ import (
 	"errors"
 	"log/slog"
 	"math/big"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,6 +97,11 @@ type siteOptions struct {
 	dns         func(*manager.Options)
 }
 
+// noDNS is the network of a test that is not about DNS.
+func noDNS(_ context.Context, network, _ string) (net.Conn, error) {
+	return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ENETUNREACH}
+}
+
 // newSite starts an operator, with the rights that the chart gives, that lives until the test ends. ns must be unique within a
 // server.
 func newSite(t *testing.T, ns string, o siteOptions) *site {
@@ -125,6 +133,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	options := manager.Options{
 		Site: o.name, Namespace: own, Namespaces: listed, MailImage: "mail:test",
 		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
+		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS,
 	}
 	if o.dns != nil {
 		o.dns(&options)
