@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/apitest"
+	"github.com/pec-operator/pec-operator/internal/manager"
 )
 
 // flux and argo are the field managers of the two tools.
@@ -80,7 +83,10 @@ func TestGitOpsToolsSeeNoDrift(t *testing.T) {
 	for _, o := range objects {
 		namespaces[o.GetNamespace()] = true
 	}
-	s := newSite(t, "gitops", siteOptions{namespaces: slices.Sorted(maps.Keys(namespaces))})
+	names := apitest.RunNames(t, nil) // in which none of the samples' domains is
+	s := newSite(t, "gitops", siteOptions{namespaces: slices.Sorted(maps.Keys(namespaces)), dns: func(o *manager.Options) {
+		o.DNSRoots, o.DNSDial = []netip.Addr{apitest.Root}, names.Dial
+	}})
 	for ns := range namespaces {
 		s.create(t, certificateSecret(t, ns, "mail-tls", time.Now().Add(time.Hour)), certificateSecret(t, ns, "signing", time.Now().Add(time.Hour)),
 			&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "providers-index"}, Data: map[string]string{"index.ldif": "x", "roots.pem": "x"}})
@@ -139,18 +145,19 @@ func TestGitOpsToolsSeeNoDrift(t *testing.T) {
 	}
 }
 
-// evaluated says what keeps an object of a kind that a controller acts on from being Ready.
+// evaluated says what keeps an object of a kind that a controller acts on from standing in its stack.
 func (s *site) evaluated(t *testing.T, o *unstructured.Unstructured, acts []string) error {
 	if !slices.Contains(acts, o.GetKind()) {
 		return nil
 	}
 	conditions, _, _ := unstructured.NestedSlice(s.live(t, o).Object, "status", "conditions")
 	for _, c := range conditions {
-		if c := c.(map[string]any); c["type"] == v1alpha1.ConditionReady && c["status"] == "True" {
+		stands := []any{v1alpha1.ConditionDirectoryInSync, v1alpha1.ConditionProvisioned}
+		if c := c.(map[string]any); slices.Contains(stands, c["type"]) && c["status"] == "True" {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s is not Ready: %v", o.GetName(), conditions)
+	return fmt.Errorf("%s does not stand in its stack: %v", o.GetName(), conditions)
 }
 
 // apply applies a manifest as a tool does, by force, and answers what the API server made of it.
