@@ -28,6 +28,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -170,7 +171,12 @@ func (s *site) deleteAll(t *testing.T) {
 			t.Error(err)
 		}
 		for i := range namespaces.Items {
-			if err := s.DeleteAllOf(context.Background(), o, client.InNamespace(namespaces.Items[i].Name)); err != nil {
+			in := client.InNamespace(namespaces.Items[i].Name)
+			err := s.DeleteAllOf(context.Background(), o, in)
+			for again := 0; apierrors.IsTimeout(err) && again < 5; again++ { // a thousand mailboxes take longer than one call may
+				err = s.DeleteAllOf(context.Background(), o, in)
+			}
+			if err != nil {
 				t.Error(err)
 			}
 		}
