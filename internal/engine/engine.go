@@ -88,7 +88,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.signer = newReloading(parseSigner, f.SigningCert, f.SigningKey)
 	e.identity = newReloading(parseIdentity, f.AdminCert, f.AdminKey, f.AdminCA)
 	e.doveadmPassword = newReloading(parseLine, f.DoveadmPassword)
-	e.index = providers.NewFile(f.ProvidersIndex, f.ProvidersRoots, now)
+	e.index = providers.NewFile(f.ProvidersRoots, now, f.ProvidersIndex)
 	e.postfix = newRelay(s.Next.Reinject, s.Hostname, false)
 	e.dovecot = newRelay(s.Next.LMTP, s.Hostname, true)
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
