@@ -22,6 +22,7 @@ const usage = `usage: pec-operator ROLE [flags]
   manager   the operator: reconciles PECDomains and Mailboxes of one site
   engine    the PEC engine: certifies messages between Postfix and Dovecot in a mail pod
   inspect   judges one message in a file: is it certified mail, by whom, about what
+  index     prints the provider's own record for the providers' index
   evidence  verifies the engine's event log, and extracts what a holder or a court asks for
 
 pec-operator ROLE --help lists the flags of a role.
@@ -55,6 +56,8 @@ func run(ctx context.Context, role string, args []string) error {
 		return manager.Run(ctx, args)
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
+	case "index":
+		return engine.RunIndex(ctx, args, os.Stdout, os.Stderr)
 	case "evidence":
 		return audit.Run(args, time.Now(), os.Stdout, os.Stderr)
 	case "inspect":

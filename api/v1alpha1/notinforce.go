@@ -9,7 +9,6 @@ func (d *PECDomain) NotInForce() []string {
 	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
 	if m := d.Spec.Provider.Managed; m != nil {
 		u.add("provider.managed.antivirus", m.Antivirus != nil)
-		u.add("provider.managed.timestamping", m.Timestamping != nil)
 	}
 	return u
 }

@@ -44,7 +44,7 @@ func makeDomain(change func(*v1alpha1.PECDomain)) *v1alpha1.PECDomain {
 				Endpoints:      v1alpha1.Endpoints{Submission: "smtps.esempio.test", IMAP: "imaps.esempio.test"},
 				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi"), StorageClassName: ptr.To("retain")},
 				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
-				Signing:        v1alpha1.SecretReference{SecretName: "signing"},
+				Signing:        v1alpha1.Signing{SecretName: "signing"},
 				Limits:         &v1alpha1.Limits{},
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
 			}},

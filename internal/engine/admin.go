@@ -41,6 +41,7 @@ func (e *Engine) adminServer() *http.Server {
 	})
 	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
 	handle("PUT /v1/peer", e.putPeer)
+	handle("PUT /v1/index", e.putIndex)
 	return &http.Server{
 		Handler: mux, TLSConfig: e.adminTLS(), ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -171,6 +172,7 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 	if signer, _ := e.signer.Get(); signer != nil {
 		s.Signing = admin.Signing{Subject: signer.Certificate().Subject.String(), NotAfter: signer.Certificate().NotAfter}
 	}
+	s.Index = e.indexState()
 	s.Peer = e.sync.state(e.hasPeer(ctx))
 	return s, nil
 }

@@ -29,6 +29,19 @@ type Signer struct {
 
 // NewSigner reads a certificate chain (PEM, leaf first) and the leaf's key (PEM: PKCS#8, PKCS#1 or SEC 1).
 func NewSigner(certsPEM, keyPEM []byte) (*Signer, error) {
+	chain, err := ParseChain(certsPEM)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseKey(keyPEM)
+	if err != nil {
+		return nil, err
+	}
+	return NewSignerWithKey(chain, key)
+}
+
+// ParseChain reads a certificate chain, PEM, leaf first.
+func ParseChain(certsPEM []byte) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	for block, rest := pem.Decode(certsPEM); block != nil; block, rest = pem.Decode(rest) {
 		cert, err := x509.ParseCertificate(block.Bytes)
@@ -37,11 +50,10 @@ func NewSigner(certsPEM, keyPEM []byte) (*Signer, error) {
 		}
 		chain = append(chain, cert)
 	}
-	key, err := parseKey(keyPEM)
-	if err != nil {
-		return nil, err
+	if len(chain) == 0 {
+		return nil, errors.New("making a signer: there is no certificate")
 	}
-	return NewSignerWithKey(chain, key)
+	return chain, nil
 }
 
 // parseKey says nothing of the key's content in its errors.

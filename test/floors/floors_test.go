@@ -19,6 +19,7 @@ var floors = map[string]int{
 	"internal/admin":     1,
 	"internal/pki":       1,
 	"internal/providers": 1,
+	"internal/signing":   1,
 	"internal/evidence":  1,
 	"internal/directory": 1,
 	"internal/dns":       1,
@@ -34,6 +35,7 @@ var floors = map[string]int{
 	"internal/manager":   4,
 	"test":               5,
 	"hack/demo":          5,
+	"signer":             5,
 	"hack/catalogue":     5,
 }
 
