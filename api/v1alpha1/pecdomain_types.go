@@ -320,11 +320,13 @@ type PKCS11 struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9 ._:-]+$`
 	TokenLabel string `json:"tokenLabel,omitempty"`
 	// keyLabel names the private key in the token.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9 ._:-]+$`
 	KeyLabel string `json:"keyLabel,omitempty"`
 	// pinSecretRef names the Secret (key pin) with the token's PIN; only the process that uses the HSM sees it.
 	// +required
@@ -335,13 +337,14 @@ type PKCS11 struct {
 	// image with the library and the program pec-signer; the stack's own image when not given.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9./:@_-]+$`
 	Image string `json:"image,omitempty"`
 	// environment are variables that the library reads.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:MaxItems=8
 	Environment []EnvironmentVariable `json:"environment,omitempty"`
 }
 
@@ -356,7 +359,8 @@ type EnvironmentVariable struct {
 	// value of the variable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9 ./:_,=-]+$`
 	Value string `json:"value,omitempty"`
 }
 
@@ -581,6 +585,7 @@ type EvidenceStatus struct {
 	// +required
 	// +kubebuilder:validation:MinLength=10
 	// +kubebuilder:validation:MaxLength=10
+	// +kubebuilder:validation:Pattern=`^[0-9-]+$`
 	Day string `json:"day,omitempty"`
 	// records up to the end of the day.
 	// +required
@@ -590,6 +595,7 @@ type EvidenceStatus struct {
 	// +required
 	// +kubebuilder:validation:MinLength=64
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]+$`
 	Head string `json:"head,omitempty"`
 }
 

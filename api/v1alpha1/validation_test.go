@@ -269,6 +269,19 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{domain(size("1Mi")), nil}},
 		refuse: []change{{domain(size("-1Gi")), nil}},
 	},
+	"clientCertSecretRef and caSecretRef are for a download": {
+		accept: []change{{managed(func(m *v1alpha1.ManagedProvider) { m.ProvidersIndex.URL = "ldaps://indice.esempio.test" }), nil}},
+		refuse: []change{{managed(func(m *v1alpha1.ManagedProvider) {
+			m.ProvidersIndex.CASecretRef = &v1alpha1.SecretReference{SecretName: "index-ca"}
+		}), nil}},
+	},
+	"providersIndex.caSecretRef must name the Secret": {
+		accept: []change{{managed(func(m *v1alpha1.ManagedProvider) {
+			m.ProvidersIndex.URL = "https://indice.esempio.test/index.ldif.p7m"
+			m.ProvidersIndex.CASecretRef = &v1alpha1.SecretReference{SecretName: "index-ca"}
+		}), nil}},
+		refuse: []change{{managed(func(m *v1alpha1.ManagedProvider) { m.ProvidersIndex.URL = "https://indice.esempio.test/index.ldif.p7m" }), nil}},
+	},
 	"limits.maxMessageSize is below": {
 		accept: []change{{limits(v1alpha1.Limits{MaxMessageSize: ptr.To(resource.MustParse("30000000"))}), nil}, {limits(v1alpha1.Limits{}), nil}},
 		refuse: []change{{limits(v1alpha1.Limits{MaxMessageSize: ptr.To(resource.MustParse("29999999"))}), nil}},
