@@ -10,6 +10,7 @@ E2E     := e2e-$(shell pwd | sha256sum | cut -c1-8)
 
 CONTROLLER_GEN := $(CACHE)/bin/controller-gen-v0.23.0
 GOLANGCI_LINT  := $(CACHE)/bin/golangci-lint-v2.15.0
+KUBE_API_LINT  := $(CACHE)/bin/kube-api-linter-v0.0.0-20260716143926-092fe0c72997
 HELM           := $(CACHE)/bin/helm-v4.3.1
 export PEC_CACHE := $(CACHE)
 export PEC_HELM := $(HELM)
@@ -34,10 +35,11 @@ demo-down: ## Remove everything that the demo started, and nothing else.
 test: packages lint verify unit e2e ## Every check: lint, generated files, unit and controller tests, the road on real sites.
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## gofmt, go vet, golangci-lint; the floors are a unit test.
+lint: $(GOLANGCI_LINT) $(KUBE_API_LINT) ## gofmt, go vet, golangci-lint, kube-api-linter; the floors are a unit test.
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run: gofmt -w on the files above"; exit 1; }
 	go vet ./...
 	$(GOLANGCI_LINT) run ./...
+	$(KUBE_API_LINT) run --config .golangci-kal.yml ./api/v1alpha1
 	cd hack/sites && go vet . && $(GOLANGCI_LINT) run --config ../../.golangci.yml . # not ./servers: it would compile Kubernetes a second time
 
 .PHONY: unit
@@ -53,6 +55,10 @@ e2e: sites-ready $(HELM) ## The demo's road with assertions, on sites of this ch
 e2e-down: ## Remove the sites of this checkout's e2e test, if a killed run left them.
 	@$(SITES) --instance $(E2E) down
 
+.PHONY: soak
+soak: sites-ready $(HELM) ## The unit and controller tests in their long forms: a thousand mailboxes, two quiet minutes.
+	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) rootfs)" go test -tags soak -count=1 -timeout 60m $$(go list ./... | grep -v /test/e2e)
+
 .PHONY: bench
 bench: ## Benchmarks of the certification; compare runs with benchstat.
 	go test -run '^$$' -bench . -benchmem ./internal/...
@@ -60,9 +66,10 @@ bench: ## Benchmarks of the certification; compare runs with benchstat.
 ##@ Generated files
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Deep copies, CRDs and the reference from the types; the chart's copies of config/.
-	$(CONTROLLER_GEN) object paths=./api/...
-	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+generate: $(CONTROLLER_GEN) ## Deep copies, apply configurations, CRDs and the reference from the code; the chart's copies of config/.
+	rm -rf api/v1alpha1/applyconfiguration
+	$(CONTROLLER_GEN) object applyconfiguration paths=./api/v1alpha1
+	$(CONTROLLER_GEN) crd paths=./api/v1alpha1 output:crd:dir=config/crd/bases
 	cp config/crd/bases/*.yaml charts/pec-operator/crds/
 	mkdir -p charts/pec-operator/files/policies
 	cp $(filter-out %kustomization.yaml,$(wildcard config/policies/*.yaml)) charts/pec-operator/files/policies/
@@ -71,6 +78,7 @@ generate: $(CONTROLLER_GEN) ## Deep copies, CRDs and the reference from the type
 
 .PHONY: verify
 verify: generate ## Fail if a generated file is not what the types say.
+	@git add --intent-to-add -- api config/crd charts/pec-operator docs/reference
 	@git diff --exit-code -- api config/crd charts/pec-operator docs/reference || { echo "generated files are stale: run make generate and commit"; exit 1; }
 
 ##@ What the rest needs
@@ -89,6 +97,9 @@ $(CONTROLLER_GEN):
 
 $(GOLANGCI_LINT):
 	@$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0)
+
+$(KUBE_API_LINT): # golangci-lint with that one linter in it
+	@$(call install,sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter@v0.0.0-20260716143926-092fe0c72997)
 
 $(HELM):
 	@$(call install,helm.sh/helm/v4/cmd/helm@v4.3.1)

@@ -4,6 +4,7 @@ package apitest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -22,6 +23,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
+
+	"github.com/pec-operator/pec-operator/internal/reconcile/check"
 )
 
 // ServersVariable names the directory of etcd and kube-apiserver. They are the binaries that the two sites run.
@@ -30,8 +33,12 @@ const ServersVariable = "PEC_SERVERS"
 // Server is an API server with our kinds.
 type Server struct {
 	// Config is an administrator's.
-	Config *rest.Config
-	env    *envtest.Environment
+	Config   *rest.Config
+	env      *envtest.Environment
+	auditLog string
+	// kubeconfig is kubectl's, once it was needed.
+	kubeconfig string
+	grants     map[string]map[string]bool // by user and namespace
 }
 
 // Start starts etcd and kube-apiserver and installs the kinds; Stop ends them.
@@ -45,51 +52,75 @@ func Start() (*Server, error) {
 		CRDDirectoryPaths:     []string{filepath.Join(root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
+	s := &Server{env: env, grants: map[string]map[string]bool{}}
+	if err := s.startAudit(); err != nil {
+		return nil, err
+	}
 	config, err := env.Start()
 	if err != nil {
 		return nil, fmt.Errorf("starting an API server with the binaries in %s: %w", dir, err)
 	}
 	config.QPS, config.Burst = -1, 0
-	return &Server{Config: config, env: env}, nil
+	s.Config = config
+	return s, nil
 }
 
 // Stop ends what Start started.
-func (s *Server) Stop() error { return s.env.Stop() }
+func (s *Server) Stop() error {
+	return errors.Join(s.env.Stop(), os.RemoveAll(filepath.Dir(s.auditLog)))
+}
 
 // AddOperator makes a user with the rights that the chart gives to an operator of namespace own with the listed namespaces, and
-// answers a configuration as that user: whatever a test does, it does with these rights.
-func (s *Server) AddOperator(own string, namespaces ...string) (*rest.Config, error) {
-	c, err := client.New(s.Config, client.Options{})
-	if err != nil {
-		return nil, fmt.Errorf("making an operator's account: %w", err)
-	}
+// answers a configuration as that user: whatever a test does, it does with these rights, and the oracle judges every status that
+// is written until the test ends.
+func (s *Server) AddOperator(t testing.TB, own string, namespaces ...string) *rest.Config {
+	t.Helper()
+	check.Watch(t, s.Config)
 	user := "operator-" + own
 	grants := []grant{{file: "cluster-rules.yaml"}, {file: "own-rules.yaml", namespace: own}}
 	for _, namespace := range namespaces {
 		grants = append(grants, grant{file: "namespace-rules.yaml", namespace: namespace})
 	}
+	return s.grant(t, user, grants...).Config()
+}
+
+// AddPeer is a kubeconfig of a user with the rights that the chart gives to the other site's operator.
+func (s *Server) AddPeer(t testing.TB, user string) []byte {
+	t.Helper()
+	raw, err := s.grant(t, user, grant{file: "peer-rules.yaml"}).KubeConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// grant makes a user with what files of the chart grant.
+func (s *Server) grant(t testing.TB, user string, grants ...grant) *envtest.AuthenticatedUser {
+	t.Helper()
+	c, err := client.New(s.Config, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.grants[user] = map[string]bool{}
 	for _, g := range grants {
 		if err := g.give(c, user); err != nil {
-			return nil, fmt.Errorf("giving %s to %s: %w", g.file, user, err)
+			t.Fatalf("giving %s to %s: %v", g.file, user, err)
 		}
+		s.grants[user][g.namespace] = true
 	}
-	added, err := s.env.AddUser(envtest.User{Name: user}, nil)
+	added, err := s.env.AddUser(envtest.User{Name: user, Groups: []string{audited}}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("adding user %s: %w", user, err)
+		t.Fatalf("adding user %s: %v", user, err)
 	}
-	return added.Config(), nil
+	return added
 }
 
 // grant is a file of the chart's rules, given in a namespace or in all.
 type grant struct{ file, namespace string }
 
 func (g grant) give(c client.Client, user string) error {
-	raw, err := os.ReadFile(filepath.Join(root(), "charts", "pec-operator", "files", g.file))
+	rules, err := Rules(g.file)
 	if err != nil {
-		return err
-	}
-	var rules []rbacv1.PolicyRule
-	if err := yaml.UnmarshalStrict(raw, &rules); err != nil {
 		return err
 	}
 	name := metav1.ObjectMeta{Name: user + "-" + g.file, Namespace: g.namespace}
@@ -180,6 +211,24 @@ func (s *Server) Kubeconfig(name string) ([]byte, error) {
 		return nil, fmt.Errorf("adding user %s: %w", name, err)
 	}
 	return user.KubeConfig()
+}
+
+// Kubectl runs the kubectl of the servers' release as an administrator, and answers what it printed and whether it succeeded.
+func (s *Server) Kubectl(t testing.TB, args ...string) (string, error) {
+	t.Helper()
+	if s.kubeconfig == "" {
+		raw, err := s.Kubeconfig("kubectl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.kubeconfig = filepath.Join(filepath.Dir(s.auditLog), "kubeconfig")
+		if err := os.WriteFile(s.kubeconfig, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(filepath.Join(os.Getenv(ServersVariable), "kubectl"), append([]string{"--kubeconfig", s.kubeconfig, "--cache-dir", filepath.Join(filepath.Dir(s.kubeconfig), "cache")}, args...)...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 // Main runs the tests of a package with one API server, which server points to; nil under -short.

@@ -43,6 +43,7 @@ type Engine struct {
 	postfix *relay
 	dovecot *relay
 	doveadm mailStore
+	store   *dovecotStore
 	sync    *syncer
 	sealer  *evidence.Sealer
 	locks   locks
@@ -100,6 +101,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.postfix = newRelay(s.Next.Reinject, s.Hostname, false)
 	e.dovecot = newRelay(s.Next.LMTP, s.Hostname, true)
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
+	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
 	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
@@ -125,7 +127,10 @@ func (e *Engine) newSyncer() *syncer {
 }
 
 // Close closes the engine's state.
-func (e *Engine) Close() error { return errors.Join(e.directory.Close(), e.evidence.Close()) }
+func (e *Engine) Close() error {
+	e.store.close()
+	return errors.Join(e.directory.Close(), e.evidence.Close())
+}
 
 // stopTimeout is how long transactions under way may take to end when the engine stops. Postfix keeps what is cut.
 const stopTimeout = 10 * time.Second
