@@ -25,6 +25,7 @@ const usage = `usage: pec-operator ROLE [flags]
   engine    the PEC engine: certifies messages between Postfix and Dovecot in a mail pod
   retain    archives mailboxes in Jobs; verifies, lists and restores archives
   inspect   judges one message in a file: is it certified mail, by whom, about what
+  index     prints the provider's own record for the providers' index
   evidence  verifies the engine's event log, and extracts what a holder or a court asks for
 
 pec-operator ROLE --help lists the flags of a role.
@@ -61,6 +62,8 @@ func run(ctx context.Context, role string, args []string) error {
 		return manager.Run(ctx, args)
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
+	case "index":
+		return engine.RunIndex(ctx, args, os.Stdout, os.Stderr)
 	case "retain":
 		return retention.Run(ctx, args, time.Now, os.Stdout, os.Stderr)
 	case "evidence":
