@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -31,6 +32,22 @@ func (d *PECDomain) Host() DomainReference {
 		on.Namespace = d.Namespace
 	}
 	return on
+}
+
+// Pool is the name and namespace of the PECDomain whose contract counts for this one; false when it has no contract.
+func (d *PECDomain) Pool() (DomainReference, bool) {
+	c := d.Spec.Contract
+	if c == nil {
+		return DomainReference{}, false
+	}
+	if c.From == nil {
+		return DomainReference{Name: d.Name, Namespace: d.Namespace}, true
+	}
+	pool := *c.From
+	if pool.Namespace == "" {
+		pool.Namespace = d.Namespace
+	}
+	return pool, true
 }
 
 // Serves says whether the stack of this domain may serve domains of a namespace.
@@ -98,6 +115,14 @@ func (m *Mailbox) SetObservedGeneration(g int64) { m.Status.ObservedGeneration =
 
 // Suspended says whether the operator must leave the mailbox as it is.
 func (m *Mailbox) Suspended() bool { return m.Spec.Suspend == SuspendReconciliation }
+
+// QuotaIn is how much the mailbox may hold in its domain; nil when neither says.
+func (m *Mailbox) QuotaIn(d *PECDomain) *resource.Quantity {
+	if m.Spec.Quota == nil && d.Spec.MailboxDefaults != nil {
+		return d.Spec.MailboxDefaults.Quota
+	}
+	return m.Spec.Quota
+}
 
 // Address is the certified address.
 func (m *Mailbox) Address() string { return m.Spec.LocalPart + "@" + m.Spec.DomainRef.Name }

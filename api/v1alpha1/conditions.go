@@ -116,6 +116,18 @@ const (
 	// ReasonDomainClaimed surfaces when an older PECDomain claims the domain; this one does nothing.
 	ReasonDomainClaimed = "DomainClaimed"
 
+	// ConditionContractHonoured is there only when spec.contract is given, and True when no more is provisioned than the contract
+	// allows and the contract is in force. Mail flows either way.
+	ConditionContractHonoured = "ContractHonoured"
+	// ReasonWithinContract surfaces when the contract covers it: of a domain, what is provisioned; of a mailbox, what it asks for.
+	ReasonWithinContract = "WithinContract"
+	// ReasonOverContract surfaces when more is provisioned than the contract allows, because it shrank. Nobody is turned out.
+	ReasonOverContract = "OverContract"
+	// ReasonContractEnded surfaces when the last day of the contract is over: nothing more is admitted, what is there stays.
+	ReasonContractEnded = "ContractEnded"
+	// ReasonPoolUnusable surfaces when spec.contract.from names no PECDomain, or one that has no contract of its own.
+	ReasonPoolUnusable = "PoolUnusable"
+
 	// ConditionAwaitingExternal (External) is there, True, only while somebody outside must act, or this operator must learn to.
 	ConditionAwaitingExternal = "AwaitingExternal"
 	// ReasonExternalNotWatched surfaces when the domain is External: this release stores it and watches nothing of it.
@@ -144,6 +156,17 @@ const (
 
 // Conditions and reasons of Mailbox.
 const (
+	// ConditionAdmitted is True when the domain's contract covers the mailbox as the spec wants it, or the domain has none.
+	ConditionAdmitted = "Admitted"
+	// ReasonNoContract surfaces when the domain has no contract: every mailbox is admitted.
+	ReasonNoContract = "NoContract"
+	// ReasonHeldByContract surfaces when the contract has no room: the mailbox waits in a queue and is admitted by itself.
+	ReasonHeldByContract = "HeldByContract"
+	// ReasonMassiveNotGranted surfaces when the contract has no grant for a Massive mailbox.
+	ReasonMassiveNotGranted = "MassiveNotGranted"
+	// ReasonQuotaNotGiven surfaces when neither the mailbox nor its domain says how much it may hold.
+	ReasonQuotaNotGiven = "QuotaNotGiven"
+
 	// ConditionCredentialsValid is True when the Secret holds a password or hash that this operator accepts.
 	ConditionCredentialsValid = "CredentialsValid"
 	// ReasonCredentialsAccepted surfaces when the password or hash is good.
@@ -157,6 +180,10 @@ const (
 	ConditionProvisioned = "Provisioned"
 	// ReasonRowPlaced surfaces when the directory's row says what the spec says: the holder can log in with it now.
 	ReasonRowPlaced = "RowPlaced"
+	// ReasonReadopted surfaces when the mailbox had been closed and is open again, with the mail that it had.
+	ReasonReadopted = "Readopted"
+	// ReasonAddressTaken surfaces when the address belongs, open or closed, to a Mailbox of another namespace.
+	ReasonAddressTaken = "AddressTaken"
 	// ReasonDomainNotFound surfaces when the PECDomain of spec.domainRef is not in the namespace.
 	ReasonDomainNotFound = "DomainNotFound"
 	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet; the message has the domain's reason.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/store"
 )
@@ -199,7 +200,7 @@ func verifyFile(file string) (found Verified, sealed string, err error) {
 
 func damaged(err error) error {
 	if errors.Is(err, ErrCorrupt) {
-		return &worker.Exit{Status: statusDamaged, Reason: "ArchiveDamaged", Err: err}
+		return &exit.Error{Status: statusDamaged, Err: err}
 	}
 	return err
 }
