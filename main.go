@@ -61,7 +61,7 @@ func run(ctx context.Context, role string, args []string) error {
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
 	case "retain":
-		return retention.Run(ctx, args, time.Now, os.Stdout, os.Stderr)
+		return retention.Run(ctx, args, os.Stdout, os.Stderr)
 	case "evidence":
 		return audit.Run(args, time.Now(), os.Stdout, os.Stderr)
 	case "inspect":

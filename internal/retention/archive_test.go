@@ -23,7 +23,7 @@ import (
 const office = "ufficio@pec.test"
 
 func task(t testing.TB, before time.Time) Task {
-	return Task{Address: office, Rule: Rule{Before: before}, Day: noon, Now: noon, Work: t.TempDir()}
+	return Task{Address: office, Rule: Rule{Before: before}, Day: noon, Work: t.TempDir()}
 }
 
 // smallPackages makes many packages of few messages, until the test ends.
@@ -89,7 +89,6 @@ func TestALaterRunAddsWhatBecameDue(t *testing.T) {
 	}
 	second := task(t, noon)
 	second.Day = noon.AddDate(0, 0, 40)
-	second.Now = second.Day
 	second.Removal = &Removal{ArchivedBefore: second.Day.AddDate(0, 0, -30)}
 	two := archive(t, box, place, second)
 	if one.Archived+two.Archived != int64(box.count()) {
