@@ -12,13 +12,16 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/engine"
 	"github.com/pec-operator/pec-operator/internal/inspect"
+	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/manager"
+	"github.com/pec-operator/pec-operator/internal/migration"
 )
 
 const usage = `usage: pec-operator ROLE [flags]
 
   manager   the operator: reconciles PECDomains and Mailboxes of one site
   engine    the PEC engine: certifies messages between Postfix and Dovecot in a mail pod
+  migrate   copies or verifies one mailbox of a MailboxMigration, in a pod of its Job
   inspect   judges one message in a file: is it certified mail, by whom, about what
 
 pec-operator ROLE --help lists the flags of a role.
@@ -39,8 +42,10 @@ func main() {
 
 // status is the exit status that an error asks for.
 func status(err error) int {
-	var exit *inspect.Exit
-	if errors.As(err, &exit) {
+	if exit := (*inspect.Exit)(nil); errors.As(err, &exit) {
+		return exit.Status
+	}
+	if exit := (*worker.Exit)(nil); errors.As(err, &exit) {
 		return exit.Status
 	}
 	return 1
@@ -52,6 +57,8 @@ func run(ctx context.Context, role string, args []string) error {
 		return manager.Run(ctx, args)
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
+	case "migrate":
+		return migration.Run(ctx, args, os.Stderr)
 	case "inspect":
 		return inspect.Run(args, time.Now(), os.Stdout, os.Stderr)
 	}
