@@ -4,8 +4,10 @@ package v1alpha1
 func (d *PECDomain) NotInForce() []string {
 	u := fields{}
 	u.add("dns", d.Spec.DNS != nil)
-	u.add("contract", d.Spec.Contract != nil)
-	u.add("mailboxDefaults", d.Spec.MailboxDefaults != nil)
+	if defaults := d.Spec.MailboxDefaults; defaults != nil {
+		u.add("mailboxDefaults.ordinaryMail", defaults.OrdinaryMail != nil)
+		u.add("mailboxDefaults.sending", defaults.Sending != nil)
+	}
 	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
 	if m := d.Spec.Provider.Managed; m != nil {
 		u.add("provider.managed.antivirus", m.Antivirus != nil)
@@ -17,14 +19,22 @@ func (d *PECDomain) NotInForce() []string {
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 func (m *Mailbox) NotInForce() []string {
 	u := fields{}
-	u.add("massive", m.Spec.Massive != nil)
-	u.add("credentials.firstLogin", m.Spec.Credentials.FirstLogin == FirstLoginMustChange)
 	u.add("ordinaryMail", m.Spec.OrdinaryMail != nil)
 	u.add("notifications", m.Spec.Notifications != nil)
 	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
 	u.add("rules", len(m.Spec.Rules) > 0)
 	u.add("sending", m.Spec.Sending != nil)
-	u.add("retentionPolicyRef", m.Spec.RetentionPolicyRef != nil)
+	return u
+}
+
+// NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
+func (p *RetentionPolicy) NotInForce() []string {
+	u := fields{}
+	u.add("offload", p.Spec.Offload != nil)
+	u.add("remove", p.Spec.Remove != nil)
+	u.add("logs", p.Spec.Logs != nil)
+	u.add("infected", p.Spec.Infected != nil)
+	u.add("custody", p.Spec.Custody != nil)
 	return u
 }
 

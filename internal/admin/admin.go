@@ -49,7 +49,22 @@ const (
 	AccessClosed    Access = "Closed"
 )
 
-// Mailbox is one row of the directory.
+// Refusal says by what rule a submission is refused from a mailbox that otherwise has full access.
+type Refusal string
+
+// The refusals; "" lets the holder send.
+const (
+	RefusalFirstLogin Refusal = "FirstLogin" // the holder has not changed the first password yet
+	RefusalMigration  Refusal = "Migration"  // the mailbox is moving elsewhere
+)
+
+// Owner names the Mailbox resource that a row is made from. It is the former one while the row is Closed.
+type Owner struct {
+	Namespace string `json:"namespace"`
+	UID       string `json:"uid"`
+}
+
+// Mailbox is one row of the directory. A Closed one is a tombstone: it says whose it was and since when, and its mail is kept.
 type Mailbox struct {
 	Address string `json:"address"` // lower case
 	Domain  string `json:"domain"`
@@ -59,11 +74,25 @@ type Mailbox struct {
 	CredentialsVersion string `json:"credentialsVersion"`
 	QuotaBytes         int64  `json:"quotaBytes"`
 	Access             Access `json:"access"`
+	// Sending is why nothing may be sent though Access is Full.
+	Sending Refusal `json:"sendingRefused,omitempty"`
+	// AdmittedAs is the type that the domain's contract counts the mailbox as.
+	AdmittedAs string `json:"admittedAs,omitempty"`
+	Owner      Owner  `json:"owner,omitzero"`
+	// ClosedAt is when the mailbox was last closed, in whole seconds; it stays when the mailbox is opened again.
+	ClosedAt time.Time `json:"closedAt,omitzero"`
+	// PasswordChangedByHolder is the engine's own word: no PUT changes it, but a new Password makes it false.
+	PasswordChangedByHolder bool `json:"passwordChangedByHolder,omitempty"`
 }
 
-// Same says whether the row holds what the operator wants; the password is compared by the version it was made from.
+// Same says whether the row holds what the operator wants; the password is compared by the version it was made from, and what
+// the engine alone says is left out.
 func (m Mailbox) Same(other Mailbox) bool {
-	m.Password, other.Password = "", ""
+	if !m.ClosedAt.Equal(other.ClosedAt) {
+		return false
+	}
+	m.Password, m.ClosedAt, m.PasswordChangedByHolder = "", time.Time{}, false
+	other.Password, other.ClosedAt, other.PasswordChangedByHolder = "", time.Time{}, false
 	return m == other
 }
 
@@ -100,10 +129,23 @@ type Status struct {
 	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
 }
 
-// Evidence is the head of the event log.
+// Evidence is the head of the event log, and how far it is sealed.
 type Evidence struct {
 	Records uint64 `json:"records"`
 	Head    string `json:"head"` // SHA-256 of the last record, hex
+	Seals   Seals  `json:"seals"`
+}
+
+// Seals are the closed days of the event log. What fails here holds up no mail and is no problem of Status.
+type Seals struct {
+	Day       string `json:"day,omitempty"`     // of the last seal, on the clocks of Europe/Rome
+	Records   uint64 `json:"records,omitempty"` // at its end
+	Head      string `json:"head,omitempty"`
+	Unsealed  int    `json:"unsealed,omitempty"`  // days that have ended without a seal
+	Unstamped int    `json:"unstamped,omitempty"` // seals that wait for their time-stamp
+	Stamping  bool   `json:"stamping"`            // there is an authority
+	Late      bool   `json:"late,omitempty"`      // something waits for more than a day
+	LastError string `json:"lastError,omitempty"`
 }
 
 // Signing is the certificate that the engine signs with.

@@ -15,7 +15,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"modernc.org/sqlite"
 
@@ -44,6 +46,16 @@ CREATE TABLE IF NOT EXISTS job_grant (
   job TEXT NOT NULL, address TEXT NOT NULL, writes INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (job, address)
 );`
 
+// laterColumns are those of mailbox that a database made by an earlier release lacks.
+var laterColumns = []struct{ name, definition string }{
+	{"sending_refused", `TEXT NOT NULL DEFAULT '' CHECK (sending_refused IN ('', 'FirstLogin', 'Migration'))`},
+	{"admitted_as", `TEXT NOT NULL DEFAULT ''`},
+	{"owner_namespace", `TEXT NOT NULL DEFAULT ''`},
+	{"owner_uid", `TEXT NOT NULL DEFAULT ''`},
+	{"closed_at", `INTEGER NOT NULL DEFAULT 0`},
+	{"password_changed", `INTEGER NOT NULL DEFAULT 0`},
+}
+
 // Directory is the open database.
 type Directory struct{ db *sql.DB }
 
@@ -67,11 +79,36 @@ func Open(ctx context.Context, dir string) (*Directory, error) {
 		_ = db.Close()
 		return nil, fmt.Errorf("making the schema of %s: %w", path, err)
 	}
+	if err := d.addColumns(ctx); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
 	if err := d.keepWAL(ctx); err != nil {
 		_ = db.Close()
 		return nil, err
 	}
 	return d, nil
+}
+
+// addColumns brings a database of an earlier release up to this one's columns.
+func (d *Directory) addColumns(ctx context.Context) error {
+	rows, err := d.db.QueryContext(ctx, `SELECT name FROM pragma_table_info('mailbox')`)
+	if err != nil {
+		return fmt.Errorf("reading the columns of the directory: %w", err)
+	}
+	present, err := collect(rows, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
+	if err != nil {
+		return fmt.Errorf("reading the columns of the directory: %w", err)
+	}
+	for _, c := range laterColumns {
+		if slices.Contains(present, c.name) {
+			continue
+		}
+		if _, err := d.db.ExecContext(ctx, `ALTER TABLE mailbox ADD COLUMN `+c.name+` `+c.definition); err != nil {
+			return fmt.Errorf("adding column %s to the directory: %w", c.name, err)
+		}
+	}
+	return nil
 }
 
 // readable gives the modes that a reader of another uid needs. SQLite gives -wal and -shm the mode of the database file, so
@@ -128,10 +165,17 @@ func (d *Directory) Domains(ctx context.Context) ([]string, error) {
 	return collect(rows, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
 }
 
-const mailboxColumns = `address, domain, credentials_version, quota_bytes, access`
+const mailboxColumns = `address, domain, credentials_version, quota_bytes, access,
+	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed`
 
 func scanMailbox(row interface{ Scan(...any) error }) (m admin.Mailbox, err error) {
-	return m, row.Scan(&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access)
+	var closedAt int64
+	err = row.Scan(&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access,
+		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder)
+	if closedAt != 0 {
+		m.ClosedAt = time.Unix(closedAt, 0).UTC()
+	}
+	return m, err
 }
 
 // Mailbox reads one row, without its password. admin.ErrNotFound if there is none.

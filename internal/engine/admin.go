@@ -182,6 +182,7 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 		return s, err
 	}
 	s.Evidence.Records, s.Evidence.Head = e.evidence.Head()
+	s.Evidence.Seals = e.seals()
 	if signer, _ := e.signer.Get(); signer != nil {
 		s.Signing = admin.Signing{Subject: signer.Certificate().Subject.String(), NotAfter: signer.Certificate().NotAfter}
 	}

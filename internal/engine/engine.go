@@ -44,6 +44,7 @@ type Engine struct {
 	doveadm mailStore
 	store   *dovecotStore
 	sync    *syncer
+	sealer  *evidence.Sealer
 	locks   locks
 	metrics *metrics
 	// linkFaults holds, by mailbox, why the peer link did not carry its last sync.
@@ -94,6 +95,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
 	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
+	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
 	e.metrics.gauge("sync_pending", "Mailboxes that wait to be synced with the other site.", func() float64 { return float64(e.sync.state(true).Pending) })
 	return e, nil
@@ -161,6 +163,7 @@ func (e *Engine) Serve(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return e.sync.run(ctx) })
+	group.Go(func() error { return e.sealer.Run(ctx) })
 	e.log.Info("serving", "site", e.settings.Site, "domain", e.settings.Domain)
 	return group.Wait()
 }

@@ -32,6 +32,7 @@ const (
 	fileDomains   = "domains.cf"
 	fileMailboxes = "mailboxes.cf"
 	fileSenders   = "senders.cf"
+	fileRefusals  = "refusals.cf"
 	fileDovecot   = "dovecot.conf"
 	fileEngine    = "engine.json"
 )
