@@ -16,6 +16,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/inspect"
 	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/manager"
+	"github.com/pec-operator/pec-operator/internal/migration"
 	"github.com/pec-operator/pec-operator/internal/retention"
 )
 
@@ -23,6 +24,7 @@ const usage = `usage: pec-operator ROLE [flags]
 
   manager   the operator: reconciles PECDomains and Mailboxes of one site
   engine    the PEC engine: certifies messages between Postfix and Dovecot in a mail pod
+  migrate   copies or verifies one mailbox of a MailboxMigration, in a pod of its Job
   retain    archives mailboxes in Jobs; verifies, lists and restores archives
   inspect   judges one message in a file: is it certified mail, by whom, about what
   evidence  verifies the engine's event log, and extracts what a holder or a court asks for
@@ -60,6 +62,8 @@ func run(ctx context.Context, role string, args []string) error {
 		return manager.Run(ctx, args)
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
+	case "migrate":
+		return migration.Run(ctx, args, os.Stderr)
 	case "retain":
 		return retention.Run(ctx, args, os.Stdout, os.Stderr)
 	case "evidence":
