@@ -259,6 +259,18 @@ func TestArchiveKilledAnywhereIsCompletedByTheNextRun(t *testing.T) {
 	t.Logf("killed %d times", kills)
 }
 
+// inProcess runs a test in a process of its own, and answers what it printed.
+func inProcess(t *testing.T) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), insideVariable+"="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
 // killedAfter runs the archive in a process of its own and kills it once it has opened that many messages; false if it ended first.
 func killedAfter(t *testing.T, dir string, opened int) bool {
 	t.Helper()
