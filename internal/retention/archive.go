@@ -107,7 +107,7 @@ func pack(ctx context.Context, scan *scan, to Place, p Package) (Sealed, error) 
 	}
 	open := func(m Message) (io.ReadCloser, error) { return scan.open(ctx, m) }
 	err = to.Create(ctx, name, size, func(w io.Writer) error { return p.Write(w, open) })
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err != nil && (!errors.Is(err, fs.ErrExist) || errors.Is(err, errNotLocked)) {
 		return Sealed{}, fmt.Errorf("archiving %s: %w", p.Mailbox, err)
 	}
 	sum, err := seal(ctx, to, name)

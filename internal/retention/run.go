@@ -91,7 +91,7 @@ func mapped(err error) error {
 	switch {
 	case errors.Is(err, errConfiguration):
 		return &worker.Exit{Status: worker.ExitConfiguration, Reason: "PlanUnusable", Err: err}
-	case errors.Is(err, ErrCorrupt):
+	case errors.Is(err, ErrCorrupt), errors.Is(err, errNotLocked):
 		return &worker.Exit{Status: worker.ExitPerson, Reason: "ArchiveDamaged", Err: err}
 	case errors.Is(err, store.ErrNotFound):
 		return &worker.Exit{Status: worker.ExitAgain, Reason: "MailboxChanged", Err: err}
