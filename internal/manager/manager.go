@@ -31,8 +31,10 @@ import (
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/controllers/mailbox"
 	"github.com/pec-operator/pec-operator/controllers/pecdomain"
+	"github.com/pec-operator/pec-operator/controllers/retentionpolicy"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/engines"
+	"github.com/pec-operator/pec-operator/internal/jobs"
 	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/stack"
@@ -182,9 +184,14 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		Peer: other, Names: names, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
 	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book}
+	policies := &retentionpolicy.Reconciler{
+		Mechanism: mechanism("RetentionPolicy"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Peer: other, Site: o.Site, Image: o.MailImage,
+		Jobs: &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now},
+	}
 	return mgr, errors.Join(
 		domains.SetupWithManager(mgr),
 		mailboxes.SetupWithManager(mgr),
+		policies.SetupWithManager(mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ping", healthz.Ping),
 	)
@@ -202,7 +209,7 @@ func managerOptions(o Options) ctrl.Options {
 		// One process runs several operators only in tests; their metrics are nobody's concern.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		// Only our own kinds are cached: whatever else is read through this client is a mistake that must not become a watch.
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}}},
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}, &v1alpha1.RetentionPolicy{}: {}}},
 		NewCache: func(cluster *rest.Config, opts cache.Options) (cache.Cache, error) {
 			opts.ReaderFailOnMissingInformer = true
 			return cache.New(cluster, opts)

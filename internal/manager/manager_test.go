@@ -95,6 +95,7 @@ type siteOptions struct {
 	namespaces  []string // beside its own, with a Role
 	withoutRole string   // a namespace that is listed and has no Role
 	peer        []byte   // kubeconfig
+	now         func() time.Time
 	dns         func(*manager.Options)
 }
 
@@ -133,7 +134,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	s.pods = apitest.RunPods(t, o.name, c)
 	options := manager.Options{
 		Site: o.name, Namespace: own, Namespaces: listed, MailImage: "mail:test",
-		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
+		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour, Now: o.now,
 		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS,
 	}
 	if o.dns != nil {
@@ -165,7 +166,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 
 // deleteAll keeps one test's objects from another test's operator: our kinds are watched cluster-wide.
 func (s *site) deleteAll(t *testing.T) {
-	for _, o := range []client.Object{&v1alpha1.Mailbox{}, &v1alpha1.PECDomain{}, &appsv1.StatefulSet{}} {
+	for _, o := range []client.Object{&v1alpha1.RetentionPolicy{}, &v1alpha1.Mailbox{}, &v1alpha1.PECDomain{}, &appsv1.StatefulSet{}} {
 		var namespaces corev1.NamespaceList
 		if err := s.List(context.Background(), &namespaces); err != nil {
 			t.Error(err)
