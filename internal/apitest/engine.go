@@ -49,6 +49,8 @@ type Engine struct {
 	Problems []string
 	// Puts counts what was written.
 	Puts int
+	// Grants are what Jobs may do, by namespace/name.
+	Grants map[string]admin.Grant
 	// Down makes the engine refuse connections.
 	Down bool
 
@@ -199,6 +201,13 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 	case path == "peer":
 		e.Peer = &admin.Peer{}
 		err = json.NewDecoder(r.Body).Decode(e.Peer)
+	case strings.HasPrefix(path, "jobs/"):
+		var g admin.Grant
+		err = json.NewDecoder(r.Body).Decode(&g)
+		if e.Grants == nil {
+			e.Grants = map[string]admin.Grant{}
+		}
+		e.Grants[strings.TrimPrefix(path, "jobs/")] = g
 	case strings.HasPrefix(path, "mailboxes/"):
 		var row admin.Mailbox
 		err = json.NewDecoder(r.Body).Decode(&row)

@@ -27,8 +27,10 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/controllers/mailbox"
+	"github.com/pec-operator/pec-operator/controllers/mailboxmigration"
 	"github.com/pec-operator/pec-operator/controllers/pecdomain"
 	"github.com/pec-operator/pec-operator/internal/engines"
+	"github.com/pec-operator/pec-operator/internal/jobs"
 	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/stack"
@@ -48,6 +50,8 @@ type Options struct {
 	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
 	// outside of the cluster.
 	EngineAddress func(client.ObjectKey) string
+	// Calendar is the clock of dated plans; nil is Now.
+	Calendar func() time.Time
 	// Now is the clock; nil is the machine's.
 	Now func() time.Time
 }
@@ -116,6 +120,9 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Calendar == nil {
+		o.Calendar = o.Now
+	}
 	cluster = rest.CopyConfig(cluster)
 	cluster.QPS, cluster.Burst = 100, 200 // the API server's own fairness is what bounds us; this only stops a runaway
 	authority, err := siteAuthority(ctx, cluster, o)
@@ -142,9 +149,15 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		Peer: other, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
 	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool}
+	migrations := &mailboxmigration.Reconciler{
+		Mechanism: mechanism("MailboxMigration"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Image: o.MailImage, Site: o.Site,
+		Jobs: &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now},
+	}
+	migrations.Now = o.Calendar
 	return mgr, errors.Join(
 		domains.SetupWithManager(mgr),
 		mailboxes.SetupWithManager(mgr),
+		migrations.SetupWithManager(mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ping", healthz.Ping),
 	)
@@ -162,7 +175,7 @@ func managerOptions(o Options) ctrl.Options {
 		// One process runs several operators only in tests; their metrics are nobody's concern.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		// Only our own kinds are cached: whatever else is read through this client is a mistake that must not become a watch.
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}}},
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}}},
 		NewCache: func(cluster *rest.Config, opts cache.Options) (cache.Cache, error) {
 			opts.ReaderFailOnMissingInformer = true
 			return cache.New(cluster, opts)
