@@ -17,7 +17,8 @@ import (
 // MailboxMigration moves listed mailboxes, by a dated calendar, from another provider or domain to a domain here. It is a batch: it
 // ends, and its top condition is Succeeded. The target's preferred site acts on it; the other one shows it.
 type MailboxMigrationApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is what should be moved, and when; the operator never writes it.
 	Spec *MailboxMigrationSpecApplyConfiguration `json:"spec,omitempty"`
