@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/calendar"
@@ -147,9 +148,16 @@ func (s *scope) tell(eventType, reason string, slot calendar.Slot, note string) 
 // wait remembers why the work that is due does not go on.
 func (s *scope) wait(reason, note string) { s.reason, s.note = reason, note }
 
-// cutOver waits for a person: the operator never moves the MX records of a domain that points elsewhere. Another token than the one
-// of the verification is the person's word.
+// cutOver waits until mail goes to the new mailboxes. Where the operator writes the MX records, the servers say so; else it is a
+// person's word, another token than the one of the verification.
 func (s *scope) cutOver(ctx context.Context, slot calendar.Slot) (bool, error) {
+	if dns := s.target.domain.Spec.DNS; dns != nil && dns.Mode == v1alpha1.DNSRFC2136 {
+		if !meta.IsStatusConditionTrue(s.target.domain.Status.Conditions, v1alpha1.ConditionDNSVerified) {
+			s.wait(v1alpha1.ReasonAwaitingCutOver, fmt.Sprintf("all is verified, and the MX records of %s are not those of its mailHosts everywhere; kubectl describe pecd says more", s.target.domain.Name))
+			return false, nil
+		}
+		return true, s.settle(ctx, slot, recordedDone, entry{Evidence: "every server of the zone answers with the mailHosts"})
+	}
 	verified := s.ledger.entries["verify"+recordedDone]
 	if token := s.migration.Token(); token == "" || token == verified.Token {
 		s.wait(v1alpha1.ReasonAwaitingCutOver, fmt.Sprintf(
