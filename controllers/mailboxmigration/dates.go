@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -133,16 +132,11 @@ func (s *scope) settle(ctx context.Context, slot calendar.Slot, how string, e en
 		return err
 	}
 	if how == recordedMissed {
-		s.tell(corev1.EventTypeWarning, v1alpha1.ReasonPhaseMissed, slot, e.Evidence)
+		s.tellMissed(slot, e.Evidence)
 	} else {
-		s.tell(corev1.EventTypeNormal, v1alpha1.ReasonPhaseOver, slot, e.Evidence)
+		s.tellOver(slot, e.Evidence)
 	}
 	return nil
-}
-
-// tell announces what became of a slot.
-func (s *scope) tell(eventType, reason string, slot calendar.Slot, note string) {
-	s.Recorder.Eventf(s.migration, nil, eventType, reason, "Reconcile", "%s, due %s: %s", slot.Name, calendar.Both(slot.At), note)
 }
 
 // wait remembers why the work that is due does not go on.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -86,7 +85,7 @@ func (s *scope) start(ctx context.Context, slot calendar.Slot) (bool, error) {
 	if err := s.record(ctx, slot.Name+recordedRunning, entry{Evidence: "Job " + job.Name}); err != nil {
 		return false, err
 	}
-	s.tell(corev1.EventTypeNormal, v1alpha1.ReasonPhaseBegun, slot, fmt.Sprintf("Job %s for %d mailboxes", job.Name, len(list)))
+	s.tellBegun(slot, fmt.Sprintf("Job %s for %d mailboxes", job.Name, len(list)))
 	return true, nil
 }
 
