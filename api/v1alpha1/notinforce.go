@@ -5,10 +5,9 @@ func (d *PECDomain) NotInForce() []string {
 	u := fields{}
 	u.add("dns", d.Spec.DNS != nil)
 	u.add("contract", d.Spec.Contract != nil)
-	u.add("mailboxDefaults", d.Spec.MailboxDefaults != nil)
+	u.add("mailboxDefaults.sending", d.Spec.MailboxDefaults != nil && d.Spec.MailboxDefaults.Sending != nil)
 	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
 	if m := d.Spec.Provider.Managed; m != nil {
-		u.add("provider.managed.antivirus", m.Antivirus != nil)
 		u.add("provider.managed.timestamping", m.Timestamping != nil)
 	}
 	return u
@@ -19,7 +18,6 @@ func (m *Mailbox) NotInForce() []string {
 	u := fields{}
 	u.add("massive", m.Spec.Massive != nil)
 	u.add("credentials.firstLogin", m.Spec.Credentials.FirstLogin == FirstLoginMustChange)
-	u.add("ordinaryMail", m.Spec.OrdinaryMail != nil)
 	u.add("notifications", m.Spec.Notifications != nil)
 	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
 	u.add("rules", len(m.Spec.Rules) > 0)

@@ -63,6 +63,7 @@ type scope struct {
 	*reconcile.Pass
 	*Reconciler
 	mailbox *v1alpha1.Mailbox
+	domain  *v1alpha1.PECDomain // the mailbox's, when it was found
 	engine  *admin.Client
 	// credentials are what the Secret holds; nil when it holds nothing usable.
 	credentials *credentials

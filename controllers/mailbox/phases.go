@@ -60,7 +60,7 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
 			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
 	}
-	s.engine = s.Engines.For(key)
+	s.domain, s.engine = domain, s.Engines.For(key)
 	return reconcile.Result{}, nil
 }
 
@@ -106,6 +106,7 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 		Address: s.mailbox.Address(), Domain: spec.DomainRef.Name,
 		QuotaBytes: spec.Quota.Value(), Access: admin.Access(spec.Access),
 	}
+	want.OrdinaryMail, want.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	have, err := s.engine.Mailbox(ctx, want.Address)
 	fresh := errors.Is(err, admin.ErrNotFound)
 	if err != nil && !fresh {
@@ -132,6 +133,18 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonRowPlaced, "the stack's directory holds the mailbox as the spec says")
 	return reconcile.Result{RequeueAfter: recheck}, nil
+}
+
+// ordinaryMail is what becomes of mail that is not certified: as the mailbox says, else its domain, else it is refused. Pure.
+func ordinaryMail(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain) (policy admin.OrdinaryMail, forwardTo string) {
+	said := m.Spec.OrdinaryMail
+	if said == nil && d.Spec.MailboxDefaults != nil {
+		said = d.Spec.MailboxDefaults.OrdinaryMail
+	}
+	if said == nil {
+		return admin.OrdinaryDiscard, ""
+	}
+	return admin.OrdinaryMail(said.Policy), string(said.ForwardTo)
 }
 
 func (s *scope) waits(err error) error {

@@ -13,6 +13,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -42,6 +43,16 @@ const (
 	AccessClosed    Access = "Closed"
 )
 
+// OrdinaryMail says what becomes of a mailbox's mail that is not certified.
+type OrdinaryMail string
+
+// The policies for ordinary mail. Discard refuses it at the end of DATA, so that its sender is told by its own server.
+const (
+	OrdinaryDiscard OrdinaryMail = "Discard"
+	OrdinaryForward OrdinaryMail = "Forward"
+	OrdinaryDeliver OrdinaryMail = "Deliver"
+)
+
 // Mailbox is one row of the directory.
 type Mailbox struct {
 	Address string `json:"address"` // lower case
@@ -52,11 +63,15 @@ type Mailbox struct {
 	CredentialsVersion string `json:"credentialsVersion"`
 	QuotaBytes         int64  `json:"quotaBytes"`
 	Access             Access `json:"access"`
+	// OrdinaryMail is Discard when not given.
+	OrdinaryMail OrdinaryMail `json:"ordinaryMail,omitempty"`
+	ForwardTo    string       `json:"forwardTo,omitempty"` // exactly with Forward
 }
 
 // Same says whether the row holds what the operator wants; the password is compared by the version it was made from.
 func (m Mailbox) Same(other Mailbox) bool {
 	m.Password, other.Password = "", ""
+	m.OrdinaryMail, other.OrdinaryMail = cmp.Or(m.OrdinaryMail, OrdinaryDiscard), cmp.Or(other.OrdinaryMail, OrdinaryDiscard)
 	return m == other
 }
 
@@ -81,6 +96,7 @@ type Status struct {
 	Domains   []string  `json:"domains"`
 	Evidence  Evidence  `json:"evidence"`
 	Signing   Signing   `json:"signing"`
+	Antivirus Antivirus `json:"antivirus"`
 	Peer      PeerState `json:"peer"`
 	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
 }
@@ -95,6 +111,14 @@ type Evidence struct {
 type Signing struct {
 	Subject  string    `json:"subject"`
 	NotAfter time.Time `json:"notAfter"`
+}
+
+// Antivirus is what messages are scanned with.
+type Antivirus struct {
+	Configured  bool      `json:"configured"`
+	Version     string    `json:"version,omitempty"` // of the scanner, as it says itself
+	Definitions time.Time `json:"definitions"`       // when they were last refreshed; zero if unknown
+	Problem     string    `json:"problem,omitempty"` // why nothing can be scanned now
 }
 
 // PeerState is the peer link as this engine sees it.

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"modernc.org/sqlite"
@@ -39,7 +40,14 @@ CREATE TABLE IF NOT EXISTS mailbox (
   access TEXT NOT NULL CHECK (access IN ('Full', 'ReadOnly', 'Suspended', 'Closed'))
 );
 CREATE INDEX IF NOT EXISTS mailbox_domain ON mailbox (domain);
+CREATE TABLE IF NOT EXISTS certified_domain (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS peer (one INTEGER PRIMARY KEY CHECK (one = 1), site TEXT NOT NULL, address TEXT NOT NULL, ca_bundle TEXT NOT NULL);`
+
+// laterColumns are those of mailbox that a database made by an earlier release lacks.
+var laterColumns = []struct{ name, definition string }{
+	{"ordinary_mail", `TEXT NOT NULL DEFAULT 'Discard' CHECK (ordinary_mail IN ('Discard', 'Forward', 'Deliver'))`},
+	{"forward_to", `TEXT NOT NULL DEFAULT ''`},
+}
 
 // Directory is the open database.
 type Directory struct{ db *sql.DB }
@@ -64,11 +72,36 @@ func Open(ctx context.Context, dir string) (*Directory, error) {
 		_ = db.Close()
 		return nil, fmt.Errorf("making the schema of %s: %w", path, err)
 	}
+	if err := d.addColumns(ctx); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
 	if err := d.keepWAL(ctx); err != nil {
 		_ = db.Close()
 		return nil, err
 	}
 	return d, nil
+}
+
+// addColumns brings a database of an earlier release up to this one's columns.
+func (d *Directory) addColumns(ctx context.Context) error {
+	rows, err := d.db.QueryContext(ctx, `SELECT name FROM pragma_table_info('mailbox')`)
+	if err != nil {
+		return fmt.Errorf("reading the columns of the directory: %w", err)
+	}
+	present, err := collect(rows, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
+	if err != nil {
+		return fmt.Errorf("reading the columns of the directory: %w", err)
+	}
+	for _, c := range laterColumns {
+		if slices.Contains(present, c.name) {
+			continue
+		}
+		if _, err := d.db.ExecContext(ctx, `ALTER TABLE mailbox ADD COLUMN `+c.name+` `+c.definition); err != nil {
+			return fmt.Errorf("adding column %s to the directory: %w", c.name, err)
+		}
+	}
+	return nil
 }
 
 // readable gives the modes that a reader of another uid needs. SQLite gives -wal and -shm the mode of the database file, so
@@ -125,10 +158,19 @@ func (d *Directory) Domains(ctx context.Context) ([]string, error) {
 	return collect(rows, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
 }
 
-const mailboxColumns = `address, domain, credentials_version, quota_bytes, access`
+// Serves says whether a domain is one of the stack's.
+func (d *Directory) Serves(ctx context.Context, name string) (bool, error) {
+	var n int
+	if err := d.db.QueryRowContext(ctx, `SELECT count(*) FROM domain WHERE name = ?`, strings.ToLower(name)).Scan(&n); err != nil {
+		return false, fmt.Errorf("reading domain %s: %w", name, err)
+	}
+	return n > 0, nil
+}
+
+const mailboxColumns = `address, domain, credentials_version, quota_bytes, access, ordinary_mail, forward_to`
 
 func scanMailbox(row interface{ Scan(...any) error }) (m admin.Mailbox, err error) {
-	return m, row.Scan(&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access)
+	return m, row.Scan(&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access, &m.OrdinaryMail, &m.ForwardTo)
 }
 
 // Mailbox reads one row, without its password. admin.ErrNotFound if there is none.

@@ -20,6 +20,7 @@ var floors = map[string]int{
 	"internal/providers": 1,
 	"internal/evidence":  1,
 	"internal/directory": 1,
+	"internal/antivirus": 1,
 	"internal/dns":       1,
 	"internal/engine":    2,
 	"internal/inspect":   2,
