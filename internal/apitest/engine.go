@@ -47,6 +47,8 @@ type Engine struct {
 	Peer    *admin.Peer
 	// Problems are what the engine complains of.
 	Problems []string
+	// Antivirus is what it says of its scanner.
+	Antivirus admin.Antivirus
 	// Puts counts what was written.
 	Puts int
 	// Down makes the engine refuse connections.
@@ -167,7 +169,7 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 		e.Puts++
 		e.put(w, r, path)
 	case path == "status":
-		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Peer: admin.PeerState{Configured: e.Peer != nil}})
+		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: admin.PeerState{Configured: e.Peer != nil}})
 	case strings.HasPrefix(path, "mailboxes/"):
 		row, ok := e.Rows[strings.TrimPrefix(path, "mailboxes/")]
 		if !ok {

@@ -41,8 +41,8 @@ func (e *Engine) definitionsFresh() error {
 		return err
 	}
 	most := time.Duration(e.settings.Antivirus.MaxAgeMinutes) * time.Minute
-	if age := e.now().Sub(refreshed); age > most {
-		return fmt.Errorf("the virus definitions were refreshed %s ago and must not be older than %s; messages wait until they are refreshed", age.Round(time.Minute), most)
+	if e.now().Sub(refreshed) > most { // the sentence stays the same from one look to the next: it stands in a status
+		return fmt.Errorf("the virus definitions were refreshed last at %s and must not be older than %s; messages wait until they are refreshed", refreshed.UTC().Format(time.RFC3339), most)
 	}
 	return nil
 }
