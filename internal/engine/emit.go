@@ -64,7 +64,7 @@ func (e *Engine) make(n notice) (noticeData, error) {
 // which bounce.go finds what failed. A crash between Postfix' answer and our record sends twice; the delivery point at the
 // other end drops the second, because the Message-ID is the same.
 func (e *Engine) inject(identifier string, m message) (injected, error) {
-	key := m.envid + " " + fold(m.to)
+	key := injectionKey(m.envid, m.to)
 	defer e.locks.lock(key)()
 	var done injected
 	if found, _, err := e.lookup(kindInjected, key, &done); err != nil || found {
@@ -82,6 +82,8 @@ func (e *Engine) inject(identifier string, m message) (injected, error) {
 	_, err = e.record(kindInjected, key, identifier, &done)
 	return done, err
 }
+
+func injectionKey(messageID, to string) string { return messageID + " " + fold(to) }
 
 // written is a small document, made in memory, as notice.write.
 func written(make func(s *pec.Signer) ([]byte, error)) func(io.Writer, *pec.Signer) error {

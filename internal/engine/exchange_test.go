@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -382,5 +383,108 @@ func (x *exchange) audit(t *testing.T, w *world) {
 	})
 	if err != nil || len(acceptances) > 0 || count == 0 {
 		t.Errorf("%v; %d accepted; acceptances of nothing: %v", err, count, acceptances)
+	}
+}
+
+// laterRoads are those of ordinary mail, of viruses and of the service mailbox.
+func laterRoads() map[string]crashRoad {
+	from := "bruno@" + theirs
+	return map[string]crashRoad{
+		"ordinary mail for two mailboxes, one of which sends it on": {
+			records: 4,
+			begin: func(w *world) {
+				raw := []byte(letter(stranger, "aperta@"+ours, ""))
+				if answer := w.arrive(stranger, []string{"aperta@" + ours, "avanti@" + ours}, raw); answer != "" {
+					w.t.Fatal(answer)
+				}
+			},
+			want: map[string][]string{"aperta@" + ours: {"errore"}},
+			out:  []string{"casa@ordinaria.test "},
+		},
+		"an infected envelope for two mailboxes": {
+			records: 7,
+			begin: func(w *world) {
+				rcpts := []string{"anna@" + ours, "aperta@" + ours}
+				_, raw := foreignEnvelopeOf(w.t, from, rcpts[0], "q1", letter(from, strings.Join(rcpts, ", "), "X-Allegato: "+virus+"\r\n"))
+				if answer := w.arrive(from, rcpts, raw); answer != "" {
+					w.t.Fatal(answer)
+				}
+			},
+			want: map[string][]string{"anna@" + ours: {}, "aperta@" + ours: {}},
+			out:  []string{"ricevute@" + theirs + " rilevazione-virus", "ricevute@" + theirs + " rilevazione-virus"},
+		},
+		"an infected submission": {
+			records: 3,
+			begin: func(w *world) {
+				w.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, "X-Allegato: "+virus+"\r\n"))
+			},
+			want: map[string][]string{sender: {"non-accettazione"}},
+			out:  []string{},
+		},
+		"what another provider says of our envelope": {
+			records: 8,
+			begin: func(w *world) {
+				rcpts := []string{"carla@" + theirs, "dario@" + theirs}
+				id := w.submit(sender, rcpts, letter(sender, strings.Join(rcpts, ", "), ""))
+				w.run(enoughRounds)
+				signer, err := pec.NewSigner(keys().certs[theirs], keys().signer[theirs])
+				if err != nil {
+					w.t.Fatal(err)
+				}
+				p := pec.Provider{Name: "Gestore " + theirs, MailDomain: theirs, ServiceAddress: "posta-certificata@" + theirs}
+				var s accepted
+				if found, _, err := w.engine.lookup(kindAccepted, pec.Identifier("a", id, ours), &s); !found || err != nil {
+					w.t.Fatal("not accepted", err)
+				}
+				t := s.Transit.transit()
+				taken, err1 := signer.TakeCharge(p, t, "t1@"+theirs, "ricevute@"+ours, rcpts[:1], w.now)
+				found, err2 := signer.VirusDetection(p, t, "t2@"+theirs, "ricevute@"+ours, rcpts[1], "Prova", w.now)
+				stored, err3 := signer.Delivery(p, t, "t3@"+theirs, rcpts[0], nil, w.now)
+				if err := errors.Join(err1, err2, err3); err != nil {
+					w.t.Fatal(err)
+				}
+				for to, raws := range map[string][][]byte{"ricevute@" + ours: {taken, found}, sender: {stored}} {
+					for _, raw := range raws {
+						if answer := w.arrive(p.ServiceAddress, []string{to}, raw); answer != "" {
+							w.t.Fatal(answer)
+						}
+					}
+				}
+			},
+			want: map[string][]string{sender: {"accettazione", "avvenuta-consegna", "errore-consegna"}},
+			out:  []string{"carla@" + theirs + " posta-certificata", "dario@" + theirs + " posta-certificata"},
+		},
+	}
+}
+
+// A kill between the notices' deadlines and their records loses no notice and sends none twice.
+func TestKilledAtEveryRecordOfANoticeOfSilence(t *testing.T) {
+	for n := 1; ; n++ {
+		reached := false
+		for _, after := range []bool{false, true} {
+			w := newWorld(t)
+			w.submit(sender, []string{"x@" + theirs}, letter(sender, "x@"+theirs, ""))
+			w.run(enoughRounds)
+			for _, later := range []time.Duration{12 * time.Hour, 24 * time.Hour} {
+				w.now = w.now.Add(later)
+				w.engine.journal = &crashing{journal: w.engine.journal, left: n, after: after}
+				if !survived(w.engine.passTimers) {
+					reached = true
+					w.crash()
+					w.engine.passTimers()
+				}
+				w.engine.journal = w.engine.evidence
+				w.run(enoughRounds)
+			}
+			if diff := cmp.Diff([]string{"accettazione", "preavviso-errore-consegna", "preavviso-errore-consegna"}, w.titles(sender)); diff != "" {
+				t.Fatalf("killed at record %d, written %v (-want +got):\n%s", n, after, diff)
+			}
+		}
+		if !reached {
+			if n < 3 {
+				t.Fatal("the kills did not happen")
+			}
+			return
+		}
 	}
 }

@@ -74,26 +74,26 @@ func (e *Engine) loadTimers() error {
 			return err
 		}
 		e.timers.start(submission)
+		for _, rcpt := range submission.Transit.Recipients {
+			if err := e.endTimer(timerKey{submission.Transit.Identifier, fold(rcpt.Address)}, submission); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("reading the timers from the log: %w", err)
 	}
-	for k := range e.timers.due(e.now(), 0) {
-		if err := e.endTimer(k); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
-// endTimer takes a timer away whose recipient was heard of, or whose last notice was sent.
-func (e *Engine) endTimer(k timerKey) error {
+// endTimer takes a timer away whose recipient was heard of, or whose last notice is on its way; one that was only made is not.
+func (e *Engine) endTimer(k timerKey, s accepted) error {
 	settled, _, err := e.lookup(kindSettled, k.identifier+" "+k.rcpt, nil)
 	if err != nil {
 		return err
 	}
-	warned, _, err := e.lookup(kindNotice, e.warningID(k, pec.LastDeadline), nil)
+	warned, _, err := e.lookup(kindInjected, injectionKey(e.warningID(k, pec.LastDeadline), s.Transit.Sender), nil)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ var keys = sync.OnceValue(func() (k struct {
 // world is a pod around an engine: the disk that outlives a crash, and doubles of Postfix and Dovecot on loopback that keep
 // what they answered 250 for, as the real ones do.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	domain   string
 	settings settings.Engine
 	engine   *Engine
@@ -95,10 +95,10 @@ type queued struct {
 	mail
 }
 
-func newWorld(t *testing.T) *world { return newWorldOf(t, ours) }
+func newWorld(t testing.TB) *world { return newWorldOf(t, ours) }
 
 // newWorldOf is the world of one of the two providers.
-func newWorldOf(t *testing.T, domain string) *world {
+func newWorldOf(t testing.TB, domain string) *world {
 	t.Helper()
 	dir := t.TempDir()
 	w := &world{t: t, domain: domain, store: map[string][][]byte{}, now: time.Now().Truncate(time.Second)}
@@ -376,7 +376,7 @@ func (w *world) titles(mailbox string) []string {
 	return list
 }
 
-func title(t *testing.T, raw []byte) string {
+func title(t testing.TB, raw []byte) string {
 	t.Helper()
 	m, err := netmail.ReadMessage(bytes.NewReader(raw))
 	if err != nil {
@@ -385,7 +385,7 @@ func title(t *testing.T, raw []byte) string {
 	return m.Header.Get("X-Ricevuta") + m.Header.Get("X-Trasporto")
 }
 
-func messageIDOf(t *testing.T, raw []byte) string {
+func messageIDOf(t testing.TB, raw []byte) string {
 	t.Helper()
 	m, err := netmail.ReadMessage(bytes.NewReader(raw))
 	if err != nil {
@@ -400,12 +400,12 @@ func letter(from, to, extra string) string {
 }
 
 // foreignEnvelope is an envelope of the other provider, for one of our mailboxes.
-func foreignEnvelope(t *testing.T, from, to, queueID string) (identifier string, raw []byte) {
+func foreignEnvelope(t testing.TB, from, to, queueID string) (identifier string, raw []byte) {
 	t.Helper()
 	return foreignEnvelopeOf(t, from, to, queueID, letter(from, to, ""))
 }
 
-func foreignEnvelopeOf(t *testing.T, from, to, queueID, text string) (identifier string, raw []byte) {
+func foreignEnvelopeOf(t testing.TB, from, to, queueID, text string) (identifier string, raw []byte) {
 	t.Helper()
 	signer, err := pec.NewSigner(keys().certs[theirs], keys().signer[theirs])
 	if err != nil {

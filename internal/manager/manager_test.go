@@ -423,6 +423,21 @@ func TestFromYAMLToAReadyMailbox(t *testing.T) {
 		s.ready(t, domain, hosted)
 	})
 
+	t.Run("how the virus scanner stands is said", func(t *testing.T) {
+		for _, c := range []struct {
+			says   admin.Antivirus
+			status metav1.ConditionStatus
+			reason string
+		}{
+			{admin.Antivirus{Configured: true, Problem: "the definitions are old"}, metav1.ConditionFalse, v1alpha1.ReasonAntivirusWaits},
+			{admin.Antivirus{Configured: true}, metav1.ConditionTrue, v1alpha1.ReasonDefinitionsFresh},
+		} {
+			s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Antivirus = c.says })
+			s.waitFor(t, domain, v1alpha1.ConditionAntivirusFresh, c.status, c.reason)
+		}
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Antivirus = admin.Antivirus{} })
+	})
+
 	t.Run("claims have no owner, and deleting every resource leaves them", func(t *testing.T) {
 		for _, o := range []client.Object{hosted, domain} {
 			if err := s.Delete(context.Background(), o); err != nil {
