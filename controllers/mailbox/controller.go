@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -95,7 +96,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("mailbox").
 		For(&v1alpha1.Mailbox{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.ofDomain), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return placed(e.ObjectOld) != placed(e.ObjectNew) },
+			UpdateFunc: func(e event.UpdateEvent) bool {
+				return placed(e.ObjectOld) != placed(e.ObjectNew) || !equality.Semantic.DeepEqual(defaults(e.ObjectOld), defaults(e.ObjectNew))
+			},
 		})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrent,
@@ -112,6 +115,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 // placed says whether a domain's stack takes mailboxes.
 func placed(o client.Object) bool {
 	return meta.IsStatusConditionTrue(o.(*v1alpha1.PECDomain).Status.Conditions, v1alpha1.ConditionDirectoryInSync)
+}
+
+// defaults are what a domain's mailboxes inherit.
+func defaults(o client.Object) *v1alpha1.MailboxDefaults {
+	return o.(*v1alpha1.PECDomain).Spec.MailboxDefaults
 }
 
 // ofDomain are the mailboxes of a domain.

@@ -488,3 +488,50 @@ func TestKilledAtEveryRecordOfANoticeOfSilence(t *testing.T) {
 		}
 	}
 }
+
+// The delivery receipt carries what its sender asked for, and nothing of the message where the recipient is in copy.
+func TestDeliveryReceiptIsAsItsSenderAskedFor(t *testing.T) {
+	const part = "--b\r\nContent-Type: application/octet-stream; name=a.bin\r\nContent-Transfer-Encoding: base64\r\n\r\nQUFBQQ==\r\n--b--\r\n"
+	cases := map[string]struct {
+		header    string
+		whole     bool // the attachment is in the receipt
+		hash      bool
+		copyOnly  bool
+		wantNoEML bool
+	}{
+		"not asked for, complete": {whole: true},
+		"complete":                {header: "X-TipoRicevuta: completa\r\n", whole: true},
+		"brief":                   {header: "X-TipoRicevuta: breve\r\n", hash: true},
+		"concise":                 {header: "X-TipoRicevuta: sintetica\r\n", wantNoEML: true},
+		"complete, but in copy":   {copyOnly: true, wantNoEML: true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			fields := c.header + "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n"
+			rcpts, to := []string{"anna@" + ours}, "anna@"+ours
+			if c.copyOnly {
+				rcpts, to = []string{"anna@" + ours, "x@ordinaria.test"}, "x@ordinaria.test"
+				fields += "Cc: anna@" + ours + "\r\n"
+			}
+			head, _, _ := strings.Cut(letter(sender, to, fields), "\r\n\r\n")
+			w.submit(sender, rcpts, head+"\r\n\r\n"+part)
+			w.run(enoughRounds)
+			index, roots, err := w.engine.providers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, raw := range w.store[sender] {
+				j := pec.Classify(raw, index, roots, w.now)
+				if j.Type != pec.TypeDelivery {
+					continue
+				}
+				if (j.Postacert == nil) != c.wantNoEML || bytes.Contains(j.Postacert, []byte("QUFBQQ==")) != c.whole || bytes.Contains(j.Postacert, []byte("a.bin.hash")) != c.hash {
+					t.Errorf("the receipt carries:\n%s", j.Postacert)
+				}
+				return
+			}
+			t.Errorf("no delivery receipt among %v", w.titles(sender))
+		})
+	}
+}

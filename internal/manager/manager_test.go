@@ -377,6 +377,29 @@ func TestFromYAMLToAReadyMailbox(t *testing.T) {
 		}
 	})
 
+	t.Run("what becomes of ordinary mail is its mailbox's word, else its domain's", func(t *testing.T) {
+		row := func(policy admin.OrdinaryMail, to string) {
+			t.Helper()
+			eventually(t, func() (err error) {
+				s.pods.With(t, s.domain, func(e *apitest.Engine) {
+					if r := e.Rows[own.Address()]; r.OrdinaryMail != policy || r.ForwardTo != to {
+						err = fmt.Errorf("the row says %q %q, want %q %q", r.OrdinaryMail, r.ForwardTo, policy, to)
+					}
+				})
+				return err
+			})
+		}
+		row(admin.OrdinaryDiscard, "")
+		update(t, s, domain, func(d *v1alpha1.PECDomain) {
+			d.Spec.MailboxDefaults = &v1alpha1.MailboxDefaults{OrdinaryMail: &v1alpha1.OrdinaryMail{Policy: v1alpha1.OrdinaryMailDeliver}}
+		})
+		row(admin.OrdinaryDeliver, "")
+		update(t, s, own, func(m *v1alpha1.Mailbox) {
+			m.Spec.OrdinaryMail = &v1alpha1.OrdinaryMail{Policy: v1alpha1.OrdinaryMailForward, ForwardTo: "casa@ordinaria.test"}
+		})
+		row(admin.OrdinaryForward, "casa@ordinaria.test")
+	})
+
 	t.Run("an access that is withdrawn is withdrawn though the Secret is gone", func(t *testing.T) {
 		if err := s.Delete(context.Background(), password(s.ns, "")); err != nil {
 			t.Fatal(err)
