@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -31,6 +32,22 @@ func (d *PECDomain) Host() DomainReference {
 		on.Namespace = d.Namespace
 	}
 	return on
+}
+
+// Pool is the name and namespace of the PECDomain whose contract counts for this one; false when it has no contract.
+func (d *PECDomain) Pool() (DomainReference, bool) {
+	c := d.Spec.Contract
+	if c == nil {
+		return DomainReference{}, false
+	}
+	if c.From == nil {
+		return DomainReference{Name: d.Name, Namespace: d.Namespace}, true
+	}
+	pool := *c.From
+	if pool.Namespace == "" {
+		pool.Namespace = d.Namespace
+	}
+	return pool, true
 }
 
 // Serves says whether the stack of this domain may serve domains of a namespace.
@@ -99,8 +116,50 @@ func (m *Mailbox) SetObservedGeneration(g int64) { m.Status.ObservedGeneration =
 // Suspended says whether the operator must leave the mailbox as it is.
 func (m *Mailbox) Suspended() bool { return m.Spec.Suspend == SuspendReconciliation }
 
+// QuotaIn is how much the mailbox may hold in its domain; nil when neither says.
+func (m *Mailbox) QuotaIn(d *PECDomain) *resource.Quantity {
+	if m.Spec.Quota == nil && d.Spec.MailboxDefaults != nil {
+		return d.Spec.MailboxDefaults.Quota
+	}
+	return m.Spec.Quota
+}
+
 // Address is the certified address.
 func (m *Mailbox) Address() string { return m.Spec.LocalPart + "@" + m.Spec.DomainRef.Name }
+
+// GetConditions returns the conditions, for the shared mechanism.
+func (p *RetentionPolicy) GetConditions() []metav1.Condition { return p.Status.Conditions }
+
+// SetConditions replaces the conditions.
+func (p *RetentionPolicy) SetConditions(c []metav1.Condition) { p.Status.Conditions = c }
+
+// GetObservedGeneration returns the generation that the status speaks of.
+func (p *RetentionPolicy) GetObservedGeneration() int64 { return p.Status.ObservedGeneration }
+
+// SetObservedGeneration records the generation that the status speaks of.
+func (p *RetentionPolicy) SetObservedGeneration(g int64) { p.Status.ObservedGeneration = g }
+
+// Suspended says whether the operator must start nothing more under the policy.
+func (p *RetentionPolicy) Suspended() bool { return p.Spec.Suspend == SuspendReconciliation }
+
+// defaultKeepMonths is the law's floor for the provider's logs; a package is kept no shorter than the proof of what it holds.
+const defaultKeepMonths = 30
+
+// KeepMonthsOrDefault is how long a package is kept at least.
+func (a *Archive) KeepMonthsOrDefault() int {
+	if a.KeepMonths == nil {
+		return defaultKeepMonths
+	}
+	return int(*a.KeepMonths)
+}
+
+// ScheduleOrDefault is when the work is done.
+func (p *RetentionPolicy) ScheduleOrDefault() RetentionSchedule {
+	if p.Spec.Schedule == nil {
+		return RetentionSchedule{At: "03:00", TimeZone: "Europe/Rome"}
+	}
+	return *p.Spec.Schedule
+}
 
 // KeyOrDefault is the key to read in the Secret.
 func (r SecretKeyReference) KeyOrDefault() string {

@@ -127,6 +127,18 @@ const (
 	// ReasonDomainClaimed surfaces when an older PECDomain claims the domain; this one does nothing.
 	ReasonDomainClaimed = "DomainClaimed"
 
+	// ConditionContractHonoured is there only when spec.contract is given, and True when no more is provisioned than the contract
+	// allows and the contract is in force. Mail flows either way.
+	ConditionContractHonoured = "ContractHonoured"
+	// ReasonWithinContract surfaces when the contract covers it: of a domain, what is provisioned; of a mailbox, what it asks for.
+	ReasonWithinContract = "WithinContract"
+	// ReasonOverContract surfaces when more is provisioned than the contract allows, because it shrank. Nobody is turned out.
+	ReasonOverContract = "OverContract"
+	// ReasonContractEnded surfaces when the last day of the contract is over: nothing more is admitted, what is there stays.
+	ReasonContractEnded = "ContractEnded"
+	// ReasonPoolUnusable surfaces when spec.contract.from names no PECDomain, or one that has no contract of its own.
+	ReasonPoolUnusable = "PoolUnusable"
+
 	// ConditionAwaitingExternal (External) is there, True, only while somebody outside must act, or this operator must learn to.
 	ConditionAwaitingExternal = "AwaitingExternal"
 	// ReasonExternalNotWatched surfaces when the domain is External: this release stores it and watches nothing of it.
@@ -155,6 +167,17 @@ const (
 
 // Conditions and reasons of Mailbox.
 const (
+	// ConditionAdmitted is True when the domain's contract covers the mailbox as the spec wants it, or the domain has none.
+	ConditionAdmitted = "Admitted"
+	// ReasonNoContract surfaces when the domain has no contract: every mailbox is admitted.
+	ReasonNoContract = "NoContract"
+	// ReasonHeldByContract surfaces when the contract has no room: the mailbox waits in a queue and is admitted by itself.
+	ReasonHeldByContract = "HeldByContract"
+	// ReasonMassiveNotGranted surfaces when the contract has no grant for a Massive mailbox.
+	ReasonMassiveNotGranted = "MassiveNotGranted"
+	// ReasonQuotaNotGiven surfaces when neither the mailbox nor its domain says how much it may hold.
+	ReasonQuotaNotGiven = "QuotaNotGiven"
+
 	// ConditionCredentialsValid is True when the Secret holds a password or hash that this operator accepts.
 	ConditionCredentialsValid = "CredentialsValid"
 	// ReasonCredentialsAccepted surfaces when the password or hash is good.
@@ -168,6 +191,10 @@ const (
 	ConditionProvisioned = "Provisioned"
 	// ReasonRowPlaced surfaces when the directory's row says what the spec says: the holder can log in with it now.
 	ReasonRowPlaced = "RowPlaced"
+	// ReasonReadopted surfaces when the mailbox had been closed and is open again, with the mail that it had.
+	ReasonReadopted = "Readopted"
+	// ReasonAddressTaken surfaces when the address belongs, open or closed, to a Mailbox of another namespace.
+	ReasonAddressTaken = "AddressTaken"
 	// ReasonDomainNotFound surfaces when the PECDomain of spec.domainRef is not in the namespace.
 	ReasonDomainNotFound = "DomainNotFound"
 	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet; the message has the domain's reason.
@@ -179,4 +206,52 @@ const (
 	ConditionUnderLegalHold = "UnderLegalHold"
 	// ReasonHoldListed surfaces when a hold is listed; the message has the references.
 	ReasonHoldListed = "HoldListed"
+)
+
+// Conditions and reasons of RetentionPolicy.
+const (
+	// ConditionArchiving is True when:
+	//  - what the policy needs is there: its mailboxes' domains, the destination, the operator's Role in the namespace, and
+	//  - the last run was not missed and ended with the work done on every mailbox, or none was due yet, or one is under way.
+	ConditionArchiving = "Archiving"
+	// ReasonArchived surfaces when the last run did the work on every mailbox.
+	ReasonArchived = "Archived"
+	// ReasonAwaitingFirstRun surfaces when no run was due yet; the message has the time of the first.
+	ReasonAwaitingFirstRun = "AwaitingFirstRun"
+	// ReasonRunUnderWay surfaces when a run's Job works or waits for its window.
+	ReasonRunUnderWay = "RunUnderWay"
+	// ReasonNothingToArchive surfaces when the policy has no archive, or no mailbox is selected.
+	ReasonNothingToArchive = "NothingToArchive"
+	// ReasonPreferredSiteArchives surfaces when the domains' preferred site is the other one: it archives, and this one looks on.
+	ReasonPreferredSiteArchives = "PreferredSiteArchives"
+	// ReasonRunFailed surfaces when the last run ended without some mailboxes; the message names them.
+	ReasonRunFailed = "RunFailed"
+	// ReasonRunMissed surfaces when the last run did not begin before the next was due.
+	ReasonRunMissed = "RunMissed"
+	// ReasonScheduleInvalid surfaces when no run can ever begin by spec.schedule.
+	ReasonScheduleInvalid = "ScheduleInvalid"
+	// ReasonDestinationMissing surfaces when the volume claim, or a Secret, of spec.archive.destination is not there.
+	ReasonDestinationMissing = "DestinationMissing"
+
+	// ConditionHoldsRespected is True when every legal hold on the policy or on a mailbox of it is in force: nothing of what it
+	// covers is counted as due.
+	ConditionHoldsRespected = "HoldsRespected"
+	// ReasonNoHold surfaces when there is no legal hold.
+	ReasonNoHold = "NoHold"
+	// ReasonHoldsInForce surfaces when there is a legal hold; the message has the references.
+	ReasonHoldsInForce = "HoldsInForce"
+
+	// ConditionWaitingForPeer is there, True, only while spec.remove is given and a peer is configured whose list of what is due
+	// is not known to be this site's.
+	ConditionWaitingForPeer = "WaitingForPeer"
+	// ReasonPeerListUnknown surfaces when the other site has not shown a list of its own.
+	ReasonPeerListUnknown = "PeerListUnknown"
+
+	// ConditionClocksAgree is True when archive.keepMonths and afterClosure.archiveUntil, where both are given, promise the same
+	// day for what is archived today; False when one outlasts the other: the later counts, and the message has both.
+	ConditionClocksAgree = "ClocksAgree"
+	// ReasonOneClock surfaces when only one of the two is given, or both end on the same day.
+	ReasonOneClock = "OneClock"
+	// ReasonLaterClockCounts surfaces when the two differ.
+	ReasonLaterClockCounts = "LaterClockCounts"
 )

@@ -12,10 +12,10 @@ type Contract struct {
 	// +kubebuilder:validation:MaxLength=128
 	Reference string `json:"reference,omitempty"`
 	// from names the PECDomain whose contract is drawn on, as a region's municipalities draw on the region's. The numbers beside it
-	// are then the most that this domain may draw.
+	// are then the most that this domain may draw; what is not given is bounded by the pool alone.
 	// +optional
 	From *DomainReference `json:"from,omitempty"`
-	// standard is how many Standard mailboxes there may be.
+	// standard is how many Standard mailboxes there may be. One that was closed counts while its mail is kept.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000000
@@ -59,4 +59,48 @@ type MassiveGrant struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	Approver string `json:"approver,omitempty"`
+}
+
+// ContractLimit is one of the numbers of a contract.
+// +kubebuilder:validation:Enum=StandardMailboxes;MassiveMailboxes;Storage
+type ContractLimit string
+
+// ContractStatus is what a contract, or a domain's part of one, comes to.
+type ContractStatus struct {
+	// reference of the contract that counts: of a domain that draws on another's, that one's.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Reference string `json:"reference,omitempty"`
+	// used is what is provisioned or about to be.
+	// +required
+	Used ContractUse `json:"used,omitzero"`
+	// held is how many requests wait: for room, for a grant, or for a contract that is in force.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Held *int32 `json:"held,omitempty"`
+	// over are the limits that more is provisioned of than they allow, as after a contract that shrank. Nobody is turned out.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=3
+	Over []ContractLimit `json:"over,omitempty"`
+}
+
+// ContractUse is what is provisioned.
+type ContractUse struct {
+	// standard mailboxes.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Standard *int32 `json:"standard,omitempty"`
+	// massive mailboxes.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Massive *int32 `json:"massive,omitempty"`
+	// closed are those among them whose resource is gone and whose mail is kept.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Closed *int32 `json:"closed,omitempty"`
+	// storageGiB is what all quotas come to, rounded up.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	StorageGiB *int32 `json:"storageGiB,omitempty"`
 }

@@ -39,8 +39,8 @@ const (
 // +kubebuilder:selectablefield:JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.status.address`,description="The certified address."
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,description="The use that the mailbox is contracted for."
-// +kubebuilder:printcolumn:name="Quota",type=string,JSONPath=`.spec.quota`,description="How much the mailbox may hold."
-// +kubebuilder:printcolumn:name="Access",type=string,JSONPath=`.spec.access`,description="What the holder may do: Full, ReadOnly or Suspended."
+// +kubebuilder:printcolumn:name="Quota",type=string,JSONPath=`.status.quota`,description="How much the mailbox may hold: its own quota, or its domain's default."
+// +kubebuilder:printcolumn:name="Access",type=string,JSONPath=`.status.effectiveAccess.access`,description="What the holder may do now: Full, ReceiveOnly, ReadOnly or Suspended."
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the mailbox works at this site as its spec says."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the resource was created."
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why Ready has its value, in one word."
@@ -64,7 +64,7 @@ type Mailbox struct {
 // that a Mailbox uses.
 //
 // +kubebuilder:validation:XValidation:rule="(self.type == 'Massive') == has(self.massive)",message="give massive, with justification and expectedMessagesPerMonth, exactly when type is Massive"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || quantity(string(self.quota)).compareTo(quantity(string(oldSelf.quota))) >= 0",message="quota cannot shrink while legalHolds has an entry: restore the former quota, or end the hold in a change of its own first"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || !has(oldSelf.quota) || (has(self.quota) && quantity(string(self.quota)).compareTo(quantity(string(oldSelf.quota))) >= 0)",message="quota cannot shrink while legalHolds has an entry: restore the former quota, or end the hold in a change of its own first"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || !has(oldSelf.retentionPolicyRef) || (has(self.retentionPolicyRef) && self.retentionPolicyRef == oldSelf.retentionPolicyRef)",message="retentionPolicyRef cannot change while legalHolds has an entry: restore the former policy, or end the hold in a change of its own first"
 type MailboxSpec struct {
 	// suspend is Reconciliation to make the operator leave this mailbox as it is; mail keeps flowing. None when not given.
@@ -91,14 +91,14 @@ type MailboxSpec struct {
 	// +kubebuilder:default=Standard
 	// +unionDiscriminator
 	Type MailboxType `json:"type,omitempty"`
-	// massive is why a Massive mailbox is needed and what it will send. This release stores it: no grant is asked of the contract.
+	// massive is why a Massive mailbox is needed and what it will send. Such a mailbox needs a grant of the domain's contract.
 	// +optional
 	Massive *MassiveUse `json:"massive,omitempty"`
-	// quota is how much the mailbox may hold.
-	// +required
+	// quota is how much the mailbox may hold; mailboxDefaults.quota of the domain when not given. Without either nothing is provisioned.
+	// +optional
 	// +kubebuilder:validation:XValidation:rule="size(string(self)) <= 32 && quantity(string(self)).compareTo(quantity('1M')) >= 0",message="quota must be 1M or more: give bytes with a unit, like 2Gi"
-	Quota resource.Quantity `json:"quota,omitzero"`
-	// access is what the holder may do.
+	Quota *resource.Quantity `json:"quota,omitempty"`
+	// access is the most that the holder may do; status.effectiveAccess is what he may do now.
 	// +optional
 	// +kubebuilder:default=Full
 	Access MailboxAccess `json:"access,omitempty"`
@@ -122,7 +122,7 @@ type MailboxSpec struct {
 	// sending bounds what the mailbox may send. This release stores it; the limits of the domain apply.
 	// +optional
 	Sending *SendingLimits `json:"sending,omitempty"`
-	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox. This release archives and removes nothing.
+	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox.
 	// +optional
 	RetentionPolicyRef *LocalReference `json:"retentionPolicyRef,omitempty"`
 	// legalHolds are the orders that nothing of this mailbox be lost. While there is one, this resource cannot be deleted without
@@ -133,7 +133,7 @@ type MailboxSpec struct {
 	// +listMapKey=reference
 	// +kubebuilder:validation:MaxItems=16
 	LegalHolds []LegalHold `json:"legalHolds,omitempty"`
-	// requestedAt is when the holder asked for the mailbox, for the record.
+	// requestedAt is when the holder asked for the mailbox: the place in the queue, when the domain's contract is used up.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="requestedAt cannot change: it records when the mailbox was asked for; restore the former value"
 	RequestedAt metav1.Time `json:"requestedAt,omitzero"`
@@ -163,7 +163,8 @@ type MailboxCredentials struct {
 	// Secret changes the password.
 	// +required
 	SecretRef SecretKeyReference `json:"secretRef,omitzero"`
-	// firstLogin is what the password is good for at first. This release stores it and asks nobody to change a password.
+	// firstLogin says whether the holder must change the password before he sends; KeepPassword when not given. In this release a
+	// holder has no way to change it: whom MustChange keeps from sending, KeepPassword lets send.
 	// +optional
 	FirstLogin FirstLogin `json:"firstLogin,omitempty"`
 }
@@ -173,7 +174,7 @@ type MailboxCredentials struct {
 type FirstLogin string
 
 const (
-	// FirstLoginMustChange lets the holder do nothing but change the password until that is done.
+	// FirstLoginMustChange lets the holder read but not send until he has changed the password.
 	FirstLoginMustChange FirstLogin = "MustChange"
 	// FirstLoginKeepPassword takes the password of the Secret for the holder's own.
 	FirstLoginKeepPassword FirstLogin = "KeepPassword"
@@ -285,17 +286,80 @@ type MailboxStatus struct {
 	// +optional
 	// +kubebuilder:default=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// lastHandledReconcileAt is the last value of the annotation pec-operator.dev/reconcile-requested-at that a pass has answered.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 	// address is the certified address.
 	// +optional
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=320
 	Address string `json:"address,omitempty"`
+	// admittedAs is the type that the mailbox is provisioned as; nothing is provisioned while it is not there.
+	// +optional
+	AdmittedAs MailboxType `json:"admittedAs,omitempty"`
+	// quota is how much the mailbox may hold now, like 2Gi.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	Quota string `json:"quota,omitempty"`
+	// effectiveAccess is what the holder may do now, and by what rule.
+	// +optional
+	EffectiveAccess *EffectiveAccess `json:"effectiveAccess,omitempty"`
 	// conditions are the facts about this site's part of the mailbox.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=24
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// AccessLevel says what the holder of a mailbox may do now, all rules considered; each level allows less than the one before.
+// +kubebuilder:validation:Enum=Full;ReceiveOnly;ReadOnly;Suspended
+type AccessLevel string
+
+const (
+	// LevelFull lets the holder read and send; mail is delivered.
+	LevelFull AccessLevel = "Full"
+	// LevelReceiveOnly lets the holder read; mail is delivered, and sending is refused with the reason.
+	LevelReceiveOnly AccessLevel = "ReceiveOnly"
+	// LevelReadOnly lets the holder read; nothing is sent from the mailbox nor delivered to it.
+	LevelReadOnly AccessLevel = "ReadOnly"
+	// LevelSuspended keeps the holder out; nothing is sent or delivered, everything is kept.
+	LevelSuspended AccessLevel = "Suspended"
+)
+
+// AccessRule is the rule that an access comes from.
+// +kubebuilder:validation:Enum=Spec;FirstLogin;MigrationBlockSending;MigrationOldReadOnly;MigrationArchive
+type AccessRule string
+
+const (
+	// RuleSpec is spec.access.
+	RuleSpec AccessRule = "Spec"
+	// RuleFirstLogin is credentials.firstLogin MustChange, until the holder has changed the password.
+	RuleFirstLogin AccessRule = "FirstLogin"
+	// RuleBlockSending is the phase BlockSending of a MailboxMigration that moves this mailbox away.
+	RuleBlockSending AccessRule = "MigrationBlockSending"
+	// RuleOldReadOnly is the phase OldReadOnly of a MailboxMigration that moves this mailbox away.
+	RuleOldReadOnly AccessRule = "MigrationOldReadOnly"
+	// RuleArchive is the phase Archive, or Destroy, of a MailboxMigration that moves this mailbox away.
+	RuleArchive AccessRule = "MigrationArchive"
+)
+
+// EffectiveAccess is the strictest of what the rules allow.
+type EffectiveAccess struct {
+	// access is what the holder may do.
+	// +required
+	Access AccessLevel `json:"access,omitempty"`
+	// reason is the rule that says so; of several that say the same, the first.
+	// +required
+	Reason AccessRule `json:"reason,omitempty"`
+	// migration is the name of the MailboxMigration whose phase says so.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Migration string `json:"migration,omitempty"`
 }
 
 // MailboxList is a list of Mailbox.

@@ -285,6 +285,11 @@ type MailboxMigrationStatus struct {
 	// +optional
 	// +kubebuilder:default=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// lastHandledReconcileAt is the last value of the annotation pec-operator.dev/reconcile-requested-at that a pass has answered.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 	// conditions are the facts about the migration; the top one is Succeeded.
 	// +optional
 	// +listType=map
@@ -321,6 +326,19 @@ type MailboxMigrationStatus struct {
 // MigrationPhaseState says how far a phase is.
 // +kubebuilder:validation:Enum=Pending;Held;Running;Done;Skipped
 type MigrationPhaseState string
+
+const (
+	// PhasePending has not begun.
+	PhasePending MigrationPhaseState = "Pending"
+	// PhaseHeld waits for a person.
+	PhaseHeld MigrationPhaseState = "Held"
+	// PhaseRunning is under way.
+	PhaseRunning MigrationPhaseState = "Running"
+	// PhaseDone is over: a moment has come, a span has ended.
+	PhaseDone MigrationPhaseState = "Done"
+	// PhaseSkipped was left out.
+	PhaseSkipped MigrationPhaseState = "Skipped"
+)
 
 // MigrationPhaseStatus is one phase, with the time it comes to.
 type MigrationPhaseStatus struct {

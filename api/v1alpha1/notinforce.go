@@ -4,7 +4,6 @@ package v1alpha1
 func (d *PECDomain) NotInForce() []string {
 	u := fields{}
 	u.add("dns", d.Spec.DNS != nil)
-	u.add("contract", d.Spec.Contract != nil)
 	u.add("mailboxDefaults.sending", d.Spec.MailboxDefaults != nil && d.Spec.MailboxDefaults.Sending != nil)
 	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
 	if m := d.Spec.Provider.Managed; m != nil {
@@ -16,13 +15,21 @@ func (d *PECDomain) NotInForce() []string {
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 func (m *Mailbox) NotInForce() []string {
 	u := fields{}
-	u.add("massive", m.Spec.Massive != nil)
-	u.add("credentials.firstLogin", m.Spec.Credentials.FirstLogin == FirstLoginMustChange)
 	u.add("notifications", m.Spec.Notifications != nil)
 	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
 	u.add("rules", len(m.Spec.Rules) > 0)
 	u.add("sending", m.Spec.Sending != nil)
-	u.add("retentionPolicyRef", m.Spec.RetentionPolicyRef != nil)
+	return u
+}
+
+// NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
+func (p *RetentionPolicy) NotInForce() []string {
+	u := fields{}
+	u.add("offload", p.Spec.Offload != nil)
+	u.add("remove", p.Spec.Remove != nil)
+	u.add("logs", p.Spec.Logs != nil)
+	u.add("infected", p.Spec.Infected != nil)
+	u.add("custody", p.Spec.Custody != nil)
 	return u
 }
 

@@ -65,11 +65,11 @@ type PECDomainSpec struct {
 	// dns says how the domain's MX records come to name its hosts. This release neither verifies nor writes DNS.
 	// +optional
 	DNS *DomainDNS `json:"dns,omitempty"`
-	// contract is what may be provisioned in this domain; only the back office may change it. This release stores it and holds
-	// no mailbox back.
+	// contract is what may be provisioned in this domain; only the back office may change it. A mailbox beyond it waits and is
+	// admitted by itself when there is room; what is provisioned stays. Without a contract every mailbox is admitted.
 	// +optional
 	Contract *Contract `json:"contract,omitempty"`
-	// mailboxDefaults are for the mailboxes that do not say otherwise. This release stores them, as it does those fields of Mailbox.
+	// mailboxDefaults are for the mailboxes that do not say otherwise.
 	// +optional
 	MailboxDefaults *MailboxDefaults `json:"mailboxDefaults,omitempty"`
 	// serviceLevel is what was promised of the service. This release stores it and measures nothing.
@@ -390,6 +390,10 @@ type Timestamping struct {
 
 // MailboxDefaults are for the mailboxes of a domain that do not say otherwise.
 type MailboxDefaults struct {
+	// quota is how much a mailbox may hold.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="size(string(self)) <= 32 && quantity(string(self)).compareTo(quantity('1M')) >= 0",message="mailboxDefaults.quota must be 1M or more: give bytes with a unit, like 2Gi"
+	Quota *resource.Quantity `json:"quota,omitempty"`
 	// ordinaryMail is what becomes of mail that is not certified.
 	// +optional
 	OrdinaryMail *OrdinaryMail `json:"ordinaryMail,omitempty"`
@@ -415,6 +419,11 @@ type PECDomainStatus struct {
 	// +optional
 	// +kubebuilder:default=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// lastHandledReconcileAt is the last value of the annotation pec-operator.dev/reconcile-requested-at that a pass has answered.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 	// conditions are the facts about this site's part of the domain.
 	// +optional
 	// +listType=map
@@ -435,6 +444,9 @@ type PECDomainStatus struct {
 	// mailboxes counts the Mailbox resources of this domain.
 	// +optional
 	Mailboxes *MailboxCounts `json:"mailboxes,omitempty"`
+	// contract is what this domain's contract comes to; of a domain that draws on another's, its part.
+	// +optional
+	Contract *ContractStatus `json:"contract,omitempty"`
 	// peerLink is what the other site needs to trust this site's engine.
 	// +optional
 	PeerLink *PeerLinkStatus `json:"peerLink,omitempty"`

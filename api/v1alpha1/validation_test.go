@@ -69,7 +69,7 @@ func makeMailbox(localPart string, change func(*v1alpha1.Mailbox)) *v1alpha1.Mai
 		ObjectMeta: metav1.ObjectMeta{Name: strings.ReplaceAll(localPart, "_", "--") + ".at." + domainName, Namespace: namespace},
 		Spec: v1alpha1.MailboxSpec{
 			DomainRef: v1alpha1.LocalReference{Name: domainName}, LocalPart: localPart,
-			Holder: v1alpha1.MailboxHolder{Name: "Maria Bianchi"}, Quota: resource.MustParse("1Gi"),
+			Holder: v1alpha1.MailboxHolder{Name: "Maria Bianchi"}, Quota: ptr.To(resource.MustParse("1Gi")),
 			Credentials: v1alpha1.MailboxCredentials{SecretRef: v1alpha1.SecretKeyReference{Name: "password"}},
 			RequestedAt: metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)),
 		},
@@ -298,7 +298,7 @@ var rules = map[string]struct{ accept, refuse []change }{
 		refuse: []change{{changedMailbox(func(m *v1alpha1.Mailbox) { m.Name = "protocollo" }), nil}},
 	},
 	"domainRef cannot change": {
-		accept: []change{{mailbox("protocollo"), changedMailbox(func(m *v1alpha1.Mailbox) { m.Spec.Quota = resource.MustParse("2Gi") })}},
+		accept: []change{{mailbox("protocollo"), changedMailbox(func(m *v1alpha1.Mailbox) { m.Spec.Quota = ptr.To(resource.MustParse("2Gi")) })}},
 		refuse: []change{{mailbox("protocollo"), changedMailbox(func(m *v1alpha1.Mailbox) { m.Spec.DomainRef.Name = "altro.test" })}},
 	},
 	"localPart must be lower-case": {
@@ -374,11 +374,12 @@ var rules = map[string]struct{ accept, refuse []change }{
 			{spec(func(m *v1alpha1.MailboxSpec) { massive(m); m.Type = v1alpha1.MailboxStandard }), nil}},
 	},
 	"quota cannot shrink while": {
-		accept: []change{{heldMailbox(as), heldMailbox(func(m *v1alpha1.MailboxSpec) { m.Quota = resource.MustParse("2Gi") })},
+		accept: []change{{heldMailbox(as), heldMailbox(func(m *v1alpha1.MailboxSpec) { m.Quota = ptr.To(resource.MustParse("2Gi")) })},
 			{mailbox("protocollo"), changedMailbox(quota("1M"))},
 			{heldMailbox(as), heldMailbox(func(m *v1alpha1.MailboxSpec) { m.LegalHolds = nil })}},
-		refuse: []change{{heldMailbox(as), heldMailbox(func(m *v1alpha1.MailboxSpec) { m.Quota = resource.MustParse("1023Mi") })},
-			{heldMailbox(as), heldMailbox(func(m *v1alpha1.MailboxSpec) { m.Quota, m.LegalHolds = resource.MustParse("1M"), nil })}},
+		refuse: []change{{heldMailbox(as), heldMailbox(func(m *v1alpha1.MailboxSpec) { m.Quota = ptr.To(resource.MustParse("1023Mi")) })},
+			{heldMailbox(as), heldMailbox(func(m *v1alpha1.MailboxSpec) { m.Quota = nil })},
+			{heldMailbox(as), heldMailbox(func(m *v1alpha1.MailboxSpec) { m.Quota, m.LegalHolds = ptr.To(resource.MustParse("1M")), nil })}},
 	},
 	"retentionPolicyRef cannot change while": {
 		accept: []change{{heldMailbox(as), heldMailbox(as)},
@@ -567,8 +568,12 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{retention(schedule("01:59")), nil}, {retention(schedule("03:00")), nil}},
 		refuse: []change{{retention(schedule("02:00")), nil}, {retention(schedule("02:30")), nil}},
 	},
+	"mailboxDefaults.quota must be 1M or more": {
+		accept: []change{{defaultQuota("1M"), nil}},
+		refuse: []change{{defaultQuota("999k"), nil}},
+	},
 	"quota must be 1M or more": {
-		accept: []change{{changedMailbox(quota("1M")), nil}},
+		accept: []change{{changedMailbox(quota("1M")), nil}, {changedMailbox(func(m *v1alpha1.Mailbox) { m.Spec.Quota = nil }), nil}},
 		refuse: []change{{changedMailbox(quota("999k")), nil}, {changedMailbox(quota("2")), nil}, {unstructuredQuota(strings.Repeat("0", 32) + "1G"), nil}},
 	},
 	"requestedAt cannot change": {
@@ -637,7 +642,11 @@ func class(c *string) func(*v1alpha1.PECDomain) {
 }
 
 func quota(q string) func(*v1alpha1.Mailbox) {
-	return func(m *v1alpha1.Mailbox) { m.Spec.Quota = resource.MustParse(q) }
+	return func(m *v1alpha1.Mailbox) { m.Spec.Quota = ptr.To(resource.MustParse(q)) }
+}
+
+func defaultQuota(q string) client.Object {
+	return defaults(v1alpha1.MailboxDefaults{Quota: ptr.To(resource.MustParse(q))})
 }
 
 // unstructuredQuota is a mailbox whose quota is written as no program of ours would write it.

@@ -9,6 +9,7 @@
 //	GET  /v1/mailboxes/{address}          Mailbox, without its password; 404 when unknown
 //	PUT  /v1/mailboxes/{address}          Mailbox; an empty Password keeps the stored one
 //	PUT  /v1/peer                         Peer
+//	PUT  /v1/jobs/{namespace}/{name}      Grant
 package admin
 
 import (
@@ -32,6 +33,12 @@ func OperatorURI(site string) string { return "pec://" + site + "/operator" }
 // EngineURI is the URI in the certificate that the engine of a Managed domain shows at a site.
 func EngineURI(site, domain string) string { return "pec://" + site + "/engine/" + domain }
 
+// JobURI is the URI in the certificate that a Job shows to the engines of its site; package store is what it may do there.
+func JobURI(site, namespace, name string) string { return JobURIs(site) + namespace + "/" + name }
+
+// JobURIs is what every JobURI of a site begins with.
+func JobURIs(site string) string { return "pec://" + site + "/job/" }
+
 // Access says what a mailbox's holder may do.
 type Access string
 
@@ -53,7 +60,22 @@ const (
 	OrdinaryDeliver OrdinaryMail = "Deliver"
 )
 
-// Mailbox is one row of the directory.
+// Refusal says by what rule a submission is refused from a mailbox that otherwise has full access.
+type Refusal string
+
+// The refusals; "" lets the holder send.
+const (
+	RefusalFirstLogin Refusal = "FirstLogin" // the holder has not changed the first password yet
+	RefusalMigration  Refusal = "Migration"  // the mailbox is moving elsewhere
+)
+
+// Owner names the Mailbox resource that a row is made from. It is the former one while the row is Closed.
+type Owner struct {
+	Namespace string `json:"namespace"`
+	UID       string `json:"uid"`
+}
+
+// Mailbox is one row of the directory. A Closed one is a tombstone: it says whose it was and since when, and its mail is kept.
 type Mailbox struct {
 	Address string `json:"address"` // lower case
 	Domain  string `json:"domain"`
@@ -66,11 +88,25 @@ type Mailbox struct {
 	// OrdinaryMail is Discard when not given.
 	OrdinaryMail OrdinaryMail `json:"ordinaryMail,omitempty"`
 	ForwardTo    string       `json:"forwardTo,omitempty"` // exactly with Forward
+	// Sending is why nothing may be sent though Access is Full.
+	Sending Refusal `json:"sendingRefused,omitempty"`
+	// AdmittedAs is the type that the domain's contract counts the mailbox as.
+	AdmittedAs string `json:"admittedAs,omitempty"`
+	Owner      Owner  `json:"owner,omitzero"`
+	// ClosedAt is when the mailbox was last closed, in whole seconds; it stays when the mailbox is opened again.
+	ClosedAt time.Time `json:"closedAt,omitzero"`
+	// PasswordChangedByHolder is the engine's own word: no PUT changes it, but a new Password makes it false.
+	PasswordChangedByHolder bool `json:"passwordChangedByHolder,omitempty"`
 }
 
-// Same says whether the row holds what the operator wants; the password is compared by the version it was made from.
+// Same says whether the row holds what the operator wants; the password is compared by the version it was made from, and what
+// the engine alone says is left out.
 func (m Mailbox) Same(other Mailbox) bool {
-	m.Password, other.Password = "", ""
+	if !m.ClosedAt.Equal(other.ClosedAt) {
+		return false
+	}
+	m.Password, m.ClosedAt, m.PasswordChangedByHolder = "", time.Time{}, false
+	other.Password, other.ClosedAt, other.PasswordChangedByHolder = "", time.Time{}, false
 	m.OrdinaryMail, other.OrdinaryMail = cmp.Or(m.OrdinaryMail, OrdinaryDiscard), cmp.Or(other.OrdinaryMail, OrdinaryDiscard)
 	return m == other
 }
@@ -87,6 +123,14 @@ type Peer struct {
 	CABundle string `json:"caBundle"` // PEM, the other site's CA
 }
 
+// Grant lets a Job use the store of some mailboxes for some time. One without addresses takes back what was granted.
+type Grant struct {
+	Addresses []string `json:"addresses"`
+	// Write lets the Job add messages, folders and flags.
+	Write bool      `json:"write"`
+	Until time.Time `json:"until"`
+}
+
 // Status is what the engine says of itself and of its neighbours.
 type Status struct {
 	Site      string    `json:"site"`
@@ -101,10 +145,23 @@ type Status struct {
 	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
 }
 
-// Evidence is the head of the event log.
+// Evidence is the head of the event log, and how far it is sealed.
 type Evidence struct {
 	Records uint64 `json:"records"`
 	Head    string `json:"head"` // SHA-256 of the last record, hex
+	Seals   Seals  `json:"seals"`
+}
+
+// Seals are the closed days of the event log. What fails here holds up no mail and is no problem of Status.
+type Seals struct {
+	Day       string `json:"day,omitempty"`     // of the last seal, on the clocks of Europe/Rome
+	Records   uint64 `json:"records,omitempty"` // at its end
+	Head      string `json:"head,omitempty"`
+	Unsealed  int    `json:"unsealed,omitempty"`  // days that have ended without a seal
+	Unstamped int    `json:"unstamped,omitempty"` // seals that wait for their time-stamp
+	Stamping  bool   `json:"stamping"`            // there is an authority
+	Late      bool   `json:"late,omitempty"`      // something waits for more than a day
+	LastError string `json:"lastError,omitempty"`
 }
 
 // Signing is the certificate that the engine signs with.
@@ -178,6 +235,11 @@ func (c *Client) PutMailbox(ctx context.Context, m Mailbox) error {
 // PutPeer tells the engine where its peer is and whom to trust there.
 func (c *Client) PutPeer(ctx context.Context, p Peer) error {
 	return c.call(ctx, http.MethodPut, "/v1/peer", p, nil)
+}
+
+// PutGrant lets the Job of that name use the store as the grant says, instead of as an earlier one said.
+func (c *Client) PutGrant(ctx context.Context, namespace, name string, g Grant) error {
+	return c.call(ctx, http.MethodPut, "/v1/jobs/"+url.PathEscape(namespace)+"/"+url.PathEscape(name), g, nil)
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"modernc.org/sqlite"
 
@@ -41,10 +42,19 @@ CREATE TABLE IF NOT EXISTS mailbox (
 );
 CREATE INDEX IF NOT EXISTS mailbox_domain ON mailbox (domain);
 CREATE TABLE IF NOT EXISTS certified_domain (name TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS peer (one INTEGER PRIMARY KEY CHECK (one = 1), site TEXT NOT NULL, address TEXT NOT NULL, ca_bundle TEXT NOT NULL);`
+CREATE TABLE IF NOT EXISTS peer (one INTEGER PRIMARY KEY CHECK (one = 1), site TEXT NOT NULL, address TEXT NOT NULL, ca_bundle TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS job_grant (
+  job TEXT NOT NULL, address TEXT NOT NULL, writes INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (job, address)
+);`
 
 // laterColumns are those of mailbox that a database made by an earlier release lacks.
 var laterColumns = []struct{ name, definition string }{
+	{"sending_refused", `TEXT NOT NULL DEFAULT '' CHECK (sending_refused IN ('', 'FirstLogin', 'Migration'))`},
+	{"admitted_as", `TEXT NOT NULL DEFAULT ''`},
+	{"owner_namespace", `TEXT NOT NULL DEFAULT ''`},
+	{"owner_uid", `TEXT NOT NULL DEFAULT ''`},
+	{"closed_at", `INTEGER NOT NULL DEFAULT 0`},
+	{"password_changed", `INTEGER NOT NULL DEFAULT 0`},
 	{"ordinary_mail", `TEXT NOT NULL DEFAULT 'Discard' CHECK (ordinary_mail IN ('Discard', 'Forward', 'Deliver'))`},
 	{"forward_to", `TEXT NOT NULL DEFAULT ''`},
 }
@@ -167,10 +177,17 @@ func (d *Directory) Serves(ctx context.Context, name string) (bool, error) {
 	return n > 0, nil
 }
 
-const mailboxColumns = `address, domain, credentials_version, quota_bytes, access, ordinary_mail, forward_to`
+const mailboxColumns = `address, domain, credentials_version, quota_bytes, access,
+	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed, ordinary_mail, forward_to`
 
 func scanMailbox(row interface{ Scan(...any) error }) (m admin.Mailbox, err error) {
-	return m, row.Scan(&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access, &m.OrdinaryMail, &m.ForwardTo)
+	var closedAt int64
+	err = row.Scan(&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access,
+		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo)
+	if closedAt != 0 {
+		m.ClosedAt = time.Unix(closedAt, 0).UTC()
+	}
+	return m, err
 }
 
 // Mailbox reads one row, without its password. admin.ErrNotFound if there is none.

@@ -1,10 +1,12 @@
 package directory
 
 import (
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
@@ -31,15 +33,16 @@ func row() admin.Mailbox {
 func TestPutMailboxRefuses(t *testing.T) {
 	d := opened(t)
 	cases := map[string]func(*admin.Mailbox){
-		"an address without a domain":             func(m *admin.Mailbox) { m.Address = "ufficio" },
-		"an address that SQL or a path could eat": func(m *admin.Mailbox) { m.Address = "../x'@pec.example.it" },
-		"an address of another domain":            func(m *admin.Mailbox) { m.Address = "ufficio@other.it" },
-		"a domain that is not served":             func(m *admin.Mailbox) { m.Address, m.Domain = "u@other.it", "other.it" },
-		"a clear-text password":                   func(m *admin.Mailbox) { m.Password = "segreta" },
-		"a password of scheme PLAIN":              func(m *admin.Mailbox) { m.Password = "{PLAIN}$segreta" },
-		"a new mailbox without a password":        func(m *admin.Mailbox) { m.Password = "" },
-		"an access that does not exist":           func(m *admin.Mailbox) { m.Access = "Half" },
-		"a quota of zero":                         func(m *admin.Mailbox) { m.QuotaBytes = 0 },
+		"an address without a domain":              func(m *admin.Mailbox) { m.Address = "ufficio" },
+		"an address that SQL or a path could eat":  func(m *admin.Mailbox) { m.Address = "../x'@pec.example.it" },
+		"an address of another domain":             func(m *admin.Mailbox) { m.Address = "ufficio@other.it" },
+		"a domain that is not served":              func(m *admin.Mailbox) { m.Address, m.Domain = "u@other.it", "other.it" },
+		"a clear-text password":                    func(m *admin.Mailbox) { m.Password = "segreta" },
+		"a password of scheme PLAIN":               func(m *admin.Mailbox) { m.Password = "{PLAIN}$segreta" },
+		"a new mailbox without a password":         func(m *admin.Mailbox) { m.Password = "" },
+		"an access that does not exist":            func(m *admin.Mailbox) { m.Access = "Half" },
+		"a refusal of sending that does not exist": func(m *admin.Mailbox) { m.Sending = "Whim" },
+		"a quota of zero":                          func(m *admin.Mailbox) { m.QuotaBytes = 0 },
 	}
 	for name, change := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -77,6 +80,89 @@ func TestPutMailboxKeepsThePasswordThatIsNotGiven(t *testing.T) {
 	}
 	if rows, err := d.Mailboxes(t.Context(), "other.it"); err != nil || len(rows) != 0 {
 		t.Fatalf("listed %v, %v for a domain without mailboxes", rows, err)
+	}
+}
+
+func TestATombstoneSaysWhoseItWasAndSinceWhen(t *testing.T) {
+	d := opened(t)
+	m := row()
+	m.Owner, m.AdmittedAs, m.Sending = admin.Owner{Namespace: "comune", UID: "u-1"}, "Massive", admin.RefusalMigration
+	m.Access, m.ClosedAt = admin.AccessClosed, time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("Rome", 3600))
+	if _, err := d.PutMailbox(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := d.Mailbox(t.Context(), m.Address); err != nil || !got.Same(m) {
+		t.Fatalf("read back %+v, %v", got, err)
+	}
+	if n, err := d.Count(t.Context()); n != 0 || err != nil {
+		t.Fatalf("counts %d open mailboxes, %v", n, err)
+	}
+}
+
+func TestOnlyANewPasswordTakesBackThatTheHolderChangedIt(t *testing.T) {
+	d := opened(t)
+	changed := func(m admin.Mailbox) bool {
+		t.Helper()
+		if _, err := d.PutMailbox(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.Mailbox(t.Context(), m.Address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.PasswordChangedByHolder
+	}
+	m := row()
+	m.PasswordChangedByHolder = true
+	if changed(m) {
+		t.Fatal("the operator's word made it true")
+	}
+	if _, err := d.db.Exec(`UPDATE mailbox SET password_changed = 1`); err != nil {
+		t.Fatal(err)
+	}
+	m.Password, m.QuotaBytes = "", 5
+	if !changed(m) {
+		t.Fatal("another quota took it back")
+	}
+	m.Password = hash
+	if changed(m) {
+		t.Fatal("a new first password did not take it back")
+	}
+}
+
+// former is the schema of the first release.
+const former = `CREATE TABLE domain (name TEXT PRIMARY KEY);
+CREATE TABLE mailbox (
+  address TEXT PRIMARY KEY, domain TEXT NOT NULL REFERENCES domain (name), password TEXT NOT NULL, credentials_version TEXT NOT NULL,
+  quota_bytes INTEGER NOT NULL, access TEXT NOT NULL CHECK (access IN ('Full', 'ReadOnly', 'Suspended', 'Closed'))
+);
+INSERT INTO domain VALUES ('pec.example.it');
+INSERT INTO mailbox VALUES ('ufficio@pec.example.it', 'pec.example.it', '` + hash + `', 's/1', 1073741824, 'Full');`
+
+func TestADirectoryOfTheFirstReleaseIsTakenOver(t *testing.T) {
+	dir := t.TempDir()
+	db, err := sql.Open("sqlite", filepath.Join(dir, FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(former); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time the columns are there
+		d, err := Open(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.Mailbox(t.Context(), "ufficio@pec.example.it")
+		if err != nil || !got.Same(row()) {
+			t.Fatalf("read back %+v, %v", got, err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/pec"
@@ -48,14 +49,26 @@ func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before adm
 	if served == 0 {
 		return before, fmt.Errorf("mailbox %s: %w: this stack does not serve %s", m.Address, ErrInvalid, m.Domain)
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access, ordinary_mail, forward_to)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (address) DO UPDATE SET
-		password = CASE WHEN ?3 = '' THEN password ELSE ?3 END, credentials_version = ?4, quota_bytes = ?5, access = ?6, ordinary_mail = ?7, forward_to = ?8`,
-		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access), string(m.OrdinaryMail), m.ForwardTo)
+	_, err = tx.ExecContext(ctx, `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
+		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (address) DO UPDATE SET
+		password = CASE WHEN ?3 = '' THEN password ELSE ?3 END, credentials_version = ?4, quota_bytes = ?5, access = ?6,
+		sending_refused = ?7, admitted_as = ?8, owner_namespace = ?9, owner_uid = ?10, closed_at = ?11, ordinary_mail = ?12, forward_to = ?13,
+		password_changed = CASE WHEN ?3 = '' THEN password_changed ELSE 0 END`,
+		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
+		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo)
 	if err = errors.Join(err, tx.Commit()); err != nil {
 		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
 	}
 	return before, nil
+}
+
+// seconds is a time as the directory keeps it; 0 is none.
+func seconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
 }
 
 func check(m admin.Mailbox) error {
@@ -79,6 +92,8 @@ func check(m admin.Mailbox) error {
 		reason = "forwardTo is given exactly when ordinary mail is forwarded"
 	case m.ForwardTo != "" && (!pec.IsAddress(m.ForwardTo) || strings.EqualFold(m.ForwardTo, m.Address)):
 		reason = "forwardTo is not another mail address"
+	case !slices.Contains([]admin.Refusal{"", admin.RefusalFirstLogin, admin.RefusalMigration}, m.Sending):
+		reason = "unknown refusal of sending"
 	default:
 		return nil
 	}

@@ -93,7 +93,7 @@ func (e *Engine) decide(identifier string, tx transaction, received, raw []byte)
 		}
 		return accepted{}, false, e.refuse(refused{At: at, Transit: recordOf(transit), Threat: threat, Infected: infected})
 	}
-	submission, err := e.accept(accepted{At: at, Transit: recordOf(transit)}, original, received)
+	submission, err := e.accept(accepted{At: at, Transit: recordOf(transit), Provider: e.settings.Provider.Name}, original, received)
 	return submission, err == nil, err
 }
 
@@ -119,6 +119,7 @@ func (e *Engine) accept(submission accepted, original *pec.Original, received []
 }
 
 func (e *Engine) refuse(no refused) error {
+	no.Provider = e.settings.Provider.Name
 	if _, err := e.record(kindRefused, no.Transit.Identifier, no.Transit.Identifier, &no); err != nil {
 		return err
 	}

@@ -44,6 +44,7 @@ func submissionOverrides(l settings.Limits) []pf.Parameter {
 		// The empty sender has no owner to compare with the login.
 		{Name: "smtpd_sender_restrictions", Value: pf.Join(
 			pf.Word("reject_sender_login_mismatch"),
+			pf.Text("check_sasl_access "+table(fileRefusals)),
 			pf.Inline("check_sender_access", "<>", "550 5.7.1 certified mail needs a sender"))},
 		{Name: "smtpd_relay_restrictions", Value: pf.List("permit_sasl_authenticated", "reject")},
 		{Name: "smtpd_recipient_restrictions", Value: pf.Word("reject_non_fqdn_recipient")}, // a name alone would get this host's

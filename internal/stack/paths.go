@@ -37,6 +37,7 @@ const (
 	fileSenders   = "senders.cf"
 	filePolicy    = "tls-policy.cf"
 	fileClamd     = "clamd.conf"
+	fileRefusals  = "refusals.cf"
 	fileDovecot   = "dovecot.conf"
 	fileEngine    = "engine.json"
 )

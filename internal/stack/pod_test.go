@@ -86,13 +86,17 @@ func (p *pod) openDirectory() {
 }
 
 // mailbox puts a mailbox of one megabyte into the directory.
-func (p *pod) mailbox(name string, access admin.Access) {
+func (p *pod) mailbox(name string, access admin.Access, change ...func(*admin.Mailbox)) {
 	p.t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	p.must(err)
-	_, err = p.directory.PutMailbox(context.Background(), admin.Mailbox{
+	m := admin.Mailbox{
 		Address: name + "@" + domain, Domain: domain, Password: "{BLF-CRYPT}" + string(hash), CredentialsVersion: "1", QuotaBytes: 1 << 20, Access: access,
-	})
+	}
+	for _, c := range change {
+		c(&m)
+	}
+	_, err = p.directory.PutMailbox(context.Background(), m)
 	p.must(err)
 }
 

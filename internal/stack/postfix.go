@@ -44,6 +44,7 @@ func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 		fileMailboxes: "SELECT address FROM mailbox WHERE address = lower('%s')",
 		filePolicy:    "SELECT 'encrypt' FROM certified_domain WHERE name = lower('%s')",
 		fileSenders:   "SELECT address FROM mailbox WHERE address = lower('%s') AND access = 'Full'",
+		fileRefusals:  refusalQuery,
 	} {
 		if out[name], err = pf.RenderTable(pf.Table{Path: directoryDB, Query: query}); err != nil {
 			return nil, fmt.Errorf("table %s: %w", name, err)
@@ -51,6 +52,16 @@ func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 	}
 	return out, nil
 }
+
+// What the holder of a mailbox that may not send is told. A refusal by rule is not a fault of ours: it is final.
+const (
+	refusedFirstLogin = "550 5.7.1 change your first password before you send; cambiare la prima password per poter inviare"
+	refusedMigration  = "550 5.7.1 this mailbox is moving to another provider and sends no more; casella in migrazione, invio non consentito"
+)
+
+// refusalQuery answers what to tell a login that may not send.
+const refusalQuery = "SELECT CASE sending_refused WHEN 'FirstLogin' THEN '" + refusedFirstLogin + "' ELSE '" + refusedMigration + "' END" +
+	" FROM mailbox WHERE address = lower('%s') AND sending_refused <> ''"
 
 func table(file string) string { return "sqlite:" + postfixDir + "/" + file }
 

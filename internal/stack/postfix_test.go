@@ -13,6 +13,8 @@ import (
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
 // patience bounds the wait for one answer, so that a test with a dead server fails with that server's log.
@@ -69,6 +71,7 @@ func TestPostfix(t *testing.T) {
 		t.Cleanup(func() { t.Logf("Postfix:\n%s", p.log) })
 		for name, check := range map[string]func(*testing.T, *pod){
 			"only a Full mailbox submits, as itself":                  checkSubmission,
+			"who may not send by a rule is told the rule":             checkRefusals,
 			"a submission is one transaction however many recipients": checkOneTransaction,
 			"a message passes byte for byte":                          checkUntouched,
 			"the MX port takes every recipient of its domains, alone": checkMX,
@@ -133,6 +136,26 @@ func checkSubmission(t *testing.T, p *pod) {
 	}
 	wantError(t, "to a name without domain", submit(full, password, full, []string{"other"}, note), "need fully-qualified address")
 	p.engine.none(t)
+}
+
+func checkRefusals(t *testing.T, p *pod) {
+	address := "moving@" + domain
+	for refusal, want := range map[admin.Refusal]string{admin.RefusalFirstLogin: refusedFirstLogin, admin.RefusalMigration: refusedMigration} {
+		p.mailbox("moving", admin.AccessFull, func(m *admin.Mailbox) { m.Sending = refusal })
+		err := submit(strings.ToUpper(address), password, address, []string{"x@altro.test"}, note)
+		refused := (*smtp.SMTPError)(nil)
+		if !errors.As(err, &refused) || refused.Code != 550 || refused.EnhancedCode != (smtp.EnhancedCode{5, 7, 1}) || !strings.Contains(refused.Message, want[len("550 5.7.1 "):]) {
+			t.Errorf("%s: got %v, want %s", refusal, err, want)
+		}
+		p.engine.none(t)
+		wantError(t, "mail to it", p.send(portMX, "x@remote.test", address, note), "")
+		if d := p.engine.next(t, p.log); d.port != portIncoming {
+			t.Errorf("mail to it went to %+v", d)
+		}
+	}
+	p.mailbox("moving", admin.AccessFull)
+	wantError(t, "when the rule is over", submit(address, password, address, []string{"x@altro.test"}, note), "")
+	p.engine.next(t, p.log)
 }
 
 func checkOneTransaction(t *testing.T, p *pod) {

@@ -291,7 +291,7 @@ func makeDomain(name string) *v1alpha1.PECDomain {
 
 func makeMailbox(local string) *v1alpha1.Mailbox {
 	return &v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Name: local + ".at.pec.comune.test", Namespace: body}, Spec: v1alpha1.MailboxSpec{
-		DomainRef: v1alpha1.LocalReference{Name: "pec.comune.test"}, LocalPart: local, Quota: resource.MustParse("1Gi"),
+		DomainRef: v1alpha1.LocalReference{Name: "pec.comune.test"}, LocalPart: local, Quota: ptr.To(resource.MustParse("1Gi")),
 		Holder:      v1alpha1.MailboxHolder{Name: "Maria Bianchi"},
 		Credentials: v1alpha1.MailboxCredentials{SecretRef: v1alpha1.SecretKeyReference{Name: "password"}},
 		RequestedAt: metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))}}

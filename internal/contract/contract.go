@@ -1,0 +1,243 @@
+package contract
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/calendar"
+)
+
+// Type is the use that a mailbox is contracted for.
+type Type string
+
+// The types of a mailbox.
+const (
+	Standard Type = "Standard"
+	Massive  Type = "Massive"
+)
+
+// Terms are the numbers of a contract, or of the part of it that one domain may draw; nil is without limit.
+type Terms struct {
+	Standard, Massive, Bytes *int64
+}
+
+func (t Terms) of(l Limit) *int64 {
+	switch l {
+	case StandardMailboxes:
+		return t.Standard
+	case MassiveMailboxes:
+		return t.Massive
+	}
+	return t.Bytes
+}
+
+// Contract is what all claims together may draw.
+type Contract struct {
+	Reference string
+	Terms
+	// Parts are the most that single domains may draw of it.
+	Parts map[string]Terms
+	// Ended says that its last day is over: nothing more is admitted.
+	Ended bool
+	// Granted are the addresses, in lower case, that may be Massive.
+	Granted map[string]bool
+}
+
+// Holding is what a mailbox has, or wants.
+type Holding struct {
+	Type  Type
+	Bytes int64
+}
+
+// Claim is one mailbox of a contract.
+type Claim struct {
+	Address, Domain string
+	RequestedAt     time.Time
+	// Wants is what the resource asks for; nil when there is no resource any more.
+	Wants *Holding
+	// Has is what is provisioned; nil when nothing is.
+	Has *Holding
+}
+
+// Limit is what keeps a claim from being admitted.
+type Limit string
+
+// The limits of a contract.
+const (
+	StandardMailboxes Limit = "StandardMailboxes"
+	MassiveMailboxes  Limit = "MassiveMailboxes"
+	Storage           Limit = "Storage"
+	Validity          Limit = "Validity"
+	Grant             Limit = "Grant"
+)
+
+func mailboxesOf(t Type) Limit {
+	if t == Massive {
+		return MassiveMailboxes
+	}
+	return StandardMailboxes
+}
+
+// Decision is the answer to one claim.
+type Decision struct {
+	Admitted bool
+	// Has says that something is provisioned: a claim that is not admitted keeps that and waits with the rest.
+	Has bool
+	// Limit is what the claim is held by; "" when it is admitted.
+	Limit Limit
+	// Part is the domain whose part is used up; "" when it is the contract itself.
+	Part string
+	// Place is the claim's place among those that wait for the same, from 1; 0 when it does not wait for room.
+	Place int
+}
+
+// Tally is what a contract, or a part of it, comes to.
+type Tally struct {
+	Standard, Massive, Bytes int64
+	// Closed are the mailboxes among them whose resource is gone.
+	Closed int64
+	// Held are the claims that wait.
+	Held int64
+}
+
+// add counts a holding, or takes it away with sign -1.
+func (t *Tally) add(h Holding, sign int64) {
+	if h.Type == Massive {
+		t.Massive += sign
+	} else {
+		t.Standard += sign
+	}
+	t.Bytes += sign * h.Bytes
+}
+
+func (t *Tally) of(l Limit) int64 {
+	switch l {
+	case StandardMailboxes:
+		return t.Standard
+	case MassiveMailboxes:
+		return t.Massive
+	}
+	return t.Bytes
+}
+
+// Over are the limits that more is provisioned of than the terms allow.
+func (t *Tally) Over(terms Terms) []Limit {
+	var out []Limit
+	for _, l := range []Limit{StandardMailboxes, MassiveMailboxes, Storage} {
+		if limit := terms.of(l); limit != nil && t.of(l) > *limit {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// Outcome is the answer to all claims of a contract.
+type Outcome struct {
+	Decisions map[string]Decision // by address, of the claims that want something
+	Total     Tally
+	Domains   map[string]*Tally
+}
+
+// Decide answers all claims of a contract.
+func Decide(c Contract, claims []Claim) Outcome {
+	o := Outcome{Decisions: make(map[string]Decision, len(claims)), Domains: map[string]*Tally{}}
+	open := make([]Claim, 0, len(claims))
+	for _, claim := range claims {
+		if o.Domains[claim.Domain] == nil {
+			o.Domains[claim.Domain] = &Tally{}
+		}
+		switch {
+		case claim.Wants == nil && claim.Has == nil:
+		case claim.Wants == nil:
+			o.count(claim.Domain, *claim.Has, 1)
+			o.Total.Closed++
+			o.Domains[claim.Domain].Closed++
+		case claim.Has != nil && claim.Wants.Type == claim.Has.Type && claim.Wants.Bytes <= claim.Has.Bytes:
+			o.count(claim.Domain, *claim.Wants, 1)
+			o.Decisions[claim.Address] = Decision{Admitted: true, Has: true}
+		default:
+			if claim.Has != nil {
+				o.count(claim.Domain, *claim.Has, 1)
+			}
+			open = append(open, claim)
+		}
+	}
+	slices.SortFunc(open, func(a, b Claim) int {
+		return cmp.Or(a.RequestedAt.Compare(b.RequestedAt), strings.Compare(a.Address, b.Address))
+	})
+	places := map[Decision]int{}
+	for _, claim := range open {
+		o.Decisions[claim.Address] = o.judge(c, claim, places)
+	}
+	return o
+}
+
+func (o *Outcome) count(domain string, h Holding, sign int64) {
+	o.Total.add(h, sign)
+	o.Domains[domain].add(h, sign)
+}
+
+// judge answers one claim, given everything that is provisioned and those who asked before. What it has makes room for what it
+// wants.
+func (o *Outcome) judge(c Contract, claim Claim, places map[Decision]int) Decision {
+	if claim.Has != nil {
+		o.count(claim.Domain, *claim.Has, -1)
+	}
+	d := Decision{Has: claim.Has != nil}
+	d.Limit, d.Part = o.limit(c, claim)
+	if d.Limit == "" {
+		d.Admitted = true
+		o.count(claim.Domain, *claim.Wants, 1)
+		return d
+	}
+	if claim.Has != nil {
+		o.count(claim.Domain, *claim.Has, 1)
+	}
+	o.Total.Held++
+	o.Domains[claim.Domain].Held++
+	if d.Limit != Validity && d.Limit != Grant {
+		queue := Decision{Limit: d.Limit, Part: d.Part}
+		places[queue]++
+		d.Place = places[queue]
+	}
+	return d
+}
+
+// limit is the first limit that a claim meets, and the domain whose part it is of.
+func (o *Outcome) limit(c Contract, claim Claim) (Limit, string) {
+	kind := mailboxesOf(claim.Wants.Type)
+	switch {
+	case c.Ended:
+		return Validity, ""
+	case kind == MassiveMailboxes && !c.Granted[strings.ToLower(claim.Address)]:
+		return Grant, ""
+	}
+	// Of what it wants, only what it does not have yet needs room: a contract that shrank does not take a quota away from
+	// whoever changes something else.
+	needs := map[Limit]int64{}
+	if claim.Has == nil || claim.Has.Type != claim.Wants.Type {
+		needs[kind] = 1
+	}
+	if claim.Has == nil || claim.Wants.Bytes > claim.Has.Bytes {
+		needs[Storage] = claim.Wants.Bytes
+	}
+	for _, l := range []Limit{kind, Storage} {
+		if needs[l] == 0 {
+			continue
+		}
+		if !fits(o.Total.of(l), needs[l], c.of(l)) {
+			return l, ""
+		}
+		if !fits(o.Domains[claim.Domain].of(l), needs[l], c.Parts[claim.Domain].of(l)) {
+			return l, claim.Domain
+		}
+	}
+	return "", ""
+}
+
+func fits(used, more int64, limit *int64) bool { return limit == nil || used+more <= *limit }
+
+// Ended says whether a contract whose last day is until, like 2027-12-31, is over: its last day ends at midnight in Rome.
+func Ended(until string, now time.Time) bool { return until != "" && calendar.Day(now) > until }
