@@ -69,7 +69,10 @@ func (s Scanner) ask(command string, content io.Reader) (string, error) {
 	}
 	_, err = io.WriteString(conn, "z"+command+"\x00")
 	if err == nil && content != nil {
-		err = sendPieces(conn, content)
+		var unread error
+		if unread, err = sendPieces(conn, content); unread != nil {
+			return "", unread // whatever clamd says of the half it got
+		}
 	}
 	// A refusal comes while we still send (the stream is longer than clamd takes): its answer says more than the broken pipe.
 	answer, readErr := io.ReadAll(io.LimitReader(conn, answerLimit))
@@ -82,22 +85,23 @@ func (s Scanner) ask(command string, content io.Reader) (string, error) {
 	return "", err
 }
 
-func sendPieces(w io.Writer, content io.Reader) error {
+// sendPieces tells apart content that could not be read and a clamd that took no more of it.
+func sendPieces(w io.Writer, content io.Reader) (unread, unsent error) {
 	piece := make([]byte, 4+pieceSize)
 	for {
 		n, err := io.ReadFull(content, piece[4:])
 		if n > 0 {
 			binary.BigEndian.PutUint32(piece, uint32(n)) //nolint:gosec // n is at most pieceSize
 			if _, err := w.Write(piece[:4+n]); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			_, err = w.Write([]byte{0, 0, 0, 0})
-			return err
+			return nil, err
 		}
 		if err != nil {
-			return err
+			return err, nil
 		}
 	}
 }

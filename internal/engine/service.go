@@ -34,7 +34,7 @@ func (e *Engine) readNotice(d delivery, key string) error {
 		}
 		switch c.Type {
 		case pec.TypeTakeCharge:
-			_, err = e.record(kindAcknowledged, c.Identifier+" "+rcpt, c.Identifier, &outcomeData{Type: c.Type, Provider: d.judgement.Provider.Name})
+			_, err = e.record(kindAcknowledged, c.Identifier+" "+rcpt, c.Identifier, &outcomeData{Recipient: rcpt, Type: c.Type, Provider: d.judgement.Provider.Name})
 		case pec.TypeVirusDetection:
 			err = e.issueDeliveryError(submission.Transit.transit(), submission.Transit.Sender, failure{Recipient: rcpt, Threat: c.ExtendedError, Text: c.ExtendedError, At: at})
 		}
@@ -47,8 +47,9 @@ func (e *Engine) readNotice(d delivery, key string) error {
 
 // outcomeData is what another provider's notice, or our own, says of one recipient.
 type outcomeData struct {
-	Type     pec.Type `json:"type"`
-	Provider string   `json:"provider"`
+	Recipient string   `json:"recipient"`
+	Type      pec.Type `json:"type"`
+	Provider  string   `json:"provider"`
 }
 
 // concerned are the recipients that a notice is about, case-folded: older providers name that of a virus notice in ricezione.
@@ -79,7 +80,7 @@ func (e *Engine) settle(j pec.Judgement) error {
 	if err != nil || !found || !submission.sentTo(c.Delivery) {
 		return err
 	}
-	_, err = e.record(kindSettled, c.Identifier+" "+fold(c.Delivery), c.Identifier, &outcomeData{Type: c.Type, Provider: j.Provider.Name})
+	_, err = e.record(kindSettled, c.Identifier+" "+fold(c.Delivery), c.Identifier, &outcomeData{Recipient: fold(c.Delivery), Type: c.Type, Provider: j.Provider.Name})
 	return err
 }
 
