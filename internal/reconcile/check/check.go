@@ -91,6 +91,11 @@ func Broken(obj client.Object) []string {
 	case top == nil:
 		top = ended
 	}
+	for _, c := range conditions {
+		if top.Status == metav1.ConditionTrue && c.ObservedGeneration < top.ObservedGeneration {
+			bad("%s is True of generation %d and %s was judged of %d", top.Type, top.ObservedGeneration, c.Type, c.ObservedGeneration)
+		}
+	}
 	stalled, reconciling := seen[v1alpha1.ConditionStalled], seen[v1alpha1.ConditionReconciling]
 	if stalled && reconciling {
 		bad("Stalled and Reconciling at once")
