@@ -268,6 +268,15 @@ const (
 	// ReasonAddressReserved surfaces when the address is one that the provider itself sends or receives as.
 	ReasonAddressReserved = "AddressReserved"
 
+	// ConditionQuotaHealthy is there once the mailbox's use was looked at, and True below 80 % of the quota. The mailbox works either way.
+	ConditionQuotaHealthy = "QuotaHealthy"
+	// ReasonWithinQuota surfaces when less than 80 % of the quota is used.
+	ReasonWithinQuota = "WithinQuota"
+	// ReasonNearQuota surfaces when 80 % of the quota is used, until it is no more than 77 %.
+	ReasonNearQuota = "NearQuota"
+	// ReasonOverQuota surfaces when 95 % of the quota is used, until it is no more than 92 %: mail is refused soon, or already.
+	ReasonOverQuota = "OverQuota"
+
 	// ConditionUnderLegalHold is there, True, only while spec.legalHolds has an entry.
 	ConditionUnderLegalHold = "UnderLegalHold"
 	// ReasonHoldListed surfaces when a hold is listed; the message has the references.

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/dns"
@@ -46,6 +47,8 @@ type Reconciler struct {
 	Peer *peer.Peer
 	// Names is this site's view of the DNS.
 	Names *Names
+	// Book says who is admitted under each contract.
+	Book *contracts.Book
 	// Stack is what the stacks of this site have in common.
 	Stack stack.Settings
 
@@ -86,6 +89,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		observePeer,
 		claimDomain,
 		observeDNS,
+		honourContract,
 		checkAccess,
 		readSecrets,
 		keepClaims,
@@ -101,6 +105,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		observePeer,
 		claimDomain,
 		observeDNS,
+		honourContract,
 		findHost,
 		askEngine,
 		placeDomain,
@@ -110,6 +115,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		observePeer,
 		claimDomain,
 		observeDNS,
+		honourContract,
 		settleDNS,
 	}},
 }

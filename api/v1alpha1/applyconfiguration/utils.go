@@ -104,6 +104,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MailboxSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MailboxStatus"):
 		return &apiv1alpha1.MailboxStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MailboxUsage"):
+		return &apiv1alpha1.MailboxUsageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MailHost"):
 		return &apiv1alpha1.MailHostApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ManagedProvider"):

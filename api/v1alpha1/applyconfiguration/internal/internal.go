@@ -600,6 +600,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxCounts
   map:
     fields:
+    - name: nearQuota
+      type:
+        scalar: numeric
     - name: ready
       type:
         scalar: numeric
@@ -835,8 +838,23 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: quota
       type:
         scalar: string
+    - name: usage
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxUsage
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxType
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxUsage
+  map:
+    fields:
+    - name: bytes
+      type:
+        scalar: numeric
+    - name: messages
+      type:
+        scalar: numeric
+    - name: percent
+      type:
+        scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ManagedProvider
   map:
     fields:
