@@ -66,7 +66,6 @@ type providersIndex interface {
 // mailStore is what the engine asks of Dovecot beyond delivery.
 type mailStore interface {
 	has(user, key string) (bool, error)
-	quota(ctx context.Context, user string) (used, limit int64, err error)
 	kick(ctx context.Context, user string) error
 	usage(ctx context.Context, user string) (admin.Usage, error)
 	sync(ctx context.Context, user, destination string) error
