@@ -106,6 +106,16 @@ const (
 	ReasonDaysSealed = "DaysSealed"
 	// ReasonSealLate surfaces when a day ended more than a day ago and has no seal, or no time-stamp; the message says why.
 	ReasonSealLate = "SealLate"
+	// ConditionAntivirusFresh (Managed) is there only when spec.provider.managed.antivirus is given, and True when:
+	//  - the stack's ClamAV answers, and
+	//  - its definitions were refreshed within definitionsMaxAgeMinutes.
+	//
+	// While it is False, mail waits and nothing passes unchecked.
+	ConditionAntivirusFresh = "AntivirusFresh"
+	// ReasonDefinitionsFresh surfaces when the scanner works with fresh definitions.
+	ReasonDefinitionsFresh = "DefinitionsFresh"
+	// ReasonAntivirusWaits surfaces when nothing can be scanned: no answer, or definitions that are too old; the message says which.
+	ReasonAntivirusWaits = "AntivirusWaits"
 
 	// ConditionDirectoryInSync is True when the stack's directory holds the domain, and no row is open without its Mailbox.
 	ConditionDirectoryInSync = "DirectoryInSync"

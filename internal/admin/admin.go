@@ -16,6 +16,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -51,6 +52,16 @@ const (
 	AccessClosed    Access = "Closed"
 )
 
+// OrdinaryMail says what becomes of a mailbox's mail that is not certified.
+type OrdinaryMail string
+
+// The policies for ordinary mail. Discard refuses it at the end of DATA, so that its sender is told by its own server.
+const (
+	OrdinaryDiscard OrdinaryMail = "Discard"
+	OrdinaryForward OrdinaryMail = "Forward"
+	OrdinaryDeliver OrdinaryMail = "Deliver"
+)
+
 // Refusal says by what rule a submission is refused from a mailbox that otherwise has full access.
 type Refusal string
 
@@ -76,6 +87,9 @@ type Mailbox struct {
 	CredentialsVersion string `json:"credentialsVersion"`
 	QuotaBytes         int64  `json:"quotaBytes"`
 	Access             Access `json:"access"`
+	// OrdinaryMail is Discard when not given.
+	OrdinaryMail OrdinaryMail `json:"ordinaryMail,omitempty"`
+	ForwardTo    string       `json:"forwardTo,omitempty"` // exactly with Forward
 	// Sending is why nothing may be sent though Access is Full.
 	Sending Refusal `json:"sendingRefused,omitempty"`
 	// AdmittedAs is the type that the domain's contract counts the mailbox as.
@@ -95,6 +109,7 @@ func (m Mailbox) Same(other Mailbox) bool {
 	}
 	m.Password, m.ClosedAt, m.PasswordChangedByHolder = "", time.Time{}, false
 	other.Password, other.ClosedAt, other.PasswordChangedByHolder = "", time.Time{}, false
+	m.OrdinaryMail, other.OrdinaryMail = cmp.Or(m.OrdinaryMail, OrdinaryDiscard), cmp.Or(other.OrdinaryMail, OrdinaryDiscard)
 	return m == other
 }
 
@@ -134,6 +149,7 @@ type Status struct {
 	Evidence  Evidence  `json:"evidence"`
 	Signing   Signing   `json:"signing"`
 	Index     Index     `json:"index"`
+	Antivirus Antivirus `json:"antivirus"`
 	Peer      PeerState `json:"peer"`
 	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
 }
@@ -175,6 +191,14 @@ type Index struct {
 // Refresh asks for a download of the index; a token that was handled is not answered again.
 type Refresh struct {
 	Token string `json:"token"`
+}
+
+// Antivirus is what messages are scanned with.
+type Antivirus struct {
+	Configured  bool      `json:"configured"`
+	Version     string    `json:"version,omitempty"` // of the scanner, as it says itself
+	Definitions time.Time `json:"definitions"`       // when they were last refreshed; zero if unknown
+	Problem     string    `json:"problem,omitempty"` // why nothing can be scanned now
 }
 
 // PeerState is the peer link as this engine sees it.

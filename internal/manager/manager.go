@@ -198,6 +198,7 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	policies := &retentionpolicy.Reconciler{
 		Mechanism: mechanism("RetentionPolicy"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Peer: other, Site: o.Site, Image: o.MailImage, Jobs: work,
 	}
+	policies.Now = o.Calendar
 	return mgr, errors.Join(
 		domains.SetupWithManager(mgr),
 		mailboxes.SetupWithManager(mgr),

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,21 +21,10 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/apitest"
 	"github.com/pec-operator/pec-operator/internal/jobs/worker"
+	"github.com/pec-operator/pec-operator/internal/manager"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/retention"
 )
-
-// clock is the operator's.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
 
 // archived is an operator with a policy over two mailboxes, on a clock of its own, and a stand-in for the kubelet.
 type archived struct {
@@ -52,7 +40,7 @@ func newArchived(t *testing.T, ns string, change ...func(*v1alpha1.RetentionPoli
 	c := &clock{now: time.Now()}
 	server := apitest.Need(t, server)
 	server.RunControllers(t, "job-controller", "garbage-collector-controller")
-	a := &archived{site: newSite(t, ns, siteOptions{now: c.Now}), clock: c}
+	a := &archived{site: newSite(t, ns, siteOptions{dns: func(o *manager.Options) { o.Calendar = c.Now }}), clock: c}
 	domain := a.makeDomain()
 	a.provide(t)
 	a.create(t, domain, password(ns, canary), makeMailbox(ns, "anna", a.domain), makeMailbox(ns, "bruno", a.domain))
@@ -100,9 +88,7 @@ func (a *archived) at(day int, wall string) {
 		panic(err) // written in a test
 	}
 	date := a.first.AddDate(0, 0, day)
-	a.clock.mu.Lock()
-	defer a.clock.mu.Unlock()
-	a.clock.now = time.Date(date.Year(), date.Month(), date.Day(), parsed.Hour(), parsed.Minute(), 0, 0, pec.Rome())
+	a.clock.set(time.Date(date.Year(), date.Month(), date.Day(), parsed.Hour(), parsed.Minute(), 0, 0, pec.Rome()))
 }
 
 // look asks for a pass at a time, and waits until it was made.

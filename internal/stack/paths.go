@@ -16,6 +16,8 @@ const (
 	pinDir         = "/etc/pec/pin"    // the process that uses the HSM, only
 	pkcs11Dir      = "/etc/pec/pkcs11" // the files of the HSM's library, that process only
 	signerRun      = "/run/pec-signer" // its socket, for the engine
+	antivirusDir   = "/etc/pec/antivirus"
+	definitionsDir = "/var/lib/clamav"
 
 	mailDir      = "/srv/mail"
 	queueDir     = "/var/spool/postfix"
@@ -39,6 +41,8 @@ const (
 	fileDomains   = "domains.cf"
 	fileMailboxes = "mailboxes.cf"
 	fileSenders   = "senders.cf"
+	filePolicy    = "tls-policy.cf"
+	fileClamd     = "clamd.conf"
 	fileRefusals  = "refusals.cf"
 	fileDovecot   = "dovecot.conf"
 	fileEngine    = "engine.json"

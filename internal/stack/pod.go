@@ -47,12 +47,15 @@ const (
 	volumeDovecotRun = "dovecot-run"
 	volumeTemporary  = "tmp"
 
-	volumeTimestamp   = "timestamp-ca"
-	volumeIndexClient = "index-client"
-	volumeIndexCA     = "index-ca"
-	volumePIN         = "pin"
-	volumePKCS11      = "pkcs11"
-	volumeSignerRun   = "signer-run"
+	volumeTimestamp     = "timestamp-ca"
+	volumeIndexClient   = "index-client"
+	volumeIndexCA       = "index-ca"
+	volumePIN           = "pin"
+	volumePKCS11        = "pkcs11"
+	volumeSignerRun     = "signer-run"
+	volumeAntivirus     = "antivirus-config"
+	volumeDefinitions   = "antivirus-definitions"
+	volumeAntivirusTemp = "antivirus-tmp"
 )
 
 func podSpec(d *v1alpha1.PECDomain, s Settings) corev1.PodSpec {
@@ -67,7 +70,7 @@ func podSpec(d *v1alpha1.PECDomain, s Settings) corev1.PodSpec {
 			SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		InitContainers: []corev1.Container{prepare(s)},
-		Containers:     containers(d.Spec.Provider.Managed, s),
+		Containers:     containers(d, s),
 		Volumes:        volumes(d),
 	}
 }
@@ -80,10 +83,10 @@ func prepare(s Settings) corev1.Container {
 	return c
 }
 
-func containers(m *v1alpha1.ManagedProvider, s Settings) []corev1.Container {
-	list := []corev1.Container{postfix(s), dovecot(s), engine(m, s)}
-	if m.Signing.PKCS11 != nil {
-		list = append(list, signer(m.Signing.PKCS11, s))
+func containers(d *v1alpha1.PECDomain, s Settings) []corev1.Container {
+	list := append([]corev1.Container{postfix(s), dovecot(s), engine(d, s)}, antivirus(d, s)...)
+	if hsm := d.Spec.Provider.Managed.Signing.PKCS11; hsm != nil {
+		list = append(list, signer(hsm, s))
 	}
 	return list
 }
@@ -109,7 +112,8 @@ func signer(hsm *v1alpha1.PKCS11, s Settings) corev1.Container {
 	return c
 }
 
-func engine(m *v1alpha1.ManagedProvider, s Settings) corev1.Container {
+func engine(d *v1alpha1.PECDomain, s Settings) corev1.Container {
+	m := d.Spec.Provider.Managed
 	c := restricted("engine", s)
 	c.Command = []string{program, "engine", "run", "--settings", settingsFile}
 	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("health", portHealth)}
@@ -126,6 +130,9 @@ func engine(m *v1alpha1.ManagedProvider, s Settings) corev1.Container {
 	}
 	if m.Signing.PKCS11 != nil {
 		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeSignerRun, signerRun))
+	}
+	if hasAntivirus(d) {
+		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeDefinitions, definitionsDir))
 	}
 	return c
 }

@@ -45,6 +45,7 @@ var floors = map[string]int{
 	"internal/retention":              2,
 	"internal/imapx":                  1,
 	"internal/migration":              2,
+	"internal/antivirus":              1,
 }
 
 // pure rooms import no Kubernetes client, and api/ nothing but apimachinery.

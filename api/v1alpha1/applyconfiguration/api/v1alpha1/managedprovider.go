@@ -25,7 +25,8 @@ type ManagedProviderApplyConfiguration struct {
 	TLS *SecretReferenceApplyConfiguration `json:"tls,omitempty"`
 	// signing is the key that signs every notice and envelope.
 	Signing *SigningApplyConfiguration `json:"signing,omitempty"`
-	// antivirus bounds what messages are checked with. This release stores it: messages are not checked for viruses.
+	// antivirus is what messages are checked with, at access and at arrival. Without it nothing is checked, which no accredited
+	// provider may do.
 	Antivirus *AntivirusApplyConfiguration `json:"antivirus,omitempty"`
 	// timestamping is the authority (TSA) that stamps the seal of each day of the log; without it the seals are signed alone.
 	Timestamping *TimestampingApplyConfiguration `json:"timestamping,omitempty"`
