@@ -142,10 +142,75 @@ const (
 	// ReasonPoolUnusable surfaces when spec.contract.from names no PECDomain, or one that has no contract of its own.
 	ReasonPoolUnusable = "PoolUnusable"
 
-	// ConditionAwaitingExternal (External) is there, True, only while somebody outside must act, or this operator must learn to.
+	// ConditionAwaitingExternal is there, True, only while somebody outside must act: who runs the domain's zone. The text to send
+	// is in status.dns.recordRequest.
 	ConditionAwaitingExternal = "AwaitingExternal"
-	// ReasonExternalNotWatched surfaces when the domain is External: this release stores it and watches nothing of it.
-	ReasonExternalNotWatched = "ExternalNotWatched"
+
+	// ConditionDNSVerified is True when every address of every authoritative server of the domain's zone answers with authority
+	// and has exactly the wanted MX set; or when spec.dns.mode is Ignore.
+	ConditionDNSVerified = "DNSVerified"
+	// ReasonMXOurs surfaces when the MX set is exactly the wanted one.
+	ReasonMXOurs = "MXOurs"
+	// ReasonDNSIgnored surfaces when spec.dns.mode is Ignore.
+	ReasonDNSIgnored = "DNSIgnored"
+	// ReasonDNSNotLookedAt surfaces when no round over the servers has ended yet.
+	ReasonDNSNotLookedAt = "DNSNotLookedAt"
+	// ReasonNoMailHosts surfaces when nobody says which hosts the MX set should name: the host's PECDomain is not there.
+	ReasonNoMailHosts = "NoMailHosts"
+	// ReasonRecordRequested surfaces when the records are asked for from who runs the zone.
+	ReasonRecordRequested = "RecordRequested"
+	// ReasonRecordOverdue surfaces when the records that were asked for are not there after the deadline.
+	ReasonRecordOverdue = "RecordOverdue"
+	// ReasonForeignMX surfaces when the MX set is another provider's, which is never touched.
+	ReasonForeignMX = "ForeignMX"
+	// ReasonHybridMX surfaces when the MX set has our hosts and another's, for which the domain may leave the certified list.
+	ReasonHybridMX = "HybridMX"
+	// ReasonOwnedByOther surfaces when the owner text is another operator's, or of a later epoch.
+	ReasonOwnedByOther = "OwnedByOther"
+	// ReasonAlias surfaces when the name is an alias, lies under one, or a wildcard answers for it.
+	ReasonAlias = "Alias"
+	// ReasonLame surfaces when a listed server answers without authority, or refuses.
+	ReasonLame = "Lame"
+	// ReasonUnverifiable surfaces when a server does not answer, or two differ.
+	ReasonUnverifiable = "Unverifiable"
+	// ReasonMXWriting surfaces when a write is about to be made, or waits for its time; the message says for what.
+	ReasonMXWriting = "MXWriting"
+	// ReasonOtherSiteWrites surfaces when the other site is the one that writes.
+	ReasonOtherSiteWrites = "OtherSiteWrites"
+	// ReasonWriteBudgetSpent surfaces when the set was put back as often as is allowed and changed again.
+	ReasonWriteBudgetSpent = "WriteBudgetSpent"
+	// ReasonCutOver surfaces when a change of provider is under way; status.dns.cutOver has the phase.
+	ReasonCutOver = "CutOver"
+
+	// ConditionDNSOwned is there only with spec.dns.mode RFC2136, and True when the owner text beside the MX set is this
+	// operator's. While it is False for a reason other than MarkMissing the domain is kept as with VerifyOnly.
+	ConditionDNSOwned = "DNSOwned"
+	// ReasonMarkOurs surfaces when the owner text is this operator's.
+	ReasonMarkOurs = "MarkOurs"
+	// ReasonMarkMissing surfaces when the owner text is not there, or not this operator's.
+	ReasonMarkMissing = "MarkMissing"
+	// ReasonOperatorUnnamed surfaces when the chart's value dns.operatorID, which the owner text starts with, is not set.
+	ReasonOperatorUnnamed = "OperatorUnnamed"
+	// ReasonTSIGKeyUnusable surfaces when the Secret of the TSIG key is not there or cannot be used.
+	ReasonTSIGKeyUnusable = "TSIGKeyUnusable"
+	// ReasonZoneMismatch surfaces when the domain is not in the zone that spec.dns.rfc2136.zone names.
+	ReasonZoneMismatch = "ZoneMismatch"
+	// ReasonClocksDiffer surfaces when the primary refused an update because its clock and ours differ (BADTIME).
+	ReasonClocksDiffer = "ClocksDiffer"
+	// ReasonTSIGKeyRefused surfaces when the primary does not know the key (BADKEY, BADSIG).
+	ReasonTSIGKeyRefused = "TSIGKeyRefused"
+	// ReasonUpdateRefused surfaces when the key is good and the primary refuses the update, or takes none of this zone.
+	ReasonUpdateRefused = "UpdateRefused"
+	// ReasonUpdateFailed surfaces when the primary could not be reached, or failed.
+	ReasonUpdateFailed = "UpdateFailed"
+
+	// ConditionDNSRecordsSound is there once the records and hosts beside the MX set were looked at, and True when none of them is
+	// Faulty; status.dns.checks has each.
+	ConditionDNSRecordsSound = "DNSRecordsSound"
+	// ReasonRecordsSound surfaces when no check found a fault.
+	ReasonRecordsSound = "RecordsSound"
+	// ReasonRecordsFaulty surfaces when a check found a fault; the message names the first.
+	ReasonRecordsFaulty = "RecordsFaulty"
 
 	// ConditionPeerReachable is there only when a peer is configured, and True when its API server answers this site's reader.
 	ConditionPeerReachable = "PeerReachable"
@@ -204,6 +269,15 @@ const (
 	ReasonDomainNotReady = "DomainNotReady"
 	// ReasonAddressReserved surfaces when the address is one that the provider itself sends or receives as.
 	ReasonAddressReserved = "AddressReserved"
+
+	// ConditionQuotaHealthy is there once the mailbox's use was looked at, and True below 80 % of the quota. The mailbox works either way.
+	ConditionQuotaHealthy = "QuotaHealthy"
+	// ReasonWithinQuota surfaces when less than 80 % of the quota is used.
+	ReasonWithinQuota = "WithinQuota"
+	// ReasonNearQuota surfaces when 80 % of the quota is used, until it is no more than 77 %.
+	ReasonNearQuota = "NearQuota"
+	// ReasonOverQuota surfaces when 95 % of the quota is used, until it is no more than 92 %: mail is refused soon, or already.
+	ReasonOverQuota = "OverQuota"
 
 	// ConditionUnderLegalHold is there, True, only while spec.legalHolds has an entry.
 	ConditionUnderLegalHold = "UnderLegalHold"

@@ -45,6 +45,8 @@ type Engine struct {
 	Rows    map[string]admin.Mailbox
 	Domains []string
 	Peer    *admin.Peer
+	// Usage is what mailboxes hold, by address.
+	Usage map[string]admin.Usage
 	// Problems are what the engine complains of.
 	Problems []string
 	// Puts counts what was written.
@@ -119,7 +121,7 @@ func (p *Pods) start(ctx context.Context, set *appsv1.StatefulSet) error {
 	p.mu.Lock()
 	server := names.EngineHosts(set.Namespace)[0]
 	if p.engines[server] == nil {
-		p.engines[server] = &Engine{Domain: domain, Rows: map[string]admin.Mailbox{}, site: p.site}
+		p.engines[server] = &Engine{Domain: domain, Rows: map[string]admin.Mailbox{}, Usage: map[string]admin.Usage{}, site: p.site}
 	}
 	p.engines[server].cert, p.engines[server].ca = cert, ca
 	p.mu.Unlock()
@@ -168,6 +170,8 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 		e.put(w, r, path)
 	case path == "status":
 		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Peer: admin.PeerState{Configured: e.Peer != nil}})
+	case strings.HasSuffix(path, "/usage"):
+		e.reply(w, e.Usage[strings.TrimSuffix(strings.TrimPrefix(path, "mailboxes/"), "/usage")])
 	case strings.HasPrefix(path, "mailboxes/"):
 		row, ok := e.Rows[strings.TrimPrefix(path, "mailboxes/")]
 		if !ok {
@@ -206,8 +210,9 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 			http.Error(w, "the stack does not serve "+row.Domain, http.StatusConflict)
 			return
 		}
+		row.PasswordChangedByHolder = false
 		if row.Password == "" {
-			row.Password = e.Rows[row.Address].Password
+			row.Password, row.PasswordChangedByHolder = e.Rows[row.Address].Password, e.Rows[row.Address].PasswordChangedByHolder
 		}
 		e.Rows[row.Address] = row
 	default:

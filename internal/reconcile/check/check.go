@@ -58,31 +58,11 @@ func Problems(obj client.Object) []string {
 
 // Broken are the rules that a status breaks whatever spec it speaks of.
 func Broken(obj client.Object) []string {
-	var out []string
-	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	conditions := conditionsOf(obj)
-	seen := map[string]bool{}
-	for _, c := range conditions {
-		switch {
-		case seen[c.Type]:
-			bad("%s is there twice", c.Type)
-		case !reasonForm.MatchString(c.Reason):
-			bad("%s has the reason %q", c.Type, c.Reason)
-		case c.Message == "":
-			bad("%s says nothing", c.Type)
-		case len(c.Message) > reconcile.MaxMessage:
-			bad("%s says %d bytes", c.Type, len(c.Message))
-		case c.LastTransitionTime.IsZero():
-			bad("%s never changed", c.Type)
-		case c.ObservedGeneration > obj.GetGeneration():
-			bad("%s speaks of generation %d, which is not there yet", c.Type, c.ObservedGeneration)
-		case Negative()[c.Type] && c.Status != metav1.ConditionTrue:
-			bad("%s is there and %s: it may exist only while True", c.Type, c.Status)
-		}
-		seen[c.Type] = true
-	}
-	top := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
-	switch ended := meta.FindStatusCondition(conditions, Succeeded); {
+	out := brokenEach(conditions, obj.GetGeneration())
+	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	top, ended := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(conditions, Succeeded)
+	switch {
 	case top == nil && ended == nil:
 		bad("it has no top condition")
 		return out
@@ -96,7 +76,8 @@ func Broken(obj client.Object) []string {
 			bad("%s is True of generation %d and %s was judged of %d", top.Type, top.ObservedGeneration, c.Type, c.ObservedGeneration)
 		}
 	}
-	stalled, reconciling := seen[v1alpha1.ConditionStalled], seen[v1alpha1.ConditionReconciling]
+	stalled := meta.FindStatusCondition(conditions, v1alpha1.ConditionStalled) != nil
+	reconciling := meta.FindStatusCondition(conditions, v1alpha1.ConditionReconciling) != nil
 	if stalled && reconciling {
 		bad("Stalled and Reconciling at once")
 	}
@@ -104,6 +85,32 @@ func Broken(obj client.Object) []string {
 		bad("Stalled and %s at once", top.Type)
 	}
 	return append(out, kstatusProblems(obj, top.Status, stalled, reconciling)...)
+}
+
+// brokenEach are the rules that a condition breaks by itself.
+func brokenEach(conditions []metav1.Condition, generation int64) (out []string) {
+	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	seen := map[string]bool{}
+	for _, c := range conditions {
+		switch {
+		case seen[c.Type]:
+			bad("%s is there twice", c.Type)
+		case !reasonForm.MatchString(c.Reason):
+			bad("%s has the reason %q", c.Type, c.Reason)
+		case c.Message == "":
+			bad("%s says nothing", c.Type)
+		case len(c.Message) > reconcile.MaxMessage:
+			bad("%s says %d bytes", c.Type, len(c.Message))
+		case c.LastTransitionTime.IsZero():
+			bad("%s never changed", c.Type)
+		case c.ObservedGeneration > generation:
+			bad("%s speaks of generation %d, which is not there yet", c.Type, c.ObservedGeneration)
+		case Negative()[c.Type] && c.Status != metav1.ConditionTrue:
+			bad("%s is there and %s: it may exist only while True", c.Type, c.Status)
+		}
+		seen[c.Type] = true
+	}
+	return out
 }
 
 // Warnings are rules that a status may have a reason to bend.
