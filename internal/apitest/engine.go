@@ -45,6 +45,8 @@ type Engine struct {
 	Rows    map[string]admin.Mailbox
 	Domains []string
 	Peer    *admin.Peer
+	// Grants are those of Jobs, by namespace/name.
+	Grants map[string]admin.Grant
 	// Usage is what mailboxes hold, by address.
 	Usage map[string]admin.Usage
 	// Problems are what the engine complains of.
@@ -205,6 +207,13 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 	case path == "peer":
 		e.Peer = &admin.Peer{}
 		err = json.NewDecoder(r.Body).Decode(e.Peer)
+	case strings.HasPrefix(path, "jobs/"):
+		var g admin.Grant
+		err = json.NewDecoder(r.Body).Decode(&g)
+		if e.Grants == nil {
+			e.Grants = map[string]admin.Grant{}
+		}
+		e.Grants[strings.TrimPrefix(path, "jobs/")] = g
 	case strings.HasPrefix(path, "mailboxes/"):
 		var row admin.Mailbox
 		err = json.NewDecoder(r.Body).Decode(&row)

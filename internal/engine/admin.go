@@ -49,6 +49,7 @@ func (e *Engine) adminServer() *http.Server {
 	handle("GET /v1/mailboxes/{address}/usage", e.mailboxUsage)
 	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
 	handle("PUT /v1/peer", e.putPeer)
+	handle("PUT /v1/index", e.putIndex)
 	handle("PUT /v1/jobs/{namespace}/{name}", e.putGrant)
 	e.serveStore(mux)
 	return &http.Server{
@@ -190,6 +191,7 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 	if s.Antivirus = e.antivirusStatus(); s.Antivirus.Problem != "" { // not in problems: a pod whose mail waits must still be reached by IMAP
 		s.Problems = append(s.Problems, s.Antivirus.Problem)
 	}
+	s.Index = e.indexState()
 	s.Peer = e.sync.state(e.hasPeer(ctx))
 	return s, nil
 }
