@@ -22,7 +22,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/signing"
 )
 
-func writeFile(t *testing.T, name string, content []byte) string {
+func writeFile(t testing.TB, name string, content []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, content, 0o600); err != nil {
