@@ -78,7 +78,7 @@ func judge(raw []byte, from string, index pec.Index, roots *x509.CertPool, at ti
 	switch {
 	case isUncertified(j.Type):
 		return j
-	case j.Type == pec.TypeEnvelope && !(j.Provider.Manages(j.Certification.Sender) && strings.EqualFold(from, j.Certification.Sender)):
+	case j.Type == pec.TypeEnvelope && (!j.Provider.Manages(j.Certification.Sender) || !strings.EqualFold(from, j.Certification.Sender)):
 		why = "Il mittente non appartiene ai domini del gestore che ha firmato la busta."
 	case j.Type != pec.TypeEnvelope:
 		why = mayNotSay(j)

@@ -88,7 +88,7 @@ func containers(d *v1alpha1.PECDomain, s Settings) []corev1.Container {
 	if hsm := d.Spec.Provider.Managed.Signing.PKCS11; hsm != nil {
 		list = append(list, signer(hsm, s))
 	}
-	return list
+	return append(list, antivirus(m, s)...)
 }
 
 // signer is the process that uses the HSM: the maker's library is native code, and the engine, which reads what strangers send, must not
