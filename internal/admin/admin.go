@@ -148,8 +148,8 @@ type Status struct {
 	Domains   []string  `json:"domains"`
 	Evidence  Evidence  `json:"evidence"`
 	Signing   Signing   `json:"signing"`
-	Index     Index     `json:"index"`
 	Antivirus Antivirus `json:"antivirus"`
+	Index     Index     `json:"index"`
 	Peer      PeerState `json:"peer"`
 	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
 }
@@ -179,6 +179,14 @@ type Signing struct {
 	NotAfter time.Time `json:"notAfter"`
 }
 
+// Antivirus is what messages are scanned with.
+type Antivirus struct {
+	Configured  bool      `json:"configured"`
+	Version     string    `json:"version,omitempty"` // of the scanner, as it says itself
+	Definitions time.Time `json:"definitions"`       // when they were last refreshed; zero if unknown
+	Problem     string    `json:"problem,omitempty"` // why nothing can be scanned now
+}
+
 // Index is the copy of the providers' index that was downloaded.
 type Index struct {
 	Fetched   time.Time `json:"fetched,omitzero"`
@@ -191,14 +199,6 @@ type Index struct {
 // Refresh asks for a download of the index; a token that was handled is not answered again.
 type Refresh struct {
 	Token string `json:"token"`
-}
-
-// Antivirus is what messages are scanned with.
-type Antivirus struct {
-	Configured  bool      `json:"configured"`
-	Version     string    `json:"version,omitempty"` // of the scanner, as it says itself
-	Definitions time.Time `json:"definitions"`       // when they were last refreshed; zero if unknown
-	Problem     string    `json:"problem,omitempty"` // why nothing can be scanned now
 }
 
 // PeerState is the peer link as this engine sees it.

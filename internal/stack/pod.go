@@ -47,15 +47,15 @@ const (
 	volumeDovecotRun = "dovecot-run"
 	volumeTemporary  = "tmp"
 
+	volumeAntivirus     = "antivirus-config"
+	volumeDefinitions   = "antivirus-definitions"
+	volumeAntivirusTemp = "antivirus-tmp"
 	volumeTimestamp     = "timestamp-ca"
 	volumeIndexClient   = "index-client"
 	volumeIndexCA       = "index-ca"
 	volumePIN           = "pin"
 	volumePKCS11        = "pkcs11"
 	volumeSignerRun     = "signer-run"
-	volumeAntivirus     = "antivirus-config"
-	volumeDefinitions   = "antivirus-definitions"
-	volumeAntivirusTemp = "antivirus-tmp"
 )
 
 func podSpec(d *v1alpha1.PECDomain, s Settings) corev1.PodSpec {
@@ -70,7 +70,7 @@ func podSpec(d *v1alpha1.PECDomain, s Settings) corev1.PodSpec {
 			SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		InitContainers: []corev1.Container{prepare(s)},
-		Containers:     containers(d, s),
+		Containers:     containers(d.Spec.Provider.Managed, s),
 		Volumes:        volumes(d),
 	}
 }
@@ -83,10 +83,10 @@ func prepare(s Settings) corev1.Container {
 	return c
 }
 
-func containers(d *v1alpha1.PECDomain, s Settings) []corev1.Container {
-	list := append([]corev1.Container{postfix(s), dovecot(s), engine(d, s)}, antivirus(d, s)...)
-	if hsm := d.Spec.Provider.Managed.Signing.PKCS11; hsm != nil {
-		list = append(list, signer(hsm, s))
+func containers(m *v1alpha1.ManagedProvider, s Settings) []corev1.Container {
+	list := []corev1.Container{postfix(s), dovecot(s), engine(m, s)}
+	if m.Signing.PKCS11 != nil {
+		list = append(list, signer(m.Signing.PKCS11, s))
 	}
 	return append(list, antivirus(m, s)...)
 }
@@ -112,8 +112,7 @@ func signer(hsm *v1alpha1.PKCS11, s Settings) corev1.Container {
 	return c
 }
 
-func engine(d *v1alpha1.PECDomain, s Settings) corev1.Container {
-	m := d.Spec.Provider.Managed
+func engine(m *v1alpha1.ManagedProvider, s Settings) corev1.Container {
 	c := restricted("engine", s)
 	c.Command = []string{program, "engine", "run", "--settings", settingsFile}
 	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("health", portHealth)}
@@ -125,14 +124,14 @@ func engine(d *v1alpha1.PECDomain, s Settings) corev1.Container {
 		mount(volumeEngine, stateDir), fixed(volumeSettings, engineDir), fixed(volumeSigning, signingDir), fixed(volumeKeys, keysDir),
 		fixed(volumeIndex, indexDir), mount(volumeTemporary, "/tmp"),
 	}
+	if m.Antivirus != nil {
+		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeDefinitions, definitionsDir))
+	}
 	for _, a := range auxiliarySecrets(m) {
 		c.VolumeMounts = append(c.VolumeMounts, fixed(a.volume, a.path))
 	}
 	if m.Signing.PKCS11 != nil {
 		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeSignerRun, signerRun))
-	}
-	if hasAntivirus(d) {
-		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeDefinitions, definitionsDir))
 	}
 	return c
 }

@@ -13,7 +13,7 @@ const secretMode = 0o440
 // volumes of the pod. Which container sees which is in the containers; the signing key is the engine's alone.
 func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 	n, m := NamesFor(d.Name), d.Spec.Provider.Managed
-	list := append(antivirusVolumes(d), []corev1.Volume{
+	list := []corev1.Volume{
 		claimVolume(volumeMail, n.MailClaim),
 		claimVolume(volumeQueue, n.QueueClaim),
 		claimVolume(volumeEngine, n.EngineClaim),
@@ -28,7 +28,7 @@ func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 		emptyVolume(volumePostfixRun),
 		emptyVolume(volumeDovecotRun),
 		emptyVolume(volumeTemporary),
-	}...)
+	}
 	for _, s := range auxiliarySecrets(m) {
 		list = append(list, secretVolume(s.volume, s.secret))
 		list[len(list)-1].Secret.Optional = ptr.To(true)
