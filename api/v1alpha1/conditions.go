@@ -86,13 +86,26 @@ const (
 	// ReasonCertificateExpired surfaces when the certificate is past its end, or before its beginning.
 	ReasonCertificateExpired = "CertificateExpired"
 
-	// ConditionIndexFresh (Managed) is True when the ConfigMap of spec.provider.managed.providersIndex holds the providers' index
-	// and the roots of their certificates.
+	// ConditionIndexFresh (Managed) is True when the ConfigMap of spec.provider.managed.providersIndex holds the roots of the providers'
+	// certificates and the index; with a url, when the index was downloaded within two days.
 	ConditionIndexFresh = "IndexFresh"
 	// ReasonIndexPresent surfaces when the index is there.
 	ReasonIndexPresent = "IndexPresent"
+	// ReasonIndexDownloaded surfaces when the index was downloaded within two days.
+	ReasonIndexDownloaded = "IndexDownloaded"
+	// ReasonIndexStale surfaces when the last good download is more than two days old, or there was none; the message says why. The last good
+	// copy stays in force.
+	ReasonIndexStale = "IndexStale"
 	// ReasonIndexMissing surfaces when the ConfigMap, or a key of it, is not there.
 	ReasonIndexMissing = "IndexMissing"
+
+	// ConditionEvidenceSealed (Managed) is True when every day of the event log that ended more than a day ago is signed and, with
+	// spec.provider.managed.timestamping, time-stamped. It holds up no mail, and Ready does not depend on it.
+	ConditionEvidenceSealed = "EvidenceSealed"
+	// ReasonDaysSealed surfaces when no day is late.
+	ReasonDaysSealed = "DaysSealed"
+	// ReasonSealLate surfaces when a day ended more than a day ago and has no seal, or no time-stamp; the message says why.
+	ReasonSealLate = "SealLate"
 
 	// ConditionDirectoryInSync is True when the stack's directory holds the domain, and no row is open without its Mailbox.
 	ConditionDirectoryInSync = "DirectoryInSync"
@@ -348,7 +361,7 @@ const (
 	ConditionMailboxesCopied = "MailboxesCopied"
 	// ReasonMailboxesVerified surfaces when all are.
 	ReasonMailboxesVerified = "MailboxesVerified"
-	// ReasonNotVerified surfaces until the verification is done.
+	// ReasonNotVerified surfaces when the verification is not done yet.
 	ReasonNotVerified = "NotVerified"
 	// ReasonMailboxesFailed surfaces when some could not be copied or verified; the message says what to do.
 	ReasonMailboxesFailed = "MailboxesFailed"
@@ -357,7 +370,7 @@ const (
 	ConditionPhasesSettled = "PhasesSettled"
 	// ReasonPhasesDone surfaces when all are.
 	ReasonPhasesDone = "PhasesDone"
-	// ReasonPhasesAhead surfaces while the calendar goes on; the message has what runs and what comes next.
+	// ReasonPhasesAhead surfaces when the calendar is not over; the message has what runs and what comes next.
 	ReasonPhasesAhead = "PhasesAhead"
 	// ReasonPhaseHeld surfaces when a phase's time passed while nobody acted, and a person must decide.
 	ReasonPhaseHeld = "PhaseHeld"
@@ -375,11 +388,11 @@ const (
 	// ReasonPhaseMissed surfaces when one is left out.
 	ReasonPhaseMissed = "PhaseMissed"
 
-	// ReasonOnePromise surfaces on ClocksAgree of a MailboxMigration when the letter promises one date for each thing.
+	// ReasonOnePromise surfaces when a MailboxMigration's letter promises one date for each thing.
 	ReasonOnePromise = "OnePromise"
 	// ReasonLatestPromiseWins surfaces when it promises two for one thing; the message has both, and the later counts.
 	ReasonLatestPromiseWins = "LatestPromiseWins"
-	// ReasonRequestsClosed surfaces on LateRequests when a mailbox was listed after the list closed.
+	// ReasonRequestsClosed surfaces when a mailbox was listed after the list closed.
 	ReasonRequestsClosed = "RequestsClosed"
 
 	// ConditionLateRequests is there, True, only while the spec lists mailboxes that were not listed when RequestsClose passed: they

@@ -16,7 +16,6 @@ func (d *PECDomain) NotInForce() []string {
 	u.add("provider.external.imap", d.Spec.Provider.External != nil)
 	if m := d.Spec.Provider.Managed; m != nil {
 		u.add("provider.managed.antivirus", m.Antivirus != nil)
-		u.add("provider.managed.timestamping", m.Timestamping != nil)
 	}
 	return u
 }

@@ -44,7 +44,7 @@ func makeDomain(change func(*v1alpha1.PECDomain)) *v1alpha1.PECDomain {
 				Endpoints:      v1alpha1.Endpoints{Submission: "smtps.esempio.test", IMAP: "imaps.esempio.test"},
 				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi"), StorageClassName: ptr.To("retain")},
 				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
-				Signing:        v1alpha1.SecretReference{SecretName: "signing"},
+				Signing:        v1alpha1.Signing{SecretName: "signing"},
 				Limits:         &v1alpha1.Limits{},
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
 			}},
@@ -145,6 +145,12 @@ func at(name v1alpha1.MigrationPhaseName, time v1alpha1.LocalTime) client.Object
 
 func until(name v1alpha1.MigrationPhaseName, time v1alpha1.LocalTime) client.Object {
 	return phase(name, func(p *v1alpha1.MigrationPhase) { p.Until = time })
+}
+
+func override(time v1alpha1.LocalTime) client.Object {
+	return migration(func(m *v1alpha1.MailboxMigrationSpec) {
+		m.Calendar.Overrides = []v1alpha1.MigrationOverride{{Slot: "freeze", At: time, Verdict: "Release", By: "Mario Rossi", Reason: "the operator was down"}}
+	})
 }
 
 func retention(change func(*v1alpha1.RetentionPolicySpec)) client.Object {
@@ -268,6 +274,19 @@ var rules = map[string]struct{ accept, refuse []change }{
 	"storage.size must be more than zero": {
 		accept: []change{{domain(size("1Mi")), nil}},
 		refuse: []change{{domain(size("-1Gi")), nil}},
+	},
+	"clientCertSecretRef and caSecretRef are for a download": {
+		accept: []change{{managed(func(m *v1alpha1.ManagedProvider) { m.ProvidersIndex.URL = "ldaps://indice.esempio.test" }), nil}},
+		refuse: []change{{managed(func(m *v1alpha1.ManagedProvider) {
+			m.ProvidersIndex.CASecretRef = &v1alpha1.SecretReference{SecretName: "index-ca"}
+		}), nil}},
+	},
+	"providersIndex.caSecretRef must name the Secret": {
+		accept: []change{{managed(func(m *v1alpha1.ManagedProvider) {
+			m.ProvidersIndex.URL = "https://indice.esempio.test/index.ldif.p7m"
+			m.ProvidersIndex.CASecretRef = &v1alpha1.SecretReference{SecretName: "index-ca"}
+		}), nil}},
+		refuse: []change{{managed(func(m *v1alpha1.ManagedProvider) { m.ProvidersIndex.URL = "https://indice.esempio.test/index.ldif.p7m" }), nil}},
 	},
 	"limits.maxMessageSize is below": {
 		accept: []change{{limits(v1alpha1.Limits{MaxMessageSize: ptr.To(resource.MustParse("30000000"))}), nil}, {limits(v1alpha1.Limits{}), nil}},
@@ -466,8 +485,8 @@ var rules = map[string]struct{ accept, refuse []change }{
 		refuse: []change{{phase(v1alpha1.PhaseArchive, func(p *v1alpha1.MigrationPhase) { p.Endpoint = "tempmail.vecchio.test" }), nil}},
 	},
 	"the calendar has no such day": {
-		accept: []change{{at(v1alpha1.PhaseDestroy, "2028-02-29T00:00:00"), nil}, {until(v1alpha1.PhaseFreeze, "2024-02-29T00:00:00"), nil}},
-		refuse: []change{{at(v1alpha1.PhaseDestroy, "2027-02-29T00:00:00"), nil}, {until(v1alpha1.PhaseFreeze, "2023-04-31T00:00:00"), nil}},
+		accept: []change{{at(v1alpha1.PhaseDestroy, "2028-02-29T00:00:00"), nil}, {until(v1alpha1.PhaseFreeze, "2024-02-29T00:00:00"), nil}, {override("2024-02-29T00:00:00"), nil}},
+		refuse: []change{{at(v1alpha1.PhaseDestroy, "2027-02-29T00:00:00"), nil}, {until(v1alpha1.PhaseFreeze, "2023-04-31T00:00:00"), nil}, {override("2023-04-31T00:00:00"), nil}},
 	},
 	"this local time does not exist": {
 		accept: []change{{at(v1alpha1.PhaseDestroy, "2026-03-29T01:59:59"), nil}, {at(v1alpha1.PhaseDestroy, "2026-03-29T03:00:00"), nil},

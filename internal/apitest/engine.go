@@ -45,14 +45,14 @@ type Engine struct {
 	Rows    map[string]admin.Mailbox
 	Domains []string
 	Peer    *admin.Peer
+	// Grants are those of Jobs, by namespace/name.
+	Grants map[string]admin.Grant
 	// Usage is what mailboxes hold, by address.
 	Usage map[string]admin.Usage
 	// Problems are what the engine complains of.
 	Problems []string
 	// Puts counts what was written.
 	Puts int
-	// Grants are what Jobs may do, by namespace/name.
-	Grants map[string]admin.Grant
 	// Down makes the engine refuse connections.
 	Down bool
 

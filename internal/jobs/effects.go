@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
-	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/pki"
 )
 
@@ -57,15 +56,6 @@ func (c *Cluster) Ensure(ctx context.Context, p Plan) (*batchv1.Job, error) {
 	}
 	job := p.Job()
 	return job, c.make(ctx, p, job, &batchv1.Job{})
-}
-
-// PlanOf reads the plan that the pods of a Job were given.
-func (c *Cluster) PlanOf(ctx context.Context, p Plan) ([]byte, error) {
-	config := &corev1.ConfigMap{}
-	if err := c.get(ctx, p, config); err != nil {
-		return nil, err
-	}
-	return []byte(config.Data[worker.PlanFile]), nil
 }
 
 // URI is the identity that the pods of the plan's Job show to an engine.
