@@ -371,7 +371,7 @@ const (
 	ConditionMailboxesCopied = "MailboxesCopied"
 	// ReasonMailboxesVerified surfaces when all are.
 	ReasonMailboxesVerified = "MailboxesVerified"
-	// ReasonNotVerified surfaces until the verification is done.
+	// ReasonNotVerified surfaces when the verification is not done yet.
 	ReasonNotVerified = "NotVerified"
 	// ReasonMailboxesFailed surfaces when some could not be copied or verified; the message says what to do.
 	ReasonMailboxesFailed = "MailboxesFailed"
@@ -380,7 +380,7 @@ const (
 	ConditionPhasesSettled = "PhasesSettled"
 	// ReasonPhasesDone surfaces when all are.
 	ReasonPhasesDone = "PhasesDone"
-	// ReasonPhasesAhead surfaces while the calendar goes on; the message has what runs and what comes next.
+	// ReasonPhasesAhead surfaces when the calendar is not over; the message has what runs and what comes next.
 	ReasonPhasesAhead = "PhasesAhead"
 	// ReasonPhaseHeld surfaces when a phase's time passed while nobody acted, and a person must decide.
 	ReasonPhaseHeld = "PhaseHeld"
@@ -398,11 +398,11 @@ const (
 	// ReasonPhaseMissed surfaces when one is left out.
 	ReasonPhaseMissed = "PhaseMissed"
 
-	// ReasonOnePromise surfaces on ClocksAgree of a MailboxMigration when the letter promises one date for each thing.
+	// ReasonOnePromise surfaces when a MailboxMigration's letter promises one date for each thing.
 	ReasonOnePromise = "OnePromise"
 	// ReasonLatestPromiseWins surfaces when it promises two for one thing; the message has both, and the later counts.
 	ReasonLatestPromiseWins = "LatestPromiseWins"
-	// ReasonRequestsClosed surfaces on LateRequests when a mailbox was listed after the list closed.
+	// ReasonRequestsClosed surfaces when a mailbox was listed after the list closed.
 	ReasonRequestsClosed = "RequestsClosed"
 
 	// ConditionLateRequests is there, True, only while the spec lists mailboxes that were not listed when RequestsClose passed: they

@@ -147,6 +147,12 @@ func until(name v1alpha1.MigrationPhaseName, time v1alpha1.LocalTime) client.Obj
 	return phase(name, func(p *v1alpha1.MigrationPhase) { p.Until = time })
 }
 
+func override(time v1alpha1.LocalTime) client.Object {
+	return migration(func(m *v1alpha1.MailboxMigrationSpec) {
+		m.Calendar.Overrides = []v1alpha1.MigrationOverride{{Slot: "freeze", At: time, Verdict: "Release", By: "Mario Rossi", Reason: "the operator was down"}}
+	})
+}
+
 func retention(change func(*v1alpha1.RetentionPolicySpec)) client.Object {
 	return makeRetention(change)
 }
@@ -491,8 +497,8 @@ var rules = map[string]struct{ accept, refuse []change }{
 		refuse: []change{{phase(v1alpha1.PhaseArchive, func(p *v1alpha1.MigrationPhase) { p.Endpoint = "tempmail.vecchio.test" }), nil}},
 	},
 	"the calendar has no such day": {
-		accept: []change{{at(v1alpha1.PhaseDestroy, "2028-02-29T00:00:00"), nil}, {until(v1alpha1.PhaseFreeze, "2024-02-29T00:00:00"), nil}},
-		refuse: []change{{at(v1alpha1.PhaseDestroy, "2027-02-29T00:00:00"), nil}, {until(v1alpha1.PhaseFreeze, "2023-04-31T00:00:00"), nil}},
+		accept: []change{{at(v1alpha1.PhaseDestroy, "2028-02-29T00:00:00"), nil}, {until(v1alpha1.PhaseFreeze, "2024-02-29T00:00:00"), nil}, {override("2024-02-29T00:00:00"), nil}},
+		refuse: []change{{at(v1alpha1.PhaseDestroy, "2027-02-29T00:00:00"), nil}, {until(v1alpha1.PhaseFreeze, "2023-04-31T00:00:00"), nil}, {override("2023-04-31T00:00:00"), nil}},
 	},
 	"this local time does not exist": {
 		accept: []change{{at(v1alpha1.PhaseDestroy, "2026-03-29T01:59:59"), nil}, {at(v1alpha1.PhaseDestroy, "2026-03-29T03:00:00"), nil},

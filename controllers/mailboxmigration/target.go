@@ -95,7 +95,7 @@ func (s *scope) findSource(ctx context.Context) (problem string, err error) {
 	case err != nil:
 		return "", fmt.Errorf("reading the source's domain %s: %w", spec.DomainRef.Name, err)
 	case p.Managed != nil:
-		s.target.source = hostPort(string(p.Managed.Endpoints.IMAP), nil)
+		s.target.source = hostPort(p.Managed.Endpoints.IMAP, nil)
 	case p.External != nil:
 		s.target.source = hostPort(string(p.External.IMAP.Host), p.External.IMAP.Port)
 	default:

@@ -100,6 +100,9 @@ func TestGitOpsToolsSeeNoDrift(t *testing.T) {
 	}
 	acts := watched(t)
 	for _, o := range objects {
+		if o.GetKind() == "MailboxMigration" {
+			continue // its letter's dates are over: it waits for a person
+		}
 		switch o.GetNamespace() {
 		case "gestore-uno", "gestore-due", "comune-esempio": // the samples, which have everything that they need
 			eventually(t, func() error { return s.evaluated(t, o, acts) })

@@ -41,8 +41,8 @@ func readJournal(ctx context.Context, c *store.Client, plan Plan, target string)
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(raw, j); err != nil || j.Folders == nil {
-		return &journal{Folders: map[string]*folderJournal{}}, nil // it only saves time
+	if json.Unmarshal(raw, j) != nil || j.Folders == nil {
+		j = &journal{Folders: map[string]*folderJournal{}} // it only saves time
 	}
 	return j, nil
 }
