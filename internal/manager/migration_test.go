@@ -26,19 +26,19 @@ import (
 	"github.com/pec-operator/pec-operator/internal/manager"
 )
 
-// letterClock is the one of dated plans, which the test moves.
-type letterClock struct {
+// clock is the one of dated plans, which the test moves.
+type clock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-func (c *letterClock) Now() time.Time {
+func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-func (c *letterClock) set(now time.Time) {
+func (c *clock) set(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = now
@@ -148,7 +148,7 @@ func listed(address string) v1alpha1.MigratedMailbox {
 type journey struct {
 	*site
 	t         *testing.T
-	clock     *letterClock
+	clock     *clock
 	power     *power
 	migration *v1alpha1.MailboxMigration
 	looks     int
@@ -242,7 +242,7 @@ func (j *journey) states(want map[v1alpha1.MigrationPhaseName]v1alpha1.Migration
 func TestTheLetterIsKeptThoughTheOperatorDiesInEveryPhase(t *testing.T) {
 	apitest.Need(t, server)
 	server.RunControllers(t, "job-controller")
-	j := &journey{t: t, clock: &letterClock{}, power: &power{}}
+	j := &journey{t: t, clock: &clock{}, power: &power{}}
 	start, err := calendar.ParseLocal("2022-04-11T09:00:00")
 	if err != nil {
 		t.Fatal(err)
