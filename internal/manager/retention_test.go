@@ -346,7 +346,7 @@ func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
 	for _, o := range []client.Object{&batchv1.Job{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
 		eventually(t, func() error {
 			if err := a.Get(context.Background(), client.ObjectKeyFromObject(job), o); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("%T is there still: %v", o, err)
+				return fmt.Errorf("%T is there still: %w", o, err)
 			}
 			return nil
 		})
