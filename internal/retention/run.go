@@ -33,7 +33,8 @@ const statusDamaged = 2
 // Run is the command "retain" with its arguments.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		fmt.Fprintln(stderr, usage)
+		return errors.New("no command")
 	}
 	o := options{stdout: stdout}
 	flags := flag.NewFlagSet("retain "+args[0], flag.ContinueOnError)
