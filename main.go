@@ -27,6 +27,7 @@ const usage = `usage: pec-operator ROLE [flags]
   migrate   copies or verifies one mailbox of a MailboxMigration, in a pod of its Job
   retain    archives mailboxes in Jobs; verifies, lists and restores archives
   inspect   judges one message in a file: is it certified mail, by whom, about what
+  index     prints the provider's own record for the providers' index
   evidence  verifies the engine's event log, and extracts what a holder or a court asks for
 
 pec-operator ROLE --help lists the flags of a role.
@@ -62,6 +63,8 @@ func run(ctx context.Context, role string, args []string) error {
 		return manager.Run(ctx, args)
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
+	case "index":
+		return engine.RunIndex(ctx, args, os.Stdout, os.Stderr)
 	case "migrate":
 		return migration.Run(ctx, args, os.Stderr)
 	case "retain":

@@ -16,7 +16,6 @@ func (d *PECDomain) NotInForce() []string {
 	u.add("provider.external.imap", d.Spec.Provider.External != nil)
 	if m := d.Spec.Provider.Managed; m != nil {
 		u.add("provider.managed.antivirus", m.Antivirus != nil)
-		u.add("provider.managed.timestamping", m.Timestamping != nil)
 	}
 	return u
 }
@@ -40,6 +39,17 @@ func (p *RetentionPolicy) NotInForce() []string {
 	u.add("logs", p.Spec.Logs != nil)
 	u.add("infected", p.Spec.Infected != nil)
 	u.add("custody", p.Spec.Custody != nil)
+	return u
+}
+
+// NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
+func (m *MailboxMigration) NotInForce() []string {
+	u := fields{}
+	u.add("keep", len(m.Spec.Keep) > 0)
+	for _, p := range m.Spec.Calendar.Phases {
+		u.add("calendar.phases[name=OldReadOnly].endpoint", p.Endpoint != "")
+		u.add("calendar.phases[name=Destroy]", p.Name == PhaseDestroy)
+	}
 	return u
 }
 

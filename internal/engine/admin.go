@@ -49,6 +49,7 @@ func (e *Engine) adminServer() *http.Server {
 	handle("GET /v1/mailboxes/{address}/usage", e.mailboxUsage)
 	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
 	handle("PUT /v1/peer", e.putPeer)
+	handle("PUT /v1/index", e.putIndex)
 	handle("PUT /v1/jobs/{namespace}/{name}", e.putGrant)
 	e.serveStore(mux)
 	return &http.Server{
@@ -187,6 +188,7 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 	if signer, _ := e.signer.Get(); signer != nil {
 		s.Signing = admin.Signing{Subject: signer.Certificate().Subject.String(), NotAfter: signer.Certificate().NotAfter}
 	}
+	s.Index = e.indexState()
 	s.Peer = e.sync.state(e.hasPeer(ctx))
 	return s, nil
 }

@@ -39,6 +39,7 @@ type Engine struct {
 	identity        *reloading[*identity]
 	doveadmPassword *reloading[string]
 	index           providersIndex
+	refresher       *providers.Refresher // nil when the index is not downloaded
 
 	postfix *relay
 	dovecot *relay
@@ -70,6 +71,7 @@ const (
 	evidenceDir  = "evidence"
 	custodyDir   = "custody"
 	directoryDir = "directory"
+	indexDir     = "index"
 )
 
 // New opens the engine's state and makes an engine that serves nothing yet. Secrets and the index are read at first use, and
@@ -88,10 +90,16 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 		return nil, errors.Join(err, e.evidence.Close())
 	}
 	f := s.Files
-	e.signer = newReloading(parseSigner, f.SigningCert, f.SigningKey)
+	e.signer = newSigner(s)
 	e.identity = newReloading(parseIdentity, f.AdminCert, f.AdminKey, f.AdminCA)
 	e.doveadmPassword = newReloading(parseLine, f.DoveadmPassword)
-	e.index = providers.NewFile(f.ProvidersIndex, f.ProvidersRoots, now)
+	downloaded := filepath.Join(f.State, indexDir, "index.ldif")
+	e.index = providers.NewFile(f.ProvidersRoots, now, downloaded, f.ProvidersIndex)
+	if s.Index.URL == "" {
+		e.index = providers.NewFile(f.ProvidersRoots, now, f.ProvidersIndex)
+	} else {
+		e.refresher = &providers.Refresher{Path: downloaded, Now: now, Source: e.indexSource}
+	}
 	e.postfix = newRelay(s.Next.Reinject, s.Hostname, false)
 	e.dovecot = newRelay(s.Next.LMTP, s.Hostname, true)
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
@@ -166,6 +174,9 @@ func (e *Engine) Serve(ctx context.Context) error {
 	}
 	group.Go(func() error { return e.sync.run(ctx) })
 	group.Go(func() error { return e.sealer.Run(ctx) })
+	if e.refresher != nil {
+		group.Go(func() error { return e.refresher.Run(ctx) })
+	}
 	e.log.Info("serving", "site", e.settings.Site, "domain", e.settings.Domain)
 	return group.Wait()
 }

@@ -10,6 +10,13 @@ const (
 	keysDir    = "/etc/pec/keys"    // the engine's own keys; Dovecot sees doveadm.conf of it
 	indexDir   = "/etc/pec/index"
 
+	timestampDir   = "/etc/pec/timestamp"    // roots of the time-stamping authority
+	indexClientDir = "/etc/pec/index-client" // what the index' source is shown
+	indexCADir     = "/etc/pec/index-ca"
+	pinDir         = "/etc/pec/pin"    // the process that uses the HSM, only
+	pkcs11Dir      = "/etc/pec/pkcs11" // the files of the HSM's library, that process only
+	signerRun      = "/run/pec-signer" // its socket, for the engine
+
 	mailDir      = "/srv/mail"
 	queueDir     = "/var/spool/postfix"
 	stateDir     = "/var/lib/pec"

@@ -418,6 +418,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: submission
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.EnvironmentVariable
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: value
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.EvidenceStatus
+  map:
+    fields:
+    - name: day
+      type:
+        scalar: string
+    - name: head
+      type:
+        scalar: string
+    - name: records
+      type:
+        scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ExternalDNS
   map:
     fields:
@@ -883,7 +904,7 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
     - name: signing
       type:
-        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Signing
     - name: storage
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Storage
@@ -946,6 +967,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ifMissed
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.IfMissed
+    - name: overrides
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationOverride
+          elementRelationship: associative
+          keys:
+          - slot
     - name: phases
       type:
         list:
@@ -997,6 +1026,24 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationKeep
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationOverride
+  map:
+    fields:
+    - name: at
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalTime
+    - name: by
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
+    - name: slot
+      type:
+        scalar: string
+    - name: verdict
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.OverrideVerdict
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationPhase
   map:
     fields:
@@ -1135,6 +1182,8 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.OrdinaryMailPolicy
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.OrdinaryMailPolicy
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.OverrideVerdict
+  scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.PECDomain
   map:
     fields:
@@ -1210,6 +1259,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: dns
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSStatus
+    - name: evidence
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EvidenceStatus
     - name: lastHandledReconcileAt
       type:
         scalar: string
@@ -1234,6 +1286,35 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.PKCS11
+  map:
+    fields:
+    - name: configSecretRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+    - name: environment
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EnvironmentVariable
+          elementRelationship: associative
+          keys:
+          - name
+    - name: image
+      type:
+        scalar: string
+    - name: keyLabel
+      type:
+        scalar: string
+    - name: module
+      type:
+        scalar: string
+    - name: pinSecretRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+    - name: tokenLabel
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.PeerLinkStatus
   map:
     fields:
@@ -1257,9 +1338,18 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ProvidersIndex
   map:
     fields:
+    - name: caSecretRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+    - name: clientCertSecretRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
     - name: configMapRef
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalReference
+    - name: url
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RFC2136
   map:
     fields:
@@ -1518,6 +1608,15 @@ var schemaYAML = typed.YAMLObject(`types:
   map:
     fields:
     - name: availabilityPercent
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.Signing
+  map:
+    fields:
+    - name: pkcs11
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.PKCS11
+    - name: secretName
       type:
         scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteLocality
