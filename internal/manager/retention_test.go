@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,18 +25,6 @@ import (
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/retention"
 )
-
-// clock is the operator's.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
 
 // archived is an operator with a policy over two mailboxes, on a clock of its own, and a stand-in for the kubelet.
 type archived struct {
@@ -106,9 +93,7 @@ func (a *archived) at(day int, wall string) {
 		panic(err) // written in a test
 	}
 	date := a.first.AddDate(0, 0, day)
-	a.clock.mu.Lock()
-	defer a.clock.mu.Unlock()
-	a.clock.now = time.Date(date.Year(), date.Month(), date.Day(), parsed.Hour(), parsed.Minute(), 0, 0, pec.Rome())
+	a.clock.set(time.Date(date.Year(), date.Month(), date.Day(), parsed.Hour(), parsed.Minute(), 0, 0, pec.Rome()))
 }
 
 // look asks for a pass at a time, and waits until it was made.
