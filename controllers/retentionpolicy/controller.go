@@ -70,8 +70,6 @@ type scope struct {
 	policy *v1alpha1.RetentionPolicy
 	// selected are the policy's mailboxes; work are those that this site archives.
 	selected, work []mailbox
-	// held counts the legal holds.
-	held int32
 	// schedule is spec.schedule, worked out.
 	schedule calendar.Schedule
 }

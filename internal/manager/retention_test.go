@@ -35,7 +35,7 @@ type archived struct {
 	pokes  int
 }
 
-func newArchived(t *testing.T, ns string, change ...func(*v1alpha1.RetentionPolicy)) *archived {
+func newArchived(t *testing.T, ns string, o siteOptions, change ...func(*v1alpha1.RetentionPolicy)) *archived {
 	t.Helper()
 	c := &clock{now: time.Now()}
 	server := apitest.Need(t, server)
@@ -63,6 +63,10 @@ func newArchived(t *testing.T, ns string, change ...func(*v1alpha1.RetentionPoli
 	}
 	a.create(t, a.policy)
 	return a
+}
+
+func removing(p *v1alpha1.RetentionPolicy) {
+	p.Spec.Remove = &v1alpha1.Removal{AfterArchiveDays: ptr.To(int32(30)), When: v1alpha1.RemoveArchived}
 }
 
 func (a *archived) claim(t *testing.T) {
@@ -200,9 +204,7 @@ func (a *archived) end(t *testing.T, slot string, due int64, failing ...int) {
 }
 
 func TestARunOfEachDayIsDoneOnceOrShownAsMissed(t *testing.T) {
-	a := newArchived(t, "giorni", func(p *v1alpha1.RetentionPolicy) {
-		p.Spec.Remove = &v1alpha1.Removal{AfterArchiveDays: ptr.To(int32(30)), When: v1alpha1.RemoveArchived}
-	})
+	a := newArchived(t, "giorni", siteOptions{}, removing)
 	a.waitFor(t, a.policy, v1alpha1.ConditionArchiving, metav1.ConditionFalse, v1alpha1.ReasonDestinationMissing)
 	a.claim(t)
 	if status := a.look(t, 1, "02:00"); len(status.Runs) > 0 || status.NextRun == nil || *status.Selected != 2 {
@@ -233,6 +235,11 @@ func TestARunOfEachDayIsDoneOnceOrShownAsMissed(t *testing.T) {
 			t.Errorf("after the run it is still granted %+v", g)
 		}
 	})
+	config := &corev1.ConfigMap{}
+	a.get(t, a.ns, job.Name, config)
+	if job = a.job(t, a.slot(1)); job.Spec.TTLSecondsAfterFinished == nil || len(config.OwnerReferences) != 1 || config.OwnerReferences[0].UID != job.UID {
+		t.Errorf("nothing removes the Job, or its plan is not removed with it: %v, %v", job.Spec.TTLSecondsAfterFinished, config.OwnerReferences)
+	}
 	a.waitFor(t, a.policy, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonServed)
 	a.waitFor(t, a.policy, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
 
@@ -254,7 +261,7 @@ func TestARunOfEachDayIsDoneOnceOrShownAsMissed(t *testing.T) {
 }
 
 func TestALostStatusStartsNothingTwice(t *testing.T) {
-	a := newArchived(t, "perso")
+	a := newArchived(t, "perso", siteOptions{})
 	a.claim(t)
 	a.look(t, 1, "03:31")
 	a.end(t, a.slot(1), 0)
@@ -282,9 +289,7 @@ func TestALostStatusStartsNothingTwice(t *testing.T) {
 }
 
 func TestALegalHoldLeavesNothingDue(t *testing.T) {
-	a := newArchived(t, "fermo", func(p *v1alpha1.RetentionPolicy) {
-		p.Spec.Remove = &v1alpha1.Removal{AfterArchiveDays: ptr.To(int32(30)), When: v1alpha1.RemoveArchived}
-	})
+	a := newArchived(t, "fermo", siteOptions{}, removing)
 	a.claim(t)
 	a.look(t, 1, "03:31")
 	a.end(t, a.slot(1), 3)
@@ -315,7 +320,7 @@ func TestALegalHoldLeavesNothingDue(t *testing.T) {
 }
 
 func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
-	a := newArchived(t, "cancella")
+	a := newArchived(t, "cancella", siteOptions{})
 	a.claim(t)
 	a.look(t, 1, "03:31")
 	job := a.job(t, a.slot(1))
@@ -325,7 +330,7 @@ func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
 	for _, o := range []client.Object{&batchv1.Job{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
 		eventually(t, func() error {
 			if err := a.Get(context.Background(), client.ObjectKeyFromObject(job), o); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("%T is there still: %v", o, err)
+				return fmt.Errorf("%T is there still: %w", o, err)
 			}
 			return nil
 		})
@@ -333,5 +338,43 @@ func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
 	claim := &corev1.PersistentVolumeClaim{}
 	if a.get(t, a.ns, "archive", claim); !claim.DeletionTimestamp.IsZero() {
 		t.Error("the archive's claim is being deleted")
+	}
+}
+
+// The domain prefers site a, by the preference of its MX; here works site b, and a is an API server that shows what a reported.
+func TestTheOtherSiteShowsWhatIsDueAndArchivesNothing(t *testing.T) {
+	apitest.Need(t, server)
+	first, err := apitest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = first.Stop() })
+	b := newArchived(t, "guarda", siteOptions{name: "b", peer: first.AddPeer(t, "lettore")}, removing)
+	b.claim(t)
+	c, err := client.New(first.Config, client.Options{Scheme: manager.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := &site{Client: c}
+	policy := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: b.ns, Name: b.policy.Name}, Spec: b.policy.Spec}
+	there.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: b.ns}}, policy)
+	policy.Status.Archived, policy.Status.DueForRemoval = ptr.To(int64(70)), &v1alpha1.DueForRemoval{Count: ptr.To(int64(4)), Digest: retention.DueDigest([]string{"x"}), Sites: []string{"a"}}
+	if err := c.Status().Update(context.Background(), policy); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		status := b.look(t, 1, "03:31")
+		if status.DueForRemoval == nil || *status.DueForRemoval.Count != 4 || status.DueForRemoval.Digest != policy.Status.DueForRemoval.Digest || *status.Archived != 70 {
+			return fmt.Errorf("site b shows %+v", status.DueForRemoval)
+		}
+		if len(status.DueForRemoval.Sites) != 1 || status.DueForRemoval.Sites[0] != "a" {
+			return fmt.Errorf("site b says that %v hold the list", status.DueForRemoval.Sites)
+		}
+		return nil
+	})
+	b.waitFor(t, b.policy, v1alpha1.ConditionArchiving, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteArchives)
+	b.waitFor(t, b.policy, v1alpha1.ConditionWaitingForPeer, metav1.ConditionTrue, v1alpha1.ReasonPeerListUnknown)
+	if n := len(b.jobs(t)); n != 0 {
+		t.Errorf("the site that is not preferred made %d Jobs", n)
 	}
 }

@@ -25,8 +25,7 @@ list prints what the archive of a mailbox holds, a JSON object a line. restore p
 (with the certificate of a Job that was granted to write there); which is one of --sha256, --identifier (a message with its
 receipts) and --message-id, or everything. It adds only what is not there. verify says whether every byte is as it was written.
 DIRECTORY is where packages are: the policy's volume claim, or a copy of its bucket.
-Exit status: 0 done, 1 try again, 2 damaged; of archive also 43 the run needs a person, 44 this mailbox does.
-`
+Exit status: 0 done, 1 try again, 2 damaged; of archive also 43 the run needs a person, 44 this mailbox does.`
 
 // statusDamaged is the exit status for a package that is not as it was written, from the commands for people.
 const statusDamaged = 2
@@ -34,12 +33,13 @@ const statusDamaged = 2
 // Run is the command "retain" with its arguments.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return errors.New(usage)
+		fmt.Fprintln(stderr, usage)
+		return errors.New("no command")
 	}
 	o := options{stdout: stdout}
 	flags := flag.NewFlagSet("retain "+args[0], flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprint(stderr, usage) }
+	flags.Usage = func() { fmt.Fprintln(stderr, usage) }
 	o.register(flags)
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
