@@ -85,7 +85,7 @@ func engine(s Settings) corev1.Container {
 func dovecot(s Settings) corev1.Container {
 	c := restricted("dovecot", s)
 	c.Command = []string{"/usr/sbin/dovecot", "-F", "-c", dovecotDir + "/" + fileDovecot}
-	c.Ports = []corev1.ContainerPort{containerPort("imaps", portIMAPS), containerPort("pop3s", portPOP3S)}
+	c.Ports = []corev1.ContainerPort{containerPort("imaps", portIMAPS), containerPort("pop3s", portPOP3S), containerPort("sieve", portSieve)}
 	c.LivenessProbe = probe(connect(portIMAPS), 20, 6)
 	c.ReadinessProbe = probe(connect(portIMAPS), 10, 3)
 	c.Lifecycle = lingering(3)
