@@ -60,9 +60,10 @@ bench: ## Benchmarks of the certification; compare runs with benchstat.
 ##@ Generated files
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Deep copies, CRDs and the reference from the types; the chart's copies of config/.
-	$(CONTROLLER_GEN) object paths=./api/...
-	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+generate: $(CONTROLLER_GEN) ## Deep copies, apply configurations, CRDs and the reference from the code; the chart's copies of config/.
+	rm -rf api/v1alpha1/applyconfiguration
+	$(CONTROLLER_GEN) object applyconfiguration paths=./api/v1alpha1
+	$(CONTROLLER_GEN) crd paths=./api/v1alpha1 output:crd:dir=config/crd/bases
 	cp config/crd/bases/*.yaml charts/pec-operator/crds/
 	mkdir -p charts/pec-operator/files/policies
 	cp $(filter-out %kustomization.yaml,$(wildcard config/policies/*.yaml)) charts/pec-operator/files/policies/
@@ -71,6 +72,7 @@ generate: $(CONTROLLER_GEN) ## Deep copies, CRDs and the reference from the type
 
 .PHONY: verify
 verify: generate ## Fail if a generated file is not what the types say.
+	@git add --intent-to-add -- api config/crd charts/pec-operator docs/reference
 	@git diff --exit-code -- api config/crd charts/pec-operator docs/reference || { echo "generated files are stale: run make generate and commit"; exit 1; }
 
 ##@ What the rest needs

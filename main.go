@@ -10,7 +10,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/audit"
 	"github.com/pec-operator/pec-operator/internal/engine"
+	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/inspect"
 	"github.com/pec-operator/pec-operator/internal/manager"
 )
@@ -20,6 +22,7 @@ const usage = `usage: pec-operator ROLE [flags]
   manager   the operator: reconciles PECDomains and Mailboxes of one site
   engine    the PEC engine: certifies messages between Postfix and Dovecot in a mail pod
   inspect   judges one message in a file: is it certified mail, by whom, about what
+  evidence  verifies the engine's event log, and extracts what a holder or a court asks for
 
 pec-operator ROLE --help lists the flags of a role.
 `
@@ -39,9 +42,9 @@ func main() {
 
 // status is the exit status that an error asks for.
 func status(err error) int {
-	var exit *inspect.Exit
-	if errors.As(err, &exit) {
-		return exit.Status
+	var chosen *exit.Error
+	if errors.As(err, &chosen) {
+		return chosen.Status
 	}
 	return 1
 }
@@ -52,6 +55,8 @@ func run(ctx context.Context, role string, args []string) error {
 		return manager.Run(ctx, args)
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
+	case "evidence":
+		return audit.Run(args, time.Now(), os.Stdout, os.Stderr)
 	case "inspect":
 		return inspect.Run(args, time.Now(), os.Stdout, os.Stderr)
 	}

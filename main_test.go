@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/pec-operator/pec-operator/internal/inspect"
+	"github.com/pec-operator/pec-operator/internal/exit"
 )
 
 func TestStatus(t *testing.T) {
@@ -14,8 +14,8 @@ func TestStatus(t *testing.T) {
 		want int
 	}{
 		"any error":                   {errors.New("x"), 1},
-		"an error that chooses":       {&inspect.Exit{Status: 2, Err: errors.New("x")}, 2},
-		"one that is wrapped in more": {fmt.Errorf("y: %w", &inspect.Exit{Status: 2, Err: errors.New("x")}), 2},
+		"an error that chooses":       {&exit.Error{Status: 2, Err: errors.New("x")}, 2},
+		"one that is wrapped in more": {fmt.Errorf("y: %w", &exit.Error{Status: 2, Err: errors.New("x")}), 2},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			if got := status(c.err); got != c.want {

@@ -4,6 +4,8 @@
 // fields; every bound exists because CEL cost and etcd objects must stay small whatever a user writes.
 //
 // +kubebuilder:object:generate=true
+// +kubebuilder:ac:generate=true
+// +kubebuilder:ac:output:package="applyconfiguration"
 // +groupName=pec-operator.dev
 package v1alpha1
 
@@ -15,6 +17,9 @@ import (
 
 // GroupVersion is the group and version of every kind here.
 var GroupVersion = schema.GroupVersion{Group: "pec-operator.dev", Version: "v1alpha1"}
+
+// SchemeGroupVersion is GroupVersion by the name that generated code looks for.
+var SchemeGroupVersion = GroupVersion
 
 // AddToScheme registers the kinds, so that a client can decode them.
 func AddToScheme(scheme *runtime.Scheme) error {

@@ -286,6 +286,11 @@ type MailboxStatus struct {
 	// +optional
 	// +kubebuilder:default=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// lastHandledReconcileAt is the last value of the annotation pec-operator.dev/reconcile-requested-at that a pass has answered.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 	// address is the certified address.
 	// +optional
 	// +kubebuilder:validation:MinLength=3

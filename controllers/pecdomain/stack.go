@@ -35,6 +35,10 @@ func applyStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 				fmt.Sprintf("pod %s-0 is not ready; kubectl describe pod %s-0 says why", live.GetName(), live.GetName()))
 		}
 	}
+	if starting, ok := s.Said(v1alpha1.ConditionStackReady); ok {
+		// The engine of a pod that starts may take its whole timeout to not answer.
+		return reconcile.Result{}, s.Working(ctx, s.Pass, starting.Reason, starting.Message)
+	}
 	return reconcile.Result{}, nil
 }
 

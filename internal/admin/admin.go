@@ -9,6 +9,7 @@
 //	GET  /v1/mailboxes/{address}          Mailbox, without its password; 404 when unknown
 //	PUT  /v1/mailboxes/{address}          Mailbox; an empty Password keeps the stored one
 //	PUT  /v1/peer                         Peer
+//	PUT  /v1/jobs/{namespace}/{name}      Grant
 package admin
 
 import (
@@ -30,6 +31,12 @@ func OperatorURI(site string) string { return "pec://" + site + "/operator" }
 
 // EngineURI is the URI in the certificate that the engine of a Managed domain shows at a site.
 func EngineURI(site, domain string) string { return "pec://" + site + "/engine/" + domain }
+
+// JobURI is the URI in the certificate that a Job shows to the engines of its site; package store is what it may do there.
+func JobURI(site, namespace, name string) string { return JobURIs(site) + namespace + "/" + name }
+
+// JobURIs is what every JobURI of a site begins with.
+func JobURIs(site string) string { return "pec://" + site + "/job/" }
 
 // Access says what a mailbox's holder may do.
 type Access string
@@ -101,6 +108,14 @@ type Peer struct {
 	CABundle string `json:"caBundle"` // PEM, the other site's CA
 }
 
+// Grant lets a Job use the store of some mailboxes for some time. One without addresses takes back what was granted.
+type Grant struct {
+	Addresses []string `json:"addresses"`
+	// Write lets the Job add messages, folders and flags.
+	Write bool      `json:"write"`
+	Until time.Time `json:"until"`
+}
+
 // Status is what the engine says of itself and of its neighbours.
 type Status struct {
 	Site      string    `json:"site"`
@@ -114,10 +129,23 @@ type Status struct {
 	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
 }
 
-// Evidence is the head of the event log.
+// Evidence is the head of the event log, and how far it is sealed.
 type Evidence struct {
 	Records uint64 `json:"records"`
 	Head    string `json:"head"` // SHA-256 of the last record, hex
+	Seals   Seals  `json:"seals"`
+}
+
+// Seals are the closed days of the event log. What fails here holds up no mail and is no problem of Status.
+type Seals struct {
+	Day       string `json:"day,omitempty"`     // of the last seal, on the clocks of Europe/Rome
+	Records   uint64 `json:"records,omitempty"` // at its end
+	Head      string `json:"head,omitempty"`
+	Unsealed  int    `json:"unsealed,omitempty"`  // days that have ended without a seal
+	Unstamped int    `json:"unstamped,omitempty"` // seals that wait for their time-stamp
+	Stamping  bool   `json:"stamping"`            // there is an authority
+	Late      bool   `json:"late,omitempty"`      // something waits for more than a day
+	LastError string `json:"lastError,omitempty"`
 }
 
 // Signing is the certificate that the engine signs with.
@@ -183,6 +211,11 @@ func (c *Client) PutMailbox(ctx context.Context, m Mailbox) error {
 // PutPeer tells the engine where its peer is and whom to trust there.
 func (c *Client) PutPeer(ctx context.Context, p Peer) error {
 	return c.call(ctx, http.MethodPut, "/v1/peer", p, nil)
+}
+
+// PutGrant lets the Job of that name use the store as the grant says, instead of as an earlier one said.
+func (c *Client) PutGrant(ctx context.Context, namespace, name string, g Grant) error {
+	return c.call(ctx, http.MethodPut, "/v1/jobs/"+url.PathEscape(namespace)+"/"+url.PathEscape(name), g, nil)
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {

@@ -22,6 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
+
+	"github.com/pec-operator/pec-operator/internal/reconcile/check"
 )
 
 // ServersVariable names the directory of etcd and kube-apiserver. They are the binaries that the two sites run.
@@ -57,27 +59,46 @@ func Start() (*Server, error) {
 func (s *Server) Stop() error { return s.env.Stop() }
 
 // AddOperator makes a user with the rights that the chart gives to an operator of namespace own with the listed namespaces, and
-// answers a configuration as that user: whatever a test does, it does with these rights.
-func (s *Server) AddOperator(own string, namespaces ...string) (*rest.Config, error) {
-	c, err := client.New(s.Config, client.Options{})
-	if err != nil {
-		return nil, fmt.Errorf("making an operator's account: %w", err)
-	}
+// answers a configuration as that user: whatever a test does, it does with these rights, and the oracle judges every status that
+// is written until the test ends.
+func (s *Server) AddOperator(t testing.TB, own string, namespaces ...string) *rest.Config {
+	t.Helper()
+	check.Watch(t, s.Config)
 	user := "operator-" + own
 	grants := []grant{{file: "cluster-rules.yaml"}, {file: "own-rules.yaml", namespace: own}}
 	for _, namespace := range namespaces {
 		grants = append(grants, grant{file: "namespace-rules.yaml", namespace: namespace})
 	}
+	return s.grant(t, user, grants...).Config()
+}
+
+// AddPeer is a kubeconfig of a user with the rights that the chart gives to the other site's operator.
+func (s *Server) AddPeer(t testing.TB, user string) []byte {
+	t.Helper()
+	raw, err := s.grant(t, user, grant{file: "peer-rules.yaml"}).KubeConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// grant makes a user with what files of the chart grant.
+func (s *Server) grant(t testing.TB, user string, grants ...grant) *envtest.AuthenticatedUser {
+	t.Helper()
+	c, err := client.New(s.Config, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, g := range grants {
 		if err := g.give(c, user); err != nil {
-			return nil, fmt.Errorf("giving %s to %s: %w", g.file, user, err)
+			t.Fatalf("giving %s to %s: %v", g.file, user, err)
 		}
 	}
 	added, err := s.env.AddUser(envtest.User{Name: user}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("adding user %s: %w", user, err)
+		t.Fatalf("adding user %s: %v", user, err)
 	}
-	return added.Config(), nil
+	return added
 }
 
 // grant is a file of the chart's rules, given in a namespace or in all.

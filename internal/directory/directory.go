@@ -41,7 +41,10 @@ CREATE TABLE IF NOT EXISTS mailbox (
   access TEXT NOT NULL CHECK (access IN ('Full', 'ReadOnly', 'Suspended', 'Closed'))
 );
 CREATE INDEX IF NOT EXISTS mailbox_domain ON mailbox (domain);
-CREATE TABLE IF NOT EXISTS peer (one INTEGER PRIMARY KEY CHECK (one = 1), site TEXT NOT NULL, address TEXT NOT NULL, ca_bundle TEXT NOT NULL);`
+CREATE TABLE IF NOT EXISTS peer (one INTEGER PRIMARY KEY CHECK (one = 1), site TEXT NOT NULL, address TEXT NOT NULL, ca_bundle TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS job_grant (
+  job TEXT NOT NULL, address TEXT NOT NULL, writes INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (job, address)
+);`
 
 // laterColumns are those of mailbox that a database made by an earlier release lacks.
 var laterColumns = []struct{ name, definition string }{

@@ -92,7 +92,7 @@ func (e *Engine) decide(identifier string, tx transaction, received, raw []byte)
 	if err != nil {
 		return accepted{}, false, err
 	}
-	submission := accepted{At: at, Transit: recordOf(transit), Envelope: digest}
+	submission := accepted{At: at, Transit: recordOf(transit), Envelope: digest, Provider: e.settings.Provider.Name}
 	if _, err := e.record(kindAccepted, identifier, identifier, &submission); err != nil {
 		return accepted{}, false, err
 	}
@@ -101,6 +101,7 @@ func (e *Engine) decide(identifier string, tx transaction, received, raw []byte)
 }
 
 func (e *Engine) refuse(no refused) error {
+	no.Provider = e.settings.Provider.Name
 	if _, err := e.record(kindRefused, no.Transit.Identifier, no.Transit.Identifier, &no); err != nil {
 		return err
 	}

@@ -17,16 +17,23 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/directory"
+	"github.com/pec-operator/pec-operator/internal/pki"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // maxAdminBody bounds a request of the operator, in bytes.
 const maxAdminBody = 1 << 20
 
-// adminServer is the API of package admin. Only the operator of this site gets as far as a request.
+// adminServer is the API of package admin, for the operator of this site, and that of package store, for its Jobs. Nobody else
+// gets as far as a request.
 func (e *Engine) adminServer() *http.Server {
 	mux := http.NewServeMux()
 	handle := func(pattern string, answer func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if !pki.HasURI(r.TLS.PeerCertificates[0], admin.OperatorURI(e.settings.Site)) {
+				http.Error(w, "only the operator of this site may ask this", http.StatusForbidden)
+				return
+			}
 			result, err := answer(r)
 			e.answerAdmin(w, r, result, err)
 		})
@@ -41,13 +48,15 @@ func (e *Engine) adminServer() *http.Server {
 	})
 	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
 	handle("PUT /v1/peer", e.putPeer)
+	handle("PUT /v1/jobs/{namespace}/{name}", e.putGrant)
+	e.serveStore(mux)
 	return &http.Server{
 		Handler: mux, TLSConfig: e.adminTLS(), ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 	}
 }
 
-// adminTLS lets in only the certificate of this site's operator, by this site's CA.
+// adminTLS lets in only the certificates of this site's operator and of its Jobs, by this site's CA.
 func (e *Engine) adminTLS() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		id, err := e.identity.Get()
@@ -60,7 +69,11 @@ func (e *Engine) adminTLS() *tls.Config {
 			Certificates: []tls.Certificate{id.certificate},
 			ClientAuth:   tls.RequireAnyClientCert,
 			VerifyConnection: func(state tls.ConnectionState) error {
-				return verifyURI(state, id.siteCA, x509.ExtKeyUsageClientAuth, admin.OperatorURI(e.settings.Site), e.now())
+				uri := admin.OperatorURI(e.settings.Site)
+				if job := jobOf(&state, e.settings.Site); job != "" {
+					uri = job
+				}
+				return verifyURI(state, id.siteCA, x509.ExtKeyUsageClientAuth, uri, e.now())
 			},
 		}, nil
 	}}
@@ -75,9 +88,11 @@ func (e *Engine) answerAdmin(w http.ResponseWriter, r *http.Request, result any,
 		if err := json.NewEncoder(w).Encode(result); err != nil {
 			e.log.Warn("answering the operator", "path", r.URL.Path, "error", err)
 		}
-	case errors.Is(err, admin.ErrNotFound):
+	case errors.Is(err, admin.ErrNotFound), errors.Is(err, store.ErrNotFound):
 		http.Error(w, err.Error(), http.StatusNotFound)
-	case errors.Is(err, directory.ErrInvalid):
+	case errors.Is(err, store.ErrDenied):
+		http.Error(w, err.Error(), http.StatusForbidden)
+	case errors.Is(err, directory.ErrInvalid), errors.Is(err, store.ErrInvalid):
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 	default:
 		e.log.Error("answering the operator", "path", r.URL.Path, "error", err)
@@ -167,6 +182,7 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 		return s, err
 	}
 	s.Evidence.Records, s.Evidence.Head = e.evidence.Head()
+	s.Evidence.Seals = e.seals()
 	if signer, _ := e.signer.Get(); signer != nil {
 		s.Signing = admin.Signing{Subject: signer.Certificate().Subject.String(), NotAfter: signer.Certificate().NotAfter}
 	}

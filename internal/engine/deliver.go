@@ -21,7 +21,12 @@ type delivery struct {
 }
 
 func (d delivery) data() deliveryData {
-	return deliveryData{Mailbox: d.rcpt, Type: d.judgement.Type, Provider: d.judgement.Provider.Name, MessageID: d.judgement.MessageID}
+	data := deliveryData{Mailbox: d.rcpt, Type: d.judgement.Type, Provider: d.judgement.Provider.Name, MessageID: d.judgement.MessageID}
+	if c := d.judgement.Certification; c != nil {
+		transit := recordOf(c.Transit)
+		data.Transit = &transit
+	}
+	return data
 }
 
 // identifier is the PEC identifier that the message speaks of.

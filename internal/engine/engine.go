@@ -42,7 +42,9 @@ type Engine struct {
 	postfix *relay
 	dovecot *relay
 	doveadm mailStore
+	store   *dovecotStore
 	sync    *syncer
+	sealer  *evidence.Sealer
 	locks   locks
 	metrics *metrics
 	// linkFaults holds, by mailbox, why the peer link did not carry its last sync.
@@ -91,7 +93,9 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.postfix = newRelay(s.Next.Reinject, s.Hostname, false)
 	e.dovecot = newRelay(s.Next.LMTP, s.Hostname, true)
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
+	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
+	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
 	e.metrics.gauge("sync_pending", "Mailboxes that wait to be synced with the other site.", func() float64 { return float64(e.sync.state(true).Pending) })
 	return e, nil
@@ -115,7 +119,10 @@ func (e *Engine) newSyncer() *syncer {
 }
 
 // Close closes the engine's state.
-func (e *Engine) Close() error { return errors.Join(e.directory.Close(), e.evidence.Close()) }
+func (e *Engine) Close() error {
+	e.store.close()
+	return errors.Join(e.directory.Close(), e.evidence.Close())
+}
 
 // stopTimeout is how long transactions under way may take to end when the engine stops. Postfix keeps what is cut.
 const stopTimeout = 10 * time.Second
@@ -156,6 +163,7 @@ func (e *Engine) Serve(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return e.sync.run(ctx) })
+	group.Go(func() error { return e.sealer.Run(ctx) })
 	e.log.Info("serving", "site", e.settings.Site, "domain", e.settings.Domain)
 	return group.Wait()
 }

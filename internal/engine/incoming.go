@@ -66,10 +66,11 @@ func judge(raw []byte, from string, index pec.Index, roots *x509.CertPool, at ti
 func (e *Engine) takeInCharge(j pec.Judgement, queueID string, rcpts []string) error {
 	identifier := j.Certification.Identifier
 	taken := struct {
-		At         time.Time `json:"at"`
-		Recipients []string  `json:"recipients"`
-		Provider   string    `json:"provider"`
-	}{e.now().In(pec.Rome()).Truncate(time.Second), rcpts, j.Provider.Name}
+		At         time.Time     `json:"at"`
+		Recipients []string      `json:"recipients"`
+		Provider   string        `json:"provider"`
+		Transit    transitRecord `json:"transit"`
+	}{e.now().In(pec.Rome()).Truncate(time.Second), rcpts, j.Provider.Name, recordOf(j.Certification.Transit)}
 	if _, err := e.record(kindTaken, identifier+" "+queueID, identifier, &taken); err != nil {
 		return err
 	}

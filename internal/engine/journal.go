@@ -50,6 +50,7 @@ type accepted struct {
 	At       time.Time     `json:"at"` // of the event; the one time of acceptance and envelope
 	Transit  transitRecord `json:"transit"`
 	Envelope string        `json:"envelope"` // custody
+	Provider string        `json:"provider,omitempty"`
 }
 
 // refused is a submission that failed the formal checks.
@@ -57,6 +58,8 @@ type refused struct {
 	At      time.Time     `json:"at"`
 	Transit transitRecord `json:"transit"`
 	Reasons []string      `json:"reasons"`
+	// Provider, like that of accepted, is who we are: a record is read by people who do not know whose log it was in.
+	Provider string `json:"provider,omitempty"`
 }
 
 // transitRecord is pec.Transit in the form that the log keeps, whatever becomes of the Go type.
@@ -114,6 +117,8 @@ type deliveryData struct {
 	MessageID string   `json:"messageID"`
 	Digest    string   `json:"digest,omitempty"` // custody of the message as it arrived
 	Reply     string   `json:"reply,omitempty"`  // of Dovecot, or why not
+	// Transit is what the document says of the original message, so that the record speaks for itself.
+	Transit *transitRecord `json:"transit,omitempty"`
 }
 
 // deliveryKey is the same for every arrival of one message at one mailbox. The signer is part of it, or another provider

@@ -56,6 +56,23 @@ func (w *wire) writeLine(line string) error {
 	return err
 }
 
+// exchange sends each line in turn and expects the answer after it.
+func (w *wire) exchange(lines ...string) error {
+	for i := 0; i < len(lines); i += 2 {
+		if err := w.writeLine(lines[i]); err != nil {
+			return err
+		}
+		answer, err := w.readLine()
+		if err != nil {
+			return err
+		}
+		if answer != lines[i+1] {
+			return fmt.Errorf("%w: got %q", errWire, answer)
+		}
+	}
+	return nil
+}
+
 // closeWrite ends our direction and leaves the other one open.
 func (w *wire) closeWrite() {
 	if half, ok := w.Conn.(interface{ CloseWrite() error }); ok {
@@ -109,29 +126,18 @@ func acceptDsync(w *wire, password string) (user string, err error) {
 	return fields[1], nil
 }
 
-// startDsync is the client's side of the handshake, towards our own Dovecot: it ends where the dsync stream begins.
+// login is the client's side of the handshake, towards our own Dovecot: it ends where commands begin.
+func login(w *wire, password string) error {
+	return w.exchange(wireClientVersion, "-", plain(password), "+")
+}
+
+// startDsync logs in and goes on to where the dsync stream begins.
 func startDsync(w *wire, password, user string) error {
-	if err := w.writeLine(wireClientVersion); err != nil {
+	if err := login(w, password); err != nil {
 		return err
 	}
-	for _, step := range []struct{ expect, send string }{
-		{"-", plain(password)},
-		{"+", "\t" + user + "\t" + wireCommand + "\t-u" + user},
-		{"", ""},
-	} {
-		line, err := w.readLine()
-		if err != nil {
-			return err
-		}
-		if line != step.expect {
-			return fmt.Errorf("%w: got %q", errWire, line)
-		}
-		if step.send == "" {
-			break
-		}
-		if err := w.writeLine(step.send); err != nil {
-			return err
-		}
+	if err := w.exchange("\t"+user+"\t"+wireCommand+"\t-u"+user, ""); err != nil {
+		return err
 	}
 	answer, err := w.readLine()
 	if err != nil {

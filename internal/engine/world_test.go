@@ -38,6 +38,7 @@ const (
 // keys are the signing certificates of two providers under one root, made once: RSA keys are slow to make.
 var keys = sync.OnceValue(func() (k struct {
 	root          *x509.Certificate
+	rootKey       *rsa.PrivateKey
 	certs, signer map[string][]byte // PEM, by domain
 	leaves        map[string]*x509.Certificate
 }) {
@@ -51,6 +52,7 @@ var keys = sync.OnceValue(func() (k struct {
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test root"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, rootKey.Public(), rootKey)
 	must(err)
+	k.rootKey = rootKey
 	k.root, err = x509.ParseCertificate(der)
 	must(err)
 	k.certs, k.signer, k.leaves = map[string][]byte{}, map[string][]byte{}, map[string]*x509.Certificate{}

@@ -3,7 +3,7 @@
 //
 // The log is also the engine's journal. (kind, key) is unique: appending it again returns the first record, whatever the new
 // one says, and so a step that is retried after a crash finds what it did. What the chain cannot see is a log that lost whole
-// records at its end: that shows against a head published elsewhere (Head).
+// records at its end: that shows against the seal of a day that has ended, and against a head kept elsewhere (Head).
 package evidence
 
 import (
@@ -34,10 +34,11 @@ type Log struct {
 	index   map[indexKey]*place
 	files   []*os.File // segments, oldest first; the last one is written
 	size    int64      // bytes of the last segment that are written
-	seq     uint64
-	head    string
-	next    *batch
-	failed  error // first write error: the file may hold half a batch, so nothing more is written by this process
+	last    position   // of the last record, pending ones included
+	written uint64     // records on disk
+	days    []day      // the days that have records, oldest first
+	waiting []*batch   // oldest first; the last one gathers
+	failed  error      // first write error: the file may hold half a batch, so nothing more is written by this process
 	closing bool
 	done    chan struct{}
 }
@@ -58,15 +59,25 @@ type place struct {
 	record  Record // only while batch is set
 }
 
-// batch is a group of records that share one write and one fsync.
+// batch is a group of records of one day that share one write and one fsync.
 type batch struct {
+	first  uint64 // number of its first record
+	newDay bool   // its records go into a new segment, so that no segment holds two days
 	lines  []byte
 	places []*place
 	done   chan struct{}
 	err    error
 }
 
-func newBatch() *batch { return &batch{done: make(chan struct{})} }
+// gathering is the batch that a new record goes into.
+func (l *Log) gathering(first uint64, newDay bool) *batch {
+	if n := len(l.waiting); n > 0 && !newDay {
+		return l.waiting[n-1]
+	}
+	b := &batch{first: first, newDay: newDay, done: make(chan struct{})}
+	l.waiting = append(l.waiting, b)
+	return b
+}
 
 // Open verifies the whole log in dir and opens it for appending. An incomplete last line is what a power cut leaves: it was
 // never acknowledged, and is cut off. Anything else that does not verify is an error that says what to do.
@@ -82,7 +93,7 @@ func Open(dir string, segmentSize int64, now func() time.Time) (*Log, error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("locking evidence log %s: another engine has it open: %w", dir, err)
 	}
-	l := &Log{dir: dir, segmentSize: segmentSize, now: now, lock: lock, index: map[indexKey]*place{}, next: newBatch(), done: make(chan struct{})}
+	l := &Log{dir: dir, segmentSize: segmentSize, now: now, lock: lock, index: map[indexKey]*place{}, done: make(chan struct{})}
 	l.wake = sync.NewCond(&l.mu)
 	if err := l.load(); err != nil {
 		l.closeFiles()
@@ -109,17 +120,16 @@ func (l *Log) Append(kind, key, identifier string, data any) (Record, error) {
 		defer l.mu.Unlock()
 		return Record{}, fmt.Errorf("recording %s: %w", kind, errors.Join(l.failed, errClosed))
 	}
-	r := Record{Seq: l.seq + 1, Time: l.now().UTC().Truncate(time.Microsecond), Kind: kind, Key: key, Identifier: identifier, Data: raw, Prev: l.head}
+	r := Record{Seq: l.last.Seq + 1, Time: l.now().UTC().Truncate(time.Microsecond), Kind: kind, Key: key, Identifier: identifier, Data: raw, Prev: l.last.Head}
 	line, err := r.encode()
 	if err != nil {
 		l.mu.Unlock()
 		return Record{}, err
 	}
-	b := l.next
+	b := l.gathering(r.Seq, l.note(r))
 	p := &place{length: len(line), batch: b, record: r}
 	b.lines, b.places = append(b.lines, line...), append(b.places, p)
 	l.index[keyOf(kind, key)] = p
-	l.seq, l.head = r.Seq, r.Hash
 	l.wake.Signal()
 	l.mu.Unlock()
 
@@ -148,7 +158,20 @@ func (l *Log) Get(kind, key string) (Record, bool, error) {
 func (l *Log) Head() (records uint64, hash string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.seq, l.head
+	return l.last.Seq, l.last.Head
+}
+
+// ended are the days before today whose records are all on disk.
+func (l *Log) ended(today string) []day {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var days []day
+	for _, d := range l.days {
+		if d.name < today && d.last.Seq <= l.written {
+			days = append(days, d)
+		}
+	}
+	return days
 }
 
 // Failed is the error that ended the writing, or nil. A log that failed needs a new process.

@@ -8,22 +8,88 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
 const segmentSuffix = ".jsonl"
 
+// position is the place of a record in the chain.
+type position struct {
+	Seq  uint64
+	Head string // its hash
+}
+
+// day is what the log knows of one day of Europe/Rome: its last record.
+type day struct {
+	name string // 2026-11-21
+	last position
+}
+
+// dayOf is the day of an instant on the clocks of Europe/Rome, by which the log is closed.
+func dayOf(t time.Time) string { return t.In(pec.Rome()).Format(time.DateOnly) }
+
+// note takes a record into the account and says whether it begins a day after another. A clock that goes back begins none: the
+// record belongs to the day that is open.
+func (l *Log) note(r Record) (newDay bool) {
+	l.last = position{r.Seq, r.Hash}
+	name := dayOf(r.Time)
+	if n := len(l.days); n > 0 && name <= l.days[n-1].name {
+		l.days[n-1].last = l.last
+		return false
+	}
+	l.days = append(l.days, day{name, l.last})
+	return len(l.days) > 1
+}
+
+// segmentPaths are the log's files, oldest first: their names have a fixed width.
+func segmentPaths(dir string) ([]string, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
+	if err != nil {
+		return nil, fmt.Errorf("listing evidence segments: %w", err)
+	}
+	return paths, nil
+}
+
+// firstRecord is the number of the record that a segment begins with.
+func firstRecord(path string) (uint64, error) {
+	return strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), segmentSuffix), 10, 64)
+}
+
+// begin is the position before the first segment: the log's very beginning, or the end of a sealed day when what is older was
+// taken away after its time.
+func begin(dir string, paths []string) position {
+	if len(paths) == 0 {
+		return position{}
+	}
+	first, err := firstRecord(paths[0])
+	if err != nil || first <= 1 {
+		return position{}
+	}
+	seals, _ := readSeals(dir)
+	for _, s := range seals {
+		if s.Last == first-1 {
+			return position{s.Last, s.Head}
+		}
+	}
+	return position{}
+}
+
 // load reads and verifies every segment and fills the index.
 func (l *Log) load() error {
-	paths, err := filepath.Glob(filepath.Join(l.dir, "*"+segmentSuffix)) // sorted, and the names have a fixed width
+	paths, err := segmentPaths(l.dir)
 	if err != nil {
-		return fmt.Errorf("listing evidence segments: %w", err)
+		return err
 	}
+	l.last = begin(l.dir, paths)
 	for i, path := range paths {
 		if err := l.loadSegment(path, i == len(paths)-1); err != nil {
 			return fmt.Errorf("verifying evidence log: %w; do not edit or delete it: restore the volume %s from its last "+
 				"good copy, or move the directory aside and keep it for the inquiry", err, l.dir)
 		}
 	}
+	l.written = l.last.Seq
 	if len(paths) == 0 {
 		return l.newSegment(1)
 	}
@@ -31,9 +97,9 @@ func (l *Log) load() error {
 }
 
 func (l *Log) loadSegment(path string, last bool) error {
-	first, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), segmentSuffix), 10, 64)
-	if err != nil || first != l.seq+1 {
-		return fmt.Errorf("%s: expected the segment that begins with record %d", path, l.seq+1)
+	first, err := firstRecord(path)
+	if err != nil || first != l.last.Seq+1 {
+		return fmt.Errorf("%s: expected the segment that begins with record %d", path, l.last.Seq+1)
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -47,14 +113,14 @@ func (l *Log) loadSegment(path string, last bool) error {
 		}
 		line := raw[offset : offset+end+1]
 		r, err := decodeLine(line)
-		if err == nil && (r.Seq != l.seq+1 || r.Prev != l.head) {
-			err = fmt.Errorf("%w: it does not follow record %d", errBroken, l.seq)
+		if err == nil && (r.Seq != l.last.Seq+1 || r.Prev != l.last.Head) {
+			err = fmt.Errorf("%w: it does not follow record %d", errBroken, l.last.Seq)
 		}
 		if err != nil {
 			return fmt.Errorf("%s at byte %d: %w", path, offset, err)
 		}
 		l.index[keyOf(r.Kind, r.Key)] = &place{segment: segment, offset: int64(offset), length: len(line)}
-		l.seq, l.head = r.Seq, r.Hash
+		l.note(r)
 		offset += len(line)
 	}
 	return l.openSegment(path, raw[offset:], int64(offset), last)
@@ -116,20 +182,24 @@ func (l *Log) write() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
-		for len(l.next.places) == 0 && !l.closing {
+		for len(l.waiting) == 0 && !l.closing {
 			l.wake.Wait()
 		}
-		b := l.next
-		if len(b.places) == 0 {
+		if len(l.waiting) == 0 {
 			return
 		}
-		l.next = newBatch()
+		b := l.waiting[0]
+		l.waiting = l.waiting[1:]
 		l.commit(b)
 	}
 }
 
 // commit is called with the lock held; it lets it go while the disk works.
 func (l *Log) commit(b *batch) {
+	defer close(b.done)
+	if l.failed == nil && l.size > 0 && (b.newDay || l.size >= l.segmentSize) {
+		l.failed = l.newSegment(b.first)
+	}
 	f, segment, offset := l.files[len(l.files)-1], len(l.files)-1, l.size
 	failed := l.failed
 	l.mu.Unlock()
@@ -142,19 +212,13 @@ func (l *Log) commit(b *batch) {
 	l.mu.Lock()
 	if failed != nil {
 		l.failed, b.err = failed, failed
-		close(b.done)
 		return
 	}
 	for _, p := range b.places {
 		p.segment, p.offset, p.batch, p.record = segment, offset, nil, Record{}
 		offset += int64(p.length)
 	}
-	l.size = offset
-	if l.size >= l.segmentSize {
-		// Records that were numbered while this batch was written go into the new segment.
-		l.failed = l.newSegment(l.seq + 1 - uint64(len(l.next.places)))
-	}
-	close(b.done)
+	l.size, l.written = offset, l.written+uint64(len(b.places))
 }
 
 func syncDir(dir string) error {

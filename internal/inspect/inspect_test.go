@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/providers"
 )
@@ -104,11 +105,11 @@ func inspected(t testing.TB, args ...string) (string, int) {
 	if err == nil {
 		return stdout.String(), 0
 	}
-	var exit *Exit
-	if !errors.As(err, &exit) {
+	var chosen *exit.Error
+	if !errors.As(err, &chosen) {
 		t.Fatalf("error without an exit status: %v", err)
 	}
-	return stdout.String(), exit.Status
+	return stdout.String(), chosen.Status
 }
 
 func TestReportOfAnEnvelope(t *testing.T) {
@@ -178,7 +179,7 @@ func TestReportOfAnEnvelope(t *testing.T) {
 
 func TestTableForPeople(t *testing.T) {
 	out, status := inspected(t, file(t, "m.eml", failure()))
-	if status != 0 || strings.Contains(out, "\x1b") {
+	if status != 1 || strings.Contains(out, "\x1b") {
 		t.Errorf("status %d", status)
 	}
 	for _, row := range []string{
@@ -211,14 +212,16 @@ func TestJudgementOfFiles(t *testing.T) {
 		status int
 		says   string // in errors or notes
 	}{
-		"nothing but the file":            {raw: envelope(), want: pec.TypeEnvelope, intact: true, chain: ChainNotChecked, says: "gestore sconosciuto"},
-		"in the index":                    {raw: envelope(), args: []string{"--index", index}, want: pec.TypeEnvelope, intact: true, chain: ChainNotChecked},
+		"nothing but the file": {raw: envelope(), want: pec.TypeEnvelope, intact: true, chain: ChainNotChecked, status: 1, says: "gestore sconosciuto"},
+		"in the index":         {raw: envelope(), args: []string{"--index", index}, want: pec.TypeEnvelope, intact: true, chain: ChainNotChecked},
+		"only the roots":       {raw: envelope(), args: []string{"--roots", roots}, want: pec.TypeEnvelope, intact: true, chain: ChainTrusted, status: 1, says: "gestore sconosciuto"},
+		"in the index, at a time after the certificate": {raw: envelope(), args: []string{"--index", index, "--at", "2030-01-01T00:00:00Z"}, want: pec.TypeEnvelope, intact: true, chain: ChainNotChecked, status: 1, says: "non era valido"},
 		"not in the index":                {raw: envelope(), args: []string{"--index", otherIndex}, want: pec.TypeOrdinary, intact: true, chain: ChainNotChecked, status: 1, says: "non appartiene a un gestore"},
 		"another root":                    {raw: envelope(), args: []string{"--roots", otherRoots}, want: pec.TypeOrdinary, intact: true, chain: ChainUntrusted, status: 1, says: "catena"},
 		"at a time after the certificate": {raw: envelope(), args: []string{"--roots", roots, "--at", "2030-01-01T00:00:00Z"}, want: pec.TypeOrdinary, intact: true, chain: ChainUntrusted, status: 1, says: "expired"},
 		"line feeds alone":                {raw: lf, args: []string{"--index", index, "--roots", roots}, want: pec.TypeEnvelope, intact: true, chain: ChainTrusted, says: "line ends"},
-		"line feeds in some lines":        {raw: bytes.Replace(envelope(), []byte("\r\n"), []byte("\n"), 20), want: pec.TypeEnvelope, intact: true, chain: ChainNotChecked, says: "line ends"},
-		"out of an mbox file":             {raw: append([]byte("From mario@pec.example.it Sat Nov 21 20:14:03 2026\n"), lf...), want: pec.TypeEnvelope, intact: true, chain: ChainNotChecked, says: "mbox"},
+		"line feeds in some lines":        {raw: bytes.Replace(envelope(), []byte("\r\n"), []byte("\n"), 20), args: []string{"--index", index}, want: pec.TypeEnvelope, intact: true, chain: ChainNotChecked, says: "line ends"},
+		"out of an mbox file":             {raw: append([]byte("From mario@pec.example.it Sat Nov 21 20:14:03 2026\n"), lf...), args: []string{"--index", index}, want: pec.TypeEnvelope, intact: true, chain: ChainNotChecked, says: "mbox"},
 		"an altered original":             {raw: altered, args: []string{"--roots", roots}, want: pec.TypeOrdinary, chain: ChainNotChecked, status: 1, says: "firma non valida"},
 		"an altered original, line feeds": {raw: bytes.ReplaceAll(altered, []byte("\r\n"), []byte("\n")), want: pec.TypeOrdinary, chain: ChainNotChecked, status: 1, says: "firma non valida"},
 		"an altered header":               {raw: bytes.Replace(envelope(), []byte("X-Trasporto: posta-certificata"), []byte("X-Ricevuta: accettazione"), 1), want: pec.TypeAnomaly, intact: true, chain: ChainNotChecked, status: 1, says: "daticert.xml e' di tipo"},

@@ -111,8 +111,8 @@ func (j judging) report() Report {
 		Errors:    append([]string{}, found.Errors...),
 		Notes:     append([]string{}, j.notes...),
 	}
-	if j.index == nil && j.document.Fault == "" {
-		r.Errors = append(r.Errors, "gestore sconosciuto: il certificato non e' stato cercato in un indice dei gestori (--index)")
+	if doubt := j.doubt(); doubt != "" {
+		r.Certified, r.Errors = false, append(r.Errors, doubt)
 	}
 	if found.Postacert != nil {
 		sum := sha256.Sum256(found.Postacert)
@@ -124,6 +124,21 @@ func (j judging) report() Report {
 		r.uncertified(j.raw)
 	}
 	return r
+}
+
+// doubt is why an intact signature proves nothing yet. Anybody can make a certificate and sign a message of the right form with it: only
+// the index says whose it is. Without roots its term is still to be asked, because no chain was.
+func (j judging) doubt() string {
+	signer := j.document.Signature.Signer
+	switch {
+	case j.document.Fault != "":
+		return ""
+	case j.index == nil:
+		return "gestore sconosciuto: il certificato non e' stato cercato in un indice dei gestori (--index)"
+	case j.roots == nil && (j.at.Before(signer.NotBefore) || j.at.After(signer.NotAfter)):
+		return "il certificato di firma non era valido il " + instant(j.at)
+	}
+	return ""
 }
 
 func (j judging) signature() Signature {

@@ -10,12 +10,14 @@ import (
 	"io"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/providers"
 )
 
 const usage = `usage: pec-operator inspect FILE [--json] [--index LDIF] [--roots PEM] [--at TIME]
 
-Judges the message in FILE. What is not given is not checked: only with both --index and --roots is the judgement a proof.
+Judges the message in FILE. What is not given is not checked: without --index nobody knows whose signature it is, and nothing is
+certified; with --roots the chain of the certificate is part of the judgement.
 Exit status: 0 certified, 1 not certified, 2 unreadable.
 
 `
@@ -26,15 +28,6 @@ const (
 	unreadable   = 2
 )
 
-// Exit is an error that chooses the exit status of the command.
-type Exit struct {
-	Status int
-	Err    error
-}
-
-func (e *Exit) Error() string { return e.Err.Error() }
-func (e *Exit) Unwrap() error { return e.Err }
-
 // Run is the command "inspect" with its arguments. A message that is not certified is an error too, after its report.
 func Run(args []string, now time.Time, stdout, stderr io.Writer) error {
 	o, err := parse(args, stderr)
@@ -42,21 +35,21 @@ func Run(args []string, now time.Time, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if err != nil {
-		return &Exit{unreadable, err}
+		return &exit.Error{Status: unreadable, Err: err}
 	}
 	raw, err := read(o.file)
 	if err != nil {
-		return &Exit{unreadable, err}
+		return &exit.Error{Status: unreadable, Err: err}
 	}
 	report, err := o.judge(raw, now)
 	if err != nil {
-		return &Exit{unreadable, err}
+		return &exit.Error{Status: unreadable, Err: err}
 	}
 	if err := report.write(stdout, o.json); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	if !report.Certified {
-		return &Exit{notCertified, errors.New("the message is not certified")}
+		return &exit.Error{Status: notCertified, Err: errors.New("the message is not certified")}
 	}
 	return nil
 }

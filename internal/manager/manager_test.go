@@ -72,9 +72,6 @@ func (l *logBuffer) String() string {
 // canary stands wherever a password may stand; it may be nowhere else.
 const canary = "canary-9f3c-password"
 
-var negative = []string{v1alpha1.ConditionClaimLost, v1alpha1.ConditionDomainConflict, v1alpha1.ConditionAwaitingExternal,
-	v1alpha1.ConditionNotInForce, v1alpha1.ConditionUnderLegalHold}
-
 // site is an operator at work on an API server, with namespaces of its own.
 type site struct {
 	client.Client
@@ -116,10 +113,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	for _, name := range listed {
 		s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
-	operator, err := o.server.AddOperator(ns, granted...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	operator := o.server.AddOperator(t, ns, granted...)
 	s.pods = apitest.RunPods(t, o.name, c)
 	options := manager.Options{
 		Site: o.name, Namespace: ns, Namespaces: listed, MailImage: "mail:test",
@@ -216,7 +210,7 @@ func (s *site) waitFor(t *testing.T, o reconcile.Object, conditionType string, s
 		}
 		return nil
 	})
-	check.Status(t, o, negative...)
+	check.Status(t, o)
 	return c
 }
 
@@ -661,14 +655,7 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 		}
 	}
 	t.Cleanup(stop)
-	toA, err := server.Kubeconfig("peer-b")
-	if err != nil {
-		t.Fatal(err)
-	}
-	toB, err := second.Kubeconfig("peer-a")
-	if err != nil {
-		t.Fatal(err)
-	}
+	toA, toB := server.AddPeer(t, "peer-b"), second.AddPeer(t, "peer-a")
 	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB})
 	var domainA *v1alpha1.PECDomain
 	t.Run("both sites", func(t *testing.T) {

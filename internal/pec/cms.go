@@ -146,6 +146,12 @@ type (
 	certificateID      struct{ Hash []byte }
 )
 
+// SignDetached is the detached signature over something that is no message: a day of the log, an index record.
+func (s *Signer) SignDetached(content []byte, at time.Time) ([]byte, error) {
+	digest := sha256.Sum256(content)
+	return s.sign(digest[:], at)
+}
+
 // sign makes the detached signature over content with this SHA-256, dated at. The attributes bind the certificate (signingCertificateV2), so
 // that nobody can show another certificate of the same key. The library that reads signatures cannot write them for a given
 // instant, and an instant of its own choosing would make two documents of one event.

@@ -28,6 +28,10 @@ var digestNames = map[string]string{
 	oidSHA256.String(): "sha256", "2.16.840.1.101.3.4.2.2": "sha384", "2.16.840.1.101.3.4.2.3": "sha512",
 }
 
+// VerifyDetached checks a signature of [Signer.SignDetached], or of anybody else, over exactly these bytes. Whether the signer is to
+// be believed, [Signature.VerifyChain] tells.
+func VerifyDetached(content, cms []byte) (Signature, error) { return readSignature(content, cms) }
+
 // readSignature checks a detached CMS signature over exactly these bytes: one signer, signed attributes present, digest SHA-1
 // (still sent by real providers) or stronger. With an error the signature holds what could be read.
 func readSignature(content, cms []byte) (s Signature, err error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,14 +47,29 @@ func (m *Mechanism) Begin(ctx context.Context, obj Object) (*Pass, bool, error) 
 	if !obj.Suspended() {
 		return p, true, nil
 	}
-	others := slices.DeleteFunc(slices.Clone(obj.GetConditions()), func(c metav1.Condition) bool {
-		return c.Type == v1alpha1.ConditionSuspended || c.Type == v1alpha1.ConditionReconciling
-	})
-	obj.SetConditions(append(others, p.stamp(metav1.Condition{Type: v1alpha1.ConditionSuspended, Status: metav1.ConditionTrue,
-		Reason: v1alpha1.ReasonSuspended, Message: "spec.suspend is Reconciliation: nothing is changed; set it to None to go on"})))
-	obj.SetObservedGeneration(obj.GetGeneration())
-	_, err := m.patch(ctx, p)
+	m.Table.suspend(p)
+	changed, err := m.patch(ctx, p)
+	if changed && err == nil {
+		m.announce(ctx, p)
+	}
 	return p, false, client.IgnoreNotFound(err)
+}
+
+// Working says, before work that may outlast a second, that the operator has begun it: whoever waits sees that the new spec was
+// read. What was known of the former spec stays, and so does observedGeneration, because nothing was judged yet. It writes once for
+// a generation: a later pass over the same work is quiet.
+func (m *Mechanism) Working(ctx context.Context, p *Pass, reason, message string) error {
+	if p.before.GetObservedGeneration() == p.Object.GetGeneration() {
+		return nil
+	}
+	early := &Pass{Object: p.before.DeepCopyObject().(Object), Now: p.Now, before: p.before}
+	m.Table.begin(early, reason, message)
+	if _, err := m.patch(ctx, early); err != nil {
+		return err
+	}
+	p.before = early.Object
+	p.Object.SetResourceVersion(early.Object.GetResourceVersion())
+	return nil
 }
 
 // Finish ends a pass: conditions are summarised, complete (which may be nil) fills the rest of the status from them, the
@@ -74,6 +88,7 @@ func (m *Mechanism) Finish(ctx context.Context, p *Pass, result Result, err erro
 	}
 	passes.WithLabelValues(m.Kind, outcome(err)).Inc()
 	m.Table.summarise(p, err)
+	p.answerRequest()
 	if complete != nil {
 		complete()
 	}
@@ -114,10 +129,11 @@ func (m *Mechanism) patch(ctx context.Context, p *Pass) (changed bool, err error
 	}
 	// Patch decodes the answer into the object it is given; the pass keeps its own.
 	written := p.Object.DeepCopyObject().(Object)
-	err = m.Client.Status().Patch(ctx, written, client.MergeFromWithOptions(p.before, client.MergeFromWithOptimisticLock{}))
+	err = m.Client.Status().Patch(ctx, written, client.MergeFromWithOptions(p.before, client.MergeFromWithOptimisticLock{}), FieldOwner)
 	if err != nil {
 		return false, fmt.Errorf("writing the status of %s: %w", client.ObjectKeyFromObject(p.Object), err)
 	}
+	p.Object.SetResourceVersion(written.GetResourceVersion())
 	return true, nil
 }
 
@@ -125,13 +141,13 @@ func (m *Mechanism) patch(ctx context.Context, p *Pass) (changed bool, err error
 func (m *Mechanism) announce(ctx context.Context, p *Pass) {
 	conditions := p.Object.GetConditions()
 	stalled := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
-	for _, name := range append([]string{v1alpha1.ConditionReady, v1alpha1.ConditionNotInForce}, m.Table.Informative...) {
+	for _, name := range append([]string{m.Table.top(), v1alpha1.ConditionNotInForce}, m.Table.Informative...) {
 		was, is := meta.FindStatusCondition(p.before.GetConditions(), name), meta.FindStatusCondition(conditions, name)
 		if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
 			continue
 		}
 		eventType := corev1.EventTypeNormal
-		if (stalled && name == v1alpha1.ConditionReady) || (was != nil && was.Status == metav1.ConditionTrue) {
+		if (stalled && name == m.Table.top()) || (was != nil && was.Status == metav1.ConditionTrue) {
 			eventType = corev1.EventTypeWarning
 		}
 		m.Recorder.Eventf(p.Object, nil, eventType, is.Reason, "Reconcile", "%s", cut(is.Message, maxNote))

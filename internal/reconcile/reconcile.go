@@ -18,6 +18,7 @@ type Object interface {
 	SetConditions([]metav1.Condition)
 	GetObservedGeneration() int64
 	SetObservedGeneration(int64)
+	SetLastHandledReconcileAt(string)
 	Suspended() bool
 	// NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 	NotInForce() []string

@@ -11,8 +11,11 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 )
 
-// Table declares the conditions of a kind; Ready is summarised from it and from nothing else.
+// Table declares the conditions of a kind; the top one, Ready, is summarised from it and from nothing else.
 type Table struct {
+	// Top is the top condition of a kind that ends, like Succeeded; "" is Ready. kstatus knows Ready alone, so that a Top that is not
+	// True is Reconciling too.
+	Top string
 	// Positive conditions must all be True for Ready; the first False one, or else the first Unknown one, gives Ready its
 	// reason and message. The order is the order in which a person would look for the cause.
 	Positive []string
@@ -52,15 +55,14 @@ func (t Table) summarise(p *Pass, err error) {
 		parts = append(parts, p.stamp(metav1.Condition{Type: v1alpha1.ConditionNotInForce, Status: metav1.ConditionTrue,
 			Reason: v1alpha1.ReasonFieldsStored, Message: "this release stores these fields and does not act on them, do not rely on them: " + strings.Join(fields, ", ")}))
 	}
-	conditions := append([]metav1.Condition{p.stamp(ready)}, p.kstatus(err)...)
+	conditions := append([]metav1.Condition{p.stamp(ready)}, t.kstatus(p, ready, err)...)
 	p.Object.SetConditions(append(conditions, parts...))
 	p.Object.SetObservedGeneration(p.Object.GetGeneration())
 }
 
 // ready is Ready by the table over the other conditions.
 func (t Table) ready(parts []metav1.Condition) metav1.Condition {
-	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue,
-		Reason: v1alpha1.ReasonServed, Message: t.Served}
+	ready := metav1.Condition{Type: t.top(), Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonServed, Message: t.Served}
 	for _, c := range parts {
 		negative := slices.Contains(t.Negative, c.Type)
 		switch {
@@ -74,13 +76,63 @@ func (t Table) ready(parts []metav1.Condition) metav1.Condition {
 	return ready
 }
 
+func (t Table) top() string {
+	if t.Top == "" {
+		return v1alpha1.ConditionReady
+	}
+	return t.Top
+}
+
+// suspend shows that the operator leaves an object alone. The top condition keeps its status and its generation, because nothing
+// was looked at, and takes the reason, because that is what the columns show.
+func (t Table) suspend(p *Pass) {
+	now := metav1.Condition{Type: v1alpha1.ConditionSuspended, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSuspended,
+		Message: "spec.suspend is Reconciliation: nothing is changed; set it to None to go on"}
+	top := t.topOf(p)
+	top.Reason, top.Message = now.Reason, now.Message
+	conditions := []metav1.Condition{top, p.stamp(now)}
+	for _, c := range p.before.GetConditions() {
+		if c.Type != t.top() && c.Type != v1alpha1.ConditionSuspended && c.Type != v1alpha1.ConditionReconciling {
+			conditions = append(conditions, c)
+		}
+	}
+	p.Object.SetConditions(conditions)
+	p.Object.SetObservedGeneration(p.Object.GetGeneration())
+}
+
+// begin shows that work towards a spec has begun.
+func (t Table) begin(p *Pass, reason, message string) {
+	top := t.topOf(p)
+	if top.Status == metav1.ConditionUnknown {
+		top.Reason, top.Message = reason, message
+	}
+	conditions := []metav1.Condition{top, p.stamp(metav1.Condition{
+		Type: v1alpha1.ConditionReconciling, Status: metav1.ConditionTrue, Reason: reason, Message: message})}
+	for _, c := range p.before.GetConditions() {
+		if c.Type != t.top() && c.Type != v1alpha1.ConditionReconciling && c.Type != v1alpha1.ConditionStalled && c.Type != v1alpha1.ConditionSuspended {
+			conditions = append(conditions, c)
+		}
+	}
+	p.Object.SetConditions(conditions)
+}
+
+// topOf is the top condition as the pass found it, or Unknown.
+func (t Table) topOf(p *Pass) metav1.Condition {
+	if old := meta.FindStatusCondition(p.before.GetConditions(), t.top()); old != nil {
+		return *old
+	}
+	return p.stamp(metav1.Condition{Type: t.top(), Status: metav1.ConditionUnknown})
+}
+
 // kstatus is the condition, if any, by which kstatus tells progress from failure: each exists only while True, never both.
-func (p *Pass) kstatus(err error) []metav1.Condition {
+func (t Table) kstatus(p *Pass, top metav1.Condition, err error) []metav1.Condition {
 	c, _ := verdict(err)
 	c.Status = metav1.ConditionTrue
 	switch {
-	case err == nil:
+	case err == nil && (t.Top == "" || top.Status == metav1.ConditionTrue):
 		return nil
+	case err == nil:
+		c.Type, c.Reason, c.Message = v1alpha1.ConditionReconciling, top.Reason, top.Message
 	case isStalled(err):
 		c.Type = v1alpha1.ConditionStalled
 	case isWaiting(err):

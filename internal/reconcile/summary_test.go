@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,7 +75,7 @@ func (h *harness) pass(t *testing.T, phase reconcile.Phase[*reconcile.Pass]) *v1
 	if err := h.client.Get(ctx, key, stored); err != nil {
 		t.Fatal(err)
 	}
-	check.Status(t, stored, table.Negative...)
+	check.Status(t, stored)
 	return stored
 }
 
@@ -209,6 +210,155 @@ func TestSuspendIsVisibleAndTakenBack(t *testing.T) {
 	}
 	if got = h.pass(t, phase); meta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionSuspended) != nil {
 		t.Error("suspension stays after it was taken back")
+	}
+}
+
+func TestSuspendKeepsWhatIsKnownAndTakesTheReason(t *testing.T) {
+	for name, c := range map[string]struct {
+		known      []metav1.Condition
+		wantStatus metav1.ConditionStatus
+	}{
+		"a fresh object is Unknown": {nil, metav1.ConditionUnknown},
+		"a Ready one stays so, of the generation that was judged": {[]metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue,
+			Reason: v1alpha1.ReasonServed, Message: "it works", ObservedGeneration: 2, LastTransitionTime: metav1.Unix(1, 0)}}, metav1.ConditionTrue},
+	} {
+		t.Run(name, func(t *testing.T) {
+			obj := makeMailbox()
+			obj.Spec.Suspend, obj.Status.Conditions = v1alpha1.SuspendReconciliation, c.known
+			h := newHarness(t, obj)
+			h.pass(t, nil)
+			h.pass(t, nil)
+			ready := meta.FindStatusCondition(h.pass(t, nil).Status.Conditions, v1alpha1.ConditionReady)
+			if ready.Status != c.wantStatus || ready.Reason != v1alpha1.ReasonSuspended {
+				t.Errorf("Ready = %s %s, want %s %s", ready.Status, ready.Reason, c.wantStatus, v1alpha1.ReasonSuspended)
+			}
+			if c.known != nil && ready.ObservedGeneration != 2 {
+				t.Error("Ready speaks of a generation that nobody judged: kubectl wait would believe it")
+			}
+			if h.writes != 1 {
+				t.Errorf("%d writes, want one", h.writes)
+			}
+		})
+	}
+}
+
+func TestARequestIsAnsweredOnce(t *testing.T) {
+	h := newHarness(t, makeMailbox())
+	phase := func(context.Context, *reconcile.Pass) (reconcile.Result, error) {
+		return reconcile.Result{}, reconcile.Waiting(time.Second, "First", "NotYet", "it starts; wait")
+	}
+	h.pass(t, phase)
+	for _, c := range []struct {
+		request, want string
+		writes        int
+	}{
+		{"now", "now", 2}, {"now", "now", 2}, {"", "now", 2}, {strings.Repeat("x", 100), strings.Repeat("x", 64), 3},
+	} {
+		obj := h.pass(t, phase)
+		obj.Annotations = map[string]string{v1alpha1.ReconcileRequestedAnnotation: c.request}
+		if err := h.client.Update(context.Background(), obj); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.pass(t, phase); got.Status.LastHandledReconcileAt != c.want || h.writes != c.writes {
+			t.Errorf("request %q: answered %q in %d writes, want %q in %d", c.request, got.Status.LastHandledReconcileAt, h.writes, c.want, c.writes)
+		}
+	}
+}
+
+func TestWorkIsSaidBeforeItIsDone(t *testing.T) {
+	h := newHarness(t, makeMailbox())
+	var before *v1alpha1.Mailbox
+	phase := func(ctx context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+		if err := h.Working(ctx, p, "Starting", "it starts; wait"); err != nil {
+			return reconcile.Result{}, err
+		}
+		before = &v1alpha1.Mailbox{}
+		if err := h.client.Get(ctx, client.ObjectKey{Namespace: "ns", Name: "m"}, before); err != nil {
+			return reconcile.Result{}, err
+		}
+		p.True("First", "Good", "first is good")
+		p.True("Second", "Good", "second is good")
+		return reconcile.Result{}, nil
+	}
+	after := h.pass(t, phase)
+	if problems := check.Broken(before); len(problems) > 0 || !meta.IsStatusConditionTrue(before.Status.Conditions, v1alpha1.ConditionReconciling) {
+		t.Errorf("while it worked the status was %v: %q", before.Status.Conditions, problems)
+	}
+	if before.Status.ObservedGeneration != -1 {
+		t.Error("a spec that nobody has judged looks observed")
+	}
+	if !meta.IsStatusConditionTrue(after.Status.Conditions, v1alpha1.ConditionReady) || h.writes != 2 {
+		t.Errorf("after %d writes the status is %v", h.writes, after.Status.Conditions)
+	}
+	h.pass(t, phase)
+	if h.writes != 2 {
+		t.Error("a quiet pass wrote")
+	}
+}
+
+func TestAKindThatEnds(t *testing.T) {
+	h := newHarness(t, makeMailbox())
+	h.Table.Top = check.Succeeded
+	for name, c := range map[string]struct {
+		second metav1.ConditionStatus
+		want   bool
+	}{
+		"works until its top condition is True": {metav1.ConditionFalse, true},
+		"and then is done":                      {metav1.ConditionTrue, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := h.pass(t, func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+				p.True("First", "Good", "first is good")
+				p.Say("Second", c.second, "Copied", "half is copied; wait")
+				return reconcile.Result{}, nil
+			})
+			if meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionReconciling) != c.want {
+				t.Errorf("conditions are %v: kstatus does not know Succeeded", got.Status.Conditions)
+			}
+		})
+	}
+}
+
+func TestTheOracleSees(t *testing.T) {
+	sound := func() *v1alpha1.Mailbox {
+		m := makeMailbox()
+		m.Status.ObservedGeneration = 3
+		m.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Good", Message: "it is good",
+			LastTransitionTime: metav1.Unix(1, 0)}}
+		return m
+	}
+	if problems := check.Problems(sound()); len(problems) > 0 {
+		t.Fatalf("a sound status: %q", problems)
+	}
+	add := func(name, reason string, status metav1.ConditionStatus) func(*v1alpha1.Mailbox) {
+		return func(m *v1alpha1.Mailbox) {
+			m.Status.Conditions = append(m.Status.Conditions, metav1.Condition{Type: name, Status: status, Reason: reason, Message: "x", LastTransitionTime: metav1.Unix(1, 0)})
+		}
+	}
+	for want, spoil := range map[string]func(*v1alpha1.Mailbox){
+		"no top condition":        func(m *v1alpha1.Mailbox) { m.Status.Conditions = nil },
+		"observedGeneration is 2": func(m *v1alpha1.Mailbox) { m.Status.ObservedGeneration = 2 },
+		"is there twice":          add(v1alpha1.ConditionReady, "Good", metav1.ConditionTrue),
+		"has the reason":          add("Part", "not a word", metav1.ConditionTrue),
+		"says nothing":            func(m *v1alpha1.Mailbox) { m.Status.Conditions[0].Message = "" },
+		"says 2049 bytes":         func(m *v1alpha1.Mailbox) { m.Status.Conditions[0].Message = strings.Repeat("x", 2049) },
+		"never changed":           func(m *v1alpha1.Mailbox) { m.Status.Conditions[0].LastTransitionTime = metav1.Time{} },
+		"not there yet":           func(m *v1alpha1.Mailbox) { m.Status.Conditions[0].ObservedGeneration = 4 },
+		"only while True":         add(v1alpha1.ConditionClaimLost, "Gone", metav1.ConditionFalse),
+		"Stalled and Ready":       add(v1alpha1.ConditionStalled, "Gone", metav1.ConditionTrue),
+		"either lives or ends":    add(check.Succeeded, "Done", metav1.ConditionTrue),
+		"Reconciling at once": func(m *v1alpha1.Mailbox) {
+			add(v1alpha1.ConditionStalled, "Gone", metav1.ConditionTrue)(m)
+			add(v1alpha1.ConditionReconciling, "Gone", metav1.ConditionTrue)(m)
+		},
+	} {
+		t.Run(want, func(t *testing.T) {
+			m := sound()
+			spoil(m)
+			if problems := strings.Join(check.Problems(m), "\n"); !strings.Contains(problems, want) {
+				t.Errorf("the oracle says %q", problems)
+			}
+		})
 	}
 }
 

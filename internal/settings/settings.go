@@ -27,6 +27,12 @@ type Engine struct {
 	Listen Listen `json:"listen"`
 	// Next holds the addresses of the programs that the engine talks to in its pod.
 	Next Next `json:"next"`
+	// Timestamping is the authority that stamps the seals of the log; without a URL there is none.
+	Timestamping Timestamping `json:"timestamping,omitzero"`
+	// Index is where the providers' index is downloaded from; without a URL it is the file alone.
+	Index Index `json:"index,omitzero"`
+	// Signer is the socket of the process that holds the signing key; "" when the key is a file.
+	Signer string `json:"signer,omitempty"`
 	// Files holds the paths that the engine reads and writes.
 	Files Files `json:"files"`
 }
@@ -64,6 +70,25 @@ type Next struct {
 	LMTP        string `json:"lmtp"`        // Dovecot
 	Doveadm     string `json:"doveadm"`     // Dovecot, doveadm protocol
 	DoveadmHTTP string `json:"doveadmHTTP"` // Dovecot, HTTP API base URL (plain HTTP on loopback)
+}
+
+// Timestamping is a time-stamping authority (RFC 3161).
+type Timestamping struct {
+	URL string `json:"url"`
+	// CA is a PEM file: the roots of the authority's HTTPS server and of its own certificate; the system's when "".
+	CA string `json:"ca,omitempty"`
+}
+
+// Index is a source of the providers' index. Its files are PEM.
+type Index struct {
+	URL string `json:"url"` // https: a signed LDIF; ldaps: the directory, the path is the base
+	// ClientCert and ClientKey are shown to the source.
+	ClientCert string `json:"clientCert,omitempty"`
+	ClientKey  string `json:"clientKey,omitempty"`
+	// CA are the roots of the source's server; the system's when "".
+	CA string `json:"ca,omitempty"`
+	// SignerCA are the roots of, or the very, certificates that the LDIF may be signed with.
+	SignerCA string `json:"signerCA,omitempty"`
 }
 
 // Files are paths inside the engine's container.

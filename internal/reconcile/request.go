@@ -1,0 +1,32 @@
+package reconcile
+
+import (
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+)
+
+// maxRequest is the most bytes of a request that a status repeats.
+const maxRequest = 64
+
+// SpecOrRequest lets through what asks for a pass: another spec, a deletion, and another value of the annotation by which a person asks
+// for one. Our own writes of the status are neither.
+func SpecOrRequest() predicate.Predicate {
+	return predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool { return request(e.ObjectOld) != request(e.ObjectNew) },
+	})
+}
+
+// request is the request that an object's annotation holds, as a status repeats it; "" is none.
+func request(o interface{ GetAnnotations() map[string]string }) string {
+	return cut(o.GetAnnotations()[v1alpha1.ReconcileRequestedAnnotation], maxRequest)
+}
+
+// answerRequest shows that the pass answers the request that it found. A request that is withdrawn leaves the former answer, so
+// that withdrawing one is no write.
+func (p *Pass) answerRequest() {
+	if r := request(p.before); r != "" {
+		p.Object.SetLastHandledReconcileAt(r)
+	}
+}
