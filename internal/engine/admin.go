@@ -47,6 +47,8 @@ func (e *Engine) adminServer() *http.Server {
 		return e.directory.Mailbox(r.Context(), r.PathValue("address"))
 	})
 	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
+	handle("GET /v1/mailboxes/{address}/holder", e.getHolder)
+	handle("PUT /v1/mailboxes/{address}/holder", e.putHolding)
 	handle("PUT /v1/peer", e.putPeer)
 	handle("PUT /v1/jobs/{namespace}/{name}", e.putGrant)
 	e.serveStore(mux)
@@ -132,8 +134,14 @@ func (e *Engine) putMailbox(r *http.Request) (any, error) {
 	if e.ours(m.Address) {
 		return nil, fmt.Errorf("mailbox %s: %w: it is the provider's own address, which the engine reads itself", m.Address, directory.ErrInvalid)
 	}
+	if err := e.place(m); err != nil {
+		return nil, err
+	}
 	before, err := e.directory.PutMailbox(r.Context(), m)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.derive(r.Context(), fold(m.Address)); err != nil {
 		return nil, err
 	}
 	if before.Address == "" {

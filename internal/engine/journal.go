@@ -32,6 +32,14 @@ const (
 	kindBounced        = "bounced"         // queue identifier of the bounce, recipient that failed
 )
 
+// The kinds of the holder's half.
+const (
+	kindPlacement = "credentials-placed" // placementKey
+	kindChoice    = "holder-choice"      // choice.key
+	kindLogin     = "holder-login"       // address, client, time, count
+	kindNotified  = "notified"           // arrival, or mailbox and day of a digest; address
+)
+
 // transaction is one SMTP transaction as a milter saw it end.
 type transaction struct {
 	Port       string   `json:"port"` // mx or submission

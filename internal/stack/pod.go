@@ -70,14 +70,14 @@ func prepare(s Settings) corev1.Container {
 func engine(s Settings) corev1.Container {
 	c := restricted("engine", s)
 	c.Command = []string{program, "engine", "run", "--settings", settingsFile}
-	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("health", portHealth)}
+	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("holders", portHolder), containerPort("health", portHealth)}
 	c.StartupProbe = probe(get("/healthz"), 2, 60)
 	c.LivenessProbe = probe(get("/healthz"), 10, 6)
 	c.ReadinessProbe = probe(get("/readyz"), 5, 3)
 	c.Lifecycle = lingering(5) // longer than its neighbours, to take what they still hand over
 	c.VolumeMounts = []corev1.VolumeMount{
 		mount(volumeEngine, stateDir), fixed(volumeSettings, engineDir), fixed(volumeSigning, signingDir), fixed(volumeKeys, keysDir),
-		fixed(volumeIndex, indexDir), mount(volumeTemporary, "/tmp"),
+		fixed(volumeIndex, indexDir), fixed(volumeTLS, tlsDir), mount(volumeTemporary, "/tmp"),
 	}
 	return c
 }
