@@ -138,6 +138,9 @@ func (w *world) start() {
 	w.t.Cleanup(func() { _ = e.Close() })
 	for address, access := range map[string]admin.Access{sender: admin.AccessFull, "anna@" + ours: admin.AccessFull, "piena@" + ours: admin.AccessFull, "sospesa@" + ours: admin.AccessSuspended} {
 		row := admin.Mailbox{Address: address, Domain: ours, Password: "{BLF-CRYPT}$2y$05$x", CredentialsVersion: "1", QuotaBytes: 1, Access: access}
+		if _, err := e.directory.Mailbox(context.Background(), address); err == nil {
+			continue // on the disk that outlived the crash
+		}
 		if _, err := e.directory.PutMailbox(context.Background(), row); err != nil {
 			w.t.Fatal(err)
 		}
