@@ -4,7 +4,9 @@ package index
 import (
 	"context"
 	"fmt"
+	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,6 +20,12 @@ const (
 	DomainName = "index.name"
 	// DomainHost finds PECDomains by the namespace/name of the domain whose stack serves them.
 	DomainHost = "index.host"
+	// DomainPool finds PECDomains by the namespace/name of the domain whose contract counts for them.
+	DomainPool = "index.pool"
+	// MailboxHeld finds Mailboxes that their contract holds, by the namespace/name of their domain.
+	MailboxHeld = "index.held"
+	// MigrationAddress finds MailboxMigrations by the namespace/address of each mailbox that they move out of a domain here.
+	MigrationAddress = "index.address"
 )
 
 // Key is the value of DomainHost for a host.
@@ -27,6 +35,39 @@ func Key(host types.NamespacedName) string { return host.String() }
 func Host(d *v1alpha1.PECDomain) types.NamespacedName {
 	host := d.Host()
 	return types.NamespacedName{Namespace: host.Namespace, Name: host.Name}
+}
+
+// Pool is the namespace and name of the PECDomain whose contract counts for a domain; false when it has no contract.
+func Pool(d *v1alpha1.PECDomain) (types.NamespacedName, bool) {
+	pool, ok := d.Pool()
+	return types.NamespacedName{Namespace: pool.Namespace, Name: pool.Name}, ok
+}
+
+func domainPool(o client.Object) []string {
+	if pool, ok := Pool(o.(*v1alpha1.PECDomain)); ok {
+		return []string{Key(pool)}
+	}
+	return nil
+}
+
+func mailboxHeld(o client.Object) []string {
+	m := o.(*v1alpha1.Mailbox)
+	if meta.IsStatusConditionFalse(m.Status.Conditions, v1alpha1.ConditionAdmitted) {
+		return []string{Key(types.NamespacedName{Namespace: m.Namespace, Name: m.Spec.DomainRef.Name})}
+	}
+	return nil
+}
+
+func migrationAddress(o client.Object) []string {
+	m := o.(*v1alpha1.MailboxMigration)
+	if m.Spec.Source.Type != v1alpha1.MigrationFromDomain {
+		return nil // its mailboxes are another server's, though one here may have the same address
+	}
+	var out []string
+	for _, box := range m.Spec.Mailboxes {
+		out = append(out, m.Namespace+"/"+strings.ToLower(string(box.Address)))
+	}
+	return out
 }
 
 // Register adds the indexes to a cache; once, before it starts.
@@ -46,6 +87,19 @@ func Register(ctx context.Context, indexer client.FieldIndexer) error {
 	})
 	if err != nil {
 		return fmt.Errorf("indexing domains by host: %w", err)
+	}
+	for _, i := range []struct {
+		object client.Object
+		field  string
+		values client.IndexerFunc
+	}{
+		{&v1alpha1.PECDomain{}, DomainPool, domainPool},
+		{&v1alpha1.Mailbox{}, MailboxHeld, mailboxHeld},
+		{&v1alpha1.MailboxMigration{}, MigrationAddress, migrationAddress},
+	} {
+		if err := indexer.IndexField(ctx, i.object, i.field, i.values); err != nil {
+			return fmt.Errorf("indexing by %s: %w", i.field, err)
+		}
 	}
 	return nil
 }

@@ -4,11 +4,10 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -20,8 +19,9 @@ import (
 	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
@@ -42,7 +42,7 @@ const (
 
 // table declares the conditions of a Mailbox.
 var table = reconcile.Table{
-	Positive:    []string{v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionProvisioned},
+	Positive:    []string{v1alpha1.ConditionAdmitted, v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionProvisioned},
 	Informative: []string{v1alpha1.ConditionUnderLegalHold},
 	Served:      "the mailbox works at this site as its spec says",
 }
@@ -56,6 +56,8 @@ type Reconciler struct {
 	Access reconcile.Access
 	// Engines dials the engines of this site.
 	Engines *engines.Pool
+	// Book says who is admitted under each contract.
+	Book *contracts.Book
 }
 
 // scope is what the phases of one pass share.
@@ -63,7 +65,15 @@ type scope struct {
 	*reconcile.Pass
 	*Reconciler
 	mailbox *v1alpha1.Mailbox
+	domain  *v1alpha1.PECDomain // the mailbox's, when it was found
 	engine  *admin.Client
+	// row is what the stack holds of the address; fresh says that it holds nothing.
+	row   admin.Mailbox
+	fresh bool
+	// granted is what may be provisioned.
+	granted contract.Holding
+	// unsettled is how long the requests are awaited that come together with this one.
+	unsettled time.Duration
 	// credentials are what the Secret holds; nil when it holds nothing usable.
 	credentials *credentials
 }
@@ -83,7 +93,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	mailbox.Status.Address = mailbox.Address()
 	s := &scope{Pass: pass, Reconciler: r, mailbox: mailbox}
-	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readCredentials, placeRow)
+	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readRow, admit, judgeAccess, readCredentials, placeRow)
+	if errors.Is(err, errUnsettled) {
+		return ctrl.Result{RequeueAfter: s.unsettled}, nil
+	}
 	return r.Finish(ctx, pass, result, err, nil)
 }
 
@@ -94,7 +107,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("mailbox").
 		For(&v1alpha1.Mailbox{}, builder.WithPredicates(reconcile.SpecOrRequest())).
 		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.ofDomain), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return placed(e.ObjectOld) != placed(e.ObjectNew) },
+			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAll(e.ObjectOld, e.ObjectNew) },
+		})).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.heldUnder), builder.WithPredicates(predicate.Funcs{
+			UpdateFunc: func(e event.UpdateEvent) bool { return concernsHeld(e.ObjectOld, e.ObjectNew) },
+		})).
+		Watches(&v1alpha1.MailboxMigration{}, handler.EnqueueRequestsFromMapFunc(migrated), builder.WithPredicates(predicate.Funcs{
+			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAccess(e.ObjectOld, e.ObjectNew) },
 		})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrent,
@@ -106,23 +125,4 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return fmt.Errorf("starting the Mailbox controller: %w", err)
 	}
 	return nil
-}
-
-// placed says whether a domain's stack takes mailboxes.
-func placed(o client.Object) bool {
-	return meta.IsStatusConditionTrue(o.(*v1alpha1.PECDomain).Status.Conditions, v1alpha1.ConditionDirectoryInSync)
-}
-
-// ofDomain are the mailboxes of a domain.
-func (r *Reconciler) ofDomain(ctx context.Context, o client.Object) []crreconcile.Request {
-	var list v1alpha1.MailboxList
-	err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{index.MailboxDomain: o.GetName()})
-	if err != nil {
-		return nil // a cache that cannot list is being stopped
-	}
-	requests := make([]crreconcile.Request, len(list.Items))
-	for i := range list.Items {
-		requests[i].NamespacedName = types.NamespacedName{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
-	}
-	return requests
 }

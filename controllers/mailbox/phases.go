@@ -2,13 +2,13 @@ package mailbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -60,7 +60,7 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
 			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
 	}
-	s.engine = s.Engines.For(key)
+	s.domain, s.engine = domain, s.Engines.For(key)
 	return reconcile.Result{}, nil
 }
 
@@ -98,30 +98,22 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: recheck}, nil
 }
 
-// placeRow makes the directory's row say what the spec says. The password is hashed only when the Secret is another than the
-// row was made from: a hash has a random salt and would differ on every pass.
+// placeRow makes the directory's row say what the spec says, as far as it is admitted. The password is hashed only when the
+// Secret is another than the row was made from: a hash has a random salt and would differ on every pass.
 func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
-	spec := s.mailbox.Spec
-	want := admin.Mailbox{
-		Address: s.mailbox.Address(), Domain: spec.DomainRef.Name,
-		QuotaBytes: spec.Quota.Value(), Access: admin.Access(spec.Access),
-	}
-	have, err := s.engine.Mailbox(ctx, want.Address)
-	fresh := errors.Is(err, admin.ErrNotFound)
-	if err != nil && !fresh {
-		return reconcile.Result{}, s.waits(err)
-	}
+	want := s.wantedRow()
 	switch {
 	case s.credentials != nil:
 		want.CredentialsVersion = s.credentials.version
-	case fresh:
+	case s.fresh:
 		said, _ := s.Said(v1alpha1.ConditionCredentialsValid)
 		return reconcile.Result{}, reconcile.Waiting(recheck, said.Type, said.Reason, said.Message)
 	default:
-		want.CredentialsVersion = have.CredentialsVersion
+		want.CredentialsVersion = s.row.CredentialsVersion
 	}
-	if fresh || !have.Same(want) {
-		if fresh || have.CredentialsVersion != want.CredentialsVersion {
+	if s.fresh || !s.row.Same(want) {
+		var err error
+		if s.fresh || s.row.CredentialsVersion != want.CredentialsVersion {
 			if want.Password, err = s.credentials.hash(); err != nil {
 				return reconcile.Result{}, fmt.Errorf("hashing the password of %s: %w", want.Address, err)
 			}
@@ -129,9 +121,36 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if err := s.engine.PutMailbox(ctx, want); err != nil {
 			return reconcile.Result{}, s.waits(err)
 		}
+		if s.row.Access == admin.AccessClosed {
+			readopted(s.Recorder, s.mailbox, s.row.ClosedAt)
+		}
+	}
+	s.placed(want)
+	return reconcile.Result{RequeueAfter: recheck}, nil
+}
+
+// wantedRow is the row as the spec and the rules want it, but for the credentials.
+func (s *scope) wantedRow() admin.Mailbox {
+	row := admin.Mailbox{
+		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type),
+		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.row.ClosedAt,
+	}
+	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)
+	return row
+}
+
+// placed shows the row that the stack holds now.
+func (s *scope) placed(row admin.Mailbox) {
+	quota := s.mailbox.QuotaIn(s.domain)
+	if quota.Value() != row.QuotaBytes {
+		quota = resource.NewQuantity(row.QuotaBytes, resource.BinarySI)
+	}
+	s.mailbox.Status.AdmittedAs, s.mailbox.Status.Quota = v1alpha1.MailboxType(row.AdmittedAs), quota.String()
+	if !row.ClosedAt.IsZero() {
+		s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonReadopted, reopened(row.ClosedAt))
+		return
 	}
 	s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonRowPlaced, "the stack's directory holds the mailbox as the spec says")
-	return reconcile.Result{RequeueAfter: recheck}, nil
 }
 
 func (s *scope) waits(err error) error {

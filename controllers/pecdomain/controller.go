@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/engines"
@@ -43,6 +44,8 @@ type Reconciler struct {
 	Engines *engines.Pool
 	// Peer reads the other site.
 	Peer *peer.Peer
+	// Book says who is admitted under each contract.
+	Book *contracts.Book
 	// Stack is what the stacks of this site have in common.
 	Stack stack.Settings
 
@@ -76,6 +79,7 @@ var roads = map[v1alpha1.ProviderType]road{
 	v1alpha1.ProviderManaged: {table: managedTable, phases: []reconcile.Phase[*scope]{
 		observePeer,
 		claimDomain,
+		honourContract,
 		checkAccess,
 		readSecrets,
 		keepClaims,
@@ -89,6 +93,7 @@ var roads = map[v1alpha1.ProviderType]road{
 	v1alpha1.ProviderHosted: {table: hostedTable, phases: []reconcile.Phase[*scope]{
 		observePeer,
 		claimDomain,
+		honourContract,
 		findHost,
 		askEngine,
 		placeDomain,
@@ -96,6 +101,7 @@ var roads = map[v1alpha1.ProviderType]road{
 	v1alpha1.ProviderExternal: {table: externalTable, phases: []reconcile.Phase[*scope]{
 		observePeer,
 		claimDomain,
+		honourContract,
 		awaitExternal,
 	}},
 }

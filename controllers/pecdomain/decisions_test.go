@@ -141,10 +141,16 @@ func TestWinner(t *testing.T) {
 
 func TestOrphans(t *testing.T) {
 	rows := []admin.Mailbox{{Address: "a@d", Access: admin.AccessFull}, {Address: "b@d", Access: admin.AccessClosed}, {Address: "c@d", Access: admin.AccessSuspended}}
-	mailboxes := []v1alpha1.Mailbox{{Spec: v1alpha1.MailboxSpec{LocalPart: "a", DomainRef: v1alpha1.LocalReference{Name: "d"}}}}
+	rows = append(rows, admin.Mailbox{Address: "e@d", Access: admin.AccessFull, Owner: admin.Owner{Namespace: "comune"}},
+		admin.Mailbox{Address: "f@d", Access: admin.AccessFull, Owner: admin.Owner{Namespace: "altro"}})
+	var mailboxes []v1alpha1.Mailbox
+	for _, local := range []string{"a", "e", "f"} {
+		mailboxes = append(mailboxes, v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "comune"},
+			Spec: v1alpha1.MailboxSpec{LocalPart: local, DomainRef: v1alpha1.LocalReference{Name: "d"}}})
+	}
 	got := orphans(rows, mailboxes)
-	if diff := cmp.Diff([]admin.Mailbox{rows[2]}, got); diff != "" {
-		t.Errorf("the open row without a Mailbox is the orphan (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]admin.Mailbox{rows[2], rows[4]}, got); diff != "" {
+		t.Errorf("the orphans are the open row without a Mailbox, and the one whose Mailbox another namespace has (-want +got):\n%s", diff)
 	}
 }
 

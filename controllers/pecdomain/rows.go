@@ -3,18 +3,21 @@ package pecdomain
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
-// closeRows closes the rows, of every domain on this stack, whose Mailbox is gone. A row is never deleted and its mail stays:
-// the Mailbox may come back. Because a cache can be behind, only the API server's own word closes a row.
+// closeRows closes the rows, of every domain on this stack, whose Mailbox is gone. A row is never deleted and its mail stays: it
+// becomes a tombstone, which says whose it was and since when, and the Mailbox may come back. Because a cache can be behind, only the API server's own word closes a row.
 func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 	for _, domain := range s.placed {
 		rows, err := s.engine.Mailboxes(ctx, domain)
@@ -32,7 +35,7 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 			return reconcile.Result{}, err
 		}
 		for _, row := range orphans {
-			row.Access = admin.AccessClosed
+			row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
 			if err := s.engine.PutMailbox(ctx, row); err != nil {
 				return reconcile.Result{}, s.directoryWaits(err)
 			}
@@ -51,15 +54,17 @@ func (s *scope) without(ctx context.Context, reader client.Reader, domain string
 	return orphans(rows, mailboxes.Items), nil
 }
 
-// orphans are the open rows whose address no Mailbox has. Pure.
+// orphans are the open rows whose address no Mailbox has, or only one of a namespace that the row is not of. Pure.
 func orphans(rows []admin.Mailbox, mailboxes []v1alpha1.Mailbox) []admin.Mailbox {
-	wanted := make(map[string]bool, len(mailboxes))
+	wanted := make(map[string][]*v1alpha1.Mailbox, len(mailboxes))
 	for i := range mailboxes {
-		wanted[mailboxes[i].Address()] = true
+		address := mailboxes[i].Address()
+		wanted[address] = append(wanted[address], &mailboxes[i])
 	}
 	var out []admin.Mailbox
 	for _, row := range rows {
-		if row.Access != admin.AccessClosed && !wanted[row.Address] {
+		isOwn := func(m *v1alpha1.Mailbox) bool { return !contracts.Foreign(m, row) }
+		if row.Access != admin.AccessClosed && !slices.ContainsFunc(wanted[row.Address], isOwn) {
 			out = append(out, row)
 		}
 	}

@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	informative = []string{v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync}
+	informative = []string{v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync, v1alpha1.ConditionContractHonoured}
 
 	managedTable = reconcile.Table{
 		Positive: []string{

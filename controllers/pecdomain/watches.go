@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -38,6 +39,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("pecdomain").
 		For(&v1alpha1.PECDomain{}, builder.WithPredicates(reconcile.SpecOrRequest())).
 		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.related)).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.contracted), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Mailbox{}, handler.Funcs{
 			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { r.mailboxChanged(ctx, e.Object, q) },
 			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { r.mailboxChanged(ctx, e.ObjectNew, q) },
@@ -77,7 +79,26 @@ func (r *Reconciler) related(ctx context.Context, o client.Object) []crreconcile
 	return requests
 }
 
-// mailboxChanged has the mailbox's domain count again, and the stack that holds its row compare.
+// contracted are the domains that a change of one's contract concerns: the one that the contract is of, and those that draw on it.
+func (r *Reconciler) contracted(ctx context.Context, o client.Object) []crreconcile.Request {
+	var requests []crreconcile.Request
+	own := client.ObjectKeyFromObject(o)
+	if pool, ok := index.Pool(o.(*v1alpha1.PECDomain)); ok && pool != own {
+		requests = append(requests, crreconcile.Request{NamespacedName: pool})
+	}
+	var members v1alpha1.PECDomainList
+	if r.Client.List(ctx, &members, client.MatchingFields{index.DomainPool: index.Key(own)}) != nil {
+		return requests // a cache that cannot list is being stopped
+	}
+	for i := range members.Items {
+		if key := client.ObjectKeyFromObject(&members.Items[i]); key != own {
+			requests = append(requests, crreconcile.Request{NamespacedName: key})
+		}
+	}
+	return requests
+}
+
+// mailboxChanged has the mailbox's domain count again, its contract with it, and the stack that holds its row compare.
 func (r *Reconciler) mailboxChanged(ctx context.Context, o client.Object, q queue) {
 	own := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Mailbox).Spec.DomainRef.Name}
 	q.AddAfter(crreconcile.Request{NamespacedName: own}, gather)
@@ -87,5 +108,8 @@ func (r *Reconciler) mailboxChanged(ctx context.Context, o client.Object, q queu
 	}
 	if host := index.Host(domain); host != own {
 		q.AddAfter(crreconcile.Request{NamespacedName: host}, gather)
+	}
+	if pool, ok := index.Pool(domain); ok && pool != own {
+		q.AddAfter(crreconcile.Request{NamespacedName: pool}, gather)
 	}
 }

@@ -42,9 +42,9 @@ type Notifications struct {
 	Frequency Frequency `json:"frequency,omitempty"` // EachMessage when not given
 }
 
-// Holding is what a Mailbox's resource says beyond its row: the settings that its holder begins with, those that he may change,
+// Given is what a Mailbox's resource says beyond its row: the settings that its holder begins with, those that he may change,
 // and what he may send.
-type Holding struct {
+type Given struct {
 	MayChange     []Choice      `json:"mayChange,omitempty"`
 	Notifications Notifications `json:"notifications,omitzero"`
 	Rules         []Rule        `json:"rules,omitempty"`
@@ -56,7 +56,7 @@ type Holding struct {
 // Holder is a mailbox as its holder has it.
 type Holder struct {
 	// Given is what the operator put.
-	Given Holding `json:"given"`
+	Given Given `json:"given"`
 	// Changed are the settings that the holder changed and that are in force, sorted.
 	Changed []Choice `json:"changed,omitempty"`
 	// InForce are the settings as they act now.
@@ -73,8 +73,8 @@ type InForce struct {
 	Rules         []Rule        `json:"rules,omitempty"`
 }
 
-// Same says whether two holdings are the same.
-func (h Holding) Same(other Holding) bool { return reflect.DeepEqual(h, other) }
+// Same says whether two are the same.
+func (g Given) Same(other Given) bool { return reflect.DeepEqual(g, other) }
 
 func holderPath(address string) string { return "/v1/mailboxes/" + url.PathEscape(address) + "/holder" }
 
@@ -84,7 +84,7 @@ func (c *Client) Holder(ctx context.Context, address string) (Holder, error) {
 	return h, c.call(ctx, http.MethodGet, holderPath(address), nil, &h)
 }
 
-// PutHolding gives a mailbox's holder what the resource says; it acts when this returns.
-func (c *Client) PutHolding(ctx context.Context, address string, h Holding) error {
-	return c.call(ctx, http.MethodPut, holderPath(address), h, nil)
+// PutGiven gives a mailbox's holder what the resource says; it acts when this returns.
+func (c *Client) PutGiven(ctx context.Context, address string, g Given) error {
+	return c.call(ctx, http.MethodPut, holderPath(address), g, nil)
 }

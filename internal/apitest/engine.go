@@ -206,8 +206,9 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 			http.Error(w, "the stack does not serve "+row.Domain, http.StatusConflict)
 			return
 		}
+		row.PasswordChangedByHolder = false
 		if row.Password == "" {
-			row.Password = e.Rows[row.Address].Password
+			row.Password, row.PasswordChangedByHolder = e.Rows[row.Address].Password, e.Rows[row.Address].PasswordChangedByHolder
 		}
 		e.Rows[row.Address] = row
 	default:

@@ -83,8 +83,8 @@ func mailboxesOf(t Type) Limit {
 // Decision is the answer to one claim.
 type Decision struct {
 	Admitted bool
-	// Has says that something is provisioned: a claim that is not admitted keeps that and waits with the rest.
-	Has bool
+	// Wants is what was asked for.
+	Wants Holding
 	// Limit is what the claim is held by; "" when it is admitted.
 	Limit Limit
 	// Part is the domain whose part is used up; "" when it is the contract itself.
@@ -156,7 +156,7 @@ func Decide(c Contract, claims []Claim) Outcome {
 			o.Domains[claim.Domain].Closed++
 		case claim.Has != nil && claim.Wants.Type == claim.Has.Type && claim.Wants.Bytes <= claim.Has.Bytes:
 			o.count(claim.Domain, *claim.Wants, 1)
-			o.Decisions[claim.Address] = Decision{Admitted: true, Has: true}
+			o.Decisions[claim.Address] = Decision{Admitted: true, Wants: *claim.Wants}
 		default:
 			if claim.Has != nil {
 				o.count(claim.Domain, *claim.Has, 1)
@@ -185,7 +185,7 @@ func (o *Outcome) judge(c Contract, claim Claim, places map[Decision]int) Decisi
 	if claim.Has != nil {
 		o.count(claim.Domain, *claim.Has, -1)
 	}
-	d := Decision{Has: claim.Has != nil}
+	d := Decision{Wants: *claim.Wants}
 	d.Limit, d.Part = o.limit(c, claim)
 	if d.Limit == "" {
 		d.Admitted = true

@@ -54,7 +54,7 @@ var laterColumns = []struct{ name, definition string }{
 	{"owner_uid", `TEXT NOT NULL DEFAULT ''`},
 	{"closed_at", `INTEGER NOT NULL DEFAULT 0`},
 	{"password_changed", `INTEGER NOT NULL DEFAULT 0`},
-	{"holding", `TEXT NOT NULL DEFAULT '{}'`},
+	{"given", `TEXT NOT NULL DEFAULT '{}'`},
 }
 
 // Directory is the open database.

@@ -48,7 +48,7 @@ func (e *Engine) adminServer() *http.Server {
 	})
 	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
 	handle("GET /v1/mailboxes/{address}/holder", e.getHolder)
-	handle("PUT /v1/mailboxes/{address}/holder", e.putHolding)
+	handle("PUT /v1/mailboxes/{address}/holder", e.putGiven)
 	handle("PUT /v1/peer", e.putPeer)
 	handle("PUT /v1/jobs/{namespace}/{name}", e.putGrant)
 	e.serveStore(mux)

@@ -229,7 +229,7 @@ func (e *Engine) choose(ctx context.Context, c choice) error {
 
 // holder is a mailbox as its holder has it.
 func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, error) {
-	given, err := e.directory.Holding(ctx, row.Address)
+	given, err := e.directory.Given(ctx, row.Address)
 	if err != nil {
 		return admin.Holder{}, err
 	}

@@ -60,7 +60,7 @@ func (w *world) put(address, version, raw string, access admin.Access) {
 	}
 }
 
-func (w *world) give(address string, h admin.Holding) {
+func (w *world) give(address string, h admin.Given) {
 	w.t.Helper()
 	body, err := json.Marshal(h)
 	if err != nil {
@@ -68,7 +68,7 @@ func (w *world) give(address string, h admin.Holding) {
 	}
 	r := httptest.NewRequest(http.MethodPut, "/", bytes.NewReader(body))
 	r.SetPathValue("address", address)
-	if _, err := w.engine.putHolding(r); err != nil {
+	if _, err := w.engine.putGiven(r); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -104,11 +104,11 @@ func (w *world) knows(address, raw string) bool {
 	return ok
 }
 
-// holding is a world whose mailbox has a password and a holder who may change everything.
-func holdingWorld(t *testing.T) *world {
+// givenWorld is a world whose mailbox has a password and a holder who may change everything.
+func givenWorld(t *testing.T) *world {
 	w := newWorld(t)
 	w.put(sender, "s/1", first, admin.AccessFull)
-	w.give(sender, admin.Holding{MayChange: all3})
+	w.give(sender, admin.Given{MayChange: all3})
 	return w
 }
 
@@ -116,7 +116,7 @@ func holdingWorld(t *testing.T) *world {
 func (w *world) later(d time.Duration) { w.now = w.now.Add(d) }
 
 func TestHolderAPI(t *testing.T) {
-	w := holdingWorld(t)
+	w := givenWorld(t)
 	w.put("letta@"+ours, "s/1", first, admin.AccessReadOnly)
 	w.put("sospesa@"+ours, "s/1", first, admin.AccessSuspended)
 	const hidingRule = `{"rules":[{"name":"a","header":"From","contains":"x","folder":"EXPUNGED"}]}`
@@ -163,7 +163,7 @@ func TestHolderAPI(t *testing.T) {
 }
 
 func TestHolderChangesHisSettings(t *testing.T) {
-	w := holdingWorld(t)
+	w := givenWorld(t)
 	for path, body := range map[string]string{
 		"/v1/settings/notifications": `{"addresses":["mario@ordinaria.test"],"frequency":"Daily"}`,
 		"/v1/settings/rules":         `{"rules":[{"name":"clienti","header":"From","contains":"rossi@","folder":"Clienti/Rossi"}]}`,
@@ -201,7 +201,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 }
 
 func TestPasswordOfHolderAndSecret(t *testing.T) {
-	w := holdingWorld(t)
+	w := givenWorld(t)
 	change := func(from, to string) {
 		t.Helper()
 		w.later(time.Hour)
@@ -247,7 +247,7 @@ func (w *world) loseDirectory() {
 }
 
 func TestWhoGetsAnAddressAfterwardsGetsNothingOfTheFormerHolder(t *testing.T) {
-	w := holdingWorld(t)
+	w := givenWorld(t)
 	if status, _, answer := w.as(sender, first, http.MethodPut, "/v1/settings/notifications", `{"addresses":["mario@ordinaria.test"]}`); status != http.StatusOK {
 		t.Fatal(answer)
 	}
@@ -287,7 +287,7 @@ func TestChoicesMergeByTime(t *testing.T) {
 }
 
 func TestLoginsAreBoundedAndInTheLog(t *testing.T) {
-	w := holdingWorld(t)
+	w := givenWorld(t)
 	limited := 0
 	for range triesPerAddress + 3 {
 		if status, code, _ := w.as(sender, "sbagliata", http.MethodGet, "/v1/settings", ""); status == http.StatusTooManyRequests && code == "too-many-tries" {
@@ -353,9 +353,9 @@ func TestGate(t *testing.T) {
 }
 
 func TestSendingLimits(t *testing.T) {
-	w := holdingWorld(t)
+	w := givenWorld(t)
 	w.now = time.Date(2026, 11, 22, 22, 59, 0, 0, time.UTC) // a minute to midnight in Rome
-	w.give(sender, admin.Holding{MessagesPerDay: 2, RecipientsPerMessage: 3})
+	w.give(sender, admin.Given{MessagesPerDay: 2, RecipientsPerMessage: 3})
 	n := 0
 	submit := func(rcpts ...string) string {
 		n++
@@ -377,7 +377,7 @@ func TestSendingLimits(t *testing.T) {
 	wantAnswer("the third, after another restart", submit("a"), "450 4.7.1 ")
 	w.now = time.Date(2026, 11, 22, 23, 0, 0, 0, time.UTC)
 	wantAnswer("one after midnight in Rome", submit("a"), "")
-	w.give(sender, admin.Holding{})
+	w.give(sender, admin.Given{})
 	for range 5 {
 		wantAnswer("one without a limit", submit("a", "b", "c", "d"), "")
 	}
@@ -410,8 +410,8 @@ func (w *world) told() []message {
 }
 
 func TestNotificationOfEachMessage(t *testing.T) {
-	w := holdingWorld(t)
-	w.give(sender, admin.Holding{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test", "anna@" + theirs}}})
+	w := givenWorld(t)
+	w.give(sender, admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test", "anna@" + theirs}}})
 	w.arriving(sender, "q1")
 	w.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, "")) // whose receipts are no news
 	w.run(enoughRounds)
@@ -446,9 +446,9 @@ func TestNotificationOfEachMessage(t *testing.T) {
 }
 
 func TestDailyNotification(t *testing.T) {
-	w := holdingWorld(t)
+	w := givenWorld(t)
 	w.now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).Truncate(time.Second)
-	w.give(sender, admin.Holding{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily}})
+	w.give(sender, admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily}})
 	w.engine.arrivals.add(arrival{mailbox: sender, key: "1", at: w.now, certified: true})
 	w.engine.arrivals.add(arrival{mailbox: sender, key: "2", at: w.now.Add(time.Hour), certified: true})
 	w.engine.arrivals.add(arrival{mailbox: sender, key: "3", at: w.now.Add(24 * time.Hour), certified: true})
@@ -467,8 +467,8 @@ func TestDailyNotification(t *testing.T) {
 }
 
 func TestNotificationThatIsNotTakenIsTriedAgain(t *testing.T) {
-	w := holdingWorld(t)
-	w.give(sender, admin.Holding{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}}})
+	w := givenWorld(t)
+	w.give(sender, admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}}})
 	working := w.engine.postfix
 	w.engine.postfix = newRelay("127.0.0.1:1", "x", false)
 	w.engine.arrivals.add(arrival{mailbox: sender, key: "1", at: w.now, certified: true})

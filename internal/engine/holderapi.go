@@ -21,7 +21,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/sieve"
 )
 
-// getHolder and putHolding are the operator's view of a mailbox's holder.
+// getHolder and putGiven are the operator's view of a mailbox's holder.
 func (e *Engine) getHolder(r *http.Request) (any, error) {
 	row, err := e.directory.Mailbox(r.Context(), r.PathValue("address"))
 	if err != nil {
@@ -30,16 +30,16 @@ func (e *Engine) getHolder(r *http.Request) (any, error) {
 	return e.holder(r.Context(), row)
 }
 
-func (e *Engine) putHolding(r *http.Request) (any, error) {
-	h, err := read[admin.Holding](r)
+func (e *Engine) putGiven(r *http.Request) (any, error) {
+	h, err := read[admin.Given](r)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkHolding(h); err != nil {
-		return nil, fmt.Errorf("holding of %s: %w: %w", r.PathValue("address"), directory.ErrInvalid, err)
+	if err := checkGiven(h); err != nil {
+		return nil, fmt.Errorf("what the holder of %s is given: %w: %w", r.PathValue("address"), directory.ErrInvalid, err)
 	}
 	address := fold(r.PathValue("address"))
-	if err := e.directory.PutHolding(r.Context(), address, h); err != nil {
+	if err := e.directory.PutGiven(r.Context(), address, h); err != nil {
 		return nil, err
 	}
 	return nil, e.derive(r.Context(), address)
@@ -47,7 +47,7 @@ func (e *Engine) putHolding(r *http.Request) (any, error) {
 
 var choices = []admin.Choice{admin.ChoicePassword, admin.ChoiceNotifications, admin.ChoiceRules}
 
-func checkHolding(h admin.Holding) error {
+func checkGiven(h admin.Given) error {
 	for _, c := range h.MayChange {
 		if !slices.Contains(choices, c) {
 			return fmt.Errorf("no setting of a holder: %q", c)
@@ -306,7 +306,7 @@ func body[T any](s session) (v T, err error) {
 
 // may says whether the holder may change a setting.
 func (e *Engine) may(s session, setting admin.Choice) error {
-	given, err := e.directory.Holding(s.Context(), s.row.Address)
+	given, err := e.directory.Given(s.Context(), s.row.Address)
 	if err == nil && !slices.Contains(given.MayChange, setting) {
 		return denial{status: http.StatusForbidden, Code: "not-yours", Message: "who manages your domain keeps this setting; ask there"}
 	}

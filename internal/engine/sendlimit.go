@@ -44,18 +44,18 @@ func (h *holders) sentOn(address, day string) int {
 // it, also after a restart.
 func (e *Engine) submit(queueID string, tx transaction) (answer string, err error) {
 	address, day := fold(tx.From), dayOf(e.now())
-	holding, err := e.directory.Holding(context.Background(), address)
+	given, err := e.directory.Given(context.Background(), address)
 	switch {
 	case errors.Is(err, admin.ErrNotFound):
 		return answerNotEnabled, nil
 	case err != nil:
 		return "", err
-	case holding.RecipientsPerMessage > 0 && len(tx.Recipients) > holding.RecipientsPerMessage:
-		return fmt.Sprintf(answerRcptLimit, holding.RecipientsPerMessage, len(tx.Recipients)), nil
+	case given.RecipientsPerMessage > 0 && len(tx.Recipients) > given.RecipientsPerMessage:
+		return fmt.Sprintf(answerRcptLimit, given.RecipientsPerMessage, len(tx.Recipients)), nil
 	}
-	if sum := e.holders.count(address, day, 1); holding.MessagesPerDay > 0 && sum > holding.MessagesPerDay {
+	if sum := e.holders.count(address, day, 1); given.MessagesPerDay > 0 && sum > given.MessagesPerDay {
 		e.holders.count(address, day, -1)
-		return fmt.Sprintf(answerDayLimit, holding.MessagesPerDay, holding.MessagesPerDay), nil
+		return fmt.Sprintf(answerDayLimit, given.MessagesPerDay, given.MessagesPerDay), nil
 	}
 	if _, err := e.record(kindTransaction, queueID, "", &tx); err != nil {
 		e.holders.count(address, day, -1)

@@ -25,6 +25,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/controllers/mailbox"
 	"github.com/pec-operator/pec-operator/controllers/pecdomain"
@@ -134,14 +135,15 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		return nil, fmt.Errorf("adding the peer's prober: %w", err)
 	}
 	pool := engines.NewPool(o.Site, authority, o.Now, o.EngineAddress)
+	book := contracts.New(mgr.GetClient(), pool, o.Now)
 	mechanism := func(kind string) *reconcile.Mechanism {
 		return &reconcile.Mechanism{Kind: kind, Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("pec-operator"), Now: o.Now}
 	}
 	domains := &pecdomain.Reconciler{
 		Mechanism: mechanism("PECDomain"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Authority: authority, Engines: pool,
-		Peer: other, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
+		Peer: other, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
-	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool}
+	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book}
 	return mgr, errors.Join(
 		domains.SetupWithManager(mgr),
 		mailboxes.SetupWithManager(mgr),
@@ -162,7 +164,7 @@ func managerOptions(o Options) ctrl.Options {
 		// One process runs several operators only in tests; their metrics are nobody's concern.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		// Only our own kinds are cached: whatever else is read through this client is a mistake that must not become a watch.
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}}},
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}}},
 		NewCache: func(cluster *rest.Config, opts cache.Options) (cache.Cache, error) {
 			opts.ReaderFailOnMissingInformer = true
 			return cache.New(cluster, opts)

@@ -311,10 +311,13 @@ func TestFromYAMLToAReadyMailbox(t *testing.T) {
 	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune"} })
 	own, other := makeMailbox(s.ns, "protocollo", s.domain), makeMailbox("comune", "ufficio_tributi", "pec.comune.test")
 	hosted := s.hostedDomain("comune", "pec.comune.test")
+	hosted.Spec.Contract = &v1alpha1.Contract{Reference: "C-1", Standard: ptr.To(int32(1))}
+	waiting := makeMailbox("comune", "zelante", "pec.comune.test")
 	// In the order that a GitOps tool might choose: everything waits for what it needs.
-	s.create(t, own, other, password(s.ns, canary), password("comune", canary), hosted, domain)
+	s.create(t, own, waiting, other, password(s.ns, canary), password("comune", canary), hosted, domain)
 	s.provide(t)
 	s.ready(t, domain, hosted, own, other)
+	s.held(t, waiting, v1alpha1.ReasonHeldByContract, "contract C-1")
 
 	s.pods.With(t, s.domain, func(e *apitest.Engine) {
 		for _, address := range []string{"protocollo@" + s.domain, "ufficio_tributi@pec.comune.test"} {
@@ -501,7 +504,7 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s := newSite(t, "riposto", siteOptions{namespaces: []string{"riposto-esterno"}})
 	domain := s.makeDomain(func(d *v1alpha1.PECDomain) {
 		d.Spec.DNS = &v1alpha1.DomainDNS{Mode: v1alpha1.DNSVerifyOnly}
-		d.Spec.Contract = &v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(0))}
+		d.Spec.ServiceLevel = &v1alpha1.ServiceLevel{AvailabilityPercent: "99.8"}
 	})
 	box := makeMailbox(s.ns, "protocollo", s.domain, func(m *v1alpha1.Mailbox) {
 		m.Spec.Sending = &v1alpha1.SendingLimits{MessagesPerDay: ptr.To(int32(10))}
@@ -516,7 +519,7 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s.waitFor(t, outside, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonExternalNotWatched)
 	s.waitFor(t, outside, v1alpha1.ConditionAwaitingExternal, metav1.ConditionTrue, v1alpha1.ReasonExternalNotWatched)
 	s.ready(t, domain, box)
-	for o, want := range map[reconcile.Object]string{domain: "dns, contract", box: "sending"} {
+	for o, want := range map[reconcile.Object]string{domain: "dns, serviceLevel", box: "sending"} {
 		c := s.waitFor(t, o, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
 		if !strings.HasSuffix(c.Message, ": "+want) {
 			t.Errorf("%s: %q does not name %q", o.GetName(), c.Message, want)

@@ -12,6 +12,8 @@ import (
 type waitingError struct {
 	after     time.Duration
 	condition metav1.Condition
+	// held says that somebody else must act: nothing is under way.
+	held bool
 }
 
 func (e *waitingError) Error() string { return e.condition.Message }
@@ -26,6 +28,15 @@ func (e *stalledError) Error() string { return e.condition.Message }
 func Waiting(after time.Duration, conditionType, reason, message string) error {
 	return &waitingError{after: after, condition: metav1.Condition{
 		Type: conditionType, Status: metav1.ConditionFalse, Reason: reason, Message: message}}
+}
+
+// Held ends a walk until somebody else acts, as a waiting list does: the condition is False with the reason, and neither
+// Reconciling nor Stalled is said, because it is neither progress nor a fault. A watch should bring the next pass; it comes
+// after the given time at the latest.
+func Held(after time.Duration, conditionType, reason, message string) error {
+	err := Waiting(after, conditionType, reason, message)
+	err.(*waitingError).held = true
+	return err
 }
 
 // Stalled ends a walk until a person changes something: the condition is False with the reason, Stalled is True.
@@ -57,3 +68,5 @@ func isConflict(err error) bool { return apierrors.IsConflict(err) }
 func isStalled(err error) bool { s := (*stalledError)(nil); return errors.As(err, &s) }
 
 func isWaiting(err error) bool { w := (*waitingError)(nil); return errors.As(err, &w) }
+
+func isHeld(err error) bool { w := (*waitingError)(nil); return errors.As(err, &w) && w.held }

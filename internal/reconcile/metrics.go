@@ -8,7 +8,7 @@ import (
 // passes counts what passes end in; a kind whose "error" grows has a cause that its conditions cannot name.
 var passes = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "pec_operator_passes_total",
-	Help: "Passes over objects, by kind and by what ended them: done, waiting, stalled, conflict or error.",
+	Help: "Passes over objects, by kind and by what ended them: done, waiting, held, stalled, conflict or error.",
 }, []string{"kind", "outcome"})
 
 func init() { metrics.Registry.MustRegister(passes) }
@@ -19,6 +19,8 @@ func outcome(err error) string {
 		return "done"
 	case isStalled(err):
 		return "stalled"
+	case isHeld(err):
+		return "held"
 	case isWaiting(err):
 		return "waiting"
 	}

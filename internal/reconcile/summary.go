@@ -128,10 +128,11 @@ func (t Table) topOf(p *Pass) metav1.Condition {
 func (t Table) kstatus(p *Pass, top metav1.Condition, err error) []metav1.Condition {
 	c, _ := verdict(err)
 	c.Status = metav1.ConditionTrue
+	isAtRest := err == nil || isHeld(err)
 	switch {
-	case err == nil && (t.Top == "" || top.Status == metav1.ConditionTrue):
+	case isAtRest && (t.Top == "" || top.Status == metav1.ConditionTrue):
 		return nil
-	case err == nil:
+	case isAtRest:
 		c.Type, c.Reason, c.Message = v1alpha1.ConditionReconciling, top.Reason, top.Message
 	case isStalled(err):
 		c.Type = v1alpha1.ConditionStalled

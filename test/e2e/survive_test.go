@@ -45,6 +45,11 @@ func TestClaimsSurviveTheDeletionOfEveryResourceAndOfTheChart(t *testing.T) {
 		t.Errorf("claims after the return: %v, before: %v", after, before)
 	}
 	eventually(t, time.Minute, func() error { return holds(t, "a", secondOffice, id, "posta-certificata") })
+	reason := kubectl(t, "a", "get", "mailboxes.pec-operator.dev", "-n", "gestore-due", "ufficio.at.pec.gestore-due.test", "-o",
+		`jsonpath={.status.conditions[?(@.type=="Provisioned")].reason}`)
+	if reason != "Readopted" {
+		t.Errorf("the mailbox with its old mail is said to be %s, want Readopted", reason)
+	}
 }
 
 // claims answers name, identity and volume of every claim at site a: a claim that was made anew would have another identity.

@@ -11,25 +11,25 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
-// PutHolding stores what a mailbox's resource gives its holder. admin.ErrNotFound if there is no such mailbox.
-func (d *Directory) PutHolding(ctx context.Context, address string, h admin.Holding) error {
+// PutGiven stores what a mailbox's resource gives its holder. admin.ErrNotFound if there is no such mailbox.
+func (d *Directory) PutGiven(ctx context.Context, address string, h admin.Given) error {
 	address = strings.ToLower(address)
 	raw, err := json.Marshal(h)
 	if err != nil {
-		return fmt.Errorf("encoding the holding of %s: %w", address, err)
+		return fmt.Errorf("encoding what the holder of %s is given: %w", address, err)
 	}
-	result, err := d.db.ExecContext(ctx, `UPDATE mailbox SET holding = ? WHERE address = ?`, string(raw), address)
+	result, err := d.db.ExecContext(ctx, `UPDATE mailbox SET given = ? WHERE address = ?`, string(raw), address)
 	if err != nil {
-		return fmt.Errorf("storing the holding of %s: %w", address, err)
+		return fmt.Errorf("storing what the holder of %s is given: %w", address, err)
 	}
 	return one(result, address)
 }
 
-// Holding reads it. admin.ErrNotFound if there is no such mailbox.
-func (d *Directory) Holding(ctx context.Context, address string) (h admin.Holding, err error) {
+// Given reads it. admin.ErrNotFound if there is no such mailbox.
+func (d *Directory) Given(ctx context.Context, address string) (h admin.Given, err error) {
 	address = strings.ToLower(address)
 	var raw string
-	err = d.db.QueryRowContext(ctx, `SELECT holding FROM mailbox WHERE address = ?`, address).Scan(&raw)
+	err = d.db.QueryRowContext(ctx, `SELECT given FROM mailbox WHERE address = ?`, address).Scan(&raw)
 	if errors.Is(err, sql.ErrNoRows) {
 		return h, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
 	}
@@ -37,7 +37,7 @@ func (d *Directory) Holding(ctx context.Context, address string) (h admin.Holdin
 		err = json.Unmarshal([]byte(raw), &h)
 	}
 	if err != nil {
-		return h, fmt.Errorf("reading the holding of %s: %w", address, err)
+		return h, fmt.Errorf("reading what the holder of %s is given: %w", address, err)
 	}
 	return h, nil
 }

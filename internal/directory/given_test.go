@@ -9,28 +9,28 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
-func TestHoldingIsKeptBesideTheRow(t *testing.T) {
+func TestGivenIsKeptBesideTheRow(t *testing.T) {
 	d := opened(t)
-	h := admin.Holding{
+	h := admin.Given{
 		MayChange: []admin.Choice{admin.ChoicePassword}, Notifications: admin.Notifications{Addresses: []string{"x@ordinaria.test"}},
 		Rules: []admin.Rule{{Name: "a", Header: "From", Contains: `'"; DROP TABLE mailbox; --`, Folder: "F"}}, MessagesPerDay: 7,
 	}
-	if err := d.PutHolding(t.Context(), row().Address, h); !errors.Is(err, admin.ErrNotFound) {
+	if err := d.PutGiven(t.Context(), row().Address, h); !errors.Is(err, admin.ErrNotFound) {
 		t.Fatalf("a mailbox that is not there: %v", err)
 	}
 	if _, err := d.PutMailbox(t.Context(), row()); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := d.Holding(t.Context(), row().Address); err != nil || !got.Same(admin.Holding{}) {
+	if got, err := d.Given(t.Context(), row().Address); err != nil || !got.Same(admin.Given{}) {
 		t.Fatalf("before any was put: %+v, %v", got, err)
 	}
-	if err := d.PutHolding(t.Context(), "UFFICIO@pec.example.it", h); err != nil {
+	if err := d.PutGiven(t.Context(), "UFFICIO@pec.example.it", h); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.PutMailbox(t.Context(), row()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := d.Holding(t.Context(), row().Address)
+	got, err := d.Given(t.Context(), row().Address)
 	if diff := cmp.Diff(h, got); diff != "" || err != nil {
 		t.Errorf("after the row was put again: %v (-want +got):\n%s", err, diff)
 	}

@@ -1,0 +1,84 @@
+package contracts
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/contract"
+)
+
+// claimsOf are the claims of one domain, and when the newest was made that has nothing yet. While its stack has never answered,
+// the status of a Mailbox stands for the row. Pure.
+func claimsOf(d *v1alpha1.PECDomain, mailboxes []v1alpha1.Mailbox, rows []admin.Mailbox, known bool) (claims []contract.Claim, newest time.Time) {
+	held := make(map[string]*admin.Mailbox, len(rows))
+	for i := range rows {
+		held[rows[i].Address] = &rows[i]
+	}
+	for i := range mailboxes {
+		m := &mailboxes[i]
+		address := m.Address()
+		row := held[address]
+		if row != nil && Foreign(m, *row) {
+			continue
+		}
+		c := contract.Claim{Address: address, Domain: d.Name, RequestedAt: m.Spec.RequestedAt.Time}
+		switch {
+		case row != nil:
+			c.Has = Holding(*row)
+			delete(held, address)
+		case !known:
+			c.Has = said(m)
+		}
+		if m.DeletionTimestamp.IsZero() {
+			c.Wants = Wanted(m, d, c.Has)
+		}
+		if made := m.CreationTimestamp.Time; c.Has == nil && made.After(newest) {
+			newest = made
+		}
+		claims = append(claims, c)
+	}
+	for address, row := range held {
+		claims = append(claims, contract.Claim{Address: address, Domain: d.Name, Has: Holding(*row)})
+	}
+	return claims, newest
+}
+
+// Foreign says whether a row is, or was, that of a Mailbox of another namespace. Pure.
+func Foreign(m *v1alpha1.Mailbox, row admin.Mailbox) bool {
+	return row.Owner.Namespace != "" && row.Owner.Namespace != m.Namespace
+}
+
+// Holding is what a row holds. A row of a release that knew no contracts was of a Standard mailbox. Pure.
+func Holding(row admin.Mailbox) *contract.Holding {
+	h := &contract.Holding{Type: contract.Type(row.AdmittedAs), Bytes: row.QuotaBytes}
+	if h.Type == "" {
+		h.Type = contract.Standard
+	}
+	return h
+}
+
+// said is what a Mailbox's status says that it has. Pure.
+func said(m *v1alpha1.Mailbox) *contract.Holding {
+	quota, err := resource.ParseQuantity(m.Status.Quota)
+	if m.Status.AdmittedAs == "" || err != nil {
+		return nil
+	}
+	return &contract.Holding{Type: contract.Type(m.Status.AdmittedAs), Bytes: quota.Value()}
+}
+
+// Wanted is what a Mailbox asks for in its domain; nil when neither says how much it may hold. Under a legal hold a default that
+// shrank takes nothing away. Pure.
+func Wanted(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain, has *contract.Holding) *contract.Holding {
+	quota := m.QuotaIn(d)
+	if quota == nil {
+		return nil
+	}
+	h := &contract.Holding{Type: contract.Type(m.Spec.Type), Bytes: quota.Value()}
+	if m.Spec.Quota == nil && len(m.Spec.LegalHolds) > 0 && has != nil {
+		h.Bytes = max(h.Bytes, has.Bytes)
+	}
+	return h
+}

@@ -1,0 +1,159 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/contracts"
+	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/contract"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+const (
+	// quiet is how long no new request must have come under a contract before new ones are decided: what is applied together
+	// is decided together, and so alike at both sites, in whatever order it arrives. Creation times have whole seconds.
+	quiet = 2 * time.Second
+	// patience is how long a request waits for that quiet.
+	patience = 15 * time.Second
+	// pageAge and anew are the ages of a contract's page that a request is decided by: the second when the first has not seen it.
+	pageAge, anew = time.Second, 200 * time.Millisecond
+	// heldRecheck is how often a held mailbox is looked at again. The watch on its contract's domain comes first.
+	heldRecheck = 10 * time.Minute
+)
+
+// readRow reads what the stack holds of the address. A row of another namespace is another body's mail.
+func readRow(ctx context.Context, s *scope) (reconcile.Result, error) {
+	row, err := s.engine.Mailbox(ctx, s.mailbox.Address())
+	s.fresh = errors.Is(err, admin.ErrNotFound)
+	if err != nil && !s.fresh {
+		return reconcile.Result{}, s.waits(err)
+	}
+	s.row = row
+	if !s.fresh && contracts.Foreign(s.mailbox, row) {
+		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressTaken, fmt.Sprintf(
+			"%s is, or was, a mailbox of namespace %s, whose mail is kept and is not shown to another body; create the Mailbox there, or choose another local part",
+			row.Address, row.Owner.Namespace))
+	}
+	return reconcile.Result{}, nil
+}
+
+// admit asks the domain's contract for what the spec wants and the stack does not hold yet. A mailbox that is there and wants
+// more keeps what it has while that is held.
+func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
+	var has *contract.Holding
+	if !s.fresh {
+		has = contracts.Holding(s.row)
+	}
+	wants := contracts.Wanted(s.mailbox, s.domain, has)
+	if wants == nil {
+		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionAdmitted, v1alpha1.ReasonQuotaNotGiven, fmt.Sprintf(
+			"neither this mailbox nor PECDomain %s says how much it may hold; give quota here, or mailboxDefaults.quota there", s.domain.Name))
+	}
+	s.granted = *wants
+	pool, limited := index.Pool(s.domain)
+	switch {
+	case !limited:
+		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonNoContract, "PECDomain "+s.domain.Name+" has no contract: every mailbox is admitted")
+		return reconcile.Result{}, nil
+	case has != nil && has.Type == wants.Type && wants.Bytes <= has.Bytes:
+		return reconcile.Result{}, s.counted(ctx, pool)
+	}
+	page, err := s.page(ctx, *wants)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if s.unsettled = unsettled(page, s.mailbox, s.Now); has == nil && s.unsettled > 0 {
+		return reconcile.Result{}, errUnsettled
+	}
+	reason, message := verdict(page, s.mailbox.Address())
+	switch {
+	case reason == v1alpha1.ReasonWithinContract:
+		s.True(v1alpha1.ConditionAdmitted, reason, message)
+	case has == nil:
+		s.mailbox.Status.AdmittedAs, s.mailbox.Status.Quota = "", ""
+		return reconcile.Result{}, reconcile.Held(heldRecheck, v1alpha1.ConditionAdmitted, reason, message)
+	default:
+		s.granted = kept(*has, *wants)
+		s.False(v1alpha1.ConditionAdmitted, reason, fmt.Sprintf("%s; until then the mailbox stays as it is: %s, %s", message, has.Type, contract.Size(has.Bytes)))
+	}
+	return reconcile.Result{}, nil
+}
+
+// errUnsettled ends a pass of which nothing is written: the request is decided in a moment, with those that come with it.
+var errUnsettled = errors.New("not all requests that come together are there")
+
+// page is the contract's page, with what this mailbox wants on it.
+func (s *scope) page(ctx context.Context, wants contract.Holding) (*contracts.Page, error) {
+	for _, age := range []time.Duration{pageAge, anew} {
+		page, err := s.Book.Page(ctx, s.domain, age)
+		if err != nil {
+			return nil, err
+		}
+		if d, there := page.Decisions[s.mailbox.Address()]; there && d.Wants == wants || page.Unusable != "" {
+			return page, nil
+		}
+	}
+	s.unsettled = anew
+	return nil, errUnsettled
+}
+
+// unsettled is how long to wait for the requests that come together with this one; zero or less when they are there. Pure.
+func unsettled(p *contracts.Page, m *v1alpha1.Mailbox, now time.Time) time.Duration {
+	wait := p.Newest.Add(quiet).Sub(now)
+	if now.Sub(m.CreationTimestamp.Time) > patience || wait > patience {
+		return 0 // a clock that differs from the API server's must not keep anybody waiting
+	}
+	return wait
+}
+
+// verdict is the reason of Admitted, and its message, for an address on a contract's page. Pure.
+func verdict(p *contracts.Page, address string) (reason, message string) {
+	d := p.Decisions[address]
+	switch {
+	case p.Unusable != "":
+		return v1alpha1.ReasonPoolUnusable, p.Unusable
+	case p.Diverged:
+		return v1alpha1.ReasonSpecsDiffer, "the sites hold different specs of the domain that contract " + p.Contract.Reference +
+			" is of: nothing is admitted that the other site might not admit; have both clusters follow the same Git revision"
+	case d.Admitted:
+		return v1alpha1.ReasonWithinContract, counts(p.Contract.Reference)
+	case d.Limit == contract.Validity:
+		reason = v1alpha1.ReasonContractEnded
+	case d.Limit == contract.Grant:
+		reason = v1alpha1.ReasonMassiveNotGranted
+	default:
+		reason = v1alpha1.ReasonHeldByContract
+	}
+	return reason, p.Held(p.Contract, address)
+}
+
+func counts(reference string) string { return "contract " + reference + " covers the mailbox" }
+
+// counted says of a mailbox that is there that its contract counts it: what is provisioned stays, whatever becomes of that.
+func (s *scope) counted(ctx context.Context, pool client.ObjectKey) error {
+	domain := &v1alpha1.PECDomain{}
+	err := s.Client.Get(ctx, pool, domain)
+	switch {
+	case err == nil && domain.Spec.Contract != nil:
+		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, counts(domain.Spec.Contract.Reference))
+	case err == nil || apierrors.IsNotFound(err):
+		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, "the mailbox was admitted and stays, though "+pool.String()+" has no contract now")
+	default:
+		return fmt.Errorf("reading the pool %s of %s: %w", pool, s.domain.Name, err)
+	}
+	return nil
+}
+
+// kept is what a mailbox has while what it wants is held; a quota that shrinks needs nobody's leave. Pure.
+func kept(has, wants contract.Holding) contract.Holding {
+	has.Bytes = min(has.Bytes, wants.Bytes)
+	return has
+}

@@ -1,0 +1,89 @@
+package mailbox
+
+import (
+	"context"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/contracts"
+	"github.com/pec-operator/pec-operator/controllers/index"
+)
+
+// placed says whether a domain's stack takes mailboxes.
+func placed(o client.Object) bool {
+	return meta.IsStatusConditionTrue(o.(*v1alpha1.PECDomain).Status.Conditions, v1alpha1.ConditionDirectoryInSync)
+}
+
+// concernsAll says whether a change of a domain concerns all its mailboxes. Pure.
+func concernsAll(before, after client.Object) bool {
+	old, is := before.(*v1alpha1.PECDomain), after.(*v1alpha1.PECDomain)
+	return placed(old) != placed(is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
+		(old.Spec.Contract == nil) != (is.Spec.Contract == nil)
+}
+
+// concernsHeld says whether a change of a domain may let in whom its contract holds, or give them another place in the queue. Pure.
+func concernsHeld(before, after client.Object) bool {
+	old, is := before.(*v1alpha1.PECDomain), after.(*v1alpha1.PECDomain)
+	return !equality.Semantic.DeepEqual(old.Spec.Contract, is.Spec.Contract) || !equality.Semantic.DeepEqual(old.Status.Contract, is.Status.Contract) ||
+		contracts.Diverged(old) != contracts.Diverged(is)
+}
+
+// concernsAccess says whether a change of a migration may change what the holders of its mailboxes may do. Pure.
+func concernsAccess(before, after client.Object) bool {
+	old, is := before.(*v1alpha1.MailboxMigration), after.(*v1alpha1.MailboxMigration)
+	return !equality.Semantic.DeepEqual(old.Spec.Mailboxes, is.Spec.Mailboxes) || !equality.Semantic.DeepEqual(old.Status.Phases, is.Status.Phases)
+}
+
+// ofDomain are the mailboxes of a domain.
+func (r *Reconciler) ofDomain(ctx context.Context, o client.Object) []crreconcile.Request {
+	return r.listed(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{index.MailboxDomain: o.GetName()})
+}
+
+// heldUnder are the held mailboxes of a domain, and of all domains that draw on its contract.
+func (r *Reconciler) heldUnder(ctx context.Context, o client.Object) []crreconcile.Request {
+	key := index.Key(client.ObjectKeyFromObject(o))
+	requests := r.listed(ctx, client.MatchingFields{index.MailboxHeld: key})
+	var members v1alpha1.PECDomainList
+	if r.Client.List(ctx, &members, client.MatchingFields{index.DomainPool: key}) != nil {
+		return requests // a cache that cannot list is being stopped
+	}
+	for i := range members.Items {
+		if member := index.Key(client.ObjectKeyFromObject(&members.Items[i])); member != key {
+			requests = append(requests, r.listed(ctx, client.MatchingFields{index.MailboxHeld: member})...)
+		}
+	}
+	return requests
+}
+
+func (r *Reconciler) listed(ctx context.Context, options ...client.ListOption) []crreconcile.Request {
+	var list v1alpha1.MailboxList
+	if r.Client.List(ctx, &list, options...) != nil {
+		return nil // a cache that cannot list is being stopped
+	}
+	requests := make([]crreconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
+	}
+	return requests
+}
+
+// migrated are the mailboxes that a migration moves out of a domain here. Pure.
+func migrated(_ context.Context, o client.Object) []crreconcile.Request {
+	m := o.(*v1alpha1.MailboxMigration)
+	if m.Spec.Source.Type != v1alpha1.MigrationFromDomain {
+		return nil
+	}
+	var requests []crreconcile.Request
+	for _, box := range m.Spec.Mailboxes {
+		local, domain, _ := strings.Cut(strings.ToLower(string(box.Address)), "@")
+		name := strings.ReplaceAll(local, "_", "--") + ".at." + domain
+		requests = append(requests, crreconcile.Request{NamespacedName: types.NamespacedName{Namespace: m.Namespace, Name: name}})
+	}
+	return requests
+}

@@ -1,0 +1,385 @@
+package manager_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/apitest"
+)
+
+// hashed is a hash of a password: hashing one for each of dozens of mailboxes would be most of a test's time.
+const hashed = "{BLF-CRYPT}$2y$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
+
+// asked is a mailbox that was asked for at a minute.
+func asked(s *site, localPart string, minute int, change ...func(*v1alpha1.Mailbox)) *v1alpha1.Mailbox {
+	m := makeMailbox(s.ns, localPart, s.domain, change...)
+	m.Spec.RequestedAt = metav1.NewTime(time.Date(2026, 1, 2, 3, minute, 0, 0, time.UTC))
+	return m
+}
+
+// contracted is a site whose domain has a contract and is Ready.
+func contracted(t *testing.T, ns string, c v1alpha1.Contract, o siteOptions) (*site, *v1alpha1.PECDomain) {
+	t.Helper()
+	s := newSite(t, ns, o)
+	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.Contract = &c })
+	s.provide(t)
+	s.create(t, domain, password(s.ns, hashed))
+	s.ready(t, domain)
+	return s, domain
+}
+
+func (s *site) held(t *testing.T, m *v1alpha1.Mailbox, reason, says string) {
+	t.Helper()
+	var c *metav1.Condition
+	eventually(t, func() error {
+		c = s.waitFor(t, m, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, reason)
+		if !strings.Contains(c.Message, says) {
+			return fmt.Errorf("%s: %q does not say %q", m.Name, c.Message, says)
+		}
+		return nil
+	})
+	if c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReconciling); c != nil {
+		t.Errorf("%s is held and said to be under way: %s", m.Name, c.Message)
+	}
+}
+
+// stands waits until the domain's contract comes to so many Standard mailboxes, so many of them closed, and so many held.
+func (s *site) stands(t *testing.T, d *v1alpha1.PECDomain, reason string, standard, closed, held int32) {
+	t.Helper()
+	eventually(t, func() error {
+		s.get(t, d.Namespace, d.Name, d)
+		got := d.Status.Contract
+		c := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionContractHonoured)
+		if got == nil || c == nil || c.Reason != reason || *got.Used.Standard != standard || *got.Used.Closed != closed || *got.Held != held {
+			return fmt.Errorf("the contract of %s stands at %+v (%v), want %s, %d standard, %d closed, %d held", d.Name, got, c, reason, standard, closed, held)
+		}
+		return nil
+	})
+}
+
+func (s *site) row(t *testing.T, address string) (row admin.Mailbox) {
+	t.Helper()
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { row = e.Rows[address] })
+	return row
+}
+
+func TestAContractAdmitsAndHolds(t *testing.T) {
+	s, domain := contracted(t, "contratto", v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(2))}, siteOptions{})
+	first, second, third, fourth := asked(s, "primo", 1), asked(s, "secondo", 2), asked(s, "terzo", 3), asked(s, "quarto", 4)
+	s.create(t, fourth, second, third, first)
+	s.ready(t, first, second)
+	s.held(t, third, v1alpha1.ReasonHeldByContract, "contract C-12: 2 of 2 Standard mailboxes in use; this request is number 1")
+	s.held(t, fourth, v1alpha1.ReasonHeldByContract, "number 2 in the queue")
+	if first.Status.AdmittedAs != v1alpha1.MailboxStandard || third.Status.AdmittedAs != "" {
+		t.Errorf("admitted as %q, held as %q", first.Status.AdmittedAs, third.Status.AdmittedAs)
+	}
+	s.stands(t, domain, v1alpha1.ReasonWithinContract, 2, 0, 2)
+
+	t.Run("deleting a mailbox makes no room, its mail is kept; making it again gives it back", func(t *testing.T) {
+		if err := s.Delete(context.Background(), second); err != nil {
+			t.Fatal(err)
+		}
+		s.stands(t, domain, v1alpha1.ReasonWithinContract, 2, 1, 2)
+		if row := s.row(t, second.Address()); row.Access != admin.AccessClosed || row.ClosedAt.IsZero() || row.Owner.Namespace != s.ns || row.Owner.UID != string(second.UID) {
+			t.Errorf("the tombstone is %+v", row)
+		}
+		s.held(t, third, v1alpha1.ReasonHeldByContract, "mailboxes that are closed and keep their mail count: 1")
+		again := asked(s, "secondo", 59)
+		s.create(t, again)
+		s.ready(t, again)
+		c := s.waitFor(t, again, v1alpha1.ConditionProvisioned, metav1.ConditionTrue, v1alpha1.ReasonReadopted)
+		if !strings.Contains(c.Message, "with the mail that it had") {
+			t.Errorf("message is %q", c.Message)
+		}
+		if row := s.row(t, again.Address()); row.Access != admin.AccessFull || row.Owner.UID != string(again.UID) {
+			t.Errorf("the row is %+v", row)
+		}
+		eventually(t, func() error {
+			var events eventsv1.EventList
+			if err := s.List(context.Background(), &events, client.InNamespace(s.ns)); err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(events.Items, func(e eventsv1.Event) bool {
+				return e.Reason == v1alpha1.ReasonReadopted && e.Regarding.Name == again.Name
+			}) {
+				return errors.New("no event says Readopted")
+			}
+			return nil
+		})
+		s.held(t, third, v1alpha1.ReasonHeldByContract, "2 of 2 Standard mailboxes in use; this")
+	})
+	t.Run("who withdraws gives up the place, and the first in the queue comes in when there is room", func(t *testing.T) {
+		if err := s.Delete(context.Background(), third); err != nil {
+			t.Fatal(err)
+		}
+		s.held(t, fourth, v1alpha1.ReasonHeldByContract, "number 1 in the queue")
+		update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract.Standard = ptr.To(int32(3)) })
+		began := time.Now()
+		s.ready(t, fourth)
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("room was there for %s", took)
+		}
+	})
+	t.Run("a contract that shrinks turns nobody out", func(t *testing.T) {
+		update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract.Standard = ptr.To(int32(1)) })
+		s.stands(t, domain, v1alpha1.ReasonOverContract, 3, 0, 0)
+		s.ready(t, domain, first, fourth)
+		late := asked(s, "tardi", 0)
+		s.create(t, late)
+		s.held(t, late, v1alpha1.ReasonHeldByContract, "3 of 1 Standard")
+	})
+	t.Run("a contract that ended admits nobody, and who is there stays", func(t *testing.T) {
+		update(t, s, domain, func(d *v1alpha1.PECDomain) {
+			d.Spec.Contract.Standard, d.Spec.Contract.ValidUntil = ptr.To(int32(100)), "2020-12-31"
+		})
+		s.stands(t, domain, v1alpha1.ReasonContractEnded, 3, 0, 1)
+		s.ready(t, first)
+		update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract = nil })
+		late := asked(s, "tardi", 0)
+		s.ready(t, late)
+		s.waitFor(t, late, v1alpha1.ConditionAdmitted, metav1.ConditionTrue, v1alpha1.ReasonNoContract)
+	})
+}
+
+func TestOneWriteUnderAContract(t *testing.T) {
+	s, _ := contracted(t, "una-scrittura", v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(1))}, siteOptions{})
+	in, out := asked(s, "dentro", 1), asked(s, "fuori", 2)
+	s.writes.Take()
+	s.create(t, out, in)
+	s.ready(t, in)
+	s.held(t, out, v1alpha1.ReasonHeldByContract, "number 1")
+	time.Sleep(3 * time.Second) // the domain counts, and wakes who is held
+	writes := map[string]int{}
+	for _, call := range s.writes.Take() {
+		for _, m := range []*v1alpha1.Mailbox{in, out} {
+			if strings.Contains(call, "/mailboxes/"+m.Name+"/") {
+				writes[m.Spec.LocalPart]++
+			}
+		}
+	}
+	if writes["dentro"] != 1 || writes["fuori"] != 1 {
+		t.Errorf("writes %v, want one for each", writes)
+	}
+}
+
+// Two sites get the same mailboxes in other orders and hold the same ones.
+func TestTwoSitesAdmitTheSame(t *testing.T) {
+	const room = 40
+	heldAt := map[string]string{}
+	for _, ns := range []string{"ordine-a", "ordine-b"} {
+		t.Run(ns, func(t *testing.T) {
+			s, domain := contracted(t, ns, v1alpha1.Contract{Reference: "C-40", Standard: ptr.To(int32(room))}, siteOptions{})
+			var boxes []*v1alpha1.Mailbox
+			for i := range room + 2 {
+				boxes = append(boxes, asked(s, fmt.Sprintf("box%02d", i), i*7%50))
+			}
+			for _, i := range rand.Perm(len(boxes)) {
+				s.create(t, boxes[i])
+			}
+			s.stands(t, domain, v1alpha1.ReasonWithinContract, room, 0, 2)
+			eventually(t, func() error {
+				var held []string
+				ready := 0
+				for _, m := range boxes {
+					s.get(t, m.Namespace, m.Name, m)
+					if meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionReady) {
+						ready++
+					}
+					if meta.IsStatusConditionFalse(m.Status.Conditions, v1alpha1.ConditionAdmitted) {
+						held = append(held, m.Spec.LocalPart)
+					}
+				}
+				heldAt[ns] = strings.Join(held, " ")
+				if ready != room || len(held) != 2 {
+					return fmt.Errorf("%d are ready and %v held", ready, held)
+				}
+				return nil
+			})
+		})
+	}
+	if heldAt["ordine-a"] != heldAt["ordine-b"] {
+		t.Errorf("one site holds %s, the other %s", heldAt["ordine-a"], heldAt["ordine-b"])
+	}
+}
+
+func TestARegionsPool(t *testing.T) {
+	pool := v1alpha1.Contract{Reference: "R-1", Standard: ptr.To(int32(3)), Massive: ptr.To(int32(1)), StorageGiB: ptr.To(int32(5))}
+	s, region := contracted(t, "regione", pool, siteOptions{namespaces: []string{"comune-uno", "comune-due"}})
+	update(t, s, region, func(d *v1alpha1.PECDomain) {
+		d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune-uno", "comune-due"}
+	})
+	from := &v1alpha1.DomainReference{Name: s.domain, Namespace: s.ns}
+	uno, due := s.hostedDomain("comune-uno", "pec.comune-uno.test"), s.hostedDomain("comune-due", "pec.comune-due.test")
+	uno.Spec.Contract = &v1alpha1.Contract{From: from, Standard: ptr.To(int32(1))}
+	due.Spec.Contract = &v1alpha1.Contract{From: from}
+	s.create(t, uno, due, password("comune-uno", hashed), password("comune-due", hashed))
+	s.ready(t, uno, due)
+
+	one, two, other := makeMailbox("comune-uno", "uno", uno.Name), makeMailbox("comune-uno", "due", uno.Name), makeMailbox("comune-due", "uno", due.Name)
+	two.Spec.RequestedAt = metav1.NewTime(one.Spec.RequestedAt.Add(time.Hour))
+	s.create(t, one, two, other)
+	s.ready(t, one, other)
+	s.held(t, two, v1alpha1.ReasonHeldByContract, "the part of pec.comune-uno.test in contract R-1: 1 of 1 Standard")
+	s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 0, 1)
+	s.stands(t, uno, v1alpha1.ReasonWithinContract, 1, 0, 1)
+	s.stands(t, due, v1alpha1.ReasonWithinContract, 1, 0, 0)
+
+	t.Run("a Massive mailbox waits for its grant", func(t *testing.T) {
+		bulk := makeMailbox("comune-due", "avvisi", due.Name, func(m *v1alpha1.Mailbox) {
+			m.Spec.Type = v1alpha1.MailboxMassive
+			m.Spec.Massive = &v1alpha1.MassiveUse{Justification: "avvisi di pagamento a tutti", ExpectedMessagesPerMonth: ptr.To(int32(40_000))}
+		})
+		s.create(t, bulk)
+		s.held(t, bulk, v1alpha1.ReasonMassiveNotGranted, "contract.massiveGrants")
+		update(t, s, region, func(d *v1alpha1.PECDomain) {
+			d.Spec.Contract.MassiveGrants = []v1alpha1.MassiveGrant{{Address: v1alpha1.EmailAddress(bulk.Address()), Protocol: "1/2026", Date: "2026-01-01", Approver: "M. Bianchi"}}
+		})
+		s.ready(t, bulk)
+		if bulk.Status.AdmittedAs != v1alpha1.MailboxMassive {
+			t.Errorf("it is admitted as %q", bulk.Status.AdmittedAs)
+		}
+	})
+	t.Run("a quota that the contract cannot give leaves the mailbox as it is", func(t *testing.T) {
+		update(t, s, other, func(m *v1alpha1.Mailbox) {
+			m.Spec.Quota, m.Spec.Access = ptr.To(resource.MustParse("4Gi")), v1alpha1.AccessReadOnly
+		})
+		s.held(t, other, v1alpha1.ReasonHeldByContract, "3 GiB of 5 GiB quota in use; this request is number 1")
+		if row := s.row(t, other.Address()); row.QuotaBytes != 1<<30 || row.Access != admin.AccessReadOnly || other.Status.Quota != "1Gi" {
+			t.Errorf("the row is %+v, the status says %s", row, other.Status.Quota)
+		}
+		update(t, s, region, func(d *v1alpha1.PECDomain) { d.Spec.Contract.StorageGiB = ptr.To(int32(6)) })
+		s.ready(t, other)
+		if row := s.row(t, other.Address()); row.QuotaBytes != 4<<30 {
+			t.Errorf("the row is %+v", row)
+		}
+	})
+	t.Run("a pool that is not there is said, and keeps nobody out who is in", func(t *testing.T) {
+		update(t, s, uno, func(d *v1alpha1.PECDomain) { d.Spec.Contract.From.Name = "pec.nessuno.test" })
+		s.waitFor(t, uno, v1alpha1.ConditionContractHonoured, metav1.ConditionFalse, v1alpha1.ReasonPoolUnusable)
+		s.held(t, two, v1alpha1.ReasonPoolUnusable, "correct contract.from")
+		s.ready(t, one, uno)
+	})
+}
+
+func TestWhatTheHolderMayDo(t *testing.T) {
+	s := newSite(t, "accesso", siteOptions{})
+	domain := s.makeDomain(func(d *v1alpha1.PECDomain) {
+		d.Spec.MailboxDefaults = &v1alpha1.MailboxDefaults{Quota: ptr.To(resource.MustParse("3Gi"))}
+	})
+	s.provide(t)
+	box := makeMailbox(s.ns, "ufficio_tributi", s.domain, func(m *v1alpha1.Mailbox) {
+		m.Spec.Quota, m.Spec.Credentials.FirstLogin = nil, v1alpha1.FirstLoginMustChange
+	})
+	s.create(t, domain, password(s.ns, hashed), box)
+	s.ready(t, box)
+	is := func(want v1alpha1.EffectiveAccess, access admin.Access, refusal admin.Refusal) {
+		t.Helper()
+		eventually(t, func() error {
+			s.get(t, s.ns, box.Name, box)
+			row := s.row(t, box.Address())
+			if got := box.Status.EffectiveAccess; got == nil || *got != want || row.Access != access || row.Sending != refusal {
+				return fmt.Errorf("access is %+v, the row has %s %q", got, row.Access, row.Sending)
+			}
+			return nil
+		})
+	}
+	firstLogin := v1alpha1.EffectiveAccess{Access: v1alpha1.LevelReceiveOnly, Reason: v1alpha1.RuleFirstLogin}
+	is(firstLogin, admin.AccessFull, admin.RefusalFirstLogin)
+	if row := s.row(t, box.Address()); row.QuotaBytes != 3<<30 || box.Status.Quota != "3Gi" {
+		t.Errorf("the default quota is %d in the row and %q in the status", row.QuotaBytes, box.Status.Quota)
+	}
+	s.waitFor(t, box, v1alpha1.ConditionAdmitted, metav1.ConditionTrue, v1alpha1.ReasonNoContract)
+
+	s.pods.With(t, s.domain, func(e *apitest.Engine) {
+		row := e.Rows[box.Address()]
+		row.PasswordChangedByHolder = true
+		e.Rows[box.Address()] = row
+	})
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Holder.Name += "." }) // now, not at the next poll
+	full := v1alpha1.EffectiveAccess{Access: v1alpha1.LevelFull, Reason: v1alpha1.RuleSpec}
+	is(full, admin.AccessFull, "")
+
+	moving := &v1alpha1.MailboxMigration{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "trasloco"}, Spec: v1alpha1.MailboxMigrationSpec{
+		Source: v1alpha1.MigrationSource{Type: v1alpha1.MigrationFromDomain, DomainRef: &v1alpha1.LocalReference{Name: s.domain}},
+		Target: v1alpha1.MigrationTarget{DomainRef: v1alpha1.LocalReference{Name: "pec.nuovo.test"}},
+		Mailboxes: []v1alpha1.MigratedMailbox{{Address: v1alpha1.EmailAddress(box.Address()), SourceCredentials: v1alpha1.SecretKeyReference{Name: "password"},
+			Request: v1alpha1.MigrationRequest{Protocol: "1/2026", Date: "2026-01-01"}}},
+		Calendar: v1alpha1.MigrationCalendar{TimeZone: "Europe/Rome", Phases: []v1alpha1.MigrationPhase{
+			{Name: v1alpha1.PhaseBlockSending, At: "2026-04-28T08:00:00"}, {Name: v1alpha1.PhaseOpenNew, At: "2026-04-28T18:00:00"}}},
+	}}
+	s.create(t, moving)
+	began := metav1.NewTime(time.Date(2026, 4, 28, 6, 0, 0, 0, time.UTC))
+	for _, c := range []struct {
+		phase   v1alpha1.MigrationPhaseName
+		want    v1alpha1.EffectiveAccess
+		access  admin.Access
+		refusal admin.Refusal
+	}{
+		{v1alpha1.PhaseBlockSending, v1alpha1.EffectiveAccess{Access: v1alpha1.LevelReceiveOnly, Reason: v1alpha1.RuleBlockSending, Migration: "trasloco"}, admin.AccessFull, admin.RefusalMigration},
+		{v1alpha1.PhaseOldReadOnly, v1alpha1.EffectiveAccess{Access: v1alpha1.LevelReadOnly, Reason: v1alpha1.RuleOldReadOnly, Migration: "trasloco"}, admin.AccessReadOnly, ""},
+	} {
+		moving.Status.Phases = append(moving.Status.Phases, v1alpha1.MigrationPhaseStatus{Name: c.phase, At: "2026-04-28T08:00:00", StartsAt: began, State: v1alpha1.PhaseRunning})
+		if err := s.Status().Update(context.Background(), moving); err != nil {
+			t.Fatal(err)
+		}
+		is(c.want, c.access, c.refusal)
+	}
+	if err := s.Delete(context.Background(), moving); err != nil {
+		t.Fatal(err)
+	}
+	is(full, admin.AccessFull, "")
+
+	t.Run("a quota that nobody gives is asked for", func(t *testing.T) {
+		update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.MailboxDefaults = nil })
+		s.waitFor(t, box, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonQuotaNotGiven)
+		if row := s.row(t, box.Address()); row.QuotaBytes != 3<<30 || row.Access != admin.AccessFull {
+			t.Errorf("the row is %+v", row)
+		}
+	})
+}
+
+func TestAnAddressBelongsToItsNamespace(t *testing.T) {
+	s := newSite(t, "lapide", siteOptions{namespaces: []string{"lapide-uno", "lapide-due"}})
+	host := s.makeDomain(func(d *v1alpha1.PECDomain) {
+		d.Spec.Provider.Managed.AllowedNamespaces = []string{"lapide-uno", "lapide-due"}
+	})
+	s.provide(t)
+	former, box := s.hostedDomain("lapide-uno", "pec.lapide-comune.test"), makeMailbox("lapide-uno", "sindaco", "pec.lapide-comune.test")
+	s.create(t, host, former, box, password("lapide-uno", hashed), password("lapide-due", hashed))
+	s.ready(t, host, former, box)
+	for _, o := range []client.Object{box, former} {
+		if err := s.Delete(context.Background(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later, claimed := s.hostedDomain("lapide-due", former.Name), makeMailbox("lapide-due", "sindaco", former.Name)
+	s.create(t, later, claimed)
+	c := s.waitFor(t, claimed, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonAddressTaken)
+	if !strings.Contains(c.Message, "namespace lapide-uno") {
+		t.Errorf("message is %q", c.Message)
+	}
+	eventually(t, func() error {
+		if row := s.row(t, box.Address()); row.Access != admin.AccessClosed || row.Owner.Namespace != "lapide-uno" {
+			return fmt.Errorf("the row is %+v", row)
+		}
+		return nil
+	})
+	fresh := makeMailbox("lapide-due", "segretario", former.Name)
+	s.create(t, fresh)
+	s.ready(t, fresh)
+}
