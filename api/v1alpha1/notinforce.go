@@ -6,7 +6,6 @@ func (d *PECDomain) NotInForce() []string {
 	u.add("dns", d.Spec.DNS != nil)
 	if defaults := d.Spec.MailboxDefaults; defaults != nil {
 		u.add("mailboxDefaults.ordinaryMail", defaults.OrdinaryMail != nil)
-		u.add("mailboxDefaults.sending", defaults.Sending != nil)
 	}
 	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
 	if m := d.Spec.Provider.Managed; m != nil {
@@ -20,10 +19,7 @@ func (d *PECDomain) NotInForce() []string {
 func (m *Mailbox) NotInForce() []string {
 	u := fields{}
 	u.add("ordinaryMail", m.Spec.OrdinaryMail != nil)
-	u.add("notifications", m.Spec.Notifications != nil)
 	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
-	u.add("rules", len(m.Spec.Rules) > 0)
-	u.add("sending", m.Spec.Sending != nil)
 	u.add("retentionPolicyRef", m.Spec.RetentionPolicyRef != nil)
 	return u
 }

@@ -93,7 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	mailbox.Status.Address = mailbox.Address()
 	s := &scope{Pass: pass, Reconciler: r, mailbox: mailbox}
-	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readRow, admit, judgeAccess, readCredentials, placeRow)
+	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readRow, admit, judgeAccess, readCredentials, placeRow, placeHolder)
 	if errors.Is(err, errUnsettled) {
 		return ctrl.Result{RequeueAfter: s.unsettled}, nil
 	}
