@@ -14,13 +14,16 @@ import (
 	"github.com/pec-operator/pec-operator/internal/engine"
 	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/inspect"
+	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/manager"
+	"github.com/pec-operator/pec-operator/internal/retention"
 )
 
 const usage = `usage: pec-operator ROLE [flags]
 
   manager   the operator: reconciles PECDomains and Mailboxes of one site
   engine    the PEC engine: certifies messages between Postfix and Dovecot in a mail pod
+  retain    archives mailboxes in Jobs; verifies, lists and restores archives
   inspect   judges one message in a file: is it certified mail, by whom, about what
   evidence  verifies the engine's event log, and extracts what a holder or a court asks for
 
@@ -46,6 +49,9 @@ func status(err error) int {
 	if errors.As(err, &chosen) {
 		return chosen.Status
 	}
+	if exit := (*worker.Exit)(nil); errors.As(err, &exit) {
+		return exit.Status
+	}
 	return 1
 }
 
@@ -55,6 +61,8 @@ func run(ctx context.Context, role string, args []string) error {
 		return manager.Run(ctx, args)
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
+	case "retain":
+		return retention.Run(ctx, args, time.Now, os.Stdout, os.Stderr)
 	case "evidence":
 		return audit.Run(args, time.Now(), os.Stdout, os.Stderr)
 	case "inspect":

@@ -127,6 +127,40 @@ func (m *Mailbox) QuotaIn(d *PECDomain) *resource.Quantity {
 // Address is the certified address.
 func (m *Mailbox) Address() string { return m.Spec.LocalPart + "@" + m.Spec.DomainRef.Name }
 
+// GetConditions returns the conditions, for the shared mechanism.
+func (p *RetentionPolicy) GetConditions() []metav1.Condition { return p.Status.Conditions }
+
+// SetConditions replaces the conditions.
+func (p *RetentionPolicy) SetConditions(c []metav1.Condition) { p.Status.Conditions = c }
+
+// GetObservedGeneration returns the generation that the status speaks of.
+func (p *RetentionPolicy) GetObservedGeneration() int64 { return p.Status.ObservedGeneration }
+
+// SetObservedGeneration records the generation that the status speaks of.
+func (p *RetentionPolicy) SetObservedGeneration(g int64) { p.Status.ObservedGeneration = g }
+
+// Suspended says whether the operator must start nothing more under the policy.
+func (p *RetentionPolicy) Suspended() bool { return p.Spec.Suspend == SuspendReconciliation }
+
+// defaultKeepMonths is the law's floor for the provider's logs; a package is kept no shorter than the proof of what it holds.
+const defaultKeepMonths = 30
+
+// KeepMonthsOrDefault is how long a package is kept at least.
+func (a *Archive) KeepMonthsOrDefault() int {
+	if a.KeepMonths == nil {
+		return defaultKeepMonths
+	}
+	return int(*a.KeepMonths)
+}
+
+// ScheduleOrDefault is when the work is done.
+func (p *RetentionPolicy) ScheduleOrDefault() RetentionSchedule {
+	if p.Spec.Schedule == nil {
+		return RetentionSchedule{At: "03:00", TimeZone: "Europe/Rome"}
+	}
+	return *p.Spec.Schedule
+}
+
 // KeyOrDefault is the key to read in the Secret.
 func (r SecretKeyReference) KeyOrDefault() string {
 	if r.Key == "" {

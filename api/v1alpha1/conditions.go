@@ -191,8 +191,65 @@ const (
 	// ReasonAddressReserved surfaces when the address is one that the provider itself sends or receives as.
 	ReasonAddressReserved = "AddressReserved"
 
+	// ConditionQuotaHealthy is there once the mailbox's use was looked at, and True below 80 % of the quota. The mailbox works either way.
+	ConditionQuotaHealthy = "QuotaHealthy"
+	// ReasonWithinQuota surfaces when less than 80 % of the quota is used.
+	ReasonWithinQuota = "WithinQuota"
+	// ReasonNearQuota surfaces when 80 % of the quota is used, until it is no more than 77 %.
+	ReasonNearQuota = "NearQuota"
+	// ReasonOverQuota surfaces when 95 % of the quota is used, until it is no more than 92 %: mail is refused soon, or already.
+	ReasonOverQuota = "OverQuota"
+
 	// ConditionUnderLegalHold is there, True, only while spec.legalHolds has an entry.
 	ConditionUnderLegalHold = "UnderLegalHold"
 	// ReasonHoldListed surfaces when a hold is listed; the message has the references.
 	ReasonHoldListed = "HoldListed"
+)
+
+// Conditions and reasons of RetentionPolicy.
+const (
+	// ConditionArchiving is True when:
+	//  - what the policy needs is there: its mailboxes' domains, the destination, the operator's Role in the namespace, and
+	//  - the last run was not missed and ended with the work done on every mailbox, or none was due yet, or one is under way.
+	ConditionArchiving = "Archiving"
+	// ReasonArchived surfaces when the last run did the work on every mailbox.
+	ReasonArchived = "Archived"
+	// ReasonAwaitingFirstRun surfaces when no run was due yet; the message has the time of the first.
+	ReasonAwaitingFirstRun = "AwaitingFirstRun"
+	// ReasonRunUnderWay surfaces when a run's Job works or waits for its window.
+	ReasonRunUnderWay = "RunUnderWay"
+	// ReasonNothingToArchive surfaces when the policy has no archive, or no mailbox is selected.
+	ReasonNothingToArchive = "NothingToArchive"
+	// ReasonPreferredSiteArchives surfaces when the domains' preferred site is the other one: it archives, and this one looks on.
+	ReasonPreferredSiteArchives = "PreferredSiteArchives"
+	// ReasonRunFailed surfaces when the last run ended without some mailboxes; the message names them.
+	ReasonRunFailed = "RunFailed"
+	// ReasonRunMissed surfaces when the last run did not begin before the next was due.
+	ReasonRunMissed = "RunMissed"
+	// ReasonScheduleInvalid surfaces when no run can ever begin by spec.schedule.
+	ReasonScheduleInvalid = "ScheduleInvalid"
+	// ReasonDestinationMissing surfaces when the volume claim, or a Secret, of spec.archive.destination is not there.
+	ReasonDestinationMissing = "DestinationMissing"
+
+	// ConditionHoldsRespected is True when every legal hold on the policy or on a mailbox of it is in force: nothing of what it
+	// covers is counted as due.
+	ConditionHoldsRespected = "HoldsRespected"
+	// ReasonNoHold surfaces when there is no legal hold.
+	ReasonNoHold = "NoHold"
+	// ReasonHoldsInForce surfaces when there is a legal hold; the message has the references.
+	ReasonHoldsInForce = "HoldsInForce"
+
+	// ConditionWaitingForPeer is there, True, only while spec.remove is given and a peer is configured whose list of what is due
+	// is not known to be this site's.
+	ConditionWaitingForPeer = "WaitingForPeer"
+	// ReasonPeerListUnknown surfaces when the other site has not shown a list of its own.
+	ReasonPeerListUnknown = "PeerListUnknown"
+
+	// ConditionClocksAgree is True when archive.keepMonths and afterClosure.archiveUntil, where both are given, promise the same
+	// day for what is archived today; False when one outlasts the other: the later counts, and the message has both.
+	ConditionClocksAgree = "ClocksAgree"
+	// ReasonOneClock surfaces when only one of the two is given, or both end on the same day.
+	ReasonOneClock = "OneClock"
+	// ReasonLaterClockCounts surfaces when the two differ.
+	ReasonLaterClockCounts = "LaterClockCounts"
 )

@@ -39,6 +39,7 @@ const (
 // +kubebuilder:selectablefield:JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.status.address`,description="The certified address."
 // +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,description="The use that the mailbox is contracted for."
+// +kubebuilder:printcolumn:name="Used%",type=integer,JSONPath=`.status.usage.percent`,description="How much of the quota is used."
 // +kubebuilder:printcolumn:name="Quota",type=string,JSONPath=`.status.quota`,description="How much the mailbox may hold: its own quota, or its domain's default."
 // +kubebuilder:printcolumn:name="Access",type=string,JSONPath=`.status.effectiveAccess.access`,description="What the holder may do now: Full, ReceiveOnly, ReadOnly or Suspended."
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the mailbox works at this site as its spec says."
@@ -138,7 +139,7 @@ type MailboxSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:XValidation:rule="size(self) == 0",message="a certified mailbox has no aliases: its receipts name the one address that the message was sent to; leave aliases out and create a Mailbox for each address"
 	Aliases []EmailAddress `json:"aliases,omitempty"`
-	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox. This release archives and removes nothing.
+	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox.
 	// +optional
 	RetentionPolicyRef *LocalReference `json:"retentionPolicyRef,omitempty"`
 	// legalHolds are the orders that nothing of this mailbox be lost. While there is one, this resource cannot be deleted without
@@ -325,6 +326,9 @@ type MailboxStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	Quota string `json:"quota,omitempty"`
+	// usage is what the mailbox holds, looked at every few minutes and written when it changed by something that matters.
+	// +optional
+	Usage *MailboxUsage `json:"usage,omitempty"`
 	// effectiveAccess is what the holder may do now, and by what rule.
 	// +optional
 	EffectiveAccess *EffectiveAccess `json:"effectiveAccess,omitempty"`
@@ -337,6 +341,22 @@ type MailboxStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=24
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// MailboxUsage is what a mailbox holds, as its quota counts it.
+type MailboxUsage struct {
+	// bytes of all messages.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Bytes *int64 `json:"bytes,omitempty"`
+	// messages in all folders.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Messages *int64 `json:"messages,omitempty"`
+	// percent of the quota.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Percent *int32 `json:"percent,omitempty"`
 }
 
 // AccessLevel says what the holder of a mailbox may do now, all rules considered; each level allows less than the one before.

@@ -20,7 +20,17 @@ func (m *Mailbox) NotInForce() []string {
 	u := fields{}
 	u.add("ordinaryMail", m.Spec.OrdinaryMail != nil)
 	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
-	u.add("retentionPolicyRef", m.Spec.RetentionPolicyRef != nil)
+	return u
+}
+
+// NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
+func (p *RetentionPolicy) NotInForce() []string {
+	u := fields{}
+	u.add("offload", p.Spec.Offload != nil)
+	u.add("remove", p.Spec.Remove != nil)
+	u.add("logs", p.Spec.Logs != nil)
+	u.add("infected", p.Spec.Infected != nil)
+	u.add("custody", p.Spec.Custody != nil)
 	return u
 }
 

@@ -485,6 +485,10 @@ type MailboxCounts struct {
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Total *int32 `json:"total,omitempty"`
+	// nearQuota is how many of them hold 80 % of their quota or more.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	NearQuota *int32 `json:"nearQuota,omitempty"`
 	// ready is how many of them are Ready.
 	// +required
 	// +kubebuilder:validation:Minimum=0

@@ -5,7 +5,8 @@ import (
 )
 
 // RetentionPolicy says how long mail and its evidence are kept, where they are archived, and what may then be removed. This
-// release validates and stores it; no controller acts on it, nothing is archived or removed, and its status stays empty.
+// release archives, and shows what would be due for removal; it hands nothing over and removes nothing (NotInForce names what is
+// only stored).
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -13,8 +14,10 @@ import (
 // +kubebuilder:selectablefield:JSONPath=`.spec.mailboxes.type`
 // +kubebuilder:printcolumn:name="Mailboxes",type=string,JSONPath=`.spec.mailboxes.type`,description="Which mailboxes it is for: all of a Domain, or those Referring to it."
 // +kubebuilder:printcolumn:name="Archive-After",type=integer,JSONPath=`.spec.archive.olderThanDays`,description="Age in days at which a message is archived."
-// +kubebuilder:printcolumn:name="Due",type=integer,JSONPath=`.status.dueForRemoval.count`,description="Messages that both sites would remove next. Empty: no controller has looked at this policy."
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether this site carries the policy out. Empty: no controller has looked at this policy."
+// +kubebuilder:printcolumn:name="Last-Run",type=date,JSONPath=`.status.lastRun`,description="Time since the work was last done."
+// +kubebuilder:printcolumn:name="Archived",type=integer,JSONPath=`.status.archived`,description="Messages in the archive."
+// +kubebuilder:printcolumn:name="Due",type=integer,JSONPath=`.status.dueForRemoval.count`,description="Messages that would be removed next; this release removes none."
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether this site carries the policy out."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the resource was created."
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why Ready has its value, in one word."
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="Why Ready has its value, and what to do."
@@ -114,10 +117,41 @@ type Archive struct {
 	// destination is where it is archived.
 	// +required
 	Destination ArchiveDestination `json:"destination,omitzero"`
+	// folders to archive, each with those below it, as their holders named them; all when not given.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=128
+	Folders []string `json:"folders,omitempty"`
+	// messages says which kinds to archive; all when not given. The receipts about a message go with it in any case.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=3
+	Messages []MessageClass `json:"messages,omitempty"`
+	// keepMonths is how long a package is kept at least, and how long a bucket with object lock refuses to delete it; 30 when not
+	// given. Of this and afterClosure.archiveUntil the later counts.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1200
+	KeepMonths *int32 `json:"keepMonths,omitempty"`
 	// format of the archive's index; SInCRO (UNI 11386) when not given.
 	// +optional
 	Format ArchiveFormat `json:"format,omitempty"`
 }
+
+// MessageClass is a kind of message.
+// +kubebuilder:validation:Enum=Certified;Receipt;Ordinary
+type MessageClass string
+
+const (
+	// MessageCertified is an envelope.
+	MessageCertified MessageClass = "Certified"
+	// MessageReceipt is what a provider says about a message: acceptance, delivery, their failures.
+	MessageReceipt MessageClass = "Receipt"
+	// MessageOrdinary is everything else, anomalies and a sender's own copies among them.
+	MessageOrdinary MessageClass = "Ordinary"
+)
 
 // ArchiveFormat is the format of an archive's index.
 // +kubebuilder:validation:Enum=SInCRO
@@ -359,6 +393,12 @@ type RetentionPolicyStatus struct {
 	// nextRun is when it will be done.
 	// +optional
 	NextRun *metav1.Time `json:"nextRun,omitempty"`
+	// runs are the last ones, the newest first.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=7
+	Runs []RetentionRun `json:"runs,omitempty"`
 	// selected mailboxes.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -382,6 +422,48 @@ type RetentionPolicyStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Holds *int32 `json:"holds,omitempty"`
+}
+
+// RetentionRunState is where a run stands.
+// +kubebuilder:validation:Enum=Running;Done;Failed;Missed
+type RetentionRunState string
+
+const (
+	// RunRunning is a run whose Job works, or waits for its window.
+	RunRunning RetentionRunState = "Running"
+	// RunDone is a run that did the work on every mailbox.
+	RunDone RetentionRunState = "Done"
+	// RunFailed is a run that ended without some mailboxes; the next one takes them up.
+	RunFailed RetentionRunState = "Failed"
+	// RunMissed is a run that did not begin before the next was due; the next one does its work.
+	RunMissed RetentionRunState = "Missed"
+)
+
+// RetentionRun is one run of the schedule.
+type RetentionRun struct {
+	// name of the run, after its day.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	Name string `json:"name,omitempty"`
+	// at is when it was due, UTC.
+	// +required
+	At metav1.Time `json:"at,omitzero"`
+	// state is where it stands.
+	// +required
+	State RetentionRunState `json:"state,omitempty"`
+	// mailboxes that it works on.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Mailboxes *int32 `json:"mailboxes,omitempty"`
+	// archived messages.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Archived *int64 `json:"archived,omitempty"`
+	// failed counts the mailboxes that it ended without; the condition Archiving names some.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Failed *int32 `json:"failed,omitempty"`
 }
 
 // DueForRemoval is a list of messages that would be removed next.

@@ -43,7 +43,7 @@ const (
 // table declares the conditions of a Mailbox.
 var table = reconcile.Table{
 	Positive:    []string{v1alpha1.ConditionAdmitted, v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionProvisioned},
-	Informative: []string{v1alpha1.ConditionUnderLegalHold},
+	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy},
 	Served:      "the mailbox works at this site as its spec says",
 }
 
@@ -58,6 +58,8 @@ type Reconciler struct {
 	Engines *engines.Pool
 	// Book says who is admitted under each contract.
 	Book *contracts.Book
+
+	looks looks
 }
 
 // scope is what the phases of one pass share.
@@ -82,6 +84,7 @@ type scope struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	mailbox := &v1alpha1.Mailbox{}
 	if err := r.Client.Get(ctx, req.NamespacedName, mailbox); err != nil {
+		r.looks.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !mailbox.DeletionTimestamp.IsZero() {
@@ -93,7 +96,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	mailbox.Status.Address = mailbox.Address()
 	s := &scope{Pass: pass, Reconciler: r, mailbox: mailbox}
-	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readRow, admit, judgeAccess, readCredentials, placeRow, placeHolder)
+	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readRow, admit, judgeAccess, readCredentials, placeRow, placeHolder, watchUsage)
 	if errors.Is(err, errUnsettled) {
 		return ctrl.Result{RequeueAfter: s.unsettled}, nil
 	}

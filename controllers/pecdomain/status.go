@@ -52,13 +52,17 @@ func (s *scope) countMailboxes(ctx context.Context) (*v1alpha1.MailboxCounts, er
 	if err != nil {
 		return s.domain.Status.Mailboxes, fmt.Errorf("counting the mailboxes of %s: %w", s.domain.Name, err)
 	}
-	var ready int32
+	var ready, nearQuota int32
 	for i := range list.Items {
-		if meta.IsStatusConditionTrue(list.Items[i].Status.Conditions, v1alpha1.ConditionReady) {
+		conditions := list.Items[i].Status.Conditions
+		if meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) {
 			ready++
 		}
+		if meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionQuotaHealthy) {
+			nearQuota++
+		}
 	}
-	return &v1alpha1.MailboxCounts{Total: ptr.To(int32(len(list.Items))), Ready: &ready}, nil
+	return &v1alpha1.MailboxCounts{Total: ptr.To(int32(len(list.Items))), Ready: &ready, NearQuota: &nearQuota}, nil
 }
 
 // complete fills the rest of the status once the conditions stand.

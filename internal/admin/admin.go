@@ -7,6 +7,7 @@
 //	PUT  /v1/domains/{domain}             Domain
 //	GET  /v1/domains/{domain}/mailboxes   []Mailbox, without passwords
 //	GET  /v1/mailboxes/{address}          Mailbox, without its password; 404 when unknown
+//	GET  /v1/mailboxes/{address}/usage    Usage; 404 when unknown
 //	PUT  /v1/mailboxes/{address}          Mailbox; an empty Password keeps the stored one
 //	PUT  /v1/peer                         Peer
 //	PUT  /v1/jobs/{namespace}/{name}      Grant
@@ -94,6 +95,12 @@ func (m Mailbox) Same(other Mailbox) bool {
 	m.Password, m.ClosedAt, m.PasswordChangedByHolder = "", time.Time{}, false
 	other.Password, other.ClosedAt, other.PasswordChangedByHolder = "", time.Time{}, false
 	return m == other
+}
+
+// Usage is what a mailbox holds, as its quota counts it.
+type Usage struct {
+	Bytes    int64 `json:"bytes"` // in steps of 1024
+	Messages int64 `json:"messages"`
 }
 
 // Domain is a domain that the stack serves: its own or a hosted one.
@@ -201,6 +208,12 @@ func (c *Client) Mailboxes(ctx context.Context, domain string) ([]Mailbox, error
 func (c *Client) Mailbox(ctx context.Context, address string) (Mailbox, error) {
 	var m Mailbox
 	return m, c.call(ctx, http.MethodGet, "/v1/mailboxes/"+url.PathEscape(address), nil, &m)
+}
+
+// Usage asks what a mailbox holds. ErrNotFound if there is no row.
+func (c *Client) Usage(ctx context.Context, address string) (Usage, error) {
+	var u Usage
+	return u, c.call(ctx, http.MethodGet, "/v1/mailboxes/"+url.PathEscape(address)+"/usage", nil, &u)
 }
 
 // PutMailbox creates or changes one row; it is durable and visible to the next login when this returns.

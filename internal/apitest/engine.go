@@ -47,6 +47,8 @@ type Engine struct {
 	Peer    *admin.Peer
 	// Given are what the operator gave to holders, by address.
 	Given map[string]admin.Given
+	// Usage is what mailboxes hold, by address.
+	Usage map[string]admin.Usage
 	// Problems are what the engine complains of.
 	Problems []string
 	// Puts counts what was written.
@@ -121,7 +123,7 @@ func (p *Pods) start(ctx context.Context, set *appsv1.StatefulSet) error {
 	p.mu.Lock()
 	server := names.EngineHosts(set.Namespace)[0]
 	if p.engines[server] == nil {
-		p.engines[server] = &Engine{Domain: domain, Rows: map[string]admin.Mailbox{}, Given: map[string]admin.Given{}, site: p.site}
+		p.engines[server] = &Engine{Domain: domain, Rows: map[string]admin.Mailbox{}, Given: map[string]admin.Given{}, Usage: map[string]admin.Usage{}, site: p.site}
 	}
 	p.engines[server].cert, p.engines[server].ca = cert, ca
 	p.mu.Unlock()
@@ -172,6 +174,8 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Peer: admin.PeerState{Configured: e.Peer != nil}})
 	case strings.HasSuffix(path, "/holder"):
 		e.reply(w, admin.Holder{Given: e.Given[holderOf(path)], InForce: admin.InForce{Rules: e.Given[holderOf(path)].Rules}})
+	case strings.HasSuffix(path, "/usage"):
+		e.reply(w, e.Usage[strings.TrimSuffix(strings.TrimPrefix(path, "mailboxes/"), "/usage")])
 	case strings.HasPrefix(path, "mailboxes/"):
 		row, ok := e.Rows[strings.TrimPrefix(path, "mailboxes/")]
 		if !ok {

@@ -46,6 +46,7 @@ func (e *Engine) adminServer() *http.Server {
 	handle("GET /v1/mailboxes/{address}", func(r *http.Request) (any, error) {
 		return e.directory.Mailbox(r.Context(), r.PathValue("address"))
 	})
+	handle("GET /v1/mailboxes/{address}/usage", e.mailboxUsage)
 	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
 	handle("GET /v1/mailboxes/{address}/holder", e.getHolder)
 	handle("PUT /v1/mailboxes/{address}/holder", e.putGiven)

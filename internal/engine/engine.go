@@ -17,6 +17,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/pec"
@@ -66,6 +67,7 @@ type providersIndex interface {
 type mailStore interface {
 	has(user, key string) (bool, error)
 	kick(ctx context.Context, user string) error
+	usage(ctx context.Context, user string) (admin.Usage, error)
 	sync(ctx context.Context, user, destination string) error
 }
 

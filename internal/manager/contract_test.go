@@ -344,6 +344,23 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 	}
 	is(full, admin.AccessFull, "")
 
+	t.Run("what it holds is shown", func(t *testing.T) {
+		full := makeMailbox(s.ns, "quasi-piena", s.domain)
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Usage[full.Address()] = admin.Usage{Bytes: 900 << 20, Messages: 12} })
+		s.create(t, full)
+		s.ready(t, full)
+		c := s.waitFor(t, full, v1alpha1.ConditionQuotaHealthy, metav1.ConditionFalse, v1alpha1.ReasonNearQuota)
+		if u := full.Status.Usage; *u.Percent != 87 || *u.Messages != 12 || !strings.Contains(c.Message, "1 GiB") {
+			t.Errorf("usage %d %%, %d messages: %s", *u.Percent, *u.Messages, c.Message)
+		}
+		eventually(t, func() error {
+			s.get(t, s.ns, s.domain, domain)
+			if n := domain.Status.Mailboxes.NearQuota; n == nil || *n != 1 {
+				return errors.New("the domain does not count the mailbox that is near its quota")
+			}
+			return nil
+		})
+	})
 	t.Run("a quota that nobody gives is asked for", func(t *testing.T) {
 		update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.MailboxDefaults = nil })
 		s.waitFor(t, box, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonQuotaNotGiven)

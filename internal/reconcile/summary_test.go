@@ -146,6 +146,22 @@ func TestWhatAPassLeaves(t *testing.T) {
 	}
 }
 
+func TestWhoIsHeldIsNeitherUnderWayNorAtFault(t *testing.T) {
+	h := newHarness(t, makeMailbox())
+	stored := h.pass(t, func(context.Context, *reconcile.Pass) (reconcile.Result, error) {
+		return reconcile.Result{}, reconcile.Held(time.Hour, "First", "Full", "there is no room; wait")
+	})
+	ready := meta.FindStatusCondition(stored.Status.Conditions, v1alpha1.ConditionReady)
+	if ready.Status != metav1.ConditionFalse || ready.Reason != "Full" {
+		t.Errorf("Ready is %s %s", ready.Status, ready.Reason)
+	}
+	for _, name := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
+		if c := meta.FindStatusCondition(stored.Status.Conditions, name); c != nil {
+			t.Errorf("%s is there: %s", name, c.Message)
+		}
+	}
+}
+
 func TestAQuietPassWritesNothing(t *testing.T) {
 	for name, phase := range map[string]reconcile.Phase[*reconcile.Pass]{
 		"while waiting": func(context.Context, *reconcile.Pass) (reconcile.Result, error) {

@@ -42,6 +42,7 @@ var floors = map[string]int{
 	"internal/store":                  1,
 	"internal/mailtest":               2,
 	"internal/jobs":                   2,
+	"internal/retention":              2,
 }
 
 // pure rooms import no Kubernetes client, and api/ nothing but apimachinery.
@@ -55,6 +56,7 @@ var forbidden = map[string][]string{
 	"internal/store":     {"k8s.io/", "sigs.k8s.io/"},
 	"internal/dns":       {"k8s.io/", "sigs.k8s.io/"},
 	"internal/engine":    {"k8s.io/", "sigs.k8s.io/"},
+	"internal/retention": {"k8s.io/", "sigs.k8s.io/"},
 	"internal/inspect":   {"k8s.io/", "sigs.k8s.io/", "net/http"},
 	"internal/stack":     {"k8s.io/client-go/kubernetes"},
 }

@@ -96,6 +96,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MailboxSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MailboxStatus"):
 		return &apiv1alpha1.MailboxStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MailboxUsage"):
+		return &apiv1alpha1.MailboxUsageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MailHost"):
 		return &apiv1alpha1.MailHostApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ManagedProvider"):
@@ -158,6 +160,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RetentionPolicySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetentionPolicyStatus"):
 		return &apiv1alpha1.RetentionPolicyStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RetentionRun"):
+		return &apiv1alpha1.RetentionRunApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetentionSchedule"):
 		return &apiv1alpha1.RetentionScheduleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RFC2136"):

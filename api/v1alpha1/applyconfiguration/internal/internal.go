@@ -49,9 +49,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: destination
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ArchiveDestination
+    - name: folders
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: format
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ArchiveFormat
+    - name: keepMonths
+      type:
+        scalar: numeric
+    - name: messages
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MessageClass
+          elementRelationship: associative
     - name: olderThanDays
       type:
         scalar: numeric
@@ -478,6 +493,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxCounts
   map:
     fields:
+    - name: nearQuota
+      type:
+        scalar: numeric
     - name: ready
       type:
         scalar: numeric
@@ -728,8 +746,23 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: quota
       type:
         scalar: string
+    - name: usage
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxUsage
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxType
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxUsage
+  map:
+    fields:
+    - name: bytes
+      type:
+        scalar: numeric
+    - name: messages
+      type:
+        scalar: numeric
+    - name: percent
+      type:
+        scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ManagedProvider
   map:
     fields:
@@ -813,6 +846,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: justification
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.MessageClass
+  scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MigratedMailbox
   map:
     fields:
@@ -1286,9 +1321,40 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: -1
+    - name: runs
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RetentionRun
+          elementRelationship: associative
+          keys:
+          - name
     - name: selected
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RetentionRun
+  map:
+    fields:
+    - name: archived
+      type:
+        scalar: numeric
+    - name: at
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: failed
+      type:
+        scalar: numeric
+    - name: mailboxes
+      type:
+        scalar: numeric
+    - name: name
+      type:
+        scalar: string
+    - name: state
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RetentionRunState
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RetentionRunState
+  scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RetentionSchedule
   map:
     fields:

@@ -15,6 +15,13 @@ type ArchiveApplyConfiguration struct {
 	OlderThanDays *int32 `json:"olderThanDays,omitempty"`
 	// destination is where it is archived.
 	Destination *ArchiveDestinationApplyConfiguration `json:"destination,omitempty"`
+	// folders to archive, each with those below it, as their holders named them; all when not given.
+	Folders []string `json:"folders,omitempty"`
+	// messages says which kinds to archive; all when not given. The receipts about a message go with it in any case.
+	Messages []apiv1alpha1.MessageClass `json:"messages,omitempty"`
+	// keepMonths is how long a package is kept at least, and how long a bucket with object lock refuses to delete it; 30 when not
+	// given. Of this and afterClosure.archiveUntil the later counts.
+	KeepMonths *int32 `json:"keepMonths,omitempty"`
 	// format of the archive's index; SInCRO (UNI 11386) when not given.
 	Format *apiv1alpha1.ArchiveFormat `json:"format,omitempty"`
 }
@@ -38,6 +45,34 @@ func (b *ArchiveApplyConfiguration) WithOlderThanDays(value int32) *ArchiveApply
 // If called multiple times, the Destination field is set to the value of the last call.
 func (b *ArchiveApplyConfiguration) WithDestination(value *ArchiveDestinationApplyConfiguration) *ArchiveApplyConfiguration {
 	b.Destination = value
+	return b
+}
+
+// WithFolders adds the given value to the Folders field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Folders field.
+func (b *ArchiveApplyConfiguration) WithFolders(values ...string) *ArchiveApplyConfiguration {
+	for i := range values {
+		b.Folders = append(b.Folders, values[i])
+	}
+	return b
+}
+
+// WithMessages adds the given value to the Messages field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Messages field.
+func (b *ArchiveApplyConfiguration) WithMessages(values ...apiv1alpha1.MessageClass) *ArchiveApplyConfiguration {
+	for i := range values {
+		b.Messages = append(b.Messages, values[i])
+	}
+	return b
+}
+
+// WithKeepMonths sets the KeepMonths field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the KeepMonths field is set to the value of the last call.
+func (b *ArchiveApplyConfiguration) WithKeepMonths(value int32) *ArchiveApplyConfiguration {
+	b.KeepMonths = &value
 	return b
 }
 

@@ -9,6 +9,8 @@ package v1alpha1
 type MailboxCountsApplyConfiguration struct {
 	// total of the domain's Mailbox resources.
 	Total *int32 `json:"total,omitempty"`
+	// nearQuota is how many of them hold 80 % of their quota or more.
+	NearQuota *int32 `json:"nearQuota,omitempty"`
 	// ready is how many of them are Ready.
 	Ready *int32 `json:"ready,omitempty"`
 }
@@ -24,6 +26,14 @@ func MailboxCounts() *MailboxCountsApplyConfiguration {
 // If called multiple times, the Total field is set to the value of the last call.
 func (b *MailboxCountsApplyConfiguration) WithTotal(value int32) *MailboxCountsApplyConfiguration {
 	b.Total = &value
+	return b
+}
+
+// WithNearQuota sets the NearQuota field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NearQuota field is set to the value of the last call.
+func (b *MailboxCountsApplyConfiguration) WithNearQuota(value int32) *MailboxCountsApplyConfiguration {
+	b.NearQuota = &value
 	return b
 }
 

@@ -48,7 +48,7 @@ type MailboxSpecApplyConfiguration struct {
 	HolderMayChange []apiv1alpha1.HolderSetting `json:"holderMayChange,omitempty"`
 	// aliases are refused: a certified mailbox has one address.
 	Aliases []apiv1alpha1.EmailAddress `json:"aliases,omitempty"`
-	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox. This release archives and removes nothing.
+	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox.
 	RetentionPolicyRef *LocalReferenceApplyConfiguration `json:"retentionPolicyRef,omitempty"`
 	// legalHolds are the orders that nothing of this mailbox be lost. While there is one, this resource cannot be deleted without
 	// confirmation, and its quota and retention cannot shrink. This release does not keep the holder from deleting messages: set

@@ -22,6 +22,8 @@ type MailboxStatusApplyConfiguration struct {
 	AdmittedAs *apiv1alpha1.MailboxType `json:"admittedAs,omitempty"`
 	// quota is how much the mailbox may hold now, like 2Gi.
 	Quota *string `json:"quota,omitempty"`
+	// usage is what the mailbox holds, looked at every few minutes and written when it changed by something that matters.
+	Usage *MailboxUsageApplyConfiguration `json:"usage,omitempty"`
 	// effectiveAccess is what the holder may do now, and by what rule.
 	EffectiveAccess *EffectiveAccessApplyConfiguration `json:"effectiveAccess,omitempty"`
 	// holder is what the holder changed, and how much of his settings is in force.
@@ -73,6 +75,14 @@ func (b *MailboxStatusApplyConfiguration) WithAdmittedAs(value apiv1alpha1.Mailb
 // If called multiple times, the Quota field is set to the value of the last call.
 func (b *MailboxStatusApplyConfiguration) WithQuota(value string) *MailboxStatusApplyConfiguration {
 	b.Quota = &value
+	return b
+}
+
+// WithUsage sets the Usage field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Usage field is set to the value of the last call.
+func (b *MailboxStatusApplyConfiguration) WithUsage(value *MailboxUsageApplyConfiguration) *MailboxStatusApplyConfiguration {
+	b.Usage = value
 	return b
 }
 

@@ -15,7 +15,8 @@ import (
 // with apply.
 //
 // RetentionPolicy says how long mail and its evidence are kept, where they are archived, and what may then be removed. This
-// release validates and stores it; no controller acts on it, nothing is archived or removed, and its status stays empty.
+// release archives, and shows what would be due for removal; it hands nothing over and removes nothing (NotInForce names what is
+// only stored).
 type RetentionPolicyApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration    `json:""`
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`

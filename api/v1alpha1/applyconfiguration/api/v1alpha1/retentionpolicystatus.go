@@ -22,6 +22,8 @@ type RetentionPolicyStatusApplyConfiguration struct {
 	LastRun *metav1.Time `json:"lastRun,omitempty"`
 	// nextRun is when it will be done.
 	NextRun *metav1.Time `json:"nextRun,omitempty"`
+	// runs are the last ones, the newest first.
+	Runs []RetentionRunApplyConfiguration `json:"runs,omitempty"`
 	// selected mailboxes.
 	Selected *int32 `json:"selected,omitempty"`
 	// archived messages.
@@ -84,6 +86,19 @@ func (b *RetentionPolicyStatusApplyConfiguration) WithLastRun(value metav1.Time)
 // If called multiple times, the NextRun field is set to the value of the last call.
 func (b *RetentionPolicyStatusApplyConfiguration) WithNextRun(value metav1.Time) *RetentionPolicyStatusApplyConfiguration {
 	b.NextRun = &value
+	return b
+}
+
+// WithRuns adds the given value to the Runs field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Runs field.
+func (b *RetentionPolicyStatusApplyConfiguration) WithRuns(values ...*RetentionRunApplyConfiguration) *RetentionPolicyStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithRuns")
+		}
+		b.Runs = append(b.Runs, *values[i])
+	}
 	return b
 }
 
