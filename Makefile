@@ -10,6 +10,7 @@ E2E     := e2e-$(shell pwd | sha256sum | cut -c1-8)
 
 CONTROLLER_GEN := $(CACHE)/bin/controller-gen-v0.23.0
 GOLANGCI_LINT  := $(CACHE)/bin/golangci-lint-v2.15.0
+KUBE_API_LINT  := $(CACHE)/bin/kube-api-linter-v0.0.0-20260716143926-092fe0c72997
 HELM           := $(CACHE)/bin/helm-v4.3.1
 export PEC_CACHE := $(CACHE)
 export PEC_HELM := $(HELM)
@@ -34,10 +35,11 @@ demo-down: ## Remove everything that the demo started, and nothing else.
 test: packages lint verify unit e2e ## Every check: lint, generated files, unit and controller tests, the road on real sites.
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## gofmt, go vet, golangci-lint; the floors are a unit test.
+lint: $(GOLANGCI_LINT) $(KUBE_API_LINT) ## gofmt, go vet, golangci-lint, kube-api-linter; the floors are a unit test.
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run: gofmt -w on the files above"; exit 1; }
 	go vet ./...
 	$(GOLANGCI_LINT) run ./...
+	$(KUBE_API_LINT) run --config .golangci-kal.yml ./api/v1alpha1
 	cd hack/sites && go vet . && $(GOLANGCI_LINT) run --config ../../.golangci.yml . # not ./servers: it would compile Kubernetes a second time
 
 .PHONY: unit
@@ -52,6 +54,10 @@ e2e: sites-ready $(HELM) ## The demo's road with assertions, on sites of this ch
 .PHONY: e2e-down
 e2e-down: ## Remove the sites of this checkout's e2e test, if a killed run left them.
 	@$(SITES) --instance $(E2E) down
+
+.PHONY: soak
+soak: sites-ready $(HELM) ## The unit and controller tests in their long forms: a thousand mailboxes, two quiet minutes.
+	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) rootfs)" go test -tags soak -count=1 -timeout 60m $$(go list ./... | grep -v /test/e2e)
 
 .PHONY: bench
 bench: ## Benchmarks of the certification; compare runs with benchstat.
@@ -91,6 +97,9 @@ $(CONTROLLER_GEN):
 
 $(GOLANGCI_LINT):
 	@$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0)
+
+$(KUBE_API_LINT): # golangci-lint with that one linter in it
+	@$(call install,sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter@v0.0.0-20260716143926-092fe0c72997)
 
 $(HELM):
 	@$(call install,helm.sh/helm/v4/cmd/helm@v4.3.1)

@@ -32,6 +32,8 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
+require blitiri.com.ar/go/spf v1.6.0 // indirect
+
 require (
 	github.com/digitorus/pkcs7 v0.0.0-20230713084857-e76b763bdc49 // indirect
 	github.com/klauspost/compress v1.19.1 // indirect

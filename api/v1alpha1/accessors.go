@@ -56,6 +56,14 @@ func (d *PECDomain) Serves(namespace string) bool {
 	return m != nil && (namespace == d.Namespace || slices.Contains(m.AllowedNamespaces, namespace))
 }
 
+// DNSMode is who writes the domain's MX records.
+func (d *PECDomain) DNSMode() DNSMode {
+	if d.Spec.DNS == nil {
+		return DNSVerifyOnly
+	}
+	return d.Spec.DNS.Mode
+}
+
 // ServiceLocalPart is the local part of the notices' From.
 func (m *ManagedProvider) ServiceLocalPart() string {
 	if m.ServiceAddress == "" {

@@ -10,29 +10,30 @@ const (
 	//  - every condition that the kind's table summarises is True, and
 	//  - none of its negative conditions is there.
 	ConditionReady = "Ready"
-	// ConditionReconciling is there, True, only while the operator works towards the spec or retries; kstatus reads it.
-	ConditionReconciling = "Reconciling"
-	// ConditionStalled is there, True, only while retrying cannot help and a person must change something; kstatus reads it.
-	ConditionStalled = "Stalled"
-	// ConditionSuspended is there, True, only while spec.suspend is Reconciliation.
-	ConditionSuspended = "Suspended"
-
-	// ConditionNotInForce is there, True, only while the spec uses fields that this release stores and does not act on; its message
-	// names them. Ready does not speak of them.
-	ConditionNotInForce = "NotInForce"
-
 	// ReasonServed surfaces when everything that Ready summarises is True.
 	ReasonServed = "Served"
 	// ReasonNotEvaluated surfaces when the pass ended before this condition could be judged; its message names what stopped it.
 	ReasonNotEvaluated = "NotEvaluated"
-	// ReasonRetrying surfaces when a call failed and is tried again with growing pauses.
-	ReasonRetrying = "Retrying"
-	// ReasonSuspended surfaces when spec.suspend keeps the operator from the object.
-	ReasonSuspended = "SuspendedBySpec"
 	// ReasonNamespaceNotGranted surfaces when the operator has no Role in the namespace; the message has the chart value to add.
 	ReasonNamespaceNotGranted = "NamespaceNotGranted"
 	// ReasonSecretMissing surfaces when a Secret that the spec names, or a key of it, is not there.
 	ReasonSecretMissing = "SecretMissing"
+
+	// ConditionReconciling is there, True, only while the operator works towards the spec or retries; kstatus reads it.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is there, True, only while retrying cannot help and a person must change something; kstatus reads it.
+	ConditionStalled = "Stalled"
+	// ReasonRetrying surfaces when a call failed and is tried again with growing pauses.
+	ReasonRetrying = "Retrying"
+
+	// ConditionSuspended is there, True, only while spec.suspend is Reconciliation.
+	ConditionSuspended = "Suspended"
+	// ReasonSuspended surfaces when spec.suspend keeps the operator from the object.
+	ReasonSuspended = "SuspendedBySpec"
+
+	// ConditionNotInForce is there, True, only while the spec uses fields that this release stores and does not act on; its message
+	// names them. Ready does not speak of them.
+	ConditionNotInForce = "NotInForce"
 	// ReasonFieldsStored surfaces when the spec uses fields that this release only stores.
 	ReasonFieldsStored = "FieldsStored"
 )
@@ -128,10 +129,75 @@ const (
 	// ReasonPoolUnusable surfaces when spec.contract.from names no PECDomain, or one that has no contract of its own.
 	ReasonPoolUnusable = "PoolUnusable"
 
-	// ConditionAwaitingExternal (External) is there, True, only while somebody outside must act, or this operator must learn to.
+	// ConditionAwaitingExternal is there, True, only while somebody outside must act: who runs the domain's zone. The text to send
+	// is in status.dns.recordRequest.
 	ConditionAwaitingExternal = "AwaitingExternal"
-	// ReasonExternalNotWatched surfaces when the domain is External: this release stores it and watches nothing of it.
-	ReasonExternalNotWatched = "ExternalNotWatched"
+
+	// ConditionDNSVerified is True when every address of every authoritative server of the domain's zone answers with authority
+	// and has exactly the wanted MX set; or when spec.dns.mode is Ignore.
+	ConditionDNSVerified = "DNSVerified"
+	// ReasonMXOurs surfaces when the MX set is exactly the wanted one.
+	ReasonMXOurs = "MXOurs"
+	// ReasonDNSIgnored surfaces when spec.dns.mode is Ignore.
+	ReasonDNSIgnored = "DNSIgnored"
+	// ReasonDNSNotLookedAt surfaces when no round over the servers has ended yet.
+	ReasonDNSNotLookedAt = "DNSNotLookedAt"
+	// ReasonNoMailHosts surfaces when nobody says which hosts the MX set should name: the host's PECDomain is not there.
+	ReasonNoMailHosts = "NoMailHosts"
+	// ReasonRecordRequested surfaces when the records are asked for from who runs the zone.
+	ReasonRecordRequested = "RecordRequested"
+	// ReasonRecordOverdue surfaces when the records that were asked for are not there after the deadline.
+	ReasonRecordOverdue = "RecordOverdue"
+	// ReasonForeignMX surfaces when the MX set is another provider's, which is never touched.
+	ReasonForeignMX = "ForeignMX"
+	// ReasonHybridMX surfaces when the MX set has our hosts and another's, for which the domain may leave the certified list.
+	ReasonHybridMX = "HybridMX"
+	// ReasonOwnedByOther surfaces when the owner text is another operator's, or of a later epoch.
+	ReasonOwnedByOther = "OwnedByOther"
+	// ReasonAlias surfaces when the name is an alias, lies under one, or a wildcard answers for it.
+	ReasonAlias = "Alias"
+	// ReasonLame surfaces when a listed server answers without authority, or refuses.
+	ReasonLame = "Lame"
+	// ReasonUnverifiable surfaces when a server does not answer, or two differ.
+	ReasonUnverifiable = "Unverifiable"
+	// ReasonMXWriting surfaces when a write is about to be made, or waits for its time; the message says for what.
+	ReasonMXWriting = "MXWriting"
+	// ReasonOtherSiteWrites surfaces when the other site is the one that writes.
+	ReasonOtherSiteWrites = "OtherSiteWrites"
+	// ReasonWriteBudgetSpent surfaces when the set was put back as often as is allowed and changed again.
+	ReasonWriteBudgetSpent = "WriteBudgetSpent"
+	// ReasonCutOver surfaces when a change of provider is under way; status.dns.cutOver has the phase.
+	ReasonCutOver = "CutOver"
+
+	// ConditionDNSOwned is there only with spec.dns.mode RFC2136, and True when the owner text beside the MX set is this
+	// operator's. While it is False for a reason other than MarkMissing the domain is kept as with VerifyOnly.
+	ConditionDNSOwned = "DNSOwned"
+	// ReasonMarkOurs surfaces when the owner text is this operator's.
+	ReasonMarkOurs = "MarkOurs"
+	// ReasonMarkMissing surfaces when the owner text is not there, or not this operator's.
+	ReasonMarkMissing = "MarkMissing"
+	// ReasonOperatorUnnamed surfaces when the chart's value dns.operatorID, which the owner text starts with, is not set.
+	ReasonOperatorUnnamed = "OperatorUnnamed"
+	// ReasonTSIGKeyUnusable surfaces when the Secret of the TSIG key is not there or cannot be used.
+	ReasonTSIGKeyUnusable = "TSIGKeyUnusable"
+	// ReasonZoneMismatch surfaces when the domain is not in the zone that spec.dns.rfc2136.zone names.
+	ReasonZoneMismatch = "ZoneMismatch"
+	// ReasonClocksDiffer surfaces when the primary refused an update because its clock and ours differ (BADTIME).
+	ReasonClocksDiffer = "ClocksDiffer"
+	// ReasonTSIGKeyRefused surfaces when the primary does not know the key (BADKEY, BADSIG).
+	ReasonTSIGKeyRefused = "TSIGKeyRefused"
+	// ReasonUpdateRefused surfaces when the key is good and the primary refuses the update, or takes none of this zone.
+	ReasonUpdateRefused = "UpdateRefused"
+	// ReasonUpdateFailed surfaces when the primary could not be reached, or failed.
+	ReasonUpdateFailed = "UpdateFailed"
+
+	// ConditionDNSRecordsSound is there once the records and hosts beside the MX set were looked at, and True when none of them is
+	// Faulty; status.dns.checks has each.
+	ConditionDNSRecordsSound = "DNSRecordsSound"
+	// ReasonRecordsSound surfaces when no check found a fault.
+	ReasonRecordsSound = "RecordsSound"
+	// ReasonRecordsFaulty surfaces when a check found a fault; the message names the first.
+	ReasonRecordsFaulty = "RecordsFaulty"
 
 	// ConditionPeerReachable is there only when a peer is configured, and True when its API server answers this site's reader.
 	ConditionPeerReachable = "PeerReachable"

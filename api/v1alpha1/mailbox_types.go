@@ -49,6 +49,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.metadata.name == self.spec.localPart.replace('_', '--') + '.at.' + self.spec.domainRef.name",message="metadata.name derives from the address, so that no address exists twice: set it to <localPart, each _ written -->.at.<domainRef.name>"
 type Mailbox struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 

@@ -22,6 +22,7 @@ import (
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Succeeded")].message`,description="Why Succeeded has its value, and what to do."
 type MailboxMigration struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 

@@ -3,11 +3,16 @@ package v1alpha1
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 func (d *PECDomain) NotInForce() []string {
 	u := fields{}
-	u.add("dns", d.Spec.DNS != nil)
+	if n := d.Spec.DNS; n != nil {
+		u.add("dns.externalDNS", n.ExternalDNS != nil)
+		u.add("dns.onDelete", n.OnDelete == DNSRemoveIfOurs)
+		u.add("dns.extra.dkim", n.Extra != nil && n.Extra.DKIM == RecordVerify)
+	}
 	if defaults := d.Spec.MailboxDefaults; defaults != nil {
 		u.add("mailboxDefaults.ordinaryMail", defaults.OrdinaryMail != nil)
 	}
 	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
+	u.add("provider.external.imap", d.Spec.Provider.External != nil)
 	if m := d.Spec.Provider.Managed; m != nil {
 		u.add("provider.managed.antivirus", m.Antivirus != nil)
 		u.add("provider.managed.timestamping", m.Timestamping != nil)

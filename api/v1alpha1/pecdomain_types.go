@@ -25,6 +25,7 @@ const (
 // +kubebuilder:resource:scope=Namespaced,shortName=pecd,categories=pec
 // +kubebuilder:selectablefield:JSONPath=`.spec.provider.type`
 // +kubebuilder:printcolumn:name="Provider",type=string,JSONPath=`.spec.provider.type`,description="Who runs the mail stack: Managed (this operator), Hosted (the stack of another PECDomain) or External (another provider)."
+// +kubebuilder:printcolumn:name="DNS",type=string,JSONPath=`.status.dns.state`,description="What the domain's MX set is: Ours, or what is the matter with it."
 // +kubebuilder:printcolumn:name="Mailboxes",type=integer,JSONPath=`.status.mailboxes.total`,description="Mailbox resources of this domain."
 // +kubebuilder:printcolumn:name="Sites",type=string,JSONPath=`.status.readySites`,description="Sites where the domain is Ready."
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether this site accepts, certifies and delivers the domain's mail."
@@ -36,6 +37,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!self.metadata.name.matches('(^|[.])([^x.][^.]|x[^n.])--')",message="metadata.name is the domain: write an internationalised label as its A-label (xn--...); no other label may have hyphens as third and fourth characters"
 type PECDomain struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -62,7 +64,7 @@ type PECDomainSpec struct {
 	// provider says who runs the domain's mail stack, and how.
 	// +required
 	Provider DomainProvider `json:"provider,omitzero"`
-	// dns says how the domain's MX records come to name its hosts. This release neither verifies nor writes DNS.
+	// dns says how the domain's MX records come to name its hosts; they are verified and requested (VerifyOnly) when not given.
 	// +optional
 	DNS *DomainDNS `json:"dns,omitempty"`
 	// contract is what may be provisioned in this domain; only the back office may change it. A mailbox beyond it waits and is
@@ -126,7 +128,7 @@ type DomainProvider struct {
 	// hosted names the domain whose stack serves this one.
 	// +optional
 	Hosted *HostedProvider `json:"hosted,omitempty"`
-	// external describes the provider that runs the domain's mail stack. This release stores it and does not watch it.
+	// external describes the provider that runs the domain's mail stack. This release watches the domain's DNS and no mailbox.
 	// +optional
 	External *ExternalProvider `json:"external,omitempty"`
 }
@@ -432,6 +434,9 @@ type PECDomainStatus struct {
 	// peerLink is what the other site needs to trust this site's engine.
 	// +optional
 	PeerLink *PeerLinkStatus `json:"peerLink,omitempty"`
+	// dns is what was seen of the domain's records, and what is asked of who runs the zone.
+	// +optional
+	DNS *DNSStatus `json:"dns,omitempty"`
 	// claims are the volume claims that were made; one that is recorded here and gone is never made again.
 	// +optional
 	// +listType=map

@@ -23,6 +23,7 @@ import (
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="Why Ready has its value, and what to do."
 type RetentionPolicy struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 

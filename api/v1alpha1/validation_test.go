@@ -346,18 +346,17 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{dns(v1alpha1.DomainDNS{Mode: v1alpha1.DNSExternalDNS, ExternalDNS: externalDNS}), nil}},
 		refuse: []change{{dns(v1alpha1.DomainDNS{Mode: v1alpha1.DNSExternalDNS}), nil}, {dns(v1alpha1.DomainDNS{Mode: v1alpha1.DNSRFC2136, RFC2136: rfc2136, ExternalDNS: externalDNS}), nil}},
 	},
-	"dns.mode VerifyOnly writes nothing": {
+	"only dns.mode RFC2136 and ExternalDNS write": {
 		accept: []change{{dns(v1alpha1.DomainDNS{Mode: v1alpha1.DNSVerifyOnly, OnDelete: v1alpha1.DNSRetain}), nil},
 			{dns(v1alpha1.DomainDNS{Mode: v1alpha1.DNSRFC2136, RFC2136: rfc2136, OnDelete: v1alpha1.DNSRemoveIfOurs}), nil}},
-		refuse: []change{{dns(v1alpha1.DomainDNS{Mode: v1alpha1.DNSVerifyOnly, OnDelete: v1alpha1.DNSRemoveIfOurs}), nil},
-			{dns(v1alpha1.DomainDNS{Mode: v1alpha1.DNSVerifyOnly, Takeover: &v1alpha1.DNSTakeover{Policy: v1alpha1.TakeoverNever}}), nil}},
+		refuse: []change{{dns(v1alpha1.DomainDNS{Mode: v1alpha1.DNSVerifyOnly, OnDelete: v1alpha1.DNSRemoveIfOurs}), nil}},
 	},
 	"give takeover.expectedCurrent": {
 		accept: []change{{takeover(v1alpha1.DNSTakeover{Policy: v1alpha1.TakeoverNever}), nil},
-			{takeover(v1alpha1.DNSTakeover{Policy: v1alpha1.TakeoverFromExpected, ExpectedCurrent: []v1alpha1.Hostname{"mx.altro.test"}, ApprovedBy: "M. Bianchi, prot. 12"}), nil}},
-		refuse: []change{{takeover(v1alpha1.DNSTakeover{Policy: v1alpha1.TakeoverFromExpected, ExpectedCurrent: []v1alpha1.Hostname{"mx.altro.test"}}), nil},
+			{takeover(v1alpha1.DNSTakeover{Policy: v1alpha1.TakeoverFromExpected, ExpectedCurrent: []v1alpha1.MXRecord{{Preference: ptr.To(int32(10)), Host: "mx.altro.test"}}, ApprovedBy: "M. Bianchi, prot. 12"}), nil}},
+		refuse: []change{{takeover(v1alpha1.DNSTakeover{Policy: v1alpha1.TakeoverFromExpected, ExpectedCurrent: []v1alpha1.MXRecord{{Preference: ptr.To(int32(10)), Host: "mx.altro.test"}}}), nil},
 			{takeover(v1alpha1.DNSTakeover{Policy: v1alpha1.TakeoverFromExpected, ApprovedBy: "M. Bianchi, prot. 12"}), nil},
-			{takeover(v1alpha1.DNSTakeover{Policy: v1alpha1.TakeoverNever, ExpectedCurrent: []v1alpha1.Hostname{"mx.altro.test"}, ApprovedBy: "M. Bianchi, prot. 12"}), nil}},
+			{takeover(v1alpha1.DNSTakeover{Policy: v1alpha1.TakeoverNever, ExpectedCurrent: []v1alpha1.MXRecord{{Preference: ptr.To(int32(10)), Host: "mx.altro.test"}}, ApprovedBy: "M. Bianchi, prot. 12"}), nil}},
 	},
 	"give contract.standard": {
 		accept: []change{{contract(v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(400))}), nil}, {contract(v1alpha1.Contract{From: pool}), nil},

@@ -1,5 +1,5 @@
 // Package pecdomain makes a PECDomain real at this site: the mail stack of a Managed one, a place on its host's stack for a
-// Hosted one; an External one is only shown. Files: controller (wiring, the pass), phases by subject, status (facts to conditions), watches.
+// Hosted one, and for all, External ones too, an MX set that is right and nobody else's. Files: controller (wiring, the pass), phases by subject, status (facts to conditions), watches.
 package pecdomain
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/pki"
@@ -44,6 +45,8 @@ type Reconciler struct {
 	Engines *engines.Pool
 	// Peer reads the other site.
 	Peer *peer.Peer
+	// Names is this site's view of the DNS.
+	Names *Names
 	// Book says who is admitted under each contract.
 	Book *contracts.Book
 	// Stack is what the stacks of this site have in common.
@@ -67,6 +70,12 @@ type scope struct {
 	linkedByEngine bool
 	// peer is the other site's resource as it was read in this pass; nil when it could not be.
 	peer *v1alpha1.PECDomain
+	// target, judged, cut and key are what this pass knows of the domain's records: what they should be, what is done about them,
+	// where a change of provider stands, and the key to write with.
+	target *target
+	judged judgement
+	cut    *v1alpha1.CutOverStatus
+	key    dns.Key
 }
 
 // road is how a domain of one provider type is made real.
@@ -79,6 +88,7 @@ var roads = map[v1alpha1.ProviderType]road{
 	v1alpha1.ProviderManaged: {table: managedTable, phases: []reconcile.Phase[*scope]{
 		observePeer,
 		claimDomain,
+		observeDNS,
 		honourContract,
 		checkAccess,
 		readSecrets,
@@ -89,20 +99,24 @@ var roads = map[v1alpha1.ProviderType]road{
 		placeDomain,
 		closeRows,
 		linkPeer,
+		settleDNS,
 	}},
 	v1alpha1.ProviderHosted: {table: hostedTable, phases: []reconcile.Phase[*scope]{
 		observePeer,
 		claimDomain,
+		observeDNS,
 		honourContract,
 		findHost,
 		askEngine,
 		placeDomain,
+		settleDNS,
 	}},
 	v1alpha1.ProviderExternal: {table: externalTable, phases: []reconcile.Phase[*scope]{
 		observePeer,
 		claimDomain,
+		observeDNS,
 		honourContract,
-		awaitExternal,
+		settleDNS,
 	}},
 }
 
@@ -110,6 +124,7 @@ var roads = map[v1alpha1.ProviderType]road{
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	domain := &v1alpha1.PECDomain{}
 	if err := r.Client.Get(ctx, req.NamespacedName, domain); err != nil {
+		r.Names.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !domain.DeletionTimestamp.IsZero() {

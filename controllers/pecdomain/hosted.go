@@ -46,13 +46,24 @@ func judgeHost(d, host *v1alpha1.PECDomain) metav1.Condition {
 	case !host.Serves(d.Namespace):
 		return no(v1alpha1.ReasonHostRefused, "PECDomain %s/%s does not serve this namespace; its owner adds %q to its provider.managed.allowedNamespaces", on.Namespace, on.Name, d.Namespace)
 	}
-	ready := meta.FindStatusCondition(host.Status.Conditions, v1alpha1.ConditionReady)
-	switch {
-	case ready == nil:
-		return no(v1alpha1.ReasonHostNotReady, "PECDomain %s was not looked at yet", on.Name)
-	case ready.Status != metav1.ConditionTrue:
-		return no(v1alpha1.ReasonHostNotReady, "PECDomain %s is not Ready: %s", on.Name, ready.Message)
+	if wrong := stackFault(host); wrong != "" {
+		return no(v1alpha1.ReasonHostNotReady, "PECDomain %s does not serve: %s", on.Name, wrong)
 	}
 	return metav1.Condition{Type: v1alpha1.ConditionHostReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonHostServes,
 		Message: "the stack of " + on.Name + " serves this namespace"}
+}
+
+// stackFault is why a domain's stack does not serve. The domain's own MX plays no part: it says nothing of the guests'. Pure.
+func stackFault(host *v1alpha1.PECDomain) string {
+	for _, name := range managedTable.Positive {
+		c := meta.FindStatusCondition(host.Status.Conditions, name)
+		switch {
+		case name == v1alpha1.ConditionDNSVerified:
+		case c == nil:
+			return "it was not looked at yet"
+		case c.Status != metav1.ConditionTrue:
+			return c.Message
+		}
+	}
+	return ""
 }

@@ -22,26 +22,35 @@ import (
 )
 
 var (
-	informative = []string{v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync, v1alpha1.ConditionContractHonoured}
+	informative = []string{
+		v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync, v1alpha1.ConditionDNSOwned, v1alpha1.ConditionDNSRecordsSound,
+		v1alpha1.ConditionContractHonoured,
+	}
+	announced = []string{v1alpha1.ConditionDNSVerified}
 
 	managedTable = reconcile.Table{
 		Positive: []string{
 			v1alpha1.ConditionStorageReady, v1alpha1.ConditionCertificateValid, v1alpha1.ConditionSigningReady,
-			v1alpha1.ConditionIndexFresh, v1alpha1.ConditionStackReady, v1alpha1.ConditionDirectoryInSync,
+			v1alpha1.ConditionIndexFresh, v1alpha1.ConditionStackReady, v1alpha1.ConditionDirectoryInSync, v1alpha1.ConditionDNSVerified,
 		},
-		Negative:    []string{v1alpha1.ConditionDomainConflict, v1alpha1.ConditionClaimLost},
+		Negative:    []string{v1alpha1.ConditionDomainConflict, v1alpha1.ConditionClaimLost, v1alpha1.ConditionAwaitingExternal},
 		Informative: informative,
+		Announced:   announced,
 		Served:      "the domain's mail is accepted, certified and delivered at this site",
 	}
 	hostedTable = reconcile.Table{
-		Positive:    []string{v1alpha1.ConditionHostReady, v1alpha1.ConditionDirectoryInSync},
-		Negative:    []string{v1alpha1.ConditionDomainConflict},
+		Positive:    []string{v1alpha1.ConditionHostReady, v1alpha1.ConditionDirectoryInSync, v1alpha1.ConditionDNSVerified},
+		Negative:    []string{v1alpha1.ConditionDomainConflict, v1alpha1.ConditionAwaitingExternal},
 		Informative: informative,
+		Announced:   announced,
 		Served:      "the host's stack accepts, certifies and delivers the domain's mail at this site",
 	}
 	externalTable = reconcile.Table{
+		Positive:    []string{v1alpha1.ConditionDNSVerified},
 		Negative:    []string{v1alpha1.ConditionDomainConflict, v1alpha1.ConditionAwaitingExternal},
 		Informative: informative,
+		Announced:   announced,
+		Served:      "the domain's mail reaches the provider that runs it; whether that accepts it is not watched",
 	}
 )
 

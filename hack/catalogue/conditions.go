@@ -18,8 +18,8 @@ type group struct {
 	conditions, reasons []word
 }
 
-// word is a condition's type or a reason, with its definition.
-type word struct{ value, doc string }
+// word is a condition's type or a reason: its constant, its value, its definition.
+type word struct{ constant, value, doc string }
 
 // readConditions reads the constants of a file, in its order.
 func readConditions(file string) ([]group, error) {
@@ -43,7 +43,7 @@ func readConditions(file string) ([]group, error) {
 				return nil, fmt.Errorf("reading constant %s: %w", name, err)
 			}
 			last := &groups[len(groups)-1]
-			w := word{value: value, doc: strings.TrimSpace(strings.TrimPrefix(constant.Doc.Text(), name+" "))}
+			w := word{constant: name, value: value, doc: strings.TrimSpace(strings.TrimPrefix(constant.Doc.Text(), name+" "))}
 			switch {
 			case strings.HasPrefix(name, "Reason"):
 				last.reasons = append(last.reasons, w)

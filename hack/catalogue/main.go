@@ -1,5 +1,5 @@
 // Command catalogue writes docs/reference from what the code says: the conditions and reasons of every kind from their constants,
-// the fields of every kind from its CRD. Run it at the top of the project.
+// the fields of every kind from its CRD, events, metrics and flags from where they are made. Run it at the top of the project.
 package main
 
 import (
@@ -39,7 +39,20 @@ func pages(root string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	source, err := readSource(root)
+	if err != nil {
+		return nil, err
+	}
 	out := map[string]string{"conditions.md": conditionsPage(groups, kinds)}
+	if out["events.md"], err = eventsPage(groups, source); err != nil {
+		return nil, err
+	}
+	if out["metrics.md"], err = metricsPage(source); err != nil {
+		return nil, err
+	}
+	if out["flags.md"], err = flagsPage(source); err != nil {
+		return nil, err
+	}
 	for _, crd := range kinds {
 		out[crd.Spec.Names.Singular+".md"] = kindPage(crd)
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -36,6 +38,10 @@ func (i instance) writeZoneList() error {
 	var list strings.Builder
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".zone")
+		if _, err := os.Stat(statements(file)); err == nil {
+			fmt.Fprintf(&list, "include %q;\n", "/var/lib/bind/zones/"+name+".named")
+			continue
+		}
 		fmt.Fprintf(&list, "zone %q { type primary; file %q; };\n", name, "/var/lib/bind/zones/"+name+".zone")
 	}
 	return writeFile(i.dir(internet, "lib", "bind", "zones.conf"), []byte(list.String()), 0o644)
@@ -52,7 +58,12 @@ func serveInternet(ctx context.Context) error {
 
 var zoneName = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*$`)
 
-// publish makes the name server answer from the given zone files: each is named <zone>.zone. It returns when the new serials answer.
+// statements is the file beside a zone's own that holds the server's statements about it, for a zone that takes updates: its keys, and
+// the zone itself with file /var/lib/bind/zones/<zone>.zone.
+func statements(file string) string { return strings.TrimSuffix(file, ".zone") + ".named" }
+
+// publish makes the name server answer from the given zone files: each is named <zone>.zone. It returns when the new serials answer. What
+// a zone that takes updates holds is the server's own from its first publication on.
 func (i instance) publish(ctx context.Context, files []string) error {
 	var r record
 	if err := readJSON(i.recordFile(), &r); err != nil {
@@ -67,6 +78,12 @@ func (i instance) publish(ctx context.Context, files []string) error {
 		serial, err := checkZone(ctx, zone, file)
 		if err != nil {
 			return err
+		}
+		if dynamic, err := i.installDynamic(ctx, r, zone, file, serial); dynamic || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
 		}
 		if err := i.installZone(ctx, r, zone, file, serial); err != nil {
 			return err
@@ -116,6 +133,34 @@ func (i instance) installZone(ctx context.Context, r record, zone, file string, 
 		return fmt.Errorf("publishing %s: the zone has changed but its serial is still %d: raise it", file, serial)
 	}
 	return writeFile(target, content, 0o644)
+}
+
+// installDynamic publishes a zone that takes updates, once: afterwards only updates change it. It answers false for any other zone.
+func (i instance) installDynamic(ctx context.Context, r record, zone, file string, serial uint32) (bool, error) {
+	text, err := os.ReadFile(statements(file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	target := i.dir(internet, "lib", "bind", "zones", zone+".zone")
+	if _, err := os.Stat(target); err == nil {
+		return true, nil
+	}
+	if err := i.installZone(ctx, r, zone, file, serial); err != nil {
+		return false, err
+	}
+	if err := writeFile(statements(target), text, 0o600); err != nil {
+		return false, err
+	}
+	if err := i.writeZoneList(); err != nil {
+		return false, err
+	}
+	if err := i.reloadNames(ctx); err != nil {
+		return false, err
+	}
+	return true, waitFor(ctx, "zone "+zone, 10*time.Second, serves(r.network().internet(), zone, serial))
 }
 
 // reloadNames tells the server to read its configuration and the changed zones again.

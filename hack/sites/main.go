@@ -30,7 +30,8 @@ const usage = `usage: hack/sites/run [--instance NAME] COMMAND
   kubectl SITE -- ARGS   kubectl as the site's administrator
   exec SITE|internet -- COMMAND
                          run a command inside; /run, /var/lib and /var/log are the site's own there
-  zone FILE...           publish DNS zones (files named <zone>.zone); a changed zone needs a higher serial
+  zone FILE...           publish DNS zones (files named <zone>.zone); a changed zone needs a higher serial; with <zone>.named beside it,
+                         which holds named.conf's statements about the zone, it is published once and then takes updates
 
 The instance is "demo" unless --instance or PEC_INSTANCE says otherwise. The cache is PEC_CACHE, or pec-operator in the user's cache folder.
 `

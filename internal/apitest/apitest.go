@@ -4,6 +4,7 @@ package apitest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -32,8 +33,12 @@ const ServersVariable = "PEC_SERVERS"
 // Server is an API server with our kinds.
 type Server struct {
 	// Config is an administrator's.
-	Config *rest.Config
-	env    *envtest.Environment
+	Config   *rest.Config
+	env      *envtest.Environment
+	auditLog string
+	// kubeconfig is kubectl's, once it was needed.
+	kubeconfig string
+	grants     map[string]map[string]bool // by user and namespace
 }
 
 // Start starts etcd and kube-apiserver and installs the kinds; Stop ends them.
@@ -47,16 +52,23 @@ func Start() (*Server, error) {
 		CRDDirectoryPaths:     []string{filepath.Join(root(), "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
+	s := &Server{env: env, grants: map[string]map[string]bool{}}
+	if err := s.startAudit(); err != nil {
+		return nil, err
+	}
 	config, err := env.Start()
 	if err != nil {
 		return nil, fmt.Errorf("starting an API server with the binaries in %s: %w", dir, err)
 	}
 	config.QPS, config.Burst = -1, 0
-	return &Server{Config: config, env: env}, nil
+	s.Config = config
+	return s, nil
 }
 
 // Stop ends what Start started.
-func (s *Server) Stop() error { return s.env.Stop() }
+func (s *Server) Stop() error {
+	return errors.Join(s.env.Stop(), os.RemoveAll(filepath.Dir(s.auditLog)))
+}
 
 // AddOperator makes a user with the rights that the chart gives to an operator of namespace own with the listed namespaces, and
 // answers a configuration as that user: whatever a test does, it does with these rights, and the oracle judges every status that
@@ -89,12 +101,14 @@ func (s *Server) grant(t testing.TB, user string, grants ...grant) *envtest.Auth
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.grants[user] = map[string]bool{}
 	for _, g := range grants {
 		if err := g.give(c, user); err != nil {
 			t.Fatalf("giving %s to %s: %v", g.file, user, err)
 		}
+		s.grants[user][g.namespace] = true
 	}
-	added, err := s.env.AddUser(envtest.User{Name: user}, nil)
+	added, err := s.env.AddUser(envtest.User{Name: user, Groups: []string{audited}}, nil)
 	if err != nil {
 		t.Fatalf("adding user %s: %v", user, err)
 	}
@@ -105,12 +119,8 @@ func (s *Server) grant(t testing.TB, user string, grants ...grant) *envtest.Auth
 type grant struct{ file, namespace string }
 
 func (g grant) give(c client.Client, user string) error {
-	raw, err := os.ReadFile(filepath.Join(root(), "charts", "pec-operator", "files", g.file))
+	rules, err := Rules(g.file)
 	if err != nil {
-		return err
-	}
-	var rules []rbacv1.PolicyRule
-	if err := yaml.UnmarshalStrict(raw, &rules); err != nil {
 		return err
 	}
 	name := metav1.ObjectMeta{Name: user + "-" + g.file, Namespace: g.namespace}
@@ -201,6 +211,24 @@ func (s *Server) Kubeconfig(name string) ([]byte, error) {
 		return nil, fmt.Errorf("adding user %s: %w", name, err)
 	}
 	return user.KubeConfig()
+}
+
+// Kubectl runs the kubectl of the servers' release as an administrator, and answers what it printed and whether it succeeded.
+func (s *Server) Kubectl(t testing.TB, args ...string) (string, error) {
+	t.Helper()
+	if s.kubeconfig == "" {
+		raw, err := s.Kubeconfig("kubectl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.kubeconfig = filepath.Join(filepath.Dir(s.auditLog), "kubeconfig")
+		if err := os.WriteFile(s.kubeconfig, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(filepath.Join(os.Getenv(ServersVariable), "kubectl"), append([]string{"--kubeconfig", s.kubeconfig, "--cache-dir", filepath.Join(filepath.Dir(s.kubeconfig), "cache")}, args...)...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 // Main runs the tests of a package with one API server, which server points to; nil under -short.

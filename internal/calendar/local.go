@@ -23,6 +23,9 @@ var rome = func() *time.Location {
 	return l
 }()
 
+// InRome is a moment as the clocks in Italy show it, for texts that people read there.
+func InRome(t time.Time) time.Time { return t.In(rome) }
+
 // Local is a time on the wall in Europe/Rome that happens exactly once. The zero value is no time at all.
 type Local struct{ utc time.Time }
 

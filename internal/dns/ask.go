@@ -32,6 +32,8 @@ type round struct {
 	*Observer
 	ctx   context.Context
 	spent atomic.Int64
+	// signed asks for signatures too (RFC 3225).
+	signed bool
 	// silent holds the addresses that gave no answer in this round: a walk asks them last.
 	silent sync.Map
 }
@@ -97,7 +99,7 @@ func (r *round) exchange(network string, s server, name string, kind uint16) (*m
 	m := new(miekg.Msg)
 	m.SetQuestion(name, kind)
 	m.RecursionDesired = false
-	m.SetEdns0(payload, false)
+	m.SetEdns0(payload, r.signed)
 	client := miekg.Client{Net: network, Timeout: r.timeout()}
 	answer, _, err := client.ExchangeWithConnContext(ctx, m, &miekg.Conn{Conn: conn})
 	if err != nil {

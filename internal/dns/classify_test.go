@@ -181,7 +181,7 @@ func TestSettling(t *testing.T) {
 			desired.Owner = Owner{}
 			var s Settled
 			for i, step := range steps {
-				s = s.Settle(Classify(desired, step.seen), step.seen, hour, noon.Add(step.after))
+				s = s.Settle(Classify(desired, step.seen), step.seen, Pace{hour, hour}, noon.Add(step.after))
 				if s.State != step.want || s.Unknown == step.known {
 					t.Fatalf("step %d: %+v", i, s)
 				}

@@ -50,7 +50,7 @@ func (z zoneData) answer(q *miekg.Msg) *miekg.Msg {
 		owner := Name(rr.Header().Name)
 		exists = exists || within(owner, name)
 		switch {
-		case rr.Header().Rrtype == miekg.TypeNS && owner != z.apex && within(name, owner):
+		case rr.Header().Rrtype == miekg.TypeNS && owner != z.apex && within(name, owner) && (kind != miekg.TypeDS || name != owner):
 			m.Ns = append(m.Ns, rr)
 		case rr.Header().Rrtype == miekg.TypeDNAME && owner != name && within(name, owner):
 			m.Answer = append(m.Answer, rr)

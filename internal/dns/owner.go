@@ -44,3 +44,12 @@ func parseOwner(text string) (owner Owner, hash string, ok bool) {
 func (o Owner) same(other Owner) bool {
 	return o.Operator == other.Operator && o.Object == other.Object
 }
+
+// EpochIn is the epoch that an owner text gives to this owner; zero for a text of anybody else.
+func (o Owner) EpochIn(text string) uint64 {
+	read, _, ok := parseOwner(text)
+	if !ok || !read.same(o) {
+		return 0
+	}
+	return read.Epoch
+}

@@ -1,8 +1,10 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -18,7 +20,12 @@ type MailHost struct {
 	Host Host
 	// Greetings holds, by address, why port 25 does not serve as an MX should; nil where it does.
 	Greetings map[netip.Addr]error
+	// Certificates holds, by address, what was shown there.
+	Certificates map[netip.Addr][]*x509.Certificate
 }
+
+// Named says that the name is one that an MX may hold: no alias, and with an address.
+func (h MailHost) Named() bool { return h.Host.Alias == "" && len(h.Host.Addresses) > 0 }
 
 // Faults judges an MX host. The name is no alias (RFC 2181 10.3, RFC 5321 5.1), has addresses, and each of them greets and
 // offers STARTTLS with a certificate of that name.
@@ -68,15 +75,17 @@ type Prober struct {
 	Observer *Observer
 	// TLS holds the roots to verify with; the system's when nil.
 	TLS *tls.Config
-	// Timeout bounds one conversation.
+	// Web is the same for the web server of an MTA-STS policy.
+	Web *tls.Config
+	// Timeout bounds one conversation, ten seconds when zero.
 	Timeout time.Duration
 }
 
 // Probe looks a mail host up and talks to port 25 of each address, up to STARTTLS.
 func (p *Prober) Probe(ctx context.Context, name string) MailHost {
-	found := MailHost{Host: p.Observer.Host(ctx, name), Greetings: map[netip.Addr]error{}}
+	found := MailHost{Host: p.Observer.Host(ctx, name), Greetings: map[netip.Addr]error{}, Certificates: map[netip.Addr][]*x509.Certificate{}}
 	for _, address := range found.Host.Addresses {
-		found.Greetings[address] = p.greet(ctx, bare(found.Host.Name), address)
+		found.Certificates[address], found.Greetings[address] = p.greet(ctx, bare(found.Host.Name), address)
 	}
 	return found
 }
@@ -92,18 +101,18 @@ func (p *Prober) Endpoint(ctx context.Context, name string) Host {
 	return found
 }
 
-func (p *Prober) greet(ctx context.Context, host string, address netip.Addr) error {
-	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+func (p *Prober) greet(ctx context.Context, host string, address netip.Addr) ([]*x509.Certificate, error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.Timeout, 10*time.Second))
 	defer cancel()
 	conn, err := p.Observer.dial(ctx, "tcp", net.JoinHostPort(address.String(), "25"))
 	if err != nil {
-		return fmt.Errorf("port 25 does not answer: %w", err)
+		return nil, fmt.Errorf("port 25 does not answer: %w", plain(err))
 	}
 	defer func() { _ = conn.Close() }()
 	deadline, _ := ctx.Deadline()
 	_ = conn.SetDeadline(deadline)
 	if err := startTLS(textproto.NewConn(conn)); err != nil {
-		return err
+		return nil, err
 	}
 	config := new(tls.Config)
 	if p.TLS != nil {
@@ -112,31 +121,59 @@ func (p *Prober) greet(ctx context.Context, host string, address netip.Addr) err
 	config.ServerName, config.MinVersion = host, tls.VersionTLS12
 	secured := tls.Client(conn, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("the certificate of STARTTLS does not do for %s: %w", host, err)
+		return nil, fmt.Errorf("the certificate of STARTTLS does not do for %s: %w", host, plain(err))
 	}
-	return nil
+	return secured.ConnectionState().PeerCertificates, nil
 }
 
 // startTLS leads a conversation up to the handshake (RFC 5321 4.2, RFC 3207 4).
 func startTLS(conn *textproto.Conn) error {
 	if _, _, err := conn.ReadResponse(220); err != nil {
-		return fmt.Errorf("no greeting: %w", err)
+		return fmt.Errorf("no greeting: %w", plain(err))
 	}
 	if err := conn.PrintfLine("EHLO probe.invalid"); err != nil {
-		return fmt.Errorf("saying EHLO: %w", err)
+		return fmt.Errorf("saying EHLO: %w", plain(err))
 	}
 	_, extensions, err := conn.ReadResponse(250)
 	if err != nil {
-		return fmt.Errorf("saying EHLO: %w", err)
+		return fmt.Errorf("saying EHLO: %w", plain(err))
 	}
 	if !slices.Contains(strings.Split(strings.ToUpper(extensions), "\n"), "STARTTLS") {
 		return errors.New("STARTTLS is not offered")
 	}
 	if err := conn.PrintfLine("STARTTLS"); err != nil {
-		return fmt.Errorf("saying STARTTLS: %w", err)
+		return fmt.Errorf("saying STARTTLS: %w", plain(err))
 	}
 	if _, _, err := conn.ReadResponse(220); err != nil {
-		return fmt.Errorf("saying STARTTLS: %w", err)
+		return fmt.Errorf("saying STARTTLS: %w", plain(err))
 	}
 	return nil
+}
+
+// plain leaves the addresses and ports of a connection out of its error: what is said of one fault must be the same every time.
+func plain(err error) error {
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return network.Err
+	}
+	return err
+}
+
+// NamedAndTimely verifies of a mail host's certificate what mail servers at large rely on: that it names the host and is valid now.
+// Who issued it they do not ask (RFC 7672 1.3.4), unless DANE or MTA-STS says so.
+func NamedAndTimely(now func() time.Time) *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection below verifies what there is to verify
+		VerifyConnection: func(state tls.ConnectionState) error {
+			leaf := state.PeerCertificates[0]
+			if at := now(); at.Before(leaf.NotBefore) || at.After(leaf.NotAfter) {
+				return fmt.Errorf("it is valid from %s to %s only", leaf.NotBefore.UTC().Format(time.DateOnly), leaf.NotAfter.UTC().Format(time.DateOnly))
+			}
+			if err := leaf.VerifyHostname(state.ServerName); err != nil {
+				return fmt.Errorf("it does not name the host: %w", err)
+			}
+			return nil
+		},
+	}
 }

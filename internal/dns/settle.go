@@ -5,6 +5,14 @@ import "time"
 // patience is how many intervals without a definite answer a settled state outlives.
 const patience = 3
 
+// Pace is how often a domain is looked at.
+type Pace struct {
+	// Interval is that of the regular rounds: a day.
+	Interval time.Duration
+	// Confirm is how far apart two rounds must be to count as two.
+	Confirm time.Duration
+}
+
 // Settled is what a domain's state is held to be, across rounds.
 type Settled struct {
 	State    State     `json:"state,omitempty"`
@@ -19,10 +27,10 @@ type Settled struct {
 	Serials map[string]uint32 `json:"serials,omitempty"`
 }
 
-// Settle takes one more verdict into account. The first definite one holds at once, another after two rounds an interval apart; an indefinite one changes no
+// Settle takes one more verdict into account. The first definite one holds at once, another after two rounds; an indefinite one changes no
 // mind, but after three intervals it is said that nothing is known. A server whose serial went back is not believed in that
 // round: it was restored from an old copy, or is not the one it was.
-func (s Settled) Settle(v Verdict, round Observation, interval time.Duration, now time.Time) Settled {
+func (s Settled) Settle(v Verdict, round Observation, pace Pace, now time.Time) Settled {
 	relapsed := s.relapse(round)
 	s.Serials = serials(round)
 	if relapsed != "" && v.State.Definite() {
@@ -31,7 +39,7 @@ func (s Settled) Settle(v Verdict, round Observation, interval time.Duration, no
 	switch {
 	case !v.State.Definite():
 		s.Candidate, s.CandidateAt = "", time.Time{}
-		s.Unknown = s.At.IsZero() || now.Sub(s.At) >= patience*interval
+		s.Unknown = s.At.IsZero() || now.Sub(s.At) >= patience*pace.Interval
 		if s.Unknown {
 			s.State, s.Sentence = v.State, v.Sentence
 		}
@@ -40,7 +48,7 @@ func (s Settled) Settle(v Verdict, round Observation, interval time.Duration, no
 	case v.State != s.Candidate:
 		s.Candidate, s.CandidateAt = v.State, now
 		return s
-	case now.Sub(s.CandidateAt) < interval:
+	case now.Sub(s.CandidateAt) < pace.Confirm:
 		return s
 	}
 	return Settled{State: v.State, Sentence: v.Sentence, At: now, Serials: s.Serials}

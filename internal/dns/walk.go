@@ -190,7 +190,8 @@ type Host struct {
 	until  time.Time
 }
 
-// host asks for the addresses of a name at the first server of its zone that answers; the answer is remembered as zones are.
+// host asks for the addresses of a name at the first server of its zone that answers. What is found is remembered as zones are; that
+// there is nothing is not, since somebody may just be adding it.
 func (r *round) host(name string, depth int) Host {
 	r.lock.Lock()
 	known, ok := r.hosts[name]
@@ -199,7 +200,7 @@ func (r *round) host(name string, depth int) Host {
 		return known
 	}
 	found := r.lookup(name, depth)
-	if found.Fault == "" {
+	if len(found.Addresses) > 0 || found.Alias != "" {
 		r.lock.Lock()
 		defer r.lock.Unlock()
 		if r.hosts == nil {

@@ -22,9 +22,6 @@ import (
 	"github.com/pec-operator/pec-operator/internal/apitest"
 )
 
-// hashed is a hash of a password: hashing one for each of dozens of mailboxes would be most of a test's time.
-const hashed = "{BLF-CRYPT}$2y$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
-
 // asked is a mailbox that was asked for at a minute.
 func asked(s *site, localPart string, minute int, change ...func(*v1alpha1.Mailbox)) *v1alpha1.Mailbox {
 	m := makeMailbox(s.ns, localPart, s.domain, change...)

@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -29,6 +31,7 @@ import (
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/controllers/mailbox"
 	"github.com/pec-operator/pec-operator/controllers/pecdomain"
+	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -45,10 +48,20 @@ type Options struct {
 	LeaderElect    bool
 	MetricsAddress string
 	HealthAddress  string
+	// DNSRoots are the root's servers; none given, the system's resolvers are asked for them.
+	DNSRoots []netip.Addr
+	// DNSInterval is how often a domain whose records are right is looked at.
+	DNSInterval time.Duration
+	// DNSOperator is this operator's name in owner texts.
+	DNSOperator string
+	// DNSProviders is a folder with the MX sets that known providers publish.
+	DNSProviders string
 
 	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
 	// outside of the cluster.
 	EngineAddress func(client.ObjectKey) string
+	// DNSDial replaces the network under the DNS, in tests; no flag either.
+	DNSDial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Now is the clock; nil is the machine's.
 	Now func() time.Time
 }
@@ -56,7 +69,7 @@ type Options struct {
 // Parse reads the role's flags.
 func Parse(args []string) (Options, error) {
 	var o Options
-	var namespaces string
+	var namespaces, roots string
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
 	flags.StringVar(&o.Site, "site", "", "name of this building, as in spec.provider.managed.mailHosts[].site")
 	flags.StringVar(&o.Namespace, "namespace", "pec-system", "namespace of the operator itself")
@@ -66,8 +79,19 @@ func Parse(args []string) (Options, error) {
 	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "hold a Lease, so that one of several replicas works")
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "where /metrics is served; 0 for nowhere")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
+	flags.StringVar(&roots, "dns-roots", "", "comma-separated addresses of the DNS root's servers; empty to ask the system's resolvers for them")
+	flags.DurationVar(&o.DNSInterval, "dns-interval", 24*time.Hour, "how often a domain whose records are right is looked at")
+	flags.StringVar(&o.DNSOperator, "dns-operator-id", "", "name of this operator in owner texts, the same at both sites; without one no record is written")
+	flags.StringVar(&o.DNSProviders, "dns-providers", "", "folder of files, named after providers, with the MX sets that they publish")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("reading the manager's flags: %w", err)
+	}
+	for text := range strings.FieldsFuncSeq(roots, func(r rune) bool { return r == ',' }) {
+		root, err := netip.ParseAddr(text)
+		if err != nil {
+			return o, fmt.Errorf("reading the manager's flags: --dns-roots: %w", err)
+		}
+		o.DNSRoots = append(o.DNSRoots, root)
 	}
 	o.Namespaces = strings.FieldsFunc(namespaces, func(r rune) bool { return r == ',' })
 	return o, o.validate()
@@ -79,6 +103,10 @@ func (o Options) validate() error {
 		return errors.New("reading the manager's flags: --site is missing; name this building")
 	case o.MailImage == "":
 		return errors.New("reading the manager's flags: --mail-image is missing; name the image of the mail stacks")
+	case o.DNSInterval < time.Second:
+		return errors.New("reading the manager's flags: --dns-interval is too short; give at least 1s")
+	case strings.ContainsAny(o.DNSOperator, ";=\" \t"):
+		return errors.New("reading the manager's flags: --dns-operator-id may hold no blank, quotation mark, semicolon or equals sign")
 	}
 	return nil
 }
@@ -139,9 +167,14 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	mechanism := func(kind string) *reconcile.Mechanism {
 		return &reconcile.Mechanism{Kind: kind, Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("pec-operator"), Now: o.Now}
 	}
+	names := pecdomain.NewNames(&dns.Observer{Roots: o.DNSRoots, Dial: o.DNSDial, Now: o.Now}, o.DNSInterval, o.DNSOperator, o.DNSProviders,
+		&pecdomain.Ledger{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Namespace: o.Namespace})
+	if err := mgr.Add(names); err != nil {
+		return nil, fmt.Errorf("adding the DNS patrol: %w", err)
+	}
 	domains := &pecdomain.Reconciler{
 		Mechanism: mechanism("PECDomain"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Authority: authority, Engines: pool,
-		Peer: other, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
+		Peer: other, Names: names, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
 	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book}
 	return mgr, errors.Join(

@@ -44,6 +44,9 @@ type State struct {
 	Since time.Time
 	// Why is the reason of the last failed probe, in words that do not change from probe to probe; "" while Reachable.
 	Why string
+	// Silent says, while not Reachable, that nothing answers there: not that our credential is refused or our kubeconfig unusable,
+	// which says nothing about the building.
+	Silent bool
 }
 
 // Peer is the other site. The zero value is a site without a peer.
@@ -124,11 +127,12 @@ func (p *Peer) Probe(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
-		p.failures, p.answered = 0, p.now()
+		p.failures, p.answered, p.state.Silent = 0, p.now(), false
 		p.turn(ctx, true, "", p.answered)
 		return
 	}
 	p.failures++
+	p.state.Silent = !errors.Is(err, errRefused) && !errors.Is(err, errNoKubeconfig) && !errors.Is(err, errBadKubeconfig)
 	// A credential that is refused will be refused again: no need to count.
 	if p.failures >= failuresToDisconnect || errors.Is(err, errRefused) || !p.state.Reachable {
 		p.turn(ctx, false, why(err), p.answered)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -141,7 +142,7 @@ func (m *Mechanism) patch(ctx context.Context, p *Pass) (changed bool, err error
 func (m *Mechanism) announce(ctx context.Context, p *Pass) {
 	conditions := p.Object.GetConditions()
 	stalled := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
-	for _, name := range append([]string{m.Table.top(), v1alpha1.ConditionNotInForce}, m.Table.Informative...) {
+	for _, name := range slices.Concat([]string{m.Table.top(), v1alpha1.ConditionNotInForce}, m.Table.Informative, m.Table.Announced) {
 		was, is := meta.FindStatusCondition(p.before.GetConditions(), name), meta.FindStatusCondition(conditions, name)
 		if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
 			continue

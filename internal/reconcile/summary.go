@@ -23,6 +23,8 @@ type Table struct {
 	Negative []string
 	// Informative conditions exist only while said, and say nothing of Ready.
 	Informative []string
+	// Announced are the others whose change, like that of Ready and of an informative one, is an event.
+	Announced []string
 	// Served is the message of Ready while it is True.
 	Served string
 }
@@ -55,7 +57,12 @@ func (t Table) summarise(p *Pass, err error) {
 		parts = append(parts, p.stamp(metav1.Condition{Type: v1alpha1.ConditionNotInForce, Status: metav1.ConditionTrue,
 			Reason: v1alpha1.ReasonFieldsStored, Message: "this release stores these fields and does not act on them, do not rely on them: " + strings.Join(fields, ", ")}))
 	}
-	conditions := append([]metav1.Condition{p.stamp(ready)}, t.kstatus(p, ready, err)...)
+	top := p.stamp(ready)
+	for _, c := range parts {
+		// A part that was kept speaks of the spec before: so does what is summarised from it, or kubectl wait would believe it too early.
+		top.ObservedGeneration = min(top.ObservedGeneration, c.ObservedGeneration)
+	}
+	conditions := append([]metav1.Condition{top}, t.kstatus(p, ready, err)...)
 	p.Object.SetConditions(append(conditions, parts...))
 	p.Object.SetObservedGeneration(p.Object.GetGeneration())
 }

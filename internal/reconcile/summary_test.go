@@ -207,6 +207,26 @@ func TestAFailedCallKeepsWhatWasKnown(t *testing.T) {
 	}
 }
 
+func TestAFailedCallJudgesNoNewSpec(t *testing.T) {
+	h := newHarness(t, makeMailbox())
+	obj := h.pass(t, func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+		p.True("First", "Good", "first is good")
+		p.True("Second", "Good", "second is good")
+		return reconcile.Result{}, nil
+	})
+	obj.Generation++
+	if err := h.client.Update(context.Background(), obj); err != nil {
+		t.Fatal(err)
+	}
+	got := h.pass(t, func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+		p.True("First", "Good", "first is good")
+		return reconcile.Result{}, errors.New("no route")
+	})
+	if ready := meta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionReady); ready.ObservedGeneration != 3 {
+		t.Errorf("Ready speaks of generation %d, and a part of it was last judged at 3", ready.ObservedGeneration)
+	}
+}
+
 func TestSuspendIsVisibleAndTakenBack(t *testing.T) {
 	obj := makeMailbox()
 	obj.Spec.Suspend = v1alpha1.SuspendReconciliation
@@ -362,7 +382,11 @@ func TestTheOracleSees(t *testing.T) {
 		"not there yet":           func(m *v1alpha1.Mailbox) { m.Status.Conditions[0].ObservedGeneration = 4 },
 		"only while True":         add(v1alpha1.ConditionClaimLost, "Gone", metav1.ConditionFalse),
 		"Stalled and Ready":       add(v1alpha1.ConditionStalled, "Gone", metav1.ConditionTrue),
-		"either lives or ends":    add(check.Succeeded, "Done", metav1.ConditionTrue),
+		"was judged of": func(m *v1alpha1.Mailbox) {
+			add("Part", "Good", metav1.ConditionTrue)(m)
+			m.Status.Conditions[0].ObservedGeneration, m.Status.Conditions[1].ObservedGeneration = 3, 2
+		},
+		"either lives or ends": add(check.Succeeded, "Done", metav1.ConditionTrue),
 		"Reconciling at once": func(m *v1alpha1.Mailbox) {
 			add(v1alpha1.ConditionStalled, "Gone", metav1.ConditionTrue)(m)
 			add(v1alpha1.ConditionReconciling, "Gone", metav1.ConditionTrue)(m)

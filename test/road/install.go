@@ -25,15 +25,17 @@ func (r *Road) Install(ctx context.Context) error {
 	if r.material, err = loadMaterial(r.state("material.json"), r.samples); err != nil {
 		return err
 	}
-	material, err := r.material.manifests(r.samples)
-	if err != nil {
-		return err
-	}
 	err = onEachSite(func(site string) error {
+		material, err := r.material.manifests(site, r.samples)
+		if err != nil {
+			return err
+		}
 		return errors.Join(r.Apply(ctx, site, r.namespaces()+material), r.Helm(ctx, site, "upgrade", "--install", "pec-operator",
 			filepath.Join(r.Root, "charts/pec-operator"), "--set", "site="+site, "--set", "image="+r.env.Images.Operator,
 			"--set", "mailImage="+r.env.Images.Mail, "--set", "namespaces={"+strings.Join(r.samples.Namespaces, ",")+"}",
-			"--set", "peer.kubeconfigSecret=peer-kubeconfig"))
+			"--set", "peer.kubeconfigSecret=peer-kubeconfig",
+			// The demo's internet has a root of its own, and a day of a minute.
+			"--set", "dns.roots={"+r.env.Internet.Address+"}", "--set", "dns.interval=1m", "--set", "dns.operatorID=demo"))
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -34,6 +35,7 @@ type Material struct {
 	TLS       map[string]Pair   `json:"tls"`       // by Managed domain
 	Passwords map[string]string `json:"passwords"` // by address
 	Index     string            `json:"index"`     // LDIF
+	Keys      map[string]string `json:"keys"`      // TSIG, base64, by the name of the key: one of each site, and the administrator's
 }
 
 // Pair is a certificate and its key, PEM.
@@ -59,6 +61,9 @@ func loadMaterial(path string, s Samples) (*Material, error) {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return nil, fmt.Errorf("reading material: %w", err)
 	}
+	if len(m.Keys) == 0 { // from before domains had keys: nothing else fits the samples then
+		return makeMaterial(path, s)
+	}
 	return &m, nil
 }
 
@@ -67,7 +72,7 @@ func makeMaterial(path string, s Samples) (*Material, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Material{Roots: ca.pem, Signing: map[string]Pair{}, TLS: map[string]Pair{}, Passwords: map[string]string{}}
+	m := &Material{Roots: ca.pem, Signing: map[string]Pair{}, TLS: map[string]Pair{}, Passwords: map[string]string{}, Keys: map[string]string{}}
 	var index []providers.Entry
 	for _, d := range s.managed() {
 		signer, certificate, err := ca.signer(d)
@@ -84,6 +89,11 @@ func makeMaterial(path string, s Samples) (*Material, error) {
 			IndexEntry:   pec.IndexEntry{Name: identity.Name, MailReceipt: identity.MailReceipt, Domains: managedDomains(s, d)},
 			Certificates: []*x509.Certificate{certificate},
 		})
+	}
+	for _, name := range append(slices.Clone(SiteNames), administrator) {
+		raw := make([]byte, 32)
+		rand.Read(raw) //nolint:errcheck // it never fails: it ends the program instead
+		m.Keys[keyName(name)] = base64.StdEncoding.EncodeToString(raw)
 	}
 	for _, box := range s.Mailboxes {
 		m.Passwords[box.Address()] = rand.Text()
@@ -106,9 +116,12 @@ func managedDomains(s Samples, d v1alpha1.PECDomain) []string {
 	return slices.Compact(all)
 }
 
-// manifests renders the material as the Secrets and ConfigMaps that the samples refer to.
-func (m *Material) manifests(s Samples) (string, error) {
+// manifests renders the material as the Secrets and ConfigMaps that the samples refer to, at one site.
+func (m *Material) manifests(site string, s Samples) (string, error) {
 	var objects []any
+	for _, d := range s.updated() {
+		objects = append(objects, secret(d.Namespace, d.Spec.DNS.RFC2136.TSIGSecretRef.SecretName, map[string]string{"name": keyName(site), "secret": m.Keys[keyName(site)]}))
+	}
 	for _, d := range s.managed() {
 		managed := d.Spec.Provider.Managed
 		index := corev1.ConfigMap{Data: map[string]string{"index.ldif": m.Index, "roots.pem": m.Roots}}

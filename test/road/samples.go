@@ -86,6 +86,11 @@ func (s Samples) managed() []v1alpha1.PECDomain {
 	return managed
 }
 
+// updated answers the domains whose records the operator itself writes.
+func (s Samples) updated() []v1alpha1.PECDomain {
+	return slices.DeleteFunc(slices.Clone(s.Domains), func(d v1alpha1.PECDomain) bool { return d.DNSMode() != v1alpha1.DNSRFC2136 })
+}
+
 // host answers the Managed domain whose stack serves a domain.
 func (s Samples) host(domain string) (v1alpha1.PECDomain, error) {
 	for _, d := range s.Domains {

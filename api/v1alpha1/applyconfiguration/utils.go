@@ -32,8 +32,16 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ContractStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ContractUse"):
 		return &apiv1alpha1.ContractUseApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CutOverStatus"):
+		return &apiv1alpha1.CutOverStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DNSCheck"):
+		return &apiv1alpha1.DNSCheckApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DNSExtra"):
 		return &apiv1alpha1.DNSExtraApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DNSServerView"):
+		return &apiv1alpha1.DNSServerViewApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DNSStatus"):
+		return &apiv1alpha1.DNSStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DNSTakeover"):
 		return &apiv1alpha1.DNSTakeoverApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DomainDNS"):
@@ -128,6 +136,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MigrationSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MigrationTarget"):
 		return &apiv1alpha1.MigrationTargetApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MXRecord"):
+		return &apiv1alpha1.MXRecordApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Notifications"):
 		return &apiv1alpha1.NotificationsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Offload"):
@@ -150,6 +160,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ProviderIdentityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ProvidersIndex"):
 		return &apiv1alpha1.ProvidersIndexApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RecordRequest"):
+		return &apiv1alpha1.RecordRequestApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Removal"):
 		return &apiv1alpha1.RemovalApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetainedMailboxes"):

@@ -58,9 +58,38 @@ func Problems(obj client.Object) []string {
 
 // Broken are the rules that a status breaks whatever spec it speaks of.
 func Broken(obj client.Object) []string {
-	var out []string
-	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	conditions := conditionsOf(obj)
+	out := brokenEach(conditions, obj.GetGeneration())
+	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	top, ended := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady), meta.FindStatusCondition(conditions, Succeeded)
+	switch {
+	case top == nil && ended == nil:
+		bad("it has no top condition")
+		return out
+	case top != nil && ended != nil:
+		bad("Ready and Succeeded at once: a kind either lives or ends")
+	case top == nil:
+		top = ended
+	}
+	for _, c := range conditions {
+		if top.Status == metav1.ConditionTrue && c.ObservedGeneration < top.ObservedGeneration {
+			bad("%s is True of generation %d and %s was judged of %d", top.Type, top.ObservedGeneration, c.Type, c.ObservedGeneration)
+		}
+	}
+	stalled := meta.FindStatusCondition(conditions, v1alpha1.ConditionStalled) != nil
+	reconciling := meta.FindStatusCondition(conditions, v1alpha1.ConditionReconciling) != nil
+	if stalled && reconciling {
+		bad("Stalled and Reconciling at once")
+	}
+	if stalled && top.Status == metav1.ConditionTrue {
+		bad("Stalled and %s at once", top.Type)
+	}
+	return append(out, kstatusProblems(obj, top.Status, stalled, reconciling)...)
+}
+
+// brokenEach are the rules that a condition breaks by itself.
+func brokenEach(conditions []metav1.Condition, generation int64) (out []string) {
+	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	seen := map[string]bool{}
 	for _, c := range conditions {
 		switch {
@@ -74,31 +103,14 @@ func Broken(obj client.Object) []string {
 			bad("%s says %d bytes", c.Type, len(c.Message))
 		case c.LastTransitionTime.IsZero():
 			bad("%s never changed", c.Type)
-		case c.ObservedGeneration > obj.GetGeneration():
+		case c.ObservedGeneration > generation:
 			bad("%s speaks of generation %d, which is not there yet", c.Type, c.ObservedGeneration)
 		case Negative()[c.Type] && c.Status != metav1.ConditionTrue:
 			bad("%s is there and %s: it may exist only while True", c.Type, c.Status)
 		}
 		seen[c.Type] = true
 	}
-	top := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
-	switch ended := meta.FindStatusCondition(conditions, Succeeded); {
-	case top == nil && ended == nil:
-		bad("it has no top condition")
-		return out
-	case top != nil && ended != nil:
-		bad("Ready and Succeeded at once: a kind either lives or ends")
-	case top == nil:
-		top = ended
-	}
-	stalled, reconciling := seen[v1alpha1.ConditionStalled], seen[v1alpha1.ConditionReconciling]
-	if stalled && reconciling {
-		bad("Stalled and Reconciling at once")
-	}
-	if stalled && top.Status == metav1.ConditionTrue {
-		bad("Stalled and %s at once", top.Type)
-	}
-	return append(out, kstatusProblems(obj, top.Status, stalled, reconciling)...)
+	return out
 }
 
 // Warnings are rules that a status may have a reason to bend.

@@ -159,6 +159,36 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: storageGiB
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.CutOverStatus
+  map:
+    fields:
+    - name: message
+      type:
+        scalar: string
+    - name: oldHostsUntil
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: phase
+      type:
+        scalar: string
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: until
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.DNSCheck
+  map:
+    fields:
+    - name: message
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: result
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.DNSExtra
   map:
     fields:
@@ -184,6 +214,82 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.DNSOnDelete
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.DNSServerView
+  map:
+    fields:
+    - name: address
+      type:
+        scalar: string
+    - name: fault
+      type:
+        scalar: string
+    - name: mx
+      type:
+        scalar: string
+    - name: owner
+      type:
+        scalar: string
+    - name: serial
+      type:
+        scalar: numeric
+    - name: server
+      type:
+        scalar: string
+    - name: ttl
+      type:
+        scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.DNSState
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.DNSStatus
+  map:
+    fields:
+    - name: checks
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSCheck
+          elementRelationship: associative
+          keys:
+          - name
+    - name: current
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: cutOver
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.CutOverStatus
+    - name: epoch
+      type:
+        scalar: numeric
+    - name: message
+      type:
+        scalar: string
+    - name: observed
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSServerView
+          elementRelationship: atomic
+    - name: previous
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: recordRequest
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RecordRequest
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: state
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSState
+    - name: zone
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.DNSTakeover
   map:
     fields:
@@ -194,8 +300,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         list:
           elementType:
-            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Hostname
-          elementRelationship: associative
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MXRecord
+          elementRelationship: atomic
     - name: policy
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.TakeoverPolicy
@@ -453,6 +559,15 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.LocalTime
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.MXRecord
+  map:
+    fields:
+    - name: host
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Hostname
+    - name: preference
+      type:
+        scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MailHost
   map:
     fields:
@@ -1132,6 +1247,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: contract
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ContractStatus
+    - name: dns
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSStatus
     - name: lastHandledReconcileAt
       type:
         scalar: string
@@ -1199,6 +1317,18 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Hostname
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RecordCheck
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RecordRequest
+  map:
+    fields:
+    - name: deadline
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: english
+      type:
+        scalar: string
+    - name: italian
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Removal
   map:
     fields:

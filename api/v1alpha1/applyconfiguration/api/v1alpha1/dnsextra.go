@@ -13,7 +13,7 @@ import (
 type DNSExtraApplyConfiguration struct {
 	// spf is the sender policy.
 	SPF *apiv1alpha1.RecordCheck `json:"spf,omitempty"`
-	// dkim are the keys of signatures.
+	// dkim are the keys of signatures. This release stores it: nothing says which selectors are in use.
 	DKIM *apiv1alpha1.RecordCheck `json:"dkim,omitempty"`
 	// dmarc is the policy on both.
 	DMARC *apiv1alpha1.RecordCheck `json:"dmarc,omitempty"`

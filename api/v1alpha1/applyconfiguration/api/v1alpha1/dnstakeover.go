@@ -13,8 +13,8 @@ import (
 type DNSTakeoverApplyConfiguration struct {
 	// policy says whether any may be replaced.
 	Policy *apiv1alpha1.TakeoverPolicy `json:"policy,omitempty"`
-	// expectedCurrent is the whole set of MX hosts that may be replaced; another set is left alone.
-	ExpectedCurrent []apiv1alpha1.Hostname `json:"expectedCurrent,omitempty"`
+	// expectedCurrent is the whole MX set that may be replaced; a set that differs by one record is left alone.
+	ExpectedCurrent []MXRecordApplyConfiguration `json:"expectedCurrent,omitempty"`
 	// approvedBy is who approved, with the protocol number.
 	ApprovedBy *string `json:"approvedBy,omitempty"`
 }
@@ -36,9 +36,12 @@ func (b *DNSTakeoverApplyConfiguration) WithPolicy(value apiv1alpha1.TakeoverPol
 // WithExpectedCurrent adds the given value to the ExpectedCurrent field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, values provided by each call will be appended to the ExpectedCurrent field.
-func (b *DNSTakeoverApplyConfiguration) WithExpectedCurrent(values ...apiv1alpha1.Hostname) *DNSTakeoverApplyConfiguration {
+func (b *DNSTakeoverApplyConfiguration) WithExpectedCurrent(values ...*MXRecordApplyConfiguration) *DNSTakeoverApplyConfiguration {
 	for i := range values {
-		b.ExpectedCurrent = append(b.ExpectedCurrent, values[i])
+		if values[i] == nil {
+			panic("nil value passed to WithExpectedCurrent")
+		}
+		b.ExpectedCurrent = append(b.ExpectedCurrent, *values[i])
 	}
 	return b
 }

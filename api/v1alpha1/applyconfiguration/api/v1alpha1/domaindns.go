@@ -11,9 +11,10 @@ import (
 //
 // DomainDNS is a union of the ways in which MX records come to name the domain's hosts.
 type DomainDNSApplyConfiguration struct {
-	// mode selects who writes.
+	// mode selects who writes; VerifyOnly where dns is not given.
 	Mode *apiv1alpha1.DNSMode `json:"mode,omitempty"`
-	// takeover says which records of others may be replaced; none when not given.
+	// takeover says which records of others may be replaced; none when not given. With VerifyOnly it turns the warning about them
+	// into a request to replace them.
 	Takeover *DNSTakeoverApplyConfiguration `json:"takeover,omitempty"`
 	// rfc2136 is the zone's primary server.
 	RFC2136 *RFC2136ApplyConfiguration `json:"rfc2136,omitempty"`

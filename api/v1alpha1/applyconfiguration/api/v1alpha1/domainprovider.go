@@ -17,7 +17,7 @@ type DomainProviderApplyConfiguration struct {
 	Managed *ManagedProviderApplyConfiguration `json:"managed,omitempty"`
 	// hosted names the domain whose stack serves this one.
 	Hosted *HostedProviderApplyConfiguration `json:"hosted,omitempty"`
-	// external describes the provider that runs the domain's mail stack. This release stores it and does not watch it.
+	// external describes the provider that runs the domain's mail stack. This release watches the domain's DNS and no mailbox.
 	External *ExternalProviderApplyConfiguration `json:"external,omitempty"`
 }
 

@@ -16,7 +16,8 @@ import (
 //
 // Mailbox is one certified mailbox; its name derives from its address.
 type MailboxApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is what the mailbox should be; the operator never writes it.
 	Spec *MailboxSpecApplyConfiguration `json:"spec,omitempty"`

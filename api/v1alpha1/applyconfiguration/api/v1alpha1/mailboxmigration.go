@@ -18,7 +18,8 @@ import (
 // ends, and its top condition is Succeeded. This release validates and stores it; no controller acts on it, no message is copied,
 // and its status stays empty.
 type MailboxMigrationApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is what should be moved, and when; the operator never writes it.
 	Spec *MailboxMigrationSpecApplyConfiguration `json:"spec,omitempty"`

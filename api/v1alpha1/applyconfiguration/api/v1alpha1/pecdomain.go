@@ -16,7 +16,8 @@ import (
 //
 // PECDomain is a certified-mail domain; its name is the domain.
 type PECDomainApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is what the domain should be; the operator never writes it.
 	Spec *PECDomainSpecApplyConfiguration `json:"spec,omitempty"`

@@ -18,7 +18,7 @@ type PECDomainSpecApplyConfiguration struct {
 	Holder *DomainHolderApplyConfiguration `json:"holder,omitempty"`
 	// provider says who runs the domain's mail stack, and how.
 	Provider *DomainProviderApplyConfiguration `json:"provider,omitempty"`
-	// dns says how the domain's MX records come to name its hosts. This release neither verifies nor writes DNS.
+	// dns says how the domain's MX records come to name its hosts; they are verified and requested (VerifyOnly) when not given.
 	DNS *DomainDNSApplyConfiguration `json:"dns,omitempty"`
 	// contract is what may be provisioned in this domain; only the back office may change it. A mailbox beyond it waits and is
 	// admitted by itself when there is room; what is provisioned stays. Without a contract every mailbox is admitted.

@@ -28,6 +28,8 @@ type PECDomainStatusApplyConfiguration struct {
 	Contract *ContractStatusApplyConfiguration `json:"contract,omitempty"`
 	// peerLink is what the other site needs to trust this site's engine.
 	PeerLink *PeerLinkStatusApplyConfiguration `json:"peerLink,omitempty"`
+	// dns is what was seen of the domain's records, and what is asked of who runs the zone.
+	DNS *DNSStatusApplyConfiguration `json:"dns,omitempty"`
 	// claims are the volume claims that were made; one that is recorded here and gone is never made again.
 	Claims []ClaimStatusApplyConfiguration `json:"claims,omitempty"`
 }
@@ -109,6 +111,14 @@ func (b *PECDomainStatusApplyConfiguration) WithContract(value *ContractStatusAp
 // If called multiple times, the PeerLink field is set to the value of the last call.
 func (b *PECDomainStatusApplyConfiguration) WithPeerLink(value *PeerLinkStatusApplyConfiguration) *PECDomainStatusApplyConfiguration {
 	b.PeerLink = value
+	return b
+}
+
+// WithDNS sets the DNS field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DNS field is set to the value of the last call.
+func (b *PECDomainStatusApplyConfiguration) WithDNS(value *DNSStatusApplyConfiguration) *PECDomainStatusApplyConfiguration {
+	b.DNS = value
 	return b
 }
 

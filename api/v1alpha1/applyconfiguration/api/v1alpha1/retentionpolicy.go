@@ -18,7 +18,8 @@ import (
 // release archives, and shows what would be due for removal; it hands nothing over and removes nothing (NotInForce names what is
 // only stored).
 type RetentionPolicyApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata of the object; of its labels and annotations the operator writes none.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is what should be kept, and how long; the operator never writes it.
 	Spec *RetentionPolicySpecApplyConfiguration `json:"spec,omitempty"`

@@ -15,7 +15,7 @@ type RFC2136ApplyConfiguration struct {
 	Server *apiv1alpha1.Hostname `json:"server,omitempty"`
 	// zone that is updated.
 	Zone *apiv1alpha1.Hostname `json:"zone,omitempty"`
-	// tsigSecretRef names the Secret (keys name and secret) with the key that updates are signed with.
+	// tsigSecretRef names the Secret with the key that updates are signed with: name, and secret in base64 as tsig-keygen prints it.
 	TSIGSecretRef *SecretReferenceApplyConfiguration `json:"tsigSecretRef,omitempty"`
 	// algorithm of the key.
 	Algorithm *string `json:"algorithm,omitempty"`

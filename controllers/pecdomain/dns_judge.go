@@ -1,0 +1,199 @@
+package pecdomain
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/dns"
+	"github.com/pec-operator/pec-operator/internal/peer"
+)
+
+const (
+	// takeoverAfter is how long the preferred site must be silent before the other one writes in its place.
+	takeoverAfter = 15 * time.Minute
+	// requestTime is how long who runs a zone has for what is asked of him.
+	requestTime = 14 * 24 * time.Hour
+)
+
+// role is a site's part in writing a domain's records: one site writes, and the owner text's epoch stops the other should both think
+// that they do.
+type role struct {
+	// writes says that this site writes.
+	writes bool
+	// inTouch says that the sites see each other, or that there is one only.
+	inTouch bool
+	// stands in for the preferred site.
+	deputy bool
+	// writer is the site that writes, where it is not this one.
+	writer string
+}
+
+// roleOf is the role of a site. A peer that refuses our credential is not a dead peer. Pure.
+func roleOf(site, preferred string, other peer.State, now time.Time) role {
+	switch {
+	case !other.Configured:
+		return role{writes: true, inTouch: true}
+	case preferred == site || preferred == "":
+		return role{writes: true, inTouch: other.Reachable}
+	case other.Reachable:
+		return role{inTouch: true, writer: preferred}
+	case other.Silent && now.Sub(other.Since) >= takeoverAfter:
+		return role{writes: true, deputy: true}
+	default:
+		return role{writer: preferred}
+	}
+}
+
+// epochOf is the epoch in which this site judges and writes. own is the one that it last knew to be in force, seen that of the owner
+// text. A site that writes alone and finds a later epoch than it knew has been stood in for, and must stop; in touch with the other
+// one, or as the one who watches, it follows what it sees. Pure.
+func epochOf(r role, own, seen uint64) uint64 {
+	if r.writes && !r.inTouch && !r.deputy && own > 0 {
+		return own
+	}
+	return max(own, seen, 1)
+}
+
+// outlook is everything that the judgement of a domain's records rests on.
+type outlook struct {
+	want     dns.Desired
+	verdict  dns.Verdict // of the last round
+	settled  dns.Settled
+	mode     dns.Mode
+	takeover dns.Takeover
+	role     role
+	// trouble says why this operator cannot write, though it should: a condition's reason and message.
+	trouble trouble
+	// retry says that what failed is to be tried again now.
+	retry bool
+	// unfit says why no first record may name the mail hosts yet.
+	unfit string
+	// otherSite says what the other site sees, where that is something else.
+	otherSite string
+	deadline  time.Time
+	now       time.Time
+}
+
+// trouble is a reason and a message; the zero trouble is none.
+type trouble struct{ reason, message string }
+
+// course is how a judgement ends the pass.
+type course int
+
+const (
+	onward course = iota // it does not
+	waits
+	stalls
+	asks // somebody outside must act
+)
+
+// judgement is what DNSVerified says, and what is done.
+type judgement struct {
+	status  metav1.ConditionStatus
+	reason  string
+	message string
+	course  course
+	// keep says that what was said before still holds.
+	keep bool
+	// ask says that the request, or the warning, is shown.
+	ask bool
+	do  *dns.Change
+}
+
+// judge decides about a domain's records. Pure.
+func (o outlook) judge() judgement {
+	switch {
+	case o.settled.Unknown:
+		return judgement{status: metav1.ConditionUnknown, reason: string(o.settled.State), message: o.settled.Sentence}
+	case o.verdict.State != o.settled.State:
+		return judgement{keep: true}
+	}
+	mode := o.mode
+	if o.trouble.reason != "" && o.role.writes {
+		mode = dns.VerifyOnly
+	}
+	d := dns.Plan(o.verdict, o.want, dns.Policy{Mode: mode, Takeover: o.takeover})
+	j := judgement{status: metav1.ConditionFalse, reason: d.Reason, message: d.Sentence, ask: d.Ask}
+	switch {
+	case d.Do != nil:
+		return o.writing(d.Do, d.Sentence)
+	case d.Outcome == dns.Ready:
+		return judgement{status: metav1.ConditionTrue, reason: v1alpha1.ReasonMXOurs, message: o.verdict.Sentence}
+	case d.Reason == v1alpha1.ReasonRecordRequested && o.now.After(o.deadline):
+		j.reason, j.course = v1alpha1.ReasonRecordOverdue, stalls
+		j.message += fmt.Sprintf("; the deadline of %s is over: ask again, or ask why", o.deadline.Format(time.DateOnly))
+	case d.Reason == v1alpha1.ReasonRecordRequested:
+		j.course = asks
+		j.message += "; send them status.dns.recordRequest"
+	default:
+		j.course = stalls
+		j.message += "; nothing is written, see status.dns.recordRequest"
+	}
+	return j
+}
+
+// judged is judge, with a write that failed before tried again behind what is said meanwhile.
+func (o outlook) judged() judgement {
+	j := o.judge()
+	if o.trouble.reason == "" || !o.retry || j.keep || j.do != nil {
+		return j
+	}
+	untroubled := o
+	untroubled.trouble = trouble{}
+	j.do = untroubled.judge().do
+	return j
+}
+
+// writing is the judgement of a domain that is about to be written, or would be if something did not stand against it.
+func (o outlook) writing(c *dns.Change, why string) judgement {
+	j := judgement{status: metav1.ConditionFalse, reason: v1alpha1.ReasonMXWriting, message: why, course: waits}
+	first := c.Kind == dns.Claiming || c.Kind == dns.TakingOver
+	switch {
+	case o.verdict.State == dns.Ours: // only the mark is written
+		j.status, j.reason, j.message, j.course = metav1.ConditionTrue, v1alpha1.ReasonMXOurs, o.verdict.Sentence, onward
+		if !o.role.writes || o.otherSite != "" {
+			return j
+		}
+	case !o.role.writes:
+		j.reason, j.message = v1alpha1.ReasonOtherSiteWrites, why+": site "+o.role.writer+" writes, and this one when that has been silent for 15 minutes"
+		return j
+	case o.otherSite != "":
+		j.message = why + ": it waits until both sites see the same; " + o.otherSite
+		return j
+	case first && o.unfit != "":
+		j.message = why + ": it waits for the mail hosts; " + o.unfit
+		return j
+	}
+	j.do = c
+	if o.role.deputy { // so that the preferred site, should it be alive and cut off, stops
+		will := o.want.Owner
+		will.Epoch++
+		c.Will.Owner = will.Text(c.Will.MX)
+	}
+	return j
+}
+
+// troubleOf names why the last write was not made. Pure.
+func troubleOf(err error) trouble {
+	for _, known := range []struct {
+		is     error
+		reason string
+	}{
+		{dns.ErrClock, v1alpha1.ReasonClocksDiffer},
+		{dns.ErrKey, v1alpha1.ReasonTSIGKeyRefused},
+		{dns.ErrRights, v1alpha1.ReasonUpdateRefused},
+		{dns.ErrZone, v1alpha1.ReasonUpdateRefused},
+	} {
+		if errors.Is(err, known.is) {
+			return trouble{known.reason, err.Error()}
+		}
+	}
+	if err == nil || errors.Is(err, dns.ErrChanged) || errors.As(err, new(refusal)) {
+		return trouble{} // it is looked at again, or waits: nothing is broken
+	}
+	return trouble{v1alpha1.ReasonUpdateFailed, err.Error()}
+}

@@ -1,0 +1,340 @@
+package pecdomain
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/dns"
+)
+
+// Names is this site's view of the DNS: what it looks at domains with, and what it remembers of them between passes. Looking takes
+// seconds and, at a silent server, half a minute: it is done in the background, and a pass only reads what was found.
+type Names struct {
+	// Observer asks; without roots it asks the system's resolvers for them first.
+	Observer *dns.Observer
+	// Interval is how often a domain whose records are right is looked at.
+	Interval time.Duration
+	// Operator is the identity of this operator in owner texts, the same at both sites; "" keeps it from writing.
+	Operator string
+	// Providers is a folder of files, named after providers, with the MX sets that they publish; "" is none.
+	Providers string
+	// Ledger counts what was written.
+	Ledger *Ledger
+
+	patrol  *dns.Patrol[finding]
+	events  chan event.GenericEvent
+	ended   chan struct{}
+	lock    sync.Mutex
+	domains map[types.NamespacedName]*memory
+	probes  map[string]*probe
+	rooted  sync.Mutex
+}
+
+// probe is what was found out about one mail host.
+type probe struct {
+	lock  sync.Mutex
+	host  dns.MailHost
+	until time.Time
+}
+
+// remembered is how long a mail host that serves is not knocked at again: hundreds of domains name the same two.
+const remembered = 5 * time.Minute
+
+// probe knocks at a mail host, unless it was found to serve a moment ago.
+func (n *Names) probe(ctx context.Context, prober *dns.Prober, name string, now func() time.Time) dns.MailHost {
+	n.lock.Lock()
+	p := n.probes[name]
+	if p == nil {
+		p = &probe{}
+		n.probes[name] = p
+	}
+	n.lock.Unlock()
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	if now().Before(p.until) {
+		return p.host
+	}
+	if p.host = prober.Probe(ctx, name); len(p.host.Faults()) == 0 {
+		p.until = now().Add(min(remembered, n.Interval/24))
+	}
+	return p.host
+}
+
+// patrolWidth is how many domains are looked at at once. Most of it is waiting, so that a few dozen silent servers hold up nobody.
+const patrolWidth = 64
+
+// NewNames makes a view of the DNS.
+func NewNames(observer *dns.Observer, interval time.Duration, operator, providers string, ledger *Ledger) *Names {
+	n := &Names{Observer: observer, Interval: interval, Operator: operator, Providers: providers, Ledger: ledger,
+		events: make(chan event.GenericEvent), ended: make(chan struct{}), domains: map[types.NamespacedName]*memory{}, probes: map[string]*probe{}}
+	n.patrol = &dns.Patrol[finding]{Width: patrolWidth, Done: n.wake}
+	return n
+}
+
+// Start lets the patrol work, until ctx ends.
+func (n *Names) Start(ctx context.Context) error {
+	defer close(n.ended)
+	return n.patrol.Start(ctx)
+}
+
+// wake has a domain's next pass come now.
+func (n *Names) wake(key string) {
+	namespace, name, _ := strings.Cut(key, "/")
+	d := &v1alpha1.PECDomain{}
+	d.Namespace, d.Name = namespace, name
+	select {
+	case n.events <- event.GenericEvent{Object: d}:
+	case <-n.ended:
+	}
+}
+
+// wakeAt is wake at a time. Not left to the queue: a pass that ends in Stalled comes again when its own pause is over, and a domain
+// that waits for a person is looked at when that person is likely to have acted.
+func (n *Names) wakeAt(key types.NamespacedName, m *memory, pause time.Duration) {
+	if m.timer != nil {
+		m.timer.Stop()
+	}
+	m.timer = time.AfterFunc(pause, func() { n.wake(key.String()) })
+}
+
+// finding is what a piece of background work ended in: a round, after a write where one was to be made.
+type finding struct {
+	seen   dns.Observation
+	checks []dns.Check
+	// unfit says why the mail hosts are not such that a first record may name them; "" when they are.
+	unfit string
+	wrote *dns.Change
+	err   error // of the write
+}
+
+// memory is what is remembered of a domain between passes. Losing it costs a look, and no more: what must survive is in the ledger
+// and in the owner text.
+type memory struct {
+	wanted  string // fingerprint of what was wanted
+	settled dns.Settled
+	last    finding
+	looked  time.Time // when the last round was taken; zero before the first
+	due     time.Time // when the next one is
+	// failure of the last write, how many there were in a row, and when it may be tried again.
+	failure  error
+	failures int
+	retry    time.Time
+	timer    *time.Timer
+	since    time.Time // when the settled state became what it is
+}
+
+func (n *Names) memory(key types.NamespacedName) *memory {
+	n.lock.Lock()
+	defer n.lock.Unlock()
+	m := n.domains[key]
+	if m == nil {
+		m = &memory{}
+		n.domains[key] = m
+	}
+	return m
+}
+
+func (n *Names) forget(key types.NamespacedName) {
+	n.lock.Lock()
+	defer n.lock.Unlock()
+	if m := n.domains[key]; m != nil && m.timer != nil {
+		m.timer.Stop()
+	}
+	delete(n.domains, key)
+}
+
+// pace is how far rounds are apart.
+func (n *Names) pace() dns.Pace {
+	return dns.Pace{Interval: n.Interval, Confirm: max(n.Interval/288, 100*time.Millisecond)}
+}
+
+// limits are how much may be written; a shorter interval, in a demo, shortens the pause between two writes.
+func (n *Names) limits() dns.Limits {
+	l := dns.DefaultLimits
+	l.Pause = n.Interval / 24
+	return l
+}
+
+const (
+	// quickest is how soon a domain that is not right is looked at again.
+	quickest = 5 * time.Second
+	// resolvConf names the system's resolvers.
+	resolvConf = "/etc/resolv.conf"
+)
+
+// again is the pause before the next round. A right one is looked at once per interval. Another is looked at after half the time that it
+// has been so, so that whoever mends it sees that soon, and at most an hour (of a daily interval) later.
+func (n *Names) again(settled, right bool, age time.Duration) time.Duration {
+	longest := n.Interval / 24
+	switch {
+	case settled && right:
+		return n.Interval
+	case !settled && right:
+		return min(longest, n.pace().Confirm)
+	default:
+		return min(longest, max(quickest, age/2))
+	}
+}
+
+// roots makes sure that the observer knows where to begin.
+func (n *Names) roots(ctx context.Context) error {
+	n.rooted.Lock()
+	defer n.rooted.Unlock()
+	if len(n.Observer.Roots) > 0 {
+		return nil
+	}
+	roots, err := n.Observer.SystemRoots(ctx, resolvConf)
+	if err != nil {
+		return err
+	}
+	n.Observer.Roots = roots
+	return nil
+}
+
+// known reads the table of known providers. A table that cannot be read only leaves names out of sentences.
+func (n *Names) known() dns.Providers {
+	table := map[string]string{}
+	if n.Providers == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(n.Providers)
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), ".") {
+			continue // the kubelet's own
+		}
+		text, readErr := os.ReadFile(filepath.Join(n.Providers, entry.Name()))
+		table[entry.Name()], err = string(text), errors.Join(err, readErr)
+	}
+	known, parseErr := dns.ParseProviders(table)
+	if err = errors.Join(err, parseErr); err != nil {
+		logf.Log.WithName("dns").Info("the table of known providers cannot be read", "error", err.Error())
+	}
+	return known
+}
+
+// work is what is to be looked at, and what to write first.
+type work struct {
+	target
+	change *dns.Change
+	key    dns.Key
+	of     int // how many domains this operator writes
+}
+
+// begin starts work for a domain, unless there is some already.
+func (n *Names) begin(key types.NamespacedName, w work, now func() time.Time) bool {
+	return n.patrol.Begin(key.String(), func(ctx context.Context) finding {
+		var f finding
+		if err := n.roots(ctx); err != nil {
+			f.seen = dns.Observation{Domain: dns.Name(w.want.Domain), At: now(), Fault: dns.Unreachable, Detail: err.Error()}
+			return f
+		}
+		if w.change != nil {
+			f.wrote, f.err = w.change, n.write(ctx, w, now())
+		}
+		n.look(ctx, w, &f, now)
+		return f
+	})
+}
+
+// write makes a change after it was counted: an operator that dies in between has counted a write too many, never one too few.
+func (n *Names) write(ctx context.Context, w work, now time.Time) error {
+	if err := n.Ledger.spend(ctx, *w.change, n.limits(), w.of, now); err != nil {
+		return err
+	}
+	err := dns.Carry(ctx, &dns.RFC2136{Observer: n.Observer, Key: w.key}, *w.change)
+	if refused(err) {
+		return errors.Join(err, n.Ledger.refund(ctx, *w.change, now))
+	}
+	return err
+}
+
+// refused says that the server answered and did not write.
+func refused(err error) bool {
+	for _, answer := range []error{dns.ErrChanged, dns.ErrClock, dns.ErrKey, dns.ErrRights, dns.ErrZone} {
+		if errors.Is(err, answer) {
+			return true
+		}
+	}
+	return false
+}
+
+// look makes a round over the domain, its mail hosts and what else is verified.
+func (n *Names) look(ctx context.Context, w work, f *finding, now func() time.Time) {
+	prober := &dns.Prober{Observer: n.Observer, TLS: dns.NamedAndTimely(now)}
+	f.seen = n.Observer.Observe(ctx, w.want.Domain)
+	var hosts []dns.MailHost
+	for _, mx := range w.want.MX {
+		hosts = append(hosts, n.probe(ctx, prober, mx.Host, now))
+	}
+	var mail dns.Check
+	mail, f.unfit = judgeMailHosts(hosts)
+	f.checks = append(f.checks, mail)
+	if len(w.endpoints) > 0 {
+		var found []dns.Host
+		for _, name := range w.endpoints {
+			found = append(found, prober.Endpoint(ctx, name))
+		}
+		f.checks = append(f.checks, judgeEndpoints(found, dns.AddressesOf(hosts, w.sites)))
+	}
+	f.checks = append(f.checks, judgeDelegation(f.seen))
+	f.checks = append(f.checks, prober.Check(ctx, w.extra, f.seen, hosts)...)
+}
+
+// judgeMailHosts is the check of the mail hosts, and why a first record must not name them yet: a name that is none, or no host that
+// takes mail. One building that is down does not keep a domain out. Pure.
+func judgeMailHosts(hosts []dns.MailHost) (c dns.Check, unfit string) {
+	var faults []string
+	serving := 0
+	for _, host := range hosts {
+		wrong := host.Faults()
+		faults = append(faults, wrong...)
+		if len(wrong) == 0 {
+			serving++
+		}
+		if !host.Named() && unfit == "" {
+			unfit = strings.Join(wrong, "; ")
+		}
+	}
+	if unfit == "" && serving == 0 {
+		unfit = strings.Join(faults, "; ")
+	}
+	if len(faults) > 0 {
+		return dns.Check{Name: "MailHosts", Result: dns.Faulty, Message: strings.Join(faults, "; ")}, unfit
+	}
+	return dns.Check{Name: "MailHosts", Result: dns.Sound, Message: "every mail host has a name of its own, greets, and shows a certificate that names it"}, unfit
+}
+
+// judgeEndpoints is the check of the names that mail clients are given. Pure.
+func judgeEndpoints(endpoints []dns.Host, sites map[string][]netip.Addr) dns.Check {
+	var faults []string
+	for _, endpoint := range endpoints {
+		faults = append(faults, dns.EndpointFaults(endpoint, sites)...)
+	}
+	if len(faults) > 0 {
+		return dns.Check{Name: "Endpoints", Result: dns.Faulty, Message: strings.Join(faults, "; ") + "; the loss of a building would take the name along"}
+	}
+	return dns.Check{Name: "Endpoints", Result: dns.Sound, Message: "every name that mail clients are given carries an address of each site"}
+}
+
+// judgeDelegation is the check of the zone's servers. Pure.
+func judgeDelegation(seen dns.Observation) dns.Check {
+	switch faults := dns.DelegationFaults(seen); {
+	case seen.Zone == "":
+		return dns.Check{Name: "Delegation", Result: dns.Doubtful, Message: "the zone was not found"}
+	case len(faults) > 0:
+		return dns.Check{Name: "Delegation", Result: dns.Faulty, Message: strings.Join(faults, "; ")}
+	default:
+		return dns.Check{Name: "Delegation", Result: dns.Sound, Message: "the parent delegates to the servers that the zone lists"}
+	}
+}

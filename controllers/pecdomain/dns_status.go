@@ -1,0 +1,159 @@
+package pecdomain
+
+import (
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/calendar"
+	"github.com/pec-operator/pec-operator/internal/dns"
+)
+
+// Bounds of the schema.
+const (
+	maxRecords  = 16
+	maxViews    = 12
+	maxSentence = 512
+	maxRequest  = 3072
+	maxNote     = 256
+	maxSet      = 512
+	maxOwner    = 256
+)
+
+// showDNS puts what is known into the status. Times and serials move only when something else does: a round that found what the last
+// one found writes nothing.
+func (s *scope) showDNS(o outlook, t target, m *memory) {
+	old := s.domain.Status.DNS
+	if old == nil {
+		old = &v1alpha1.DNSStatus{}
+	}
+	status := &v1alpha1.DNSStatus{
+		State: v1alpha1.DNSState(m.settled.State), Since: ptr.To(metav1.NewTime(m.since.Truncate(time.Second))), Message: cut(o.verdict.Sentence, maxSentence),
+		Zone: printable(o.verdict.Zone, 255), Current: texts(o.verdict.Seen.MX), Previous: old.Previous, Observed: views(m.last.seen), CutOver: s.cut,
+		Checks: checksOf(m.last.checks, o.otherSite),
+	}
+	if m.settled.Unknown {
+		status.Message = cut(m.settled.Sentence, maxSentence)
+	}
+	if t.want.Owner != (dns.Owner{}) {
+		status.Epoch = ptr.To(int64(t.want.Owner.Epoch)) //nolint:gosec // an epoch counts take-overs
+	}
+	if c := m.last.wrote; c != nil && m.last.err == nil {
+		status.Previous = texts(c.Was.MX)
+	}
+	if s.judged.ask {
+		status.RecordRequest = requestOf(o, t, m.since)
+	}
+	if sameViews(old.Observed, status.Observed) {
+		status.Observed = old.Observed
+	}
+	if old.Since != nil && old.State == status.State {
+		status.Since = old.Since
+	}
+	s.domain.Status.DNS = status
+}
+
+// requestOf words the request or the warning. It speaks of the moment when the state was first seen, so that it stays the same text.
+func requestOf(o outlook, t target, since time.Time) *v1alpha1.RecordRequest {
+	v := o.verdict
+	v.At = since
+	text := dns.Request(dns.Ask{Verdict: v, Want: o.want, Takeover: o.takeover, Deadline: calendar.InRome(o.deadline), Contact: t.contact})
+	if text.English == "" {
+		return nil
+	}
+	return &v1alpha1.RecordRequest{Italian: cut(text.Italian, maxRequest), English: cut(text.English, maxRequest), Deadline: metav1.NewTime(o.deadline.Truncate(time.Second))}
+}
+
+// texts is a set as the status holds it.
+func texts(set dns.Set) []string {
+	var out []string
+	for _, mx := range set {
+		if len(out) < maxRecords {
+			out = append(out, printable(mx.String(), 262))
+		}
+	}
+	return out
+}
+
+func views(seen dns.Observation) []v1alpha1.DNSServerView {
+	var out []v1alpha1.DNSServerView
+	for _, v := range seen.Views {
+		if len(out) == maxViews {
+			break
+		}
+		view := v1alpha1.DNSServerView{Server: printable(v.Server, 255), Address: v.Address, Fault: string(v.Fault)}
+		if v.Fault == "" {
+			view.MX, view.Owner = printable(v.MX.String(), maxSet), printable(strings.Join(v.Owner, " and "), maxOwner)
+			view.Serial, view.TTL = ptr.To(int64(v.Serial)), ptr.To(int64(v.TTL))
+		}
+		out = append(out, view)
+	}
+	return out
+}
+
+// sameViews compares what servers said, but for the serial, which any change of their zone moves.
+func sameViews(a, b []v1alpha1.DNSServerView) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		one, other := a[i], b[i]
+		one.Serial, other.Serial = nil, nil
+		if !equality.Semantic.DeepEqual(one, other) {
+			return false
+		}
+	}
+	return true
+}
+
+func checksOf(checks []dns.Check, otherSite string) []v1alpha1.DNSCheck {
+	var out []v1alpha1.DNSCheck
+	for _, c := range checks {
+		out = append(out, v1alpha1.DNSCheck{Name: c.Name, Result: string(c.Result), Message: cut(c.Message, maxNote)})
+	}
+	if otherSite != "" {
+		out = append(out, v1alpha1.DNSCheck{Name: "OtherSite", Result: string(dns.Faulty), Message: cut(otherSite, maxNote)})
+	}
+	return out
+}
+
+func cutOverStatus(c dns.Cutover, step dns.Step) *v1alpha1.CutOverStatus {
+	status := &v1alpha1.CutOverStatus{Phase: string(c.Phase), Since: metav1.NewTime(c.Since.Truncate(time.Second)), Message: cut(step.Sentence, maxNote)}
+	if !step.Until.IsZero() {
+		status.Until = ptr.To(metav1.NewTime(step.Until.Truncate(time.Second)))
+	}
+	if !c.OldHostsUntil.IsZero() {
+		status.OldHostsUntil = ptr.To(metav1.NewTime(c.OldHostsUntil.Truncate(time.Second)))
+	}
+	return status
+}
+
+func timeOf(t *metav1.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
+
+// printable keeps what a stranger's record holds within what the schema accepts.
+func printable(text string, limit int) string {
+	clean := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+	return cut(clean, limit)
+}
+
+// cut shortens a text to a number of characters, which is how the schema counts.
+func cut(text string, limit int) string {
+	if runes := []rune(text); len(runes) > limit {
+		return string(runes[:limit])
+	}
+	return text
+}

@@ -1,0 +1,70 @@
+package dns
+
+import (
+	"context"
+	"sync"
+)
+
+// Patrol works in the background, on one thing per key at a time, so that a silent server holds up nobody who waits for another
+// domain. What a piece of work ends in is kept until it is taken.
+type Patrol[T any] struct {
+	// Width is how many pieces of work run at once.
+	Width int
+	// Done is told of each key whose work has ended.
+	Done func(key string)
+
+	lock    sync.Mutex
+	ctx     context.Context //nolint:containedctx // the life of the process that works, given once by Start
+	slots   chan struct{}
+	running map[string]bool
+	results map[string]T
+}
+
+// Start lets work begin, until ctx ends.
+func (p *Patrol[T]) Start(ctx context.Context) error {
+	p.lock.Lock()
+	p.ctx, p.slots = ctx, make(chan struct{}, p.Width)
+	p.running, p.results = map[string]bool{}, map[string]T{}
+	p.lock.Unlock()
+	<-ctx.Done()
+	return nil
+}
+
+// Begin starts a piece of work for a key. It answers false while there is one already, or before Start.
+func (p *Patrol[T]) Begin(key string, work func(context.Context) T) bool {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	if p.ctx == nil || p.running[key] {
+		return false
+	}
+	p.running[key] = true
+	go p.work(p.ctx, key, work)
+	return true
+}
+
+func (p *Patrol[T]) work(ctx context.Context, key string, work func(context.Context) T) {
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	result := work(ctx)
+	<-p.slots
+	p.lock.Lock()
+	p.results[key] = result
+	delete(p.running, key)
+	p.lock.Unlock()
+	if ctx.Err() == nil {
+		p.Done(key)
+	}
+}
+
+// Take answers what the last piece of work for a key ended in, once.
+func (p *Patrol[T]) Take(key string) (result T, ok bool) {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	result, ok = p.results[key]
+	delete(p.results, key)
+	return result, ok
+}
+
