@@ -14,7 +14,7 @@ RUN printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin
  && echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections \
  && apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-      ca-certificates \
+      ca-certificates clamav-daemon \
       dovecot-core dovecot-imapd dovecot-lmtpd dovecot-managesieved dovecot-pop3d dovecot-sieve dovecot-sqlite \
       postfix postfix-sqlite tzdata \
  && echo 'SYNC_CHROOT=' > /etc/default/postfix \

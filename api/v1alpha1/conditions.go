@@ -94,6 +94,17 @@ const (
 	// ReasonIndexMissing surfaces when the ConfigMap, or a key of it, is not there.
 	ReasonIndexMissing = "IndexMissing"
 
+	// ConditionAntivirusFresh (Managed) is there only when spec.provider.managed.antivirus is given, and True when:
+	//  - the stack's ClamAV answers, and
+	//  - its definitions were refreshed within definitionsMaxAgeMinutes.
+	//
+	// While it is False, mail waits and nothing passes unchecked.
+	ConditionAntivirusFresh = "AntivirusFresh"
+	// ReasonDefinitionsFresh surfaces when the scanner works with fresh definitions.
+	ReasonDefinitionsFresh = "DefinitionsFresh"
+	// ReasonAntivirusWaits surfaces when nothing can be scanned: no answer, or definitions that are too old; the message says which.
+	ReasonAntivirusWaits = "AntivirusWaits"
+
 	// ConditionDirectoryInSync is True when the stack's directory holds the domain, and no row is open without its Mailbox.
 	ConditionDirectoryInSync = "DirectoryInSync"
 	// ReasonDomainPlaced surfaces when the directory holds the domain and agrees with the Mailbox resources.

@@ -108,7 +108,7 @@ type MailboxSpec struct {
 	// credentials is where the mailbox's password comes from.
 	// +required
 	Credentials MailboxCredentials `json:"credentials,omitzero"`
-	// ordinaryMail is what becomes of mail that is not certified. This release refuses all of it (550) whatever is given here.
+	// ordinaryMail is what becomes of mail that is not certified; mailboxDefaults of the domain when not given, and Discard without those.
 	// +optional
 	OrdinaryMail *OrdinaryMail `json:"ordinaryMail,omitempty"`
 	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
@@ -216,9 +216,9 @@ type MassiveUse struct {
 type OrdinaryMailPolicy string
 
 const (
-	// OrdinaryMailDiscard drops it.
+	// OrdinaryMailDiscard refuses it (550) when it arrives, so that its sender's server tells the sender.
 	OrdinaryMailDiscard OrdinaryMailPolicy = "Discard"
-	// OrdinaryMailForward sends it on to an ordinary address.
+	// OrdinaryMailForward sends it on to an ordinary address, as it is.
 	OrdinaryMailForward OrdinaryMailPolicy = "Forward"
 	// OrdinaryMailDeliver delivers it in an anomaly envelope (busta di anomalia).
 	OrdinaryMailDeliver OrdinaryMailPolicy = "Deliver"

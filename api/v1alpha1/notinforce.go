@@ -8,13 +8,9 @@ func (d *PECDomain) NotInForce() []string {
 		u.add("dns.onDelete", n.OnDelete == DNSRemoveIfOurs)
 		u.add("dns.extra.dkim", n.Extra != nil && n.Extra.DKIM == RecordVerify)
 	}
-	if defaults := d.Spec.MailboxDefaults; defaults != nil {
-		u.add("mailboxDefaults.ordinaryMail", defaults.OrdinaryMail != nil)
-	}
 	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
 	u.add("provider.external.imap", d.Spec.Provider.External != nil)
 	if m := d.Spec.Provider.Managed; m != nil {
-		u.add("provider.managed.antivirus", m.Antivirus != nil)
 		u.add("provider.managed.timestamping", m.Timestamping != nil)
 	}
 	return u
@@ -23,7 +19,6 @@ func (d *PECDomain) NotInForce() []string {
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 func (m *Mailbox) NotInForce() []string {
 	u := fields{}
-	u.add("ordinaryMail", m.Spec.OrdinaryMail != nil)
 	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
 	return u
 }

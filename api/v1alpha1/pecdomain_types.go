@@ -177,7 +177,8 @@ type ManagedProvider struct {
 	// signing names the Secret (keys tls.crt, leaf first, and tls.key) whose key signs every notice and envelope.
 	// +required
 	Signing SecretReference `json:"signing,omitzero"`
-	// antivirus bounds what messages are checked with. This release stores it: messages are not checked for viruses.
+	// antivirus is what messages are checked with, at access and at arrival. Without it nothing is checked, which no accredited
+	// provider may do.
 	// +optional
 	Antivirus *Antivirus `json:"antivirus,omitempty"`
 	// timestamping is the authority (TSA) that stamps the daily log. This release stores it and stamps nothing.
@@ -353,13 +354,30 @@ type ExternalProvider struct {
 	Submission *Endpoint `json:"submission,omitempty"`
 }
 
-// Antivirus bounds what messages are checked with.
+// Antivirus is what messages are checked with: a ClamAV in the stack's pod.
 type Antivirus struct {
-	// definitionsMaxAgeMinutes is the age of virus definitions beyond which they no longer count as fresh.
+	// definitions are the files that ClamAV reads.
+	// +required
+	Definitions AntivirusDefinitions `json:"definitions,omitzero"`
+	// definitionsMaxAgeMinutes is the time since the definitions' last refresh, told by the newest file among them, beyond which
+	// messages wait instead of being taken unchecked.
 	// +required
 	// +kubebuilder:validation:Minimum=15
 	// +kubebuilder:validation:Maximum=1440
 	DefinitionsMaxAgeMinutes *int32 `json:"definitionsMaxAgeMinutes,omitempty"`
+}
+
+// AntivirusDefinitions is a union of where virus definitions come from. Whoever refreshes them renews the time of a file at each
+// successful check, also when there was nothing new.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.configMapRef) != has(self.claimRef)",message="give exactly one of configMapRef and claimRef in antivirus.definitions"
+type AntivirusDefinitions struct {
+	// configMapRef names a ConfigMap whose keys are files of definitions.
+	// +optional
+	ConfigMapRef *LocalReference `json:"configMapRef,omitempty"`
+	// claimRef names a PersistentVolumeClaim with the definitions at its root; the stack only reads it.
+	// +optional
+	ClaimRef *LocalReference `json:"claimRef,omitempty"`
 }
 
 // Timestamping is a timestamping authority (RFC 3161).

@@ -205,6 +205,14 @@ func contract(c v1alpha1.Contract) client.Object {
 	return makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.Contract = &c })
 }
 
+var some = &v1alpha1.LocalReference{Name: "definitions"}
+
+func scanned(d v1alpha1.AntivirusDefinitions) client.Object {
+	return managed(func(m *v1alpha1.ManagedProvider) {
+		m.Antivirus = &v1alpha1.Antivirus{Definitions: d, DefinitionsMaxAgeMinutes: ptr.To(int32(60))}
+	})
+}
+
 func defaults(m v1alpha1.MailboxDefaults) client.Object {
 	return makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.MailboxDefaults = &m })
 }
@@ -395,6 +403,10 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.OrdinaryMail = forward }), nil}, {defaults(v1alpha1.MailboxDefaults{OrdinaryMail: forward}), nil}},
 		refuse: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.OrdinaryMail = nowhere }), nil}, {spec(func(m *v1alpha1.MailboxSpec) { m.OrdinaryMail = toldWhere }), nil},
 			{defaults(v1alpha1.MailboxDefaults{OrdinaryMail: nowhere}), nil}},
+	},
+	"give exactly one of configMapRef and claimRef": {
+		accept: []change{{scanned(v1alpha1.AntivirusDefinitions{ConfigMapRef: some}), nil}},
+		refuse: []change{{scanned(v1alpha1.AntivirusDefinitions{ConfigMapRef: some, ClaimRef: some}), nil}},
 	},
 	"sending.recipientsPerMessage is below": {
 		accept: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.Sending = recipients(50) }), nil}, {defaults(v1alpha1.MailboxDefaults{Sending: recipients(50)}), nil}},

@@ -30,6 +30,7 @@ func placeHolder(ctx context.Context, s *scope) (reconcile.Result, error) {
 // engineSettings are the settings of a holder that the stack keeps.
 var engineSettings = map[v1alpha1.HolderSetting]admin.Choice{
 	v1alpha1.HolderPassword:      admin.ChoicePassword,
+	v1alpha1.HolderOrdinaryMail:  admin.ChoiceOrdinaryMail,
 	v1alpha1.HolderNotifications: admin.ChoiceNotifications,
 	v1alpha1.HolderRules:         admin.ChoiceRules,
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func TestGiven(t *testing.T) {
-	everything := []admin.Choice{admin.ChoicePassword, admin.ChoiceNotifications, admin.ChoiceRules}
+	everything := []admin.Choice{admin.ChoicePassword, admin.ChoiceOrdinaryMail, admin.ChoiceNotifications, admin.ChoiceRules}
 	domain := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{MailboxDefaults: &v1alpha1.MailboxDefaults{Sending: &v1alpha1.SendingLimits{MessagesPerDay: ptr.To(int32(100))}}}}
 	for name, c := range map[string]struct {
 		spec v1alpha1.MailboxSpec

@@ -135,6 +135,7 @@ func (s *scope) wantedRow() admin.Mailbox {
 		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type),
 		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.row.ClosedAt,
 	}
+	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)
 	return row
 }
@@ -151,6 +152,18 @@ func (s *scope) placed(row admin.Mailbox) {
 		return
 	}
 	s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonRowPlaced, "the stack's directory holds the mailbox as the spec says")
+}
+
+// ordinaryMail is what becomes of mail that is not certified: as the mailbox says, else its domain, else it is refused. Pure.
+func ordinaryMail(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain) (policy admin.OrdinaryMail, forwardTo string) {
+	said := m.Spec.OrdinaryMail
+	if said == nil && d.Spec.MailboxDefaults != nil {
+		said = d.Spec.MailboxDefaults.OrdinaryMail
+	}
+	if said == nil {
+		return admin.OrdinaryDiscard, ""
+	}
+	return admin.OrdinaryMail(said.Policy), string(said.ForwardTo)
 }
 
 func (s *scope) waits(err error) error {

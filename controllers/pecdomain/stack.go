@@ -75,6 +75,7 @@ func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if !isManaged {
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
+	s.showAntivirus(status.Antivirus)
 	words := "the engine says: " + strings.Join(status.Problems, "; ")
 	starting, isStarting := s.Said(v1alpha1.ConditionStackReady)
 	switch {

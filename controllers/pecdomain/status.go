@@ -23,7 +23,7 @@ import (
 
 var (
 	informative = []string{
-		v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync, v1alpha1.ConditionDNSOwned, v1alpha1.ConditionDNSRecordsSound,
+		v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync, v1alpha1.ConditionAntivirusFresh, v1alpha1.ConditionDNSOwned, v1alpha1.ConditionDNSRecordsSound,
 		v1alpha1.ConditionContractHonoured,
 	}
 	announced = []string{v1alpha1.ConditionDNSVerified}

@@ -15,6 +15,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -50,6 +51,16 @@ const (
 	AccessClosed    Access = "Closed"
 )
 
+// OrdinaryMail says what becomes of a mailbox's mail that is not certified.
+type OrdinaryMail string
+
+// The policies for ordinary mail. Discard refuses it at the end of DATA, so that its sender is told by its own server.
+const (
+	OrdinaryDiscard OrdinaryMail = "Discard"
+	OrdinaryForward OrdinaryMail = "Forward"
+	OrdinaryDeliver OrdinaryMail = "Deliver"
+)
+
 // Refusal says by what rule a submission is refused from a mailbox that otherwise has full access.
 type Refusal string
 
@@ -75,6 +86,9 @@ type Mailbox struct {
 	CredentialsVersion string `json:"credentialsVersion"`
 	QuotaBytes         int64  `json:"quotaBytes"`
 	Access             Access `json:"access"`
+	// OrdinaryMail is Discard when not given.
+	OrdinaryMail OrdinaryMail `json:"ordinaryMail,omitempty"`
+	ForwardTo    string       `json:"forwardTo,omitempty"` // exactly with Forward
 	// Sending is why nothing may be sent though Access is Full.
 	Sending Refusal `json:"sendingRefused,omitempty"`
 	// AdmittedAs is the type that the domain's contract counts the mailbox as.
@@ -94,6 +108,7 @@ func (m Mailbox) Same(other Mailbox) bool {
 	}
 	m.Password, m.ClosedAt, m.PasswordChangedByHolder = "", time.Time{}, false
 	other.Password, other.ClosedAt, other.PasswordChangedByHolder = "", time.Time{}, false
+	m.OrdinaryMail, other.OrdinaryMail = cmp.Or(m.OrdinaryMail, OrdinaryDiscard), cmp.Or(other.OrdinaryMail, OrdinaryDiscard)
 	return m == other
 }
 
@@ -132,6 +147,7 @@ type Status struct {
 	Domains   []string  `json:"domains"`
 	Evidence  Evidence  `json:"evidence"`
 	Signing   Signing   `json:"signing"`
+	Antivirus Antivirus `json:"antivirus"`
 	Peer      PeerState `json:"peer"`
 	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
 }
@@ -159,6 +175,14 @@ type Seals struct {
 type Signing struct {
 	Subject  string    `json:"subject"`
 	NotAfter time.Time `json:"notAfter"`
+}
+
+// Antivirus is what messages are scanned with.
+type Antivirus struct {
+	Configured  bool      `json:"configured"`
+	Version     string    `json:"version,omitempty"` // of the scanner, as it says itself
+	Definitions time.Time `json:"definitions"`       // when they were last refreshed; zero if unknown
+	Problem     string    `json:"problem,omitempty"` // why nothing can be scanned now
 }
 
 // PeerState is the peer link as this engine sees it.

@@ -42,6 +42,12 @@ type Notifications struct {
 	Frequency Frequency `json:"frequency,omitempty"` // EachMessage when not given
 }
 
+// Ordinary is what becomes of mail that is not certified.
+type Ordinary struct {
+	Policy    OrdinaryMail `json:"policy"`
+	ForwardTo string       `json:"forwardTo,omitempty"` // exactly with Forward
+}
+
 // Given is what a Mailbox's resource says beyond its row: the settings that its holder begins with, those that he may change,
 // and what he may send.
 type Given struct {
@@ -69,6 +75,7 @@ type Holder struct {
 
 // InForce are a mailbox's settings as they act now.
 type InForce struct {
+	OrdinaryMail  Ordinary      `json:"ordinaryMail"`
 	Notifications Notifications `json:"notifications,omitzero"`
 	Rules         []Rule        `json:"rules,omitempty"`
 }

@@ -51,6 +51,8 @@ type Engine struct {
 	Usage map[string]admin.Usage
 	// Problems are what the engine complains of.
 	Problems []string
+	// Antivirus is what it says of its scanner.
+	Antivirus admin.Antivirus
 	// Puts counts what was written.
 	Puts int
 	// Down makes the engine refuse connections.
@@ -171,7 +173,7 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 		e.Puts++
 		e.put(w, r, path)
 	case path == "status":
-		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Peer: admin.PeerState{Configured: e.Peer != nil}})
+		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: admin.PeerState{Configured: e.Peer != nil}})
 	case strings.HasSuffix(path, "/holder"):
 		e.reply(w, admin.Holder{Given: e.Given[holderOf(path)], InForce: admin.InForce{Rules: e.Given[holderOf(path)].Rules}})
 	case strings.HasSuffix(path, "/usage"):

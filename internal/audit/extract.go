@@ -50,6 +50,7 @@ type Event struct {
 var labels = map[string]string{
 	"accepted": "busta-di-trasporto", "refused": "rifiuto-formale", "taken-in-charge": "ricezione", "delivered": "consegna",
 	"undeliverable": "mancata-consegna", "received-notice": "ricevuta-di-altro-gestore", "bounced": "rifiuto-di-altro-server",
+	"infected": "virus", "acknowledged": "presa-in-carico-ricevuta", "settled": "esito-ricevuto", "report": "rapporto-trattenuto",
 	evidence.KindSealed: "chiusura-registro", evidence.KindStamped: "marcatura-temporale",
 }
 
@@ -71,6 +72,7 @@ type data struct {
 	Recipient string `json:"recipient"`
 	Status    string `json:"status"`
 	Text      string `json:"text"`
+	Threat    string `json:"threat"`
 	// of a take-charge and of a refusal
 	Recipients []string `json:"recipients"`
 	Reasons    []string `json:"reasons"`
@@ -169,10 +171,14 @@ func eventOf(r evidence.Record, m message) Event {
 			e.Concerned = append(e.Concerned, address)
 		}
 	}
-	e.Outcome = strings.Join(slices.DeleteFunc(append([]string{d.Status, d.Text, d.Reply}, d.Reasons...), func(s string) bool { return s == "" }), " ")
+	e.Outcome = strings.Join(slices.DeleteFunc(append([]string{d.Status, d.Text, d.Threat, d.Reply}, d.Reasons...), func(s string) bool { return s == "" }), " ")
 	switch r.Kind {
 	case "accepted":
 		e.Generated = r.Identifier
+	case "refused":
+		if d.Threat != "" {
+			e.Event = "rifiuto-per-virus"
+		}
 	case "notice":
 		e.Event, e.Generated = d.Type, r.Key
 	case "delivered":

@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS mailbox (
   access TEXT NOT NULL CHECK (access IN ('Full', 'ReadOnly', 'Suspended', 'Closed'))
 );
 CREATE INDEX IF NOT EXISTS mailbox_domain ON mailbox (domain);
+CREATE TABLE IF NOT EXISTS certified_domain (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS peer (one INTEGER PRIMARY KEY CHECK (one = 1), site TEXT NOT NULL, address TEXT NOT NULL, ca_bundle TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS job_grant (
   job TEXT NOT NULL, address TEXT NOT NULL, writes INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (job, address)
@@ -55,6 +56,8 @@ var laterColumns = []struct{ name, definition string }{
 	{"closed_at", `INTEGER NOT NULL DEFAULT 0`},
 	{"password_changed", `INTEGER NOT NULL DEFAULT 0`},
 	{"given", `TEXT NOT NULL DEFAULT '{}'`},
+	{"ordinary_mail", `TEXT NOT NULL DEFAULT 'Discard' CHECK (ordinary_mail IN ('Discard', 'Forward', 'Deliver'))`},
+	{"forward_to", `TEXT NOT NULL DEFAULT ''`},
 }
 
 // Directory is the open database.
@@ -166,13 +169,22 @@ func (d *Directory) Domains(ctx context.Context) ([]string, error) {
 	return collect(rows, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
 }
 
+// Serves says whether a domain is one of the stack's.
+func (d *Directory) Serves(ctx context.Context, name string) (bool, error) {
+	var n int
+	if err := d.db.QueryRowContext(ctx, `SELECT count(*) FROM domain WHERE name = ?`, strings.ToLower(name)).Scan(&n); err != nil {
+		return false, fmt.Errorf("reading domain %s: %w", name, err)
+	}
+	return n > 0, nil
+}
+
 const mailboxColumns = `address, domain, credentials_version, quota_bytes, access,
-	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed`
+	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed, ordinary_mail, forward_to`
 
 func scanMailbox(row interface{ Scan(...any) error }) (m admin.Mailbox, err error) {
 	var closedAt int64
 	err = row.Scan(&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access,
-		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder)
+		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo)
 	if closedAt != 0 {
 		m.ClosedAt = time.Unix(closedAt, 0).UTC()
 	}

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
 var (
@@ -23,6 +25,7 @@ var (
 // its password, and the zero Mailbox for a new one.
 func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before admin.Mailbox, err error) {
 	m.Address, m.Domain = strings.ToLower(m.Address), strings.ToLower(m.Domain)
+	m.OrdinaryMail = cmp.Or(m.OrdinaryMail, admin.OrdinaryDiscard)
 	if err := check(m); err != nil {
 		return before, err
 	}
@@ -47,13 +50,13 @@ func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before adm
 		return before, fmt.Errorf("mailbox %s: %w: this stack does not serve %s", m.Address, ErrInvalid, m.Domain)
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
-		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (address) DO UPDATE SET
+		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (address) DO UPDATE SET
 		password = CASE WHEN ?3 = '' THEN password ELSE ?3 END, credentials_version = ?4, quota_bytes = ?5, access = ?6,
-		sending_refused = ?7, admitted_as = ?8, owner_namespace = ?9, owner_uid = ?10, closed_at = ?11,
+		sending_refused = ?7, admitted_as = ?8, owner_namespace = ?9, owner_uid = ?10, closed_at = ?11, ordinary_mail = ?12, forward_to = ?13,
 		password_changed = CASE WHEN ?3 = '' THEN password_changed ELSE 0 END`,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
-		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt))
+		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo)
 	if err = errors.Join(err, tx.Commit()); err != nil {
 		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
 	}
@@ -83,6 +86,12 @@ func check(m admin.Mailbox) error {
 		reason = "the quota must be above zero"
 	case !slices.Contains(accesses, m.Access):
 		reason = "unknown access"
+	case !slices.Contains([]admin.OrdinaryMail{admin.OrdinaryDiscard, admin.OrdinaryForward, admin.OrdinaryDeliver}, m.OrdinaryMail):
+		reason = "unknown policy for ordinary mail"
+	case (m.OrdinaryMail == admin.OrdinaryForward) != (m.ForwardTo != ""):
+		reason = "forwardTo is given exactly when ordinary mail is forwarded"
+	case m.ForwardTo != "" && (!pec.IsAddress(m.ForwardTo) || strings.EqualFold(m.ForwardTo, m.Address)):
+		reason = "forwardTo is not another mail address"
 	case !slices.Contains([]admin.Refusal{"", admin.RefusalFirstLogin, admin.RefusalMigration}, m.Sending):
 		reason = "unknown refusal of sending"
 	default:
@@ -106,6 +115,46 @@ func (d *Directory) Count(ctx context.Context) (n int, err error) {
 		return 0, fmt.Errorf("counting mailboxes: %w", err)
 	}
 	return n, nil
+}
+
+// PutCertified makes the list of certified domains (those of the providers' index) what is given. Postfix asks it before it
+// sends: to these it goes encrypted or not at all.
+func (d *Directory) PutCertified(ctx context.Context, domains []string) error {
+	rows, err := d.db.QueryContext(ctx, `SELECT name FROM certified_domain`)
+	if err != nil {
+		return fmt.Errorf("listing certified domains: %w", err)
+	}
+	stored, err := collect(rows, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
+	if err != nil {
+		return fmt.Errorf("listing certified domains: %w", err)
+	}
+	tx, err := d.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("storing certified domains: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
+	wanted := map[string]bool{}
+	for _, name := range domains {
+		wanted[strings.ToLower(name)] = true
+	}
+	for _, name := range stored {
+		if !wanted[name] {
+			_, err = tx.ExecContext(ctx, `DELETE FROM certified_domain WHERE name = ?`, name)
+		}
+		if err != nil {
+			return fmt.Errorf("storing certified domains: %w", err)
+		}
+		delete(wanted, name)
+	}
+	for name := range wanted {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO certified_domain (name) VALUES (?)`, name); err != nil {
+			return fmt.Errorf("storing certified domain %s: %w", name, err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("storing certified domains: %w", err)
+	}
+	return nil
 }
 
 // PutPeer stores where the other site's engine is and whom to trust there.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/pec"
@@ -23,10 +24,11 @@ func (e *Engine) access(m mail) []error {
 	if err := e.issueAcceptance(submission); err != nil {
 		return all(len(m.rcpts), err)
 	}
-	envelope, err := e.custody.Get(submission.Envelope)
+	envelope, done, err := e.inCustody(submission.Envelope)
 	if err != nil {
 		return all(len(m.rcpts), err)
 	}
+	defer done()
 	answers := make([]error, len(m.rcpts))
 	for i, rcpt := range m.rcpts {
 		answers[i] = e.sendEnvelope(submission, envelope, rcpt)
@@ -63,9 +65,9 @@ func (e *Engine) certify(identifier, queueID string, received, raw []byte) (acce
 // decide certifies a submission that has no outcome yet.
 func (e *Engine) decide(identifier string, tx transaction, received, raw []byte) (accepted, bool, error) {
 	at := e.now().In(pec.Rome()).Truncate(time.Second)
-	index, _, err := e.index.Get()
-	if index == nil {
-		return accepted{}, false, fmt.Errorf("certifying %s: no providers' index: %w", identifier, err)
+	index, _, err := e.providers()
+	if err != nil {
+		return accepted{}, false, fmt.Errorf("certifying %s: %w", identifier, err)
 	}
 	original, err := pec.ParseOriginal(raw)
 	if err != nil {
@@ -80,24 +82,40 @@ func (e *Engine) decide(identifier string, tx transaction, received, raw []byte)
 	if reasons := pec.CheckFormal(original, tx.From, tx.Recipients, int64(len(raw)), limits); len(reasons) > 0 {
 		return accepted{}, false, e.refuse(refused{At: at, Transit: recordOf(transit), Reasons: reasons})
 	}
+	threat, err := e.scan(raw)
+	if err != nil {
+		return accepted{}, false, fmt.Errorf("certifying %s: %w", identifier, err)
+	}
+	if threat != "" {
+		infected, err := e.custody.Put(raw)
+		if err != nil {
+			return accepted{}, false, err
+		}
+		return accepted{}, false, e.refuse(refused{At: at, Transit: recordOf(transit), Threat: threat, Infected: infected})
+	}
+	submission, err := e.accept(accepted{At: at, Transit: recordOf(transit), Provider: e.settings.Provider.Name}, original, received)
+	return submission, err == nil, err
+}
+
+// accept makes the envelope and records that the submission is certified.
+func (e *Engine) accept(submission accepted, original *pec.Original, received []byte) (accepted, error) {
+	identifier := submission.Transit.Identifier
 	signer, err := e.signer.Get()
 	if signer == nil {
-		return accepted{}, false, fmt.Errorf("certifying %s: no signing certificate: %w", identifier, err)
+		return accepted{}, fmt.Errorf("certifying %s: no signing certificate: %w", identifier, err)
 	}
-	envelope, err := signer.Envelope(e.provider(), transit, original, received, at)
+	submission.Envelope, err = e.custody.Write(func(w io.Writer) error {
+		return signer.WriteEnvelope(w, e.provider(), submission.Transit.transit(), original, received, submission.At.In(pec.Rome()))
+	})
 	if err != nil {
-		return accepted{}, false, fmt.Errorf("making the envelope of %s: %w", identifier, err)
+		return accepted{}, fmt.Errorf("making the envelope of %s: %w", identifier, err)
 	}
-	digest, err := e.custody.Put(envelope)
-	if err != nil {
-		return accepted{}, false, err
-	}
-	submission := accepted{At: at, Transit: recordOf(transit), Envelope: digest, Provider: e.settings.Provider.Name}
 	if _, err := e.record(kindAccepted, identifier, identifier, &submission); err != nil {
-		return accepted{}, false, err
+		return accepted{}, err
 	}
+	e.timers.start(submission)
 	e.metrics.submissions.WithLabelValues("accepted").Inc()
-	return submission, true, nil
+	return submission, nil
 }
 
 func (e *Engine) refuse(no refused) error {
@@ -111,16 +129,19 @@ func (e *Engine) refuse(no refused) error {
 
 func (e *Engine) issueAcceptance(s accepted) error {
 	id := e.provider().NoticeID(s.Transit.Identifier, pec.TypeAcceptance, "")
-	return e.issue(notice{id: id, kind: pec.TypeAcceptance, identifier: s.Transit.Identifier, to: s.Transit.Sender, build: func(signer *pec.Signer) ([]byte, error) {
+	return e.issue(notice{id: id, kind: pec.TypeAcceptance, identifier: s.Transit.Identifier, to: s.Transit.Sender, write: written(func(signer *pec.Signer) ([]byte, error) {
 		return signer.Acceptance(e.provider(), s.Transit.transit(), id, s.At.In(pec.Rome()))
-	}})
+	})})
 }
 
 func (e *Engine) issueNonAcceptance(no refused) error {
 	id := e.provider().NoticeID(no.Transit.Identifier, pec.TypeNonAcceptance, "")
-	return e.issue(notice{id: id, kind: pec.TypeNonAcceptance, identifier: no.Transit.Identifier, to: no.Transit.Sender, build: func(signer *pec.Signer) ([]byte, error) {
+	return e.issue(notice{id: id, kind: pec.TypeNonAcceptance, identifier: no.Transit.Identifier, to: no.Transit.Sender, write: written(func(signer *pec.Signer) ([]byte, error) {
+		if no.Threat != "" {
+			return signer.NonAcceptanceVirus(e.provider(), no.Transit.transit(), id, no.Threat, no.At.In(pec.Rome()))
+		}
 		return signer.NonAcceptance(e.provider(), no.Transit.transit(), id, no.At.In(pec.Rome()), no.Reasons)
-	}})
+	})})
 }
 
 // sendEnvelope puts the envelope back into Postfix for one recipient. Failure notices are asked for under the PEC identifier.

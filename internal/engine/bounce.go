@@ -3,6 +3,7 @@ package engine
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,11 +22,15 @@ type failure struct {
 	Recipient string    `json:"recipient"`
 	Status    string    `json:"status"` // enhanced status code
 	Text      string    `json:"text"`
-	At        time.Time `json:"-"` // of the record that holds it
+	Threat    string    `json:"threat,omitempty"` // the virus, if that is why
+	At        time.Time `json:"-"`                // of the record that holds it
 }
 
 // kind is the failure as daticert.xml classes it.
 func (f failure) kind() pec.ErrorKind {
+	if f.Threat != "" {
+		return pec.ErrorVirus
+	}
 	switch f.Status {
 	case "5.1.1", "5.1.3", "5.1.6":
 		return pec.ErrorNoRecipient
@@ -38,10 +43,13 @@ func (f failure) kind() pec.ErrorKind {
 // issueDeliveryError makes the errore-consegna of one recipient.
 func (e *Engine) issueDeliveryError(t pec.Transit, to string, f failure) error {
 	id := e.provider().NoticeID(t.Identifier, pec.TypeDeliveryError, f.Recipient)
-	return e.issue(notice{id: id, kind: pec.TypeDeliveryError, identifier: t.Identifier, to: to, about: f.Recipient, build: func(signer *pec.Signer) ([]byte, error) {
-		extended := fmt.Sprintf("%s - %s - %s", f.Status, e.settings.Provider.Name, f.Text)
+	return e.issue(notice{id: id, kind: pec.TypeDeliveryError, identifier: t.Identifier, to: to, about: f.Recipient, write: written(func(signer *pec.Signer) ([]byte, error) {
+		extended := f.Text // of another provider's notice, whole
+		if f.Threat == "" {
+			extended = fmt.Sprintf("%s - %s - %s", f.Status, e.settings.Provider.Name, f.Text)
+		}
 		return signer.DeliveryError(e.provider(), t, id, f.Recipient, f.kind(), extended, f.At.In(pec.Rome()).Truncate(time.Second))
-	}})
+	})})
 }
 
 // bounce reads a failure notice that Postfix wrote about something that we put back. One about an envelope becomes an
@@ -53,7 +61,7 @@ func (e *Engine) bounce(m mail, queueID string) []error {
 		return all(len(m.rcpts), fmt.Errorf("reading bounce %s: %w", queueID, err))
 	}
 	if r.envelopeID == "" {
-		return e.deliverReport(m, queueID)
+		return e.uncertifiedReport(m, queueID)
 	}
 	var submission accepted
 	isEnvelope, _, err := e.lookup(kindAccepted, r.envelopeID, &submission)
@@ -76,14 +84,34 @@ func (e *Engine) bounce(m mail, queueID string) []error {
 	return all(len(m.rcpts), nil)
 }
 
-// deliverReport stores a bounce that is no business of certification, once per (site, queue identifier, mailbox).
-func (e *Engine) deliverReport(m mail, queueID string) []error {
+// uncertifiedReport keeps a bounce that is no business of certification: of a submission that never reached the access point,
+// or of a message from outside that never reached the incoming point. The one is for a mailbox of ours and is stored there, once
+// per (site, queue identifier, mailbox). The other would go to a stranger: Postfix brings it here instead, and it stays in
+// custody, with the whole message that it is about.
+func (e *Engine) uncertifiedReport(m mail, queueID string) []error {
 	answers := make([]error, len(m.rcpts))
 	for i, rcpt := range m.rcpts {
+		if isLocal, err := e.directory.Serves(context.Background(), domainOf(rcpt)); err != nil || !isLocal {
+			answers[i] = errors.Join(err, e.keepReport(m, queueID, rcpt))
+			continue
+		}
 		local := pec.Judgement{Type: pec.TypeOrdinary, Provider: pec.IndexEntry{MailReceipt: e.settings.Site}, MessageID: queueID}
 		answers[i] = e.deliver(delivery{judgement: local, rcpt: fold(rcpt), raw: m.raw})
 	}
 	return answers
+}
+
+func (e *Engine) keepReport(m mail, queueID, rcpt string) error {
+	digest, err := e.custody.Put(m.raw)
+	if err != nil {
+		return err
+	}
+	kept := struct{ To, Digest string }{rcpt, digest}
+	if _, err := e.record(kindReport, queueID+" "+fold(rcpt), "", &kept); err != nil {
+		return err
+	}
+	e.log.Error("a message from outside could not be worked on in time; its bounce is kept in custody with it", "queue", queueID, "custody", digest)
+	return nil
 }
 
 // report is a delivery status notification (RFC 3464).
@@ -139,7 +167,11 @@ func parseStatus(part io.Reader) (report, error) {
 }
 
 func failureOf(group textproto.MIMEHeader) failure {
-	return failure{Recipient: fold(afterSemicolon(group.Get("Final-Recipient"))), Status: strings.TrimSpace(group.Get("Status")), Text: oneLine(afterSemicolon(group.Get("Diagnostic-Code")))}
+	f := failure{Recipient: fold(afterSemicolon(group.Get("Final-Recipient"))), Status: strings.TrimSpace(group.Get("Status")), Text: oneLine(afterSemicolon(group.Get("Diagnostic-Code")))}
+	if strings.HasPrefix(f.Status, "4.") { // it failed for good because it stayed temporary for too long
+		f.Status, f.Text = "5.4.1", "il messaggio non è stato consegnato nelle prime ventiquattro ore dal suo invio: "+f.Text
+	}
+	return f
 }
 
 // afterSemicolon is the value of a typed field ("rfc822; a@b").

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -18,6 +20,7 @@ type delivery struct {
 	from      string
 	rcpt      string
 	raw       []byte
+	threat    string // the virus in it, "" if there is none
 }
 
 func (d delivery) data() deliveryData {
@@ -43,9 +46,7 @@ func (e *Engine) deliver(d delivery) error {
 	key := deliveryKey(d.judgement.Provider.MailReceipt, d.judgement.MessageID, d.rcpt)
 	defer e.locks.lock(key)()
 	if d.judgement.Type != pec.TypeEnvelope && e.ours(d.rcpt) {
-		data := d.data()
-		_, err := e.record(kindReceivedNotice, key, d.identifier(), &data)
-		return err
+		return e.readNotice(d, key)
 	}
 	if found, at, err := e.lookup(kindDelivered, key, nil); err != nil || found {
 		return errors.Join(err, e.outcome(d, at, nil, found))
@@ -64,7 +65,10 @@ func (e *Engine) attempt(d delivery, key string) error {
 		return err
 	}
 	var reply string
-	if refusal == nil {
+	switch {
+	case d.threat != "":
+		refusal = &failure{Recipient: d.rcpt, Threat: d.threat}
+	case refusal == nil:
 		reply, refusal, err = e.storeOnce(d, key)
 	}
 	if err != nil {
@@ -114,7 +118,7 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 			return "found in the store after an interruption", nil, err
 		}
 	}
-	m := message{from: d.from, to: d.rcpt, bytes: append(e.trace(key, d.rcpt), d.raw...)}
+	m := message{from: d.from, to: d.rcpt, top: e.trace(key, d.rcpt), bytes: d.raw}
 	reply, err = e.dovecot.send(m, func() error { return e.beginDelivery(d, key) })
 	var answer *smtp.SMTPError
 	if err == nil || !errors.As(err, &answer) || answer.Code < 500 {
@@ -163,14 +167,26 @@ func (e *Engine) outcome(d delivery, at time.Time, failed *failure, known bool) 
 	transit := d.judgement.Certification.Transit
 	if failed != nil {
 		failed.At = at
+		if failed.Threat != "" {
+			return e.issueVirusDetection(d, *failed)
+		}
 		return e.issueDeliveryError(transit, d.from, *failed)
 	}
 	id := e.provider().NoticeID(transit.Identifier, pec.TypeDelivery, d.rcpt)
-	return e.issue(notice{id: id, kind: pec.TypeDelivery, identifier: transit.Identifier, to: d.from, about: d.rcpt, build: func(signer *pec.Signer) ([]byte, error) {
-		postacert := d.judgement.Postacert
-		if original, err := pec.ParseOriginal(postacert); err == nil && original.CopyOnly(d.rcpt) {
+	return e.issue(notice{id: id, kind: pec.TypeDelivery, identifier: transit.Identifier, to: d.from, about: d.rcpt, write: func(w io.Writer, signer *pec.Signer) error {
+		postacert := io.NewSectionReader(bytes.NewReader(d.judgement.Postacert), 0, int64(len(d.judgement.Postacert)))
+		if original, err := pec.ReadOriginal(postacert); err == nil && original.CopyOnly(d.rcpt) {
 			postacert = nil
 		}
-		return signer.Delivery(e.provider(), transit, id, d.rcpt, postacert, at.In(pec.Rome()).Truncate(time.Second))
+		return signer.WriteDelivery(w, e.provider(), transit, id, d.rcpt, postacert, at.In(pec.Rome()).Truncate(time.Second))
 	}})
+}
+
+// issueVirusDetection tells the sender's provider that one recipient did not get its user's message (rilevazione virus).
+func (e *Engine) issueVirusDetection(d delivery, f failure) error {
+	transit, to := d.judgement.Certification.Transit, d.judgement.Provider.MailReceipt
+	id := e.provider().NoticeID(transit.Identifier, pec.TypeVirusDetection, f.Recipient)
+	return e.issue(notice{id: id, kind: pec.TypeVirusDetection, identifier: transit.Identifier, to: to, about: f.Recipient, write: written(func(signer *pec.Signer) ([]byte, error) {
+		return signer.VirusDetection(e.provider(), transit, id, to, f.Recipient, f.Threat, f.At.In(pec.Rome()).Truncate(time.Second))
+	})})
 }

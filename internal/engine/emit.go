@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
@@ -13,7 +14,7 @@ type notice struct {
 	identifier string
 	to         string // "" when there is nobody to tell
 	about      string // the recipient concerned, "" if all
-	build      func(s *pec.Signer) ([]byte, error)
+	write      func(w io.Writer, s *pec.Signer) error
 }
 
 // issue makes a notice once, keeps it, and hands it to Postfix. Bytes that a crash left behind are sent as they are: a notice
@@ -33,10 +34,11 @@ func (e *Engine) issue(n notice) error {
 			return err
 		}
 	}
-	raw, err := e.custody.Get(made.Digest)
+	raw, done, err := e.inCustody(made.Digest)
 	if err != nil {
 		return err
 	}
+	defer done()
 	_, err = e.inject(n.identifier, message{from: e.settings.Provider.ServiceAddress, to: made.To, envid: n.id, bytes: raw})
 	return err
 }
@@ -46,13 +48,9 @@ func (e *Engine) make(n notice) (noticeData, error) {
 	if signer == nil {
 		return noticeData{}, fmt.Errorf("making %s of %s: no signing certificate: %w", n.kind, n.identifier, err)
 	}
-	raw, err := n.build(signer)
+	digest, err := e.custody.Write(func(w io.Writer) error { return n.write(w, signer) })
 	if err != nil {
 		return noticeData{}, fmt.Errorf("making %s of %s: %w", n.kind, n.identifier, err)
-	}
-	digest, err := e.custody.Put(raw)
-	if err != nil {
-		return noticeData{}, err
 	}
 	made := noticeData{Type: n.kind, To: n.to, About: n.about, Digest: digest}
 	if _, err := e.record(kindNotice, n.id, n.identifier, &made); err != nil {
@@ -66,7 +64,7 @@ func (e *Engine) make(n notice) (noticeData, error) {
 // which bounce.go finds what failed. A crash between Postfix' answer and our record sends twice; the delivery point at the
 // other end drops the second, because the Message-ID is the same.
 func (e *Engine) inject(identifier string, m message) (injected, error) {
-	key := m.envid + " " + fold(m.to)
+	key := injectionKey(m.envid, m.to)
 	defer e.locks.lock(key)()
 	var done injected
 	if found, _, err := e.lookup(kindInjected, key, &done); err != nil || found {
@@ -83,6 +81,20 @@ func (e *Engine) inject(identifier string, m message) (injected, error) {
 	done = injected{To: m.to, Reply: reply, Refused: never}
 	_, err = e.record(kindInjected, key, identifier, &done)
 	return done, err
+}
+
+func injectionKey(messageID, to string) string { return messageID + " " + fold(to) }
+
+// written is a small document, made in memory, as notice.write.
+func written(make func(s *pec.Signer) ([]byte, error)) func(io.Writer, *pec.Signer) error {
+	return func(w io.Writer, s *pec.Signer) error {
+		raw, err := make(s)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(raw)
+		return err
+	}
 }
 
 // provider is who we are in documents.

@@ -47,6 +47,7 @@ type Engine struct {
 	doveadm mailStore
 	store   *dovecotStore
 	sync    *syncer
+	timers  timers
 	sealer  *evidence.Sealer
 	locks   locks
 	metrics *metrics
@@ -54,6 +55,11 @@ type Engine struct {
 	holders  *holders
 	arrivals *arrivals
 	gate     *gate
+	// placed is the index whose domains the directory holds.
+	placed struct {
+		sync.Mutex
+		index *providers.Index
+	}
 	// linkFaults holds, by mailbox, why the peer link did not carry its last sync.
 	linkFaults sync.Map
 }
@@ -66,6 +72,7 @@ type providersIndex interface {
 // mailStore is what the engine asks of Dovecot beyond delivery.
 type mailStore interface {
 	has(user, key string) (bool, error)
+	quota(ctx context.Context, user string) (used, limit int64, err error)
 	kick(ctx context.Context, user string) error
 	usage(ctx context.Context, user string) (admin.Usage, error)
 	sync(ctx context.Context, user, destination string) error
@@ -81,7 +88,7 @@ const (
 // New opens the engine's state and makes an engine that serves nothing yet. Secrets and the index are read at first use, and
 // again when they change: an engine whose certificate is missing must live to say so.
 func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog.Logger) (*Engine, error) {
-	e := &Engine{settings: s, now: now, log: log, metrics: newMetrics()}
+	e := &Engine{settings: s, now: now, log: log, metrics: newMetrics(), timers: timers{open: map[timerKey]time.Time{}}}
 	var err error
 	if e.evidence, err = evidence.Open(filepath.Join(s.Files.State, evidenceDir), evidence.DefaultSegmentSize, now); err != nil {
 		return nil, err
@@ -92,6 +99,9 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	}
 	if e.directory, err = directory.Open(ctx, filepath.Join(s.Files.State, directoryDir)); err != nil {
 		return nil, errors.Join(err, e.evidence.Close())
+	}
+	if err := e.loadTimers(); err != nil {
+		return nil, errors.Join(err, e.directory.Close(), e.evidence.Close())
 	}
 	f := s.Files
 	e.signer = newReloading(parseSigner, f.SigningCert, f.SigningKey)
@@ -107,6 +117,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
+	e.metrics.gauge("timers_open", "Certified recipients whose outcome is not known yet.", func() float64 { return float64(e.timers.count()) })
 	e.metrics.gauge("sync_pending", "Mailboxes that wait to be synced with the other site.", func() float64 { return float64(e.sync.state(true).Pending) })
 	if err := e.loadHolders(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -129,6 +140,25 @@ func (e *Engine) newSyncer() *syncer {
 			return addresses, err
 		},
 	}
+}
+
+// providers answers the index with its roots. Before anybody sees a new index, the directory holds its domains: by them Postfix
+// knows to whom it must not send in clear.
+func (e *Engine) providers() (*providers.Index, *x509.CertPool, error) {
+	index, roots, err := e.index.Get()
+	if index == nil {
+		return nil, nil, fmt.Errorf("no providers' index: %w", err)
+	}
+	e.placed.Lock()
+	defer e.placed.Unlock()
+	if e.placed.index == index {
+		return index, roots, nil
+	}
+	if err := e.directory.PutCertified(context.Background(), index.Domains()); err != nil {
+		return nil, nil, err
+	}
+	e.placed.index = index
+	return index, roots, nil
 }
 
 // Close closes the engine's state.
@@ -178,6 +208,7 @@ func (e *Engine) Serve(ctx context.Context) error {
 	}
 	group.Go(func() error { return e.sync.run(ctx) })
 	group.Go(func() error { return e.runNotifications(ctx) })
+	group.Go(func() error { return e.runTimers(ctx) })
 	group.Go(func() error { return e.sealer.Run(ctx) })
 	e.log.Info("serving", "site", e.settings.Site, "domain", e.settings.Domain)
 	return group.Wait()

@@ -29,6 +29,7 @@ type choice struct {
 	// Withdrawn gives the setting back to what the resource says.
 	Withdrawn     bool                 `json:"withdrawn,omitempty"`
 	Password      string               `json:"password,omitempty"` // the hash
+	OrdinaryMail  *admin.Ordinary      `json:"ordinaryMail,omitempty"`
 	Notifications *admin.Notifications `json:"notifications,omitempty"`
 	Rules         []admin.Rule         `json:"rules,omitempty"`
 }
@@ -95,14 +96,17 @@ func (h *holders) addresses() []string {
 	return list
 }
 
-// instant is a time for the next choice of a mailbox: now, or just after the last one if the clock went back.
-func (h *holders) instant(address string, now time.Time) time.Time {
+// instant is a time for the next choice of a mailbox: now, or just after what it has to come after, if the clock went back.
+func (h *holders) instant(address string, now time.Time, after ...time.Time) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at := now.UTC()
 	for _, c := range h.choices[address] {
-		if !at.After(c.At) {
-			at = c.At.Add(time.Nanosecond)
+		after = append(after, c.At)
+	}
+	at := now.UTC()
+	for _, t := range after {
+		if !at.After(t) {
+			at = t.UTC().Add(time.Nanosecond)
 		}
 	}
 	return at
@@ -214,17 +218,28 @@ func (e *Engine) place(m admin.Mailbox) error {
 // choose records a holder's choice and makes it act; what it returns after is on disk.
 func (e *Engine) choose(ctx context.Context, c choice) error {
 	c.Address, c.Site = fold(c.Address), e.settings.Site
-	unlock := e.locks.lock("choice " + c.Address)
-	c.At = e.holders.instant(c.Address, e.now())
-	_, err := e.record(kindChoice, c.key(), "", &c)
-	if err == nil {
-		e.holders.take(c)
-	}
-	unlock()
-	if err != nil {
+	if err := e.recordChoice(ctx, c); err != nil {
 		return err
 	}
 	return e.derive(ctx, c.Address)
+}
+
+func (e *Engine) recordChoice(ctx context.Context, c choice) error {
+	defer e.locks.lock("choice " + c.Address)()
+	row, err := e.directory.Mailbox(ctx, c.Address)
+	if err != nil {
+		return err
+	}
+	var placed placement
+	if _, _, err := e.lookup(kindPlacement, placementKey(row.Address, row.CredentialsVersion), &placed); err != nil {
+		return err
+	}
+	c.At = e.holders.instant(c.Address, e.now(), placed.At, row.ClosedAt)
+	if _, err := e.record(kindChoice, c.key(), "", &c); err != nil {
+		return err
+	}
+	e.holders.take(c)
+	return nil
 }
 
 // holder is a mailbox as its holder has it.
@@ -233,10 +248,14 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 	if err != nil {
 		return admin.Holder{}, err
 	}
-	h := admin.Holder{Given: given, InForce: admin.InForce{Notifications: given.Notifications, Rules: given.Rules}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now()))}
+	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now()))}
 	if c, ok := e.holders.of(row, admin.ChoicePassword); ok && row.PasswordChangedByHolder {
 		h.PasswordChangedAt = c.At
 		h.Changed = append(h.Changed, admin.ChoicePassword)
+	}
+	if c, ok := e.holders.of(row, admin.ChoiceOrdinaryMail); ok && slices.Contains(given.MayChange, admin.ChoiceOrdinaryMail) && c.OrdinaryMail != nil {
+		h.InForce.OrdinaryMail = *c.OrdinaryMail
+		h.Changed = append(h.Changed, admin.ChoiceOrdinaryMail)
 	}
 	if c, ok := e.holders.of(row, admin.ChoiceNotifications); ok && slices.Contains(given.MayChange, admin.ChoiceNotifications) && c.Notifications != nil {
 		h.InForce.Notifications = *c.Notifications
@@ -248,6 +267,17 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 	}
 	slices.Sort(h.Changed)
 	return h, nil
+}
+
+// mailbox is the directory's row with what its holder made of ordinary mail.
+func (e *Engine) mailbox(ctx context.Context, address string) (admin.Mailbox, error) {
+	row, err := e.directory.Mailbox(ctx, address)
+	if err != nil {
+		return row, err
+	}
+	h, err := e.holder(ctx, row)
+	row.OrdinaryMail, row.ForwardTo = h.InForce.OrdinaryMail.Policy, h.InForce.OrdinaryMail.ForwardTo
+	return row, err
 }
 
 func (e *Engine) rulesPath(name string) string {

@@ -30,10 +30,10 @@ const (
 	third  = "la terza password"
 )
 
-var all3 = []admin.Choice{admin.ChoiceNotifications, admin.ChoicePassword, admin.ChoiceRules}
+var allChoices = []admin.Choice{admin.ChoiceNotifications, admin.ChoiceOrdinaryMail, admin.ChoicePassword, admin.ChoiceRules}
 
 // hashed is a Secret's password as the operator places it; a low cost keeps the tests quick.
-func hashed(t *testing.T, raw string) string {
+func hashed(t testing.TB, raw string) string {
 	t.Helper()
 	hash, err := password.Hash([]byte(raw), bcrypt.MinCost)
 	if err != nil {
@@ -108,7 +108,7 @@ func (w *world) knows(address, raw string) bool {
 func givenWorld(t *testing.T) *world {
 	w := newWorld(t)
 	w.put(sender, "s/1", first, admin.AccessFull)
-	w.give(sender, admin.Given{MayChange: all3})
+	w.give(sender, admin.Given{MayChange: allChoices})
 	return w
 }
 
@@ -142,6 +142,9 @@ func TestHolderAPI(t *testing.T) {
 		"a certified address to notify":        {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@` + theirs + `"]}`, 422, "invalid"},
 		"one of our own to notify":             {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["anna@` + ours + `"]}`, 422, "invalid"},
 		"an address with a line end to notify": {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@ordinaria.test\r\nBcc: y@z.test"]}`, 422, "invalid"},
+		"a policy that is not there":           {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Bounce"}`, 422, "invalid"},
+		"forwarding to nowhere":                {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward"}`, 422, "invalid"},
+		"forwarding to a certified mailbox":    {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward","forwardTo":"x@` + theirs + `"}`, 422, "invalid"},
 		"a frequency that is not there":        {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@ordinaria.test"],"frequency":"Weekly"}`, 422, "invalid"},
 		"a rule that hides messages":           {sender, first, "PUT", "/v1/settings/rules", hidingRule, 422, "invalid"},
 		"what the domain keeps":                {"letta@" + ours, first, "PUT", "/v1/settings/rules", `{"rules":[]}`, 403, "not-yours"},
@@ -167,6 +170,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	for path, body := range map[string]string{
 		"/v1/settings/notifications": `{"addresses":["mario@ordinaria.test"],"frequency":"Daily"}`,
 		"/v1/settings/rules":         `{"rules":[{"name":"clienti","header":"From","contains":"rossi@","folder":"Clienti/Rossi"}]}`,
+		"/v1/settings/ordinary-mail": `{"policy":"Forward","forwardTo":"mario@ordinaria.test"}`,
 		"/v1/settings/password":      `{"password":"` + second + `"}`,
 	} {
 		if status, _, answer := w.as(sender, map[bool]string{true: second, false: first}[w.knows(sender, second)], http.MethodPut, path, body); status != http.StatusOK {
@@ -180,13 +184,17 @@ func TestHolderChangesHisSettings(t *testing.T) {
 		t.Fatalf("answered %d %s: %v", status, answer, err)
 	}
 	want := holderSettings{
-		Address: sender, MayChange: all3, Changed: all3, Sending: holderSending{RecipientsPerMessage: 10},
+		Address: sender, MayChange: allChoices, Changed: allChoices, Sending: holderSending{RecipientsPerMessage: 10},
 		Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily},
 		Rules:         []admin.Rule{{Name: "clienti", Header: "From", Contains: "rossi@", Folder: "Clienti/Rossi"}},
+		OrdinaryMail:  admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: "mario@ordinaria.test"},
 		Password:      holderPassword{ChangedAt: got.Password.ChangedAt},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || got.Password.ChangedAt.IsZero() {
 		t.Errorf("after a restart (-want +got):\n%s", diff)
+	}
+	if row, err := w.engine.mailbox(t.Context(), sender); err != nil || row.OrdinaryMail != admin.OrdinaryForward || row.ForwardTo != "mario@ordinaria.test" {
+		t.Errorf("ordinary mail is judged by %+v, %v", row, err)
 	}
 	script := filepath.Join(w.settings.Files.State, directoryDir, sieve.Dir, sender+sieve.Suffix)
 	if raw, err := os.ReadFile(script); err != nil || !strings.Contains(string(raw), `fileinto :create "Clienti/Rossi"`) {
@@ -204,7 +212,7 @@ func TestPasswordOfHolderAndSecret(t *testing.T) {
 	w := givenWorld(t)
 	change := func(from, to string) {
 		t.Helper()
-		w.later(time.Hour)
+		w.later(-time.Hour) // the clock went back since the Secret was placed
 		if status, _, answer := w.as(sender, from, http.MethodPut, "/v1/settings/password", `{"password":"`+to+`"}`); status != http.StatusOK {
 			t.Fatalf("answered %d %s", status, answer)
 		}

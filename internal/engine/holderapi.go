@@ -45,7 +45,7 @@ func (e *Engine) putGiven(r *http.Request) (any, error) {
 	return nil, e.derive(r.Context(), address)
 }
 
-var choices = []admin.Choice{admin.ChoicePassword, admin.ChoiceNotifications, admin.ChoiceRules}
+var choices = []admin.Choice{admin.ChoicePassword, admin.ChoiceOrdinaryMail, admin.ChoiceNotifications, admin.ChoiceRules}
 
 func checkGiven(h admin.Given) error {
 	for _, c := range h.MayChange {
@@ -120,6 +120,8 @@ func (e *Engine) holderServer() *http.Server {
 	}
 	handle("GET /v1/settings", func(s session) (any, error) { return e.settingsOf(s.Context(), s.row.Address) })
 	handle("PUT /v1/settings/password", e.choosePassword)
+	handle("PUT /v1/settings/ordinary-mail", e.chooseOrdinaryMail)
+	handle("DELETE /v1/settings/ordinary-mail", e.withdraw(admin.ChoiceOrdinaryMail))
 	handle("PUT /v1/settings/notifications", e.chooseNotifications)
 	handle("PUT /v1/settings/rules", e.chooseRules)
 	handle("DELETE /v1/settings/notifications", e.withdraw(admin.ChoiceNotifications))
@@ -252,6 +254,7 @@ type holderSettings struct {
 	Address       string              `json:"address"`
 	MayChange     []admin.Choice      `json:"mayChange"`
 	Changed       []admin.Choice      `json:"changed"`
+	OrdinaryMail  admin.Ordinary      `json:"ordinaryMail"`
 	Notifications admin.Notifications `json:"notifications"`
 	Rules         []admin.Rule        `json:"rules"`
 	Sending       holderSending       `json:"sending"`
@@ -284,7 +287,7 @@ func (e *Engine) settingsOf(ctx context.Context, address string) (holderSettings
 	}
 	return holderSettings{
 		Address: row.Address, MayChange: append([]admin.Choice{}, h.Given.MayChange...), Changed: append([]admin.Choice{}, h.Changed...),
-		Notifications: h.InForce.Notifications, Rules: append([]admin.Rule{}, h.InForce.Rules...),
+		OrdinaryMail: h.InForce.OrdinaryMail, Notifications: h.InForce.Notifications, Rules: append([]admin.Rule{}, h.InForce.Rules...),
 		Sending:  holderSending{MessagesPerDay: h.Given.MessagesPerDay, RecipientsPerMessage: limit, SentToday: h.SentToday},
 		Password: holderPassword{MustChange: row.Sending == admin.RefusalFirstLogin && !row.PasswordChangedByHolder, ChangedAt: h.PasswordChangedAt},
 	}, nil
@@ -354,6 +357,28 @@ func (e *Engine) choosePassword(s session) (any, error) {
 		e.log.Warn("ending the sessions of a mailbox whose password changed", "mailbox", s.row.Address, "error", err)
 	}
 	return result, nil
+}
+
+func (e *Engine) chooseOrdinaryMail(s session) (any, error) {
+	o, err := body[admin.Ordinary](s)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !slices.Contains([]admin.OrdinaryMail{admin.OrdinaryDiscard, admin.OrdinaryForward, admin.OrdinaryDeliver}, o.Policy):
+		return nil, invalid("policy must be Discard, Forward or Deliver")
+	case (o.Policy == admin.OrdinaryForward) != (o.ForwardTo != ""):
+		return nil, invalid("give forwardTo exactly with policy Forward")
+	case o.ForwardTo != "":
+		problem, err := e.notOrdinary(s.Context(), o.ForwardTo)
+		if err != nil {
+			return nil, err
+		}
+		if problem != "" {
+			return nil, invalid(o.ForwardTo + ": " + problem)
+		}
+	}
+	return e.changed(s, choice{Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &o})
 }
 
 func (e *Engine) chooseNotifications(s session) (any, error) {

@@ -12,7 +12,7 @@ import (
 // incoming is the incoming point (punto di ricezione) for all that Postfix has for local mailboxes: what other providers
 // sent, what we put back ourselves, and Postfix' own bounces.
 func (e *Engine) incoming(m mail) []error {
-	_, _, queueID, err := splitReceived(m.raw, e.settings.Hostname)
+	received, rest, queueID, err := splitReceived(m.raw, e.settings.Hostname)
 	if err != nil {
 		return all(len(m.rcpts), err)
 	}
@@ -30,35 +30,62 @@ func (e *Engine) incoming(m mail) []error {
 			tx.Recipients = append(tx.Recipients, fold(rcpt))
 		}
 	}
-	index, roots, err := e.index.Get()
-	if index == nil {
-		return all(len(m.rcpts), fmt.Errorf("judging %s: no providers' index: %w", queueID, err))
+	index, roots, err := e.providers()
+	if err != nil {
+		return all(len(m.rcpts), fmt.Errorf("judging %s: %w", queueID, err))
 	}
 	j := judge(m.raw, m.from, index, roots, at)
-	switch j.Type {
-	case pec.TypeOrdinary, pec.TypeAnomaly:
-		return all(len(m.rcpts), fmt.Errorf("judging %s: it was certified when the milter took it and is not now: %s", queueID, strings.Join(j.Errors, " ")))
-	case pec.TypeEnvelope:
-		if err := e.takeInCharge(j, queueID, tx.Recipients); err != nil {
-			return all(len(m.rcpts), err)
-		}
-	}
 	answers := make([]error, len(m.rcpts))
+	if isUncertified(j.Type) {
+		if recorded && !isUncertified(tx.Type) {
+			return all(len(m.rcpts), fmt.Errorf("judging %s: it was certified when the milter took it and is not now: %s", queueID, strings.Join(j.Errors, " ")))
+		}
+		o := uncertified{judgement: j, queueID: queueID, from: m.from, rcpts: tx.Recipients, received: received, rest: rest, raw: m.raw, at: at}
+		for i, rcpt := range m.rcpts {
+			answers[i] = e.ordinary(o, fold(rcpt))
+		}
+		return answers
+	}
+	threat, err := e.receive(j, queueID, tx.Recipients, m.raw)
+	if err != nil {
+		return all(len(m.rcpts), err)
+	}
 	for i, rcpt := range m.rcpts {
-		answers[i] = e.deliver(delivery{judgement: j, from: m.from, rcpt: fold(rcpt), raw: m.raw})
+		answers[i] = e.deliver(delivery{judgement: j, from: m.from, rcpt: fold(rcpt), raw: m.raw, threat: threat})
 	}
 	return answers
 }
 
+func isUncertified(t pec.Type) bool { return t == pec.TypeOrdinary || t == pec.TypeAnomaly }
+
+// receive does what a certified message asks of the incoming point before any mailbox gets it. An envelope is scanned, and taken
+// in charge if it is clean; of a notice only what it says about our own messages counts.
+func (e *Engine) receive(j pec.Judgement, queueID string, rcpts []string, raw []byte) (threat string, err error) {
+	if j.Type != pec.TypeEnvelope {
+		return "", e.settle(j)
+	}
+	if threat, err = e.scanEnvelope(j, queueID, raw); err != nil || threat != "" {
+		return threat, err
+	}
+	return "", e.takeInCharge(j, queueID, rcpts)
+}
+
 // judge is pec.Classify and what only the SMTP transaction can tell: an envelope comes from a user of the provider that
-// signed it, or one provider could issue messages in the name of another's users.
+// signed it, or one provider could issue messages in the name of another's users, and a notice from one who may issue it.
 func judge(raw []byte, from string, index pec.Index, roots *x509.CertPool, at time.Time) pec.Judgement {
 	j := pec.Classify(raw, index, roots, at)
-	if j.Type != pec.TypeEnvelope || (j.Provider.Manages(j.Certification.Sender) && strings.EqualFold(from, j.Certification.Sender)) {
+	why := ""
+	switch {
+	case isUncertified(j.Type):
 		return j
+	case j.Type == pec.TypeEnvelope && !(j.Provider.Manages(j.Certification.Sender) && strings.EqualFold(from, j.Certification.Sender)):
+		why = "Il mittente non appartiene ai domini del gestore che ha firmato la busta."
+	case j.Type != pec.TypeEnvelope:
+		why = mayNotSay(j)
 	}
-	j.Type = pec.TypeAnomaly
-	j.Errors = append(j.Errors, "Il mittente non appartiene ai domini del gestore che ha firmato la busta.")
+	if why != "" {
+		j.Type, j.Errors = pec.TypeAnomaly, append(j.Errors, why)
+	}
 	return j
 }
 
@@ -75,9 +102,9 @@ func (e *Engine) takeInCharge(j pec.Judgement, queueID string, rcpts []string) e
 		return err
 	}
 	id := e.provider().NoticeID(identifier, pec.TypeTakeCharge, "", queueID)
-	return e.issue(notice{id: id, kind: pec.TypeTakeCharge, identifier: identifier, to: j.Provider.MailReceipt, build: func(signer *pec.Signer) ([]byte, error) {
+	return e.issue(notice{id: id, kind: pec.TypeTakeCharge, identifier: identifier, to: j.Provider.MailReceipt, write: written(func(signer *pec.Signer) ([]byte, error) {
 		return signer.TakeCharge(e.provider(), j.Certification.Transit, id, j.Provider.MailReceipt, taken.Recipients, taken.At.In(pec.Rome()))
-	}})
+	})})
 }
 
 // ours says whether an address is the provider's own: what it gets is read by the engine and stored nowhere else.

@@ -30,6 +30,10 @@ const (
 	kindUndeliverable  = "undeliverable"   // deliveryKey
 	kindReceivedNotice = "received-notice" // deliveryKey
 	kindBounced        = "bounced"         // queue identifier of the bounce, recipient that failed
+	kindReport         = "report"          // queue identifier of a bounce about nothing of ours
+	kindInfected       = "infected"        // PEC identifier, queue identifier
+	kindAcknowledged   = "acknowledged"    // PEC identifier, recipient that another provider took in charge
+	kindSettled        = "settled"         // PEC identifier, recipient whose outcome is known
 )
 
 // The kinds of the holder's half.
@@ -51,6 +55,7 @@ type transaction struct {
 	Type       pec.Type `json:"type,omitempty"`
 	Provider   string   `json:"provider,omitempty"`
 	MessageID  string   `json:"messageID,omitempty"`
+	Reasons    []string `json:"reasons,omitempty"` // why it is ordinary mail or an anomaly
 }
 
 // accepted is a certified submission: all that its notices need, whenever they are made.
@@ -61,13 +66,16 @@ type accepted struct {
 	Provider string        `json:"provider,omitempty"`
 }
 
-// refused is a submission that failed the formal checks.
+// refused is a submission that failed the formal checks, or holds a virus.
 type refused struct {
 	At      time.Time     `json:"at"`
 	Transit transitRecord `json:"transit"`
-	Reasons []string      `json:"reasons"`
+	Reasons []string      `json:"reasons,omitempty"`
 	// Provider, like that of accepted, is who we are: a record is read by people who do not know whose log it was in.
 	Provider string `json:"provider,omitempty"`
+	// Threat is the virus, and Infected the custody copy of the message that holds it, kept as long as the log.
+	Threat   string `json:"threat,omitempty"`
+	Infected string `json:"infected,omitempty"`
 }
 
 // transitRecord is pec.Transit in the form that the log keeps, whatever becomes of the Go type.

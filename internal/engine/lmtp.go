@@ -57,12 +57,17 @@ func (s *lmtpSession) Data(io.Reader) error { return errTemporary }
 
 // LMTPData answers each recipient. Whatever went wrong is ours, so the answer is always 4xx.
 func (s *lmtpSession) LMTPData(r io.Reader, status smtp.StatusCollector) error {
-	raw, err := io.ReadAll(r)
+	var whole spool
+	defer whole.close()
+	_, err := io.Copy(&whole, r)
+	if err == nil {
+		s.mail.raw, err = whole.bytes()
+	}
 	if err != nil {
 		s.log.Error("reading a message from Postfix", "point", s.point, "error", err)
 		return errTemporary
 	}
-	s.mail.raw = raw
+	defer func() { s.mail.raw = nil }()
 	for i, err := range s.handle(s.mail) {
 		var answer error
 		if err != nil {

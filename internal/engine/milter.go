@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
@@ -16,12 +15,7 @@ const (
 	portSubmission = "submission"
 )
 
-const (
-	answerUncertified = "550 5.7.1 this mailbox takes certified mail (PEC) only; questa casella accetta solo posta elettronica certificata"
-	answerAnomaly     = "550 5.7.1 signed by a certified mail provider, but not in the form of a certified message"
-	answerFieldTooBig = "550 5.6.0 a header field is longer than 59,000 bytes and cannot be certified whole; please shorten it"
-	answerTemporary   = "451 4.3.0 the certified mail engine cannot judge this message now, please try again"
-)
+const answerFieldTooBig = "550 5.6.0 a header field is longer than 59,000 bytes and cannot be certified whole; please shorten it"
 
 // maxField is the longest header field taken, in bytes. Where a milter listens, Postfix cuts a field at 60,000 without a word:
 // what was certified then would not be what was sent.
@@ -49,13 +43,15 @@ type milterSession struct {
 	port   string
 	from   string
 	rcpts  []string
-	raw    bytes.Buffer
+	// first is the answer that ordinary mail to the first recipient would get.
+	first  string
+	raw    spool
 	inBody bool
 }
 
 func (s *milterSession) reset() {
-	s.from, s.rcpts, s.inBody = "", nil, false
-	s.raw = bytes.Buffer{}
+	s.from, s.rcpts, s.first, s.inBody = "", nil, "", false
+	s.raw.close()
 }
 
 // MailFrom begins a transaction.
@@ -67,10 +63,31 @@ func (s *milterSession) MailFrom(from string, _ *milter.Modifier) (milter.Respon
 
 // RcptTo is told of each recipient that Postfix accepted.
 func (s *milterSession) RcptTo(rcpt string, _ *milter.Modifier) (milter.Response, error) {
-	if rcpt = fold(rcpt); !slices.Contains(s.rcpts, rcpt) {
-		s.rcpts = append(s.rcpts, rcpt)
+	if rcpt = fold(rcpt); slices.Contains(s.rcpts, rcpt) {
+		return milter.RespContinue, nil
 	}
+	if s.port == portMX && !s.joins(rcpt) {
+		return milter.NewResponseStr('y', answerApart), nil
+	}
+	s.rcpts = append(s.rcpts, rcpt)
 	return milter.RespContinue, nil
+}
+
+// joins says whether a recipient may share the transaction's one answer. What comes from a certified domain is taken to be
+// certified, and is answered by notices; a stranger's mail to mailboxes of different answers comes in as many transactions.
+func (s *milterSession) joins(rcpt string) bool {
+	index, _, err := s.engine.providers()
+	if err != nil || index.Certified(domainOf(s.from)) {
+		return true // at the end of DATA there is an answer to either
+	}
+	answer, err := s.engine.refusalOf(rcpt, pec.TypeOrdinary, 0)
+	if err != nil {
+		return true
+	}
+	if len(s.rcpts) == 0 {
+		s.first = answer
+	}
+	return answer == s.first
 }
 
 // Header adds a field. Postfix hands over folded values with bare line feeds.
@@ -78,17 +95,26 @@ func (s *milterSession) Header(name, value string, _ *milter.Modifier) (milter.R
 	if len(name)+len(value) > maxField {
 		return milter.NewResponseStr('y', answerFieldTooBig), nil
 	}
-	s.raw.WriteString(name + ": " + strings.ReplaceAll(strings.ReplaceAll(value, "\r\n", "\n"), "\n", "\r\n") + "\r\n")
-	return milter.RespContinue, nil
+	return s.keep(name + ": " + strings.ReplaceAll(strings.ReplaceAll(value, "\r\n", "\n"), "\n", "\r\n") + "\r\n")
 }
 
 // BodyChunk adds a piece of the body.
 func (s *milterSession) BodyChunk(chunk []byte, _ *milter.Modifier) (milter.Response, error) {
 	if !s.inBody {
-		s.raw.WriteString("\r\n")
 		s.inBody = true
+		if answer, err := s.keep("\r\n"); answer != milter.RespContinue {
+			return answer, err
+		}
 	}
-	s.raw.Write(chunk)
+	return s.keep(string(chunk))
+}
+
+// keep adds to the message. A full disk is a reason to try again later.
+func (s *milterSession) keep(text string) (milter.Response, error) {
+	if _, err := s.raw.WriteString(text); err != nil {
+		s.engine.log.Error("keeping a message", "port", s.port, "error", err)
+		return milter.NewResponseStr('y', answerTemporary), nil
+	}
 	return milter.RespContinue, nil
 }
 
@@ -102,36 +128,48 @@ func (s *milterSession) Abort(*milter.Modifier) error {
 func (s *milterSession) Body(m *milter.Modifier) (milter.Response, error) {
 	defer s.reset()
 	if !s.inBody { // a message without a body
-		s.raw.WriteString("\r\n")
+		_, _ = s.raw.WriteString("\r\n") // what could not be written is missing in the bytes below
+	}
+	raw, err := s.raw.bytes()
+	if err != nil {
+		s.engine.log.Error("judging a message", "port", s.port, "error", err)
+		return milter.NewResponseStr('y', answerTemporary), nil
 	}
 	tx := transaction{Port: s.port, From: s.from, Recipients: s.rcpts, Client: m.Macros["{client_addr}"], ClientPort: m.Macros["{client_port}"], User: m.Macros["{auth_authen}"]}
-	answer := s.engine.judgeTransaction(m.Macros["i"], tx, s.raw.Bytes())
+	answer := s.engine.judgeTransaction(m.Macros["i"], tx, raw)
 	if answer == "" {
 		return milter.RespAccept, nil
 	}
 	return milter.NewResponseStr('y', answer), nil
 }
 
-// judgeTransaction answers "" if Postfix may take the message, and has then recorded the transaction. Ordinary mail is
-// refused here, where its sender's own server tells the sender; a fault of ours is never a refusal.
+// judgeTransaction answers "" if Postfix may take the message, and has then recorded the transaction. Ordinary mail that a
+// mailbox does not take is refused here, where its sender's own server tells the sender; a fault of ours is never a refusal.
 func (e *Engine) judgeTransaction(queueID string, tx transaction, raw []byte) string {
 	if queueID == "" {
 		e.log.Error("judging a message", "port", tx.Port, "error", "Postfix sent no queue identifier: milter_end_of_data_macros lacks i")
 		return answerTemporary
 	}
 	if tx.Port == portMX {
-		index, roots, err := e.index.Get()
-		if index == nil {
+		index, roots, err := e.providers()
+		if err != nil {
 			e.log.Error("judging a message", "port", tx.Port, "queue", queueID, "error", err)
 			return answerTemporary
 		}
 		j := judge(raw, tx.From, index, roots, e.now())
 		e.metrics.received.WithLabelValues(string(j.Type)).Inc()
-		if j.Type == pec.TypeOrdinary || j.Type == pec.TypeAnomaly {
-			e.log.Info("refused", "queue", queueID, "client", tx.Client, "type", j.Type, "reasons", j.Errors)
-			return map[pec.Type]string{pec.TypeOrdinary: answerUncertified, pec.TypeAnomaly: answerAnomaly}[j.Type]
+		tx.Type, tx.Provider, tx.MessageID, tx.Reasons = j.Type, j.Provider.Name, j.MessageID, j.Errors
+		if isUncertified(j.Type) {
+			answer, err := e.judgeOrdinary(tx, raw)
+			if err != nil {
+				e.log.Error("judging a message", "port", tx.Port, "queue", queueID, "error", err)
+				return answerTemporary
+			}
+			if answer != "" {
+				e.log.Info("refused", "queue", queueID, "client", tx.Client, "type", j.Type, "reasons", j.Errors, "answer", answer)
+				return answer
+			}
 		}
-		tx.Type, tx.Provider, tx.MessageID = j.Type, j.Provider.Name, j.MessageID
 	}
 	if tx.Port == portSubmission {
 		return e.judgeSubmission(queueID, tx)

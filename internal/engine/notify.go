@@ -246,8 +246,8 @@ func (e *Engine) notification(to, key string, about []arrival) []byte {
 
 var ordinaryForm = regexp.MustCompile(`^[A-Za-z0-9!#$%&'*+/=?^_{|}~.-]{1,64}@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?$`)
 
-// notOrdinary says why no notification can go to an address, "" if one can. A certified mailbox would get it as an anomaly, and
-// tell of it in turn.
+// notOrdinary says why neither notifications nor ordinary mail can go to an address, "" if one can. A certified mailbox would get them as
+// anomalies, and tell of them in turn.
 func (e *Engine) notOrdinary(ctx context.Context, address string) (problem string, err error) {
 	if !ordinaryForm.MatchString(address) || len(address) > 254 {
 		return "it is no mail address with a domain in lower case", nil
@@ -261,7 +261,7 @@ func (e *Engine) notOrdinary(ctx context.Context, address string) (problem strin
 		return "", fmt.Errorf("no providers' index: %w", err)
 	}
 	if domain := domainOf(address); index.Certified(domain) || slices.Contains(domains, domain) {
-		return "it is a certified mailbox; notifications go to ordinary ones", nil
+		return "it is a certified mailbox; this goes to ordinary ones", nil
 	}
 	return "", nil
 }

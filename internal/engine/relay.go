@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -50,6 +52,7 @@ func (r *relay) dial() (*smtp.Client, error) {
 type message struct {
 	from, to string
 	envid    string // of failure notices; "" asks for none
+	top      []byte // goes before bytes
 	bytes    []byte
 }
 
@@ -126,7 +129,7 @@ func transfer(client *smtp.Client, m message, lmtp bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := data.Write(m.bytes); err != nil {
+	if _, err := io.Copy(data, io.MultiReader(bytes.NewReader(m.top), bytes.NewReader(m.bytes))); err != nil {
 		return "", err
 	}
 	if !lmtp {

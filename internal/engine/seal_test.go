@@ -90,7 +90,8 @@ func TestEveryEventIsInTheExtractWithAllItsFields(t *testing.T) {
 	w.run(30)
 	ownEvents := []string{
 		"accettazione", "avvenuta-consegna", "busta-di-trasporto", "consegna", "deposito-di-ricevuta", "deposito-di-ricevuta", "deposito-di-ricevuta",
-		"errore-consegna", "mancata-consegna", "presa-in-carico", "presa-in-carico", "ricevuta-di-altro-gestore", "ricevuta-di-altro-gestore", "ricezione", "ricezione",
+		"errore-consegna", "esito-ricevuto", "esito-ricevuto", "mancata-consegna", "presa-in-carico", "presa-in-carico",
+		"presa-in-carico-ricevuta", "presa-in-carico-ricevuta", "ricevuta-di-altro-gestore", "ricevuta-di-altro-gestore", "ricezione", "ricezione",
 	}
 	own := w.extracted("--holder", strings.ToUpper(sender))
 	for i, e := range own {

@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -49,7 +51,7 @@ var keys = sync.OnceValue(func() (k struct {
 	}
 	rootKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	must(err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test root"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test root"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(100 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, rootKey.Public(), rootKey)
 	must(err)
 	k.rootKey = rootKey
@@ -74,7 +76,8 @@ var keys = sync.OnceValue(func() (k struct {
 // world is a pod around an engine: the disk that outlives a crash, and doubles of Postfix and Dovecot on loopback that keep
 // what they answered 250 for, as the real ones do.
 type world struct {
-	t        *testing.T
+	t        testing.TB
+	domain   string
 	settings settings.Engine
 	engine   *Engine
 	now      time.Time
@@ -85,6 +88,7 @@ type world struct {
 	outside  []message           // what left for other servers
 	store    map[string][][]byte // Dovecot's mailboxes
 	lmtpFail error               // the next delivery gets this answer after DATA
+	clamdOff bool                // the scanner closes its connections
 }
 
 type queued struct {
@@ -93,10 +97,17 @@ type queued struct {
 	mail
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world { return newWorldOf(t, ours) }
+
+// newWorldOf is the world of one of the two providers.
+func newWorldOf(t testing.TB, domain string) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{t: t, store: map[string][][]byte{}, now: time.Now().Truncate(time.Second)}
+	w := &world{t: t, domain: domain, store: map[string][][]byte{}, now: time.Now().Truncate(time.Second)}
+	definitions := filepath.Join(dir, "definitions")
+	if err := os.Mkdir(definitions, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	file := func(name string, content []byte) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -108,19 +119,75 @@ func newWorld(t *testing.T) *world {
 		return providers.Entry{IndexEntry: pec.IndexEntry{Name: "Gestore " + domain, MailReceipt: "ricevute@" + domain, Domains: []string{domain}}, Certificates: []*x509.Certificate{keys().leaves[domain]}}
 	}
 	w.settings = settings.Engine{
-		Site: "a", Domain: ours, Hostname: "mx.uno.test",
-		Provider: settings.Provider{Name: "Gestore " + ours, MailDomain: ours, MailReceipt: "ricevute@" + ours, ServiceAddress: "posta-certificata@" + ours},
-		Limits:   settings.Limits{MaxRecipients: 10, MaxMessageSize: 1 << 20, MaxSizeTimesRecipients: 10 << 20},
-		Next:     settings.Next{Reinject: w.serve(false), LMTP: w.serve(true)},
+		Site: "a", Domain: domain, Hostname: "mx.uno.test",
+		Provider:  settings.Provider{Name: "Gestore " + domain, MailDomain: domain, MailReceipt: "ricevute@" + domain, ServiceAddress: "posta-certificata@" + domain},
+		Limits:    settings.Limits{MaxRecipients: 10, MaxMessageSize: 1 << 20, MaxSizeTimesRecipients: 10 << 20},
+		Next:      settings.Next{Reinject: w.serve(false), LMTP: w.serve(true)},
+		Antivirus: settings.Antivirus{Clamd: w.serveClamd(), Definitions: definitions, MaxAgeMinutes: 60},
 		Files: settings.Files{
 			State:       filepath.Join(dir, "state"),
-			SigningCert: file("tls.crt", keys().certs[ours]), SigningKey: file("tls.key", keys().signer[ours]),
+			SigningCert: file("tls.crt", keys().certs[domain]), SigningKey: file("tls.key", keys().signer[domain]),
 			ProvidersIndex: file("index.ldif", providers.Format([]providers.Entry{entry(ours), entry(theirs)})),
 			ProvidersRoots: file("roots.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: keys().root.Raw})),
 		},
 	}
+	file(filepath.Join("definitions", "test.ndb"), []byte(virus))
 	w.start()
 	return w
+}
+
+// virus is what the scanner's double finds.
+const virus = "QUESTO-E-UN-VIRUS-DI-PROVA"
+
+// serveClamd is a scanner that speaks clamd's protocol; the real one is asked in internal/antivirus.
+func (w *world) serveClamd() string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			w.answerScan(conn)
+		}
+	}()
+	return l.Addr().String()
+}
+
+func (w *world) answerScan(conn net.Conn) {
+	defer conn.Close()
+	r := bufio.NewReader(conn)
+	w.mu.Lock()
+	off := w.clamdOff
+	w.mu.Unlock()
+	if command, _ := r.ReadString(0); off {
+		return
+	} else if command != "zINSTREAM\x00" {
+		_, _ = io.WriteString(conn, "ClamAV 0 (double)\x00")
+		return
+	}
+	var content bytes.Buffer
+	for {
+		var size uint32
+		if err := binary.Read(r, binary.BigEndian, &size); err != nil {
+			return
+		}
+		if size == 0 {
+			break
+		}
+		if _, err := io.CopyN(&content, r, int64(size)); err != nil {
+			return
+		}
+	}
+	answer := "stream: OK\x00"
+	if bytes.Contains(content.Bytes(), []byte(virus)) {
+		answer = "stream: Test.Virus FOUND\x00"
+	}
+	_, _ = io.WriteString(conn, answer)
 }
 
 // start opens a new engine on the disk that is there.
@@ -136,9 +203,15 @@ func (w *world) start() {
 	e.doveadm = w
 	w.engine = e
 	w.t.Cleanup(func() { _ = e.Close() })
-	for address, access := range map[string]admin.Access{sender: admin.AccessFull, "anna@" + ours: admin.AccessFull, "piena@" + ours: admin.AccessFull, "sospesa@" + ours: admin.AccessSuspended} {
-		row := admin.Mailbox{Address: address, Domain: ours, Password: "{BLF-CRYPT}$2y$05$x", CredentialsVersion: "1", QuotaBytes: 1, Access: access}
-		if _, err := e.directory.Mailbox(context.Background(), address); err == nil {
+	for name, row := range map[string]admin.Mailbox{
+		"mario": {Access: admin.AccessFull}, "anna": {Access: admin.AccessFull}, "sospesa": {Access: admin.AccessSuspended},
+		"piena":  {Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDeliver},
+		"aperta": {Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDeliver},
+		"altra":  {Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDeliver},
+		"avanti": {Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryForward, ForwardTo: "casa@ordinaria.test"},
+	} {
+		row.Address, row.Domain, row.Password, row.CredentialsVersion, row.QuotaBytes = name+"@"+w.domain, w.domain, "{BLF-CRYPT}$2y$05$x", "1", 1
+		if _, err := e.directory.Mailbox(context.Background(), row.Address); err == nil {
 			continue // on the disk that outlived the crash
 		}
 		if _, err := e.directory.PutMailbox(context.Background(), row); err != nil {
@@ -218,7 +291,8 @@ func (w *world) stored(m message) error {
 func (w *world) relayed(m message) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if domainOf(m.to) != ours {
+	m.bytes = append(m.top, m.bytes...)
+	if domainOf(m.to) != w.domain {
 		w.outside = append(w.outside, m)
 		return
 	}
@@ -286,6 +360,13 @@ func (w *world) has(user, key string) (bool, error) {
 	return false, nil
 }
 
+func (w *world) quota(_ context.Context, user string) (used, limit int64, err error) {
+	if strings.HasPrefix(user, "piena@") {
+		return 1 << 20, 1 << 20, nil
+	}
+	return 0, 1 << 20, nil
+}
+
 func (w *world) kick(context.Context, string) error         { return nil }
 func (w *world) sync(context.Context, string, string) error { return nil }
 
@@ -300,7 +381,7 @@ func (w *world) titles(mailbox string) []string {
 	return list
 }
 
-func title(t *testing.T, raw []byte) string {
+func title(t testing.TB, raw []byte) string {
 	t.Helper()
 	m, err := netmail.ReadMessage(bytes.NewReader(raw))
 	if err != nil {
@@ -309,7 +390,7 @@ func title(t *testing.T, raw []byte) string {
 	return m.Header.Get("X-Ricevuta") + m.Header.Get("X-Trasporto")
 }
 
-func messageIDOf(t *testing.T, raw []byte) string {
+func messageIDOf(t testing.TB, raw []byte) string {
 	t.Helper()
 	m, err := netmail.ReadMessage(bytes.NewReader(raw))
 	if err != nil {
@@ -324,13 +405,18 @@ func letter(from, to, extra string) string {
 }
 
 // foreignEnvelope is an envelope of the other provider, for one of our mailboxes.
-func foreignEnvelope(t *testing.T, from, to, queueID string) (identifier string, raw []byte) {
+func foreignEnvelope(t testing.TB, from, to, queueID string) (identifier string, raw []byte) {
+	t.Helper()
+	return foreignEnvelopeOf(t, from, to, queueID, letter(from, to, ""))
+}
+
+func foreignEnvelopeOf(t testing.TB, from, to, queueID, text string) (identifier string, raw []byte) {
 	t.Helper()
 	signer, err := pec.NewSigner(keys().certs[theirs], keys().signer[theirs])
 	if err != nil {
 		t.Fatal(err)
 	}
-	original, err := pec.ParseOriginal([]byte(letter(from, to, "")))
+	original, err := pec.ParseOriginal([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}

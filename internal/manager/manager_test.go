@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/big"
 	"os"
@@ -377,6 +378,29 @@ func TestFromYAMLToAReadyMailbox(t *testing.T) {
 		}
 	})
 
+	t.Run("what becomes of ordinary mail is its mailbox's word, else its domain's", func(t *testing.T) {
+		row := func(policy admin.OrdinaryMail, to string) {
+			t.Helper()
+			eventually(t, func() (err error) {
+				s.pods.With(t, s.domain, func(e *apitest.Engine) {
+					if r := e.Rows[own.Address()]; r.OrdinaryMail != policy || r.ForwardTo != to {
+						err = fmt.Errorf("the row says %q %q, want %q %q", r.OrdinaryMail, r.ForwardTo, policy, to)
+					}
+				})
+				return err
+			})
+		}
+		row(admin.OrdinaryDiscard, "")
+		update(t, s, domain, func(d *v1alpha1.PECDomain) {
+			d.Spec.MailboxDefaults = &v1alpha1.MailboxDefaults{OrdinaryMail: &v1alpha1.OrdinaryMail{Policy: v1alpha1.OrdinaryMailDeliver}}
+		})
+		row(admin.OrdinaryDeliver, "")
+		update(t, s, own, func(m *v1alpha1.Mailbox) {
+			m.Spec.OrdinaryMail = &v1alpha1.OrdinaryMail{Policy: v1alpha1.OrdinaryMailForward, ForwardTo: "casa@ordinaria.test"}
+		})
+		row(admin.OrdinaryForward, "casa@ordinaria.test")
+	})
+
 	t.Run("an access that is withdrawn is withdrawn though the Secret is gone", func(t *testing.T) {
 		if err := s.Delete(context.Background(), password(s.ns, "")); err != nil {
 			t.Fatal(err)
@@ -421,6 +445,21 @@ func TestFromYAMLToAReadyMailbox(t *testing.T) {
 		s.waitFor(t, hosted, v1alpha1.ConditionHostReady, metav1.ConditionFalse, v1alpha1.ReasonHostNotReady)
 		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Problems = nil })
 		s.ready(t, domain, hosted)
+	})
+
+	t.Run("how the virus scanner stands is said", func(t *testing.T) {
+		for _, c := range []struct {
+			says   admin.Antivirus
+			status metav1.ConditionStatus
+			reason string
+		}{
+			{admin.Antivirus{Configured: true, Problem: "the definitions are old"}, metav1.ConditionFalse, v1alpha1.ReasonAntivirusWaits},
+			{admin.Antivirus{Configured: true}, metav1.ConditionTrue, v1alpha1.ReasonDefinitionsFresh},
+		} {
+			s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Antivirus = c.says })
+			s.waitFor(t, domain, v1alpha1.ConditionAntivirusFresh, c.status, c.reason)
+		}
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Antivirus = admin.Antivirus{} })
 	})
 
 	t.Run("claims have no owner, and deleting every resource leaves them", func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -58,6 +59,9 @@ func (x *Index) Certified(domain string) bool {
 	_, ok := x.domains[strings.ToLower(domain)]
 	return ok
 }
+
+// Domains lists every provider's domains, lower case, in no order.
+func (x *Index) Domains() []string { return slices.Collect(maps.Keys(x.domains)) }
 
 // MailReceipt is the service mailbox of the provider that manages a domain: where notices to the provider itself go.
 func (x *Index) MailReceipt(domain string) (address string, ok bool) {

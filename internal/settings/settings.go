@@ -27,6 +27,8 @@ type Engine struct {
 	Listen Listen `json:"listen"`
 	// Next holds the addresses of the programs that the engine talks to in its pod.
 	Next Next `json:"next"`
+	// Antivirus is what messages are scanned with; the zero value means that nothing is.
+	Antivirus Antivirus `json:"antivirus,omitzero"`
 	// Timestamping is the authority that stamps the seals of the log; without a URL there is none.
 	Timestamping Timestamping `json:"timestamping,omitzero"`
 	// Index is where the providers' index is downloaded from; without a URL it is the file alone.
@@ -50,6 +52,13 @@ type Limits struct {
 	MaxRecipients          int   `json:"maxRecipients"`
 	MaxMessageSize         int64 `json:"maxMessageSize"`
 	MaxSizeTimesRecipients int64 `json:"maxSizeTimesRecipients"`
+}
+
+// Antivirus is a clamd in the pod and the folder of its definitions.
+type Antivirus struct {
+	Clamd         string `json:"clamd"`         // host:port
+	Definitions   string `json:"definitions"`   // the newest file in it tells when they were refreshed
+	MaxAgeMinutes int    `json:"maxAgeMinutes"` // beyond it, what cannot be scanned waits
 }
 
 // Listen are the engine's own addresses, host:port.

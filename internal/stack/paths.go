@@ -12,6 +12,9 @@ const (
 	keysDir    = "/etc/pec/keys"    // the engine's own keys; Dovecot sees doveadm.conf of it
 	indexDir   = "/etc/pec/index"
 
+	antivirusDir   = "/etc/pec/antivirus"
+	definitionsDir = "/var/lib/clamav"
+
 	mailDir      = "/srv/mail"
 	queueDir     = "/var/spool/postfix"
 	stateDir     = "/var/lib/pec"
@@ -36,6 +39,8 @@ const (
 	fileDomains   = "domains.cf"
 	fileMailboxes = "mailboxes.cf"
 	fileSenders   = "senders.cf"
+	filePolicy    = "tls-policy.cf"
+	fileClamd     = "clamd.conf"
 	fileRefusals  = "refusals.cf"
 	fileDovecot   = "dovecot.conf"
 	fileEngine    = "engine.json"

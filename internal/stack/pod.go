@@ -40,6 +40,10 @@ const (
 	volumePostfixRun = "postfix-run"
 	volumeDovecotRun = "dovecot-run"
 	volumeTemporary  = "tmp"
+
+	volumeAntivirus     = "antivirus-config"
+	volumeDefinitions   = "antivirus-definitions"
+	volumeAntivirusTemp = "antivirus-tmp"
 )
 
 func podSpec(d *v1alpha1.PECDomain, s Settings) corev1.PodSpec {
@@ -54,7 +58,7 @@ func podSpec(d *v1alpha1.PECDomain, s Settings) corev1.PodSpec {
 			SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		InitContainers: []corev1.Container{prepare(s)},
-		Containers:     []corev1.Container{postfix(s), dovecot(s), engine(s)},
+		Containers:     append([]corev1.Container{postfix(s), dovecot(s), engine(d, s)}, antivirus(d, s)...),
 		Volumes:        volumes(d),
 	}
 }
@@ -67,7 +71,7 @@ func prepare(s Settings) corev1.Container {
 	return c
 }
 
-func engine(s Settings) corev1.Container {
+func engine(d *v1alpha1.PECDomain, s Settings) corev1.Container {
 	c := restricted("engine", s)
 	c.Command = []string{program, "engine", "run", "--settings", settingsFile}
 	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("holders", portHolder), containerPort("health", portHealth)}
@@ -78,6 +82,9 @@ func engine(s Settings) corev1.Container {
 	c.VolumeMounts = []corev1.VolumeMount{
 		mount(volumeEngine, stateDir), fixed(volumeSettings, engineDir), fixed(volumeSigning, signingDir), fixed(volumeKeys, keysDir),
 		fixed(volumeIndex, indexDir), fixed(volumeTLS, tlsDir), mount(volumeTemporary, "/tmp"),
+	}
+	if hasAntivirus(d) {
+		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeDefinitions, definitionsDir))
 	}
 	return c
 }

@@ -40,6 +40,14 @@ type pod struct {
 // newPod renders the pod, gives it its Secrets, and does what prepare and the engine do before the others start.
 func newPod(t *testing.T, n *node) *pod {
 	t.Helper()
+	p := newPodAlone(t, n)
+	p.engine = startEngineStandIn(t)
+	return p
+}
+
+// newPodAlone is newPod with nothing where the engine listens.
+func newPodAlone(t *testing.T, n *node) *pod {
+	t.Helper()
 	d, s := makeDomain(), makeSettings()
 	objects, err := Objects(d, s)
 	n.must(err)
@@ -61,7 +69,6 @@ func newPod(t *testing.T, n *node) *pod {
 	} {
 		p.mailbox(name, access)
 	}
-	p.engine = startEngineStandIn(t)
 	return p
 }
 

@@ -27,6 +27,7 @@ const (
 	portDoveadm         = 24245 // Dovecot, doveadm protocol
 	portSyncDestination = 24246 // engine: its end of the sync stream
 	portDoveadmHTTP     = 24280 // Dovecot
+	portClamd           = 3310  // ClamAV
 )
 
 func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

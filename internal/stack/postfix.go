@@ -42,6 +42,7 @@ func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 	for name, query := range map[string]string{
 		fileDomains:   "SELECT name FROM domain WHERE name = lower('%s')",
 		fileMailboxes: "SELECT address FROM mailbox WHERE address = lower('%s')",
+		filePolicy:    "SELECT 'encrypt' FROM certified_domain WHERE name = lower('%s')",
 		fileSenders:   "SELECT address FROM mailbox WHERE address = lower('%s') AND access = 'Full'",
 		fileRefusals:  refusalQuery,
 	} {
@@ -118,6 +119,7 @@ func queueing(l settings.Limits) []pf.Parameter {
 		// No mail to a postmaster: nobody would read it, and an undeliverable bounce is dropped instead of going round.
 		{Name: "notify_classes", Value: pf.Empty()},
 		{Name: "message_size_limit", Value: pf.Int(carriedSize(l))},
+		{Name: "bounce_size_limit", Value: pf.Int(carriedSize(l))}, // the engine keeps a bounce with the whole message it is about
 		{Name: "mailbox_size_limit", Value: pf.Int(0)},
 		{Name: "smtpd_recipient_limit", Value: pf.Int(acceptedRecipients(l))},
 	}
@@ -134,8 +136,9 @@ func untouched() []pf.Parameter {
 		{Name: "header_size_limit", Value: pf.Int(headerLimit)},
 		{Name: "smtp_line_length_limit", Value: pf.Int(0)}, // else lines are folded at 998
 		{Name: "lmtp_line_length_limit", Value: pf.Int(0)},
-		{Name: "smtpd_forbid_bare_newline", Value: pf.Word("normalize")}, //nolint:misspell // Postfix' word; against smuggling, $mynetworks is exempt
-		{Name: "strict_smtputf8", Value: pf.Bool(true)},                  // an address of certified mail is ASCII
+		{Name: "smtpd_forbid_bare_newline", Value: pf.Word("normalize")},  //nolint:misspell // Postfix' word; against smuggling
+		{Name: "smtpd_forbid_bare_newline_exclusions", Value: pf.Empty()}, // by default all that comes from this host
+		{Name: "strict_smtputf8", Value: pf.Bool(true)},                   // an address of certified mail is ASCII
 		{Name: "swap_bangpath", Value: pf.Bool(false)},
 		{Name: "allow_percent_hack", Value: pf.Bool(false)},
 		{Name: "recipient_delimiter", Value: pf.Empty()},
@@ -193,6 +196,11 @@ func sending() []pf.Parameter {
 		// DNS only: the resolver of a pod would try the cluster's search domains with the names of remote servers.
 		{Name: "smtp_host_lookup", Value: pf.Word("dns")},
 		{Name: "smtp_tls_security_level", Value: pf.Word("may")},
+		// To the domains of the providers' index it goes encrypted or not at all; the engine keeps the list.
+		{Name: "smtp_tls_policy_maps", Value: pf.Word(table(filePolicy))},
+		// Only the engine tells a sender what became of a message. A bounce for a mailbox of ours goes to it anyway; by this one
+		// for a stranger does too, instead of leaving.
+		{Name: "sender_dependent_default_transport_maps", Value: pf.InlineTable("<>", transportIncoming+":inet:"+loopback(portIncoming))},
 		{Name: "smtp_tls_CAfile", Value: pf.Word("/etc/ssl/certs/ca-certificates.crt")},
 		{Name: "smtp_tls_loglevel", Value: pf.Int(1)},
 	}

@@ -80,10 +80,14 @@ func TestPostfix(t *testing.T) {
 			"the milters learn queue id, login and client":            checkMacros,
 			"a failure comes back to the engine, naming the envelope": checkBounce,
 			"an undeliverable bounce is dropped":                      checkDoubleBounce,
+			"a bounce for a stranger comes to the engine":             checkStrangersBounce,
+			"nothing is smuggled past the end of a message":           checkSmuggling,
+			"a client waits for its turn":                             checkPipelining,
 			"without its milter a port takes nothing":                 checkMilterDown,
 		} {
 			t.Run(name, func(t *testing.T) { check(t, p) })
 		}
+		t.Run("certified domains get it encrypted or not at all", func(t *testing.T) { checkEncryption(t, p, postfix) })
 		t.Run("the administrator's commands find the queue, empty", func(t *testing.T) { checkQueueTools(t, p, postfix) })
 		postfix.stop()
 		postfix = p.started("postfix")

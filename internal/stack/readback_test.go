@@ -89,7 +89,7 @@ func TestRealProgramsReadTheFiles(t *testing.T) {
 		content, err := files(makeDomain(), makeSettings())
 		n.must(err)
 		i := newImage(n)
-		for _, name := range []string{fileMain, fileMaster, fileDomains, fileMailboxes, fileSenders, fileRefusals} {
+		for _, name := range []string{fileMain, fileMaster, fileDomains, fileMailboxes, fileSenders, filePolicy, fileRefusals} {
 			i.write("postfix/"+name, content[name])
 		}
 		i.write("dovecot/"+fileDovecot, content[fileDovecot])

@@ -69,6 +69,8 @@ type node struct {
 	image string
 	dir   string                       // on tmpfs
 	data  map[string]map[string]string // ConfigMaps and Secrets by name
+	// resolver is the containers' /etc/resolv.conf; the image's own if empty.
+	resolver string
 }
 
 func newNode(t *testing.T, image string) *node {
@@ -175,6 +177,9 @@ func (n *node) root(pod corev1.PodSpec, c corev1.Container) string {
 	root := n.overlay(c.Name)
 	for _, m := range c.VolumeMounts {
 		n.must(os.MkdirAll(filepath.Join(root, m.MountPath), 0o755))
+	}
+	if n.resolver != "" {
+		n.must(os.WriteFile(filepath.Join(root, "etc/resolv.conf"), []byte(n.resolver), 0o644))
 	}
 	if *c.SecurityContext.ReadOnlyRootFilesystem {
 		n.run("mount", "-o", "remount,ro", root)

@@ -13,11 +13,11 @@ const secretMode = 0o440
 // volumes of the pod. Which container sees which is in the containers; the signing key is the engine's alone.
 func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 	n, m := NamesFor(d.Name), d.Spec.Provider.Managed
-	return []corev1.Volume{
+	return append(antivirusVolumes(d), []corev1.Volume{
 		claimVolume(volumeMail, n.MailClaim),
 		claimVolume(volumeQueue, n.QueueClaim),
 		claimVolume(volumeEngine, n.EngineClaim),
-		configVolume(volumePostfix, n.ConfigMap, fileMain, fileMaster, fileDomains, fileMailboxes, fileSenders, fileRefusals),
+		configVolume(volumePostfix, n.ConfigMap, fileMain, fileMaster, fileDomains, fileMailboxes, fileSenders, filePolicy, fileRefusals),
 		configVolume(volumeDovecot, n.ConfigMap, fileDovecot),
 		configVolume(volumeSettings, n.ConfigMap, fileEngine),
 		configVolume(volumeIndex, m.ProvidersIndex.ConfigMapRef.Name),
@@ -28,7 +28,7 @@ func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 		emptyVolume(volumePostfixRun),
 		emptyVolume(volumeDovecotRun),
 		emptyVolume(volumeTemporary),
-	}
+	}...)
 }
 
 func claimVolume(name, claim string) corev1.Volume {

@@ -43,6 +43,7 @@ var floors = map[string]int{
 	"internal/mailtest":               2,
 	"internal/jobs":                   2,
 	"internal/retention":              2,
+	"internal/antivirus":              1,
 }
 
 // pure rooms import no Kubernetes client, and api/ nothing but apimachinery.

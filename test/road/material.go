@@ -126,7 +126,9 @@ func (m *Material) manifests(site string, s Samples) (string, error) {
 		managed := d.Spec.Provider.Managed
 		index := corev1.ConfigMap{Data: map[string]string{"index.ldif": m.Index, "roots.pem": m.Roots}}
 		index.APIVersion, index.Kind, index.Namespace, index.Name = "v1", "ConfigMap", d.Namespace, managed.ProvidersIndex.ConfigMapRef.Name
-		objects = append(objects, index,
+		definitions := corev1.ConfigMap{Data: map[string]string{"test.ndb": testDefinitions(d.Name)}}
+		definitions.APIVersion, definitions.Kind, definitions.Namespace, definitions.Name = "v1", "ConfigMap", d.Namespace, managed.Antivirus.Definitions.ConfigMapRef.Name
+		objects = append(objects, index, definitions,
 			secret(d.Namespace, managed.TLS.SecretName, m.TLS[d.Name].data()),
 			secret(d.Namespace, managed.Signing.SecretName, m.Signing[d.Name].data()))
 	}
@@ -135,6 +137,16 @@ func (m *Material) manifests(site string, s Samples) (string, error) {
 		objects = append(objects, secret(box.Namespace, ref.Name, map[string]string{ref.Key: m.Passwords[box.Address()]}))
 	}
 	return manifest(objects...)
+}
+
+// Virus is a text that stands for a virus. Every domain's scanner knows that of "everybody", and a domain's own is known to it alone.
+func Virus(knownTo string) string {
+	return "pec-operator: this text stands for a virus known to " + knownTo
+}
+
+// testDefinitions are signatures as ClamAV reads them: name, any kind of file, any place in it, the bytes.
+func testDefinitions(domain string) string {
+	return fmt.Sprintf("Test.Everybody:0:*:%x\nTest.Own:0:*:%x\n", Virus("everybody"), Virus(domain))
 }
 
 func (p Pair) data() map[string]string {

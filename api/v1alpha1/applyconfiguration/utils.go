@@ -20,6 +20,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AfterClosureApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Antivirus"):
 		return &apiv1alpha1.AntivirusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AntivirusDefinitions"):
+		return &apiv1alpha1.AntivirusDefinitionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Archive"):
 		return &apiv1alpha1.ArchiveApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ArchiveDestination"):

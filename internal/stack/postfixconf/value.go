@@ -95,6 +95,13 @@ func Inline(name, key, result string) Value {
 	return Value{text: name + " inline:{{" + key + " = " + result + "}}"}
 }
 
+// InlineTable is a table of one entry that stands in the parameter itself; the same holds for key and result as for Inline.
+func InlineTable(key, result string) Value {
+	v := Inline("x", key, result)
+	v.text = strings.TrimPrefix(v.text, "x ")
+	return v
+}
+
 var macroName = regexp.MustCompile(`^[a-z_]{1,32}$`)
 
 // Macros is a list of milter macros by name, without braces.

@@ -40,9 +40,21 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Antivirus
   map:
     fields:
+    - name: definitions
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.AntivirusDefinitions
     - name: definitionsMaxAgeMinutes
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.AntivirusDefinitions
+  map:
+    fields:
+    - name: claimRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalReference
+    - name: configMapRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalReference
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Archive
   map:
     fields:

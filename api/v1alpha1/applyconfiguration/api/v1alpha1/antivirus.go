@@ -5,9 +5,12 @@ package v1alpha1
 // AntivirusApplyConfiguration represents a declarative configuration of the Antivirus type for use
 // with apply.
 //
-// Antivirus bounds what messages are checked with.
+// Antivirus is what messages are checked with: a ClamAV in the stack's pod.
 type AntivirusApplyConfiguration struct {
-	// definitionsMaxAgeMinutes is the age of virus definitions beyond which they no longer count as fresh.
+	// definitions are the files that ClamAV reads.
+	Definitions *AntivirusDefinitionsApplyConfiguration `json:"definitions,omitempty"`
+	// definitionsMaxAgeMinutes is the time since the definitions' last refresh, told by the newest file among them, beyond which
+	// messages wait instead of being taken unchecked.
 	DefinitionsMaxAgeMinutes *int32 `json:"definitionsMaxAgeMinutes,omitempty"`
 }
 
@@ -15,6 +18,14 @@ type AntivirusApplyConfiguration struct {
 // apply.
 func Antivirus() *AntivirusApplyConfiguration {
 	return &AntivirusApplyConfiguration{}
+}
+
+// WithDefinitions sets the Definitions field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Definitions field is set to the value of the last call.
+func (b *AntivirusApplyConfiguration) WithDefinitions(value *AntivirusDefinitionsApplyConfiguration) *AntivirusApplyConfiguration {
+	b.Definitions = value
+	return b
 }
 
 // WithDefinitionsMaxAgeMinutes sets the DefinitionsMaxAgeMinutes field in the declarative configuration to the given value

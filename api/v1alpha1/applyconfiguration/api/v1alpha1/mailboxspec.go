@@ -32,7 +32,7 @@ type MailboxSpecApplyConfiguration struct {
 	Access *apiv1alpha1.MailboxAccess `json:"access,omitempty"`
 	// credentials is where the mailbox's password comes from.
 	Credentials *MailboxCredentialsApplyConfiguration `json:"credentials,omitempty"`
-	// ordinaryMail is what becomes of mail that is not certified. This release refuses all of it (550) whatever is given here.
+	// ordinaryMail is what becomes of mail that is not certified; mailboxDefaults of the domain when not given, and Discard without those.
 	OrdinaryMail *OrdinaryMailApplyConfiguration `json:"ordinaryMail,omitempty"`
 	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
 	Notifications *NotificationsApplyConfiguration `json:"notifications,omitempty"`

@@ -25,7 +25,8 @@ type ManagedProviderApplyConfiguration struct {
 	TLS *SecretReferenceApplyConfiguration `json:"tls,omitempty"`
 	// signing names the Secret (keys tls.crt, leaf first, and tls.key) whose key signs every notice and envelope.
 	Signing *SecretReferenceApplyConfiguration `json:"signing,omitempty"`
-	// antivirus bounds what messages are checked with. This release stores it: messages are not checked for viruses.
+	// antivirus is what messages are checked with, at access and at arrival. Without it nothing is checked, which no accredited
+	// provider may do.
 	Antivirus *AntivirusApplyConfiguration `json:"antivirus,omitempty"`
 	// timestamping is the authority (TSA) that stamps the daily log. This release stores it and stamps nothing.
 	Timestamping *TimestampingApplyConfiguration `json:"timestamping,omitempty"`

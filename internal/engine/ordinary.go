@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	netmail "net/mail"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+// What is not certified is refused at the end of DATA or never: its sender is a stranger, and nobody here writes a bounce to a
+// stranger. Each refusal is therefore an answer of the milter, and the recipients of one ordinary transaction must all have the
+// same answer, because the end of DATA has only one.
+const (
+	answerUncertified = "550 5.7.1 this mailbox takes certified mail (PEC) only; questa casella accetta solo posta elettronica certificata"
+	answerUnknown     = "550 5.1.1 no such mailbox; la casella non esiste"
+	answerDisabled    = "550 5.2.1 this mailbox takes no mail; la casella non e' abilitata alla ricezione"
+	answerFull        = "552 5.2.2 this mailbox is full; la casella e' piena"
+	answerLoop        = "554 5.4.6 this message was forwarded by this mailbox before; il messaggio e' in un ciclo di inoltri"
+	answerUnreadable  = "550 5.6.0 the header cannot be read; l'intestazione del messaggio non e' leggibile"
+	answerVirus       = "550 5.7.1 the message holds a virus; il messaggio contiene un virus"
+	answerApart       = "452 4.5.3 send to this recipient in a transaction of its own; inviare a questo destinatario separatamente"
+	answerTemporary   = "451 4.3.0 the certified mail engine cannot judge this message now, please try again"
+)
+
+// deliveredTo marks what a mailbox forwarded, by which it is known again.
+const deliveredTo = "Delivered-To"
+
+// refusalOf is the answer to ordinary mail for a mailbox, "" if it takes it. What a provider signed in a wrong form is no
+// ordinary mail: no policy keeps it out. size is that of the message in bytes, 0 while it is unknown.
+func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (string, error) {
+	if e.ours(rcpt) {
+		return answerUncertified, nil
+	}
+	row, err := e.mailbox(context.Background(), rcpt)
+	switch {
+	case errors.Is(err, admin.ErrNotFound) || err == nil && row.Access == admin.AccessClosed:
+		return answerUnknown, nil
+	case err != nil:
+		return "", err
+	case row.Access != admin.AccessFull:
+		return answerDisabled, nil
+	case row.OrdinaryMail == admin.OrdinaryForward && t == pec.TypeOrdinary:
+		return "", nil
+	case row.OrdinaryMail != admin.OrdinaryDeliver && t == pec.TypeOrdinary:
+		return answerUncertified, nil
+	}
+	used, limit, err := e.doveadm.quota(context.Background(), fold(rcpt))
+	if err != nil {
+		return "", err
+	}
+	if limit > 0 && used+size >= limit {
+		return answerFull, nil
+	}
+	return "", nil
+}
+
+// judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one.
+func (e *Engine) judgeOrdinary(tx transaction, raw []byte) (string, error) {
+	head, err := pec.ParseOriginal(raw)
+	if err != nil {
+		return answerUnreadable, nil //nolint:nilerr // the fault is the message's
+	}
+	for _, rcpt := range tx.Recipients {
+		answer, err := e.refusalOf(rcpt, tx.Type, head.Size())
+		if answer != "" || err != nil {
+			return answer, err
+		}
+		if wasForwarded(raw, rcpt) {
+			return answerLoop, nil
+		}
+	}
+	threat, err := e.scan(raw)
+	if err != nil || threat == "" {
+		return "", err
+	}
+	return answerVirus + ": " + printable(threat), nil
+}
+
+// printable is a scanner's word as an SMTP answer can carry it.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, s[:min(len(s), 100)])
+}
+
+// wasForwarded says whether a mailbox forwarded this message before.
+func wasForwarded(raw []byte, rcpt string) bool {
+	m, err := netmail.ReadMessage(bytes.NewReader(raw))
+	return err == nil && slices.ContainsFunc(m.Header[deliveredTo], func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), rcpt) })
+}
+
+// ordinary works off for one mailbox what is not certified: it goes on to where the holder wants it, or into the mailbox in an
+// anomaly envelope. Its key is (site, queue identifier, mailbox), and no notice follows from it.
+func (e *Engine) ordinary(o uncertified, rcpt string) error {
+	key := deliveryKey(e.settings.Site, o.queueID, rcpt)
+	for _, kind := range []string{kindDelivered, kindUndeliverable} {
+		if found, _, err := e.lookup(kind, key, nil); err != nil || found {
+			return err
+		}
+	}
+	refusal, err := e.refusalOf(rcpt, o.judgement.Type, int64(len(o.raw)))
+	if err != nil {
+		return err
+	}
+	if refusal == "" && wasForwarded(o.raw, rcpt) {
+		refusal = answerLoop
+	}
+	if refusal != "" { // the mailbox changed since the milter took it: nobody is told, but nothing is gone
+		return e.keepUndelivered(o, rcpt, key, refusal)
+	}
+	row, err := e.mailbox(context.Background(), rcpt)
+	if err != nil {
+		return err
+	}
+	if row.OrdinaryMail == admin.OrdinaryForward && o.judgement.Type == pec.TypeOrdinary {
+		id := e.provider().NoticeID(o.queueID, "inoltro", rcpt, e.settings.Site)
+		top := fmt.Appendf(nil, "%s: %s\r\n", deliveredTo, rcpt)
+		_, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: row.ForwardTo, envid: id, top: top, bytes: o.raw})
+		return err
+	}
+	return e.deliverAnomaly(o, rcpt)
+}
+
+// uncertified is a message that is not certified, on its way to the mailboxes of one transaction.
+type uncertified struct {
+	judgement pec.Judgement
+	queueID   string
+	from      string
+	rcpts     []string
+	received  []byte // the Received field that our Postfix put on top of rest
+	rest      []byte
+	raw       []byte // both
+	at        time.Time
+}
+
+func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
+	original, err := pec.ParseOriginal(o.rest)
+	if err != nil {
+		return fmt.Errorf("wrapping %s: %w", o.queueID, err)
+	}
+	signer, err := e.signer.Get()
+	if signer == nil {
+		return fmt.Errorf("wrapping %s: no signing certificate: %w", o.queueID, err)
+	}
+	digest, err := e.custody.Write(func(w io.Writer) error {
+		return signer.WriteAnomaly(w, e.provider(), original, o.received, o.from, o.rcpts, o.judgement.Errors, o.at.In(pec.Rome()).Truncate(time.Second))
+	})
+	if err != nil {
+		return fmt.Errorf("wrapping %s: %w", o.queueID, err)
+	}
+	raw, done, err := e.inCustody(digest)
+	if err != nil {
+		return err
+	}
+	defer done()
+	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: e.settings.Site}, MessageID: o.queueID}
+	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw})
+}
+
+func (e *Engine) keepUndelivered(o uncertified, rcpt, key, why string) error {
+	digest, err := e.custody.Put(o.raw)
+	if err != nil {
+		return err
+	}
+	data := deliveryData{Mailbox: rcpt, Type: o.judgement.Type, Provider: o.judgement.Provider.Name, MessageID: o.judgement.MessageID, Digest: digest, Reply: why}
+	_, err = e.record(kindUndeliverable, key, "", &data)
+	e.log.Warn("mail that is not certified could not be delivered after it was taken; it is kept in custody", "queue", o.queueID, "custody", digest, "why", why)
+	return err
+}

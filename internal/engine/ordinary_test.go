@@ -1,0 +1,218 @@
+package engine
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+const stranger = "qualcuno@ordinaria.test"
+
+// arrive is a message that another server brings to the MX port; it answers as the milter does.
+func (w *world) arrive(from string, rcpts []string, raw []byte) string {
+	w.t.Helper()
+	id := w.enqueue("incoming", from, rcpts, raw)
+	answer := w.engine.judgeTransaction(id, transaction{Port: portMX, From: from, Recipients: rcpts}, raw)
+	if answer != "" {
+		w.queue = w.queue[:len(w.queue)-1]
+	}
+	return answer
+}
+
+func TestOrdinaryMailEndsAsItsMailboxWants(t *testing.T) {
+	cases := map[string]struct {
+		to, extra string
+		answer    string   // of the milter
+		mailbox   []string // what it holds in the end
+		out       []string
+	}{
+		"delivered in an anomaly envelope":              {to: "aperta@" + ours, mailbox: []string{"errore"}},
+		"sent on to the address that its holder chose":  {to: "avanti@" + ours, out: []string{"casa@ordinaria.test"}},
+		"refused where certified mail alone is wanted":  {to: "anna@" + ours, answer: answerUncertified},
+		"refused for a mailbox that does not exist":     {to: "nessuno@" + ours, answer: answerUnknown},
+		"refused for a full mailbox":                    {to: "piena@" + ours, answer: answerFull},
+		"refused for a suspended mailbox":               {to: "sospesa@" + ours, answer: answerDisabled},
+		"refused for the provider's own address":        {to: "ricevute@" + ours, answer: answerUncertified},
+		"refused with a virus":                          {to: "aperta@" + ours, extra: "X-Allegato: " + virus + "\r\n", answer: answerVirus + ": Test.Virus"},
+		"refused when it was forwarded from there":      {to: "avanti@" + ours, extra: "Delivered-To: Avanti@" + ours + "\r\n", answer: answerLoop},
+		"delivered though somebody else forwarded it":   {to: "aperta@" + ours, extra: "Delivered-To: avanti@" + ours + "\r\n", mailbox: []string{"errore"}},
+		"delivered with a header that nobody certifies": {to: "aperta@" + ours, extra: "From: a@b.test\r\nX-Ricevuta: accettazione\r\n", mailbox: []string{"errore"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if answer := w.arrive(stranger, []string{c.to}, []byte(letter(stranger, c.to, c.extra))); answer != c.answer {
+				t.Fatalf("the milter answered %q, want %q", answer, c.answer)
+			}
+			w.run(enoughRounds)
+			if diff := cmp.Diff(append([]string{}, c.mailbox...), w.titles(c.to)); diff != "" {
+				t.Errorf("mailbox (-want +got):\n%s", diff)
+			}
+			var out []string
+			for _, m := range w.outside {
+				out = append(out, m.to)
+			}
+			if diff := cmp.Diff(c.out, out); diff != "" {
+				t.Errorf("sent out (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestForwardedMailIsOursToFailAndComesBackToNobody(t *testing.T) {
+	w := newWorld(t)
+	raw := []byte(letter(stranger, "avanti@"+ours, ""))
+	if answer := w.arrive(stranger, []string{"avanti@" + ours}, raw); answer != "" {
+		t.Fatal(answer)
+	}
+	w.run(enoughRounds)
+	m := w.outside[0]
+	if m.from != "posta-certificata@"+ours || !bytes.HasSuffix(m.bytes, raw) || !bytes.HasPrefix(m.bytes, []byte("Delivered-To: avanti@"+ours+"\r\n")) {
+		t.Errorf("from %s:\n%s", m.from, m.bytes)
+	}
+	// What was forwarded comes round again.
+	if answer := w.arrive(m.from, []string{"avanti@" + ours}, m.bytes); answer != answerLoop {
+		t.Errorf("the message was taken a second time: %q", answer)
+	}
+}
+
+func TestStrangersRecipientsOfOneTransactionHaveOneAnswer(t *testing.T) {
+	w := newWorld(t)
+	cases := map[string]struct {
+		from string
+		to   []string
+		want []string // that were taken
+	}{
+		"the same answer":          {stranger, []string{"aperta@" + ours, "altra@" + ours}, []string{"aperta@" + ours, "altra@" + ours}},
+		"an unknown one among two": {stranger, []string{"aperta@" + ours, "nessuno@" + ours, "altra@" + ours}, []string{"aperta@" + ours, "altra@" + ours}},
+		"first an unknown one":     {stranger, []string{"nessuno@" + ours, "aperta@" + ours}, []string{"nessuno@" + ours}},
+		"a full one":               {stranger, []string{"aperta@" + ours, "piena@" + ours}, []string{"aperta@" + ours}},
+		"from a certified domain":  {"bruno@" + theirs, []string{"aperta@" + ours, "nessuno@" + ours, "piena@" + ours}, []string{"aperta@" + ours, "nessuno@" + ours, "piena@" + ours}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			s := &milterSession{engine: w.engine, port: portMX}
+			_, _ = s.MailFrom(c.from, nil)
+			for _, to := range c.to {
+				if _, err := s.RcptTo(to, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(c.want, s.rcpts); diff != "" {
+				t.Errorf("taken (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAMailboxThatChangedAfterDataLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	raw := []byte(letter(stranger, "aperta@"+ours, ""))
+	if answer := w.arrive(stranger, []string{"aperta@" + ours}, raw); answer != "" {
+		t.Fatal(answer)
+	}
+	row, err := w.engine.directory.Mailbox(t.Context(), "aperta@"+ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row.Access = admin.AccessClosed
+	if _, err := w.engine.directory.PutMailbox(t.Context(), row); err != nil {
+		t.Fatal(err)
+	}
+	id := w.queue[0].id
+	w.run(enoughRounds)
+	var kept deliveryData
+	if found, _, err := w.engine.lookup(kindUndeliverable, deliveryKey("a", id, "aperta@"+ours), &kept); !found || err != nil {
+		t.Fatalf("no record: %v", err)
+	}
+	if got, err := w.engine.custody.Get(kept.Digest); err != nil || !bytes.Contains(got, raw) {
+		t.Errorf("not in custody: %v", err)
+	}
+	if len(w.outside) != 0 {
+		t.Error("a stranger was told")
+	}
+}
+
+// A bounce that Postfix would send to a stranger comes to the engine, which keeps it.
+func TestOurOwnBouncesNeverLeave(t *testing.T) {
+	w := newWorld(t)
+	raw := "From: MAILER-DAEMON@mx.uno.test\r\nTo: " + stranger + "\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n" +
+		"--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.uno.test\r\n\r\nFinal-Recipient: rfc822; anna@" + ours + "\r\nAction: failed\r\nStatus: 4.3.0\r\n\r\n--b--\r\n"
+	id := w.enqueue("incoming", "", []string{stranger}, []byte(raw))
+	w.run(enoughRounds)
+	var kept struct{ Digest string }
+	if found, _, err := w.engine.lookup(kindReport, id+" "+stranger, &kept); !found || err != nil {
+		t.Fatalf("no record: %v", err)
+	}
+	if got, err := w.engine.custody.Get(kept.Digest); err != nil || !bytes.Contains(got, []byte(raw)) || len(w.outside) != 0 {
+		t.Errorf("custody %v, %d sent out", err, len(w.outside))
+	}
+}
+
+func TestScannerThatCannotScanMakesMailWait(t *testing.T) {
+	faults := map[string]func(w *world, back bool){
+		"unreachable": func(w *world, back bool) { w.clamdOff = !back },
+		"definitions that are too old": func(w *world, back bool) {
+			w.engine.settings.Antivirus.MaxAgeMinutes = map[bool]int{false: -60, true: 60}[back]
+		},
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			fault(w, false)
+			if answer := w.arrive(stranger, []string{"aperta@" + ours}, []byte(letter(stranger, "aperta@"+ours, ""))); answer != answerTemporary {
+				t.Errorf("ordinary mail was answered %q", answer)
+			}
+			from := "bruno@" + theirs
+			_, raw := foreignEnvelope(t, from, "anna@"+ours, "q1")
+			if answer := w.arrive(from, []string{"anna@" + ours}, raw); answer != "" {
+				t.Errorf("an envelope was answered %q", answer)
+			}
+			w.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+			for _, q := range slices.Clone(w.queue) {
+				handle := map[string]func(mail) []error{"access": w.engine.access, "incoming": w.engine.incoming}[q.point]
+				if answers := handle(q.mail); answers[0] == nil {
+					t.Errorf("at %s it was answered 250 unscanned", q.point)
+				}
+			}
+			if len(w.store) != 0 || len(w.outside) != 0 {
+				t.Fatal("something went on unscanned")
+			}
+			if status, err := w.engine.status(t.Context()); err != nil || status.Antivirus.Problem == "" || len(status.Problems) == 0 {
+				t.Errorf("the operator is told %+v, %v", status.Antivirus, err)
+			}
+			fault(w, true)
+			w.run(enoughRounds)
+			if diff := cmp.Diff([]string{"posta-certificata", "posta-certificata"}, w.titles("anna@"+ours)); diff != "" {
+				t.Errorf("after the scanner came back (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestVirusAtAccessIsRefusedByANoticeAndKept(t *testing.T) {
+	w := newWorld(t)
+	text := letter(sender, "anna@"+ours, "X-Allegato: "+virus+"\r\n")
+	w.submit(sender, []string{"anna@" + ours}, text)
+	w.run(enoughRounds)
+	if diff := cmp.Diff([]string{"non-accettazione"}, w.titles(sender)); diff != "" {
+		t.Fatalf("sender's mailbox (-want +got):\n%s", diff)
+	}
+	if raw := w.store[sender][0]; !bytes.Contains(raw, []byte("X-VerificaSicurezza: errore")) || bytes.Contains(raw, []byte(virus)) {
+		t.Errorf("the notice is not of a virus, or holds it:\n%s", raw)
+	}
+	digest := ""
+	for _, kept := range custodyOf(t, w) {
+		if strings.Contains(kept, virus) {
+			digest = kept
+		}
+	}
+	if digest != text {
+		t.Error("the infected message was not kept as it was")
+	}
+}

@@ -1,0 +1,75 @@
+package stack
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	clamd "github.com/pec-operator/pec-operator/internal/antivirus"
+)
+
+// testVirus is what the test's own definition finds.
+const testVirus = "pec-operator: this text stands for a virus in tests"
+
+func definition(name, text string) string {
+	return fmt.Sprintf("%s:0:*:%s\n", name, hex.EncodeToString([]byte(text)))
+}
+
+// The rendered ClamAV, for real: it finds what its definitions know, and lets nothing pass that it could not look at whole.
+func TestAntivirus(t *testing.T) {
+	inNamespaces(t, func(t *testing.T, n *node) {
+		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
+		p := newPod(t, n)
+		r := p.start(p.spec, p.container("antivirus"))
+		defer r.stop()
+		n.must(waitPort(portClamd, r.done))
+		s := clamd.Scanner{Address: loopback(portClamd), Definitions: p.volumePath(p.spec, volumeDefinitions)}
+		if version, err := s.Version(); err != nil {
+			t.Errorf("version: %v\n%s", err, r.output)
+		} else {
+			t.Log(version)
+		}
+		if at, err := s.Refreshed(); err != nil || time.Since(at) > time.Minute {
+			t.Errorf("refreshed at %s, %v", at, err)
+		}
+		large := strings.Repeat("Una riga di testo del tutto innocua.\r\n", 1<<20)
+		carried := carriedSize(EngineSettings(makeDomain(), makeSettings()).Limits)
+		for name, test := range map[string]struct {
+			content io.Reader
+			want    string // of the threat; "!" for an error
+		}{
+			"a clean message":                     {strings.NewReader("Subject: x\r\n\r\nciao\r\n"), ""},
+			"an empty one":                        {strings.NewReader(""), ""},
+			"the virus":                           {strings.NewReader("Subject: x\r\n\r\n" + testVirus + "\r\n"), "Test.Pec"},
+			"the virus in base64":                 {strings.NewReader(attached(testVirus)), "Test.Pec"},
+			"a clean message of 38 MB":            {strings.NewReader(large), ""},
+			"the virus behind 38 MB":              {strings.NewReader(large + testVirus), "Test.Pec"},
+			"more than the scanner takes at once": {io.LimitReader(zeros{}, carried+1<<20), "!"},
+		} {
+			threat, err := s.Scan(test.content)
+			if (err != nil) != (test.want == "!") || err == nil && !strings.HasPrefix(threat, test.want) || (test.want == "" && threat != "") {
+				t.Errorf("%s: found %q, %v, want %q", name, threat, err, test.want)
+			}
+		}
+		r.stop()
+		if _, err := s.Scan(strings.NewReader("x")); err == nil {
+			t.Error("a scanner that is gone found something clean")
+		}
+	})
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func attached(text string) string {
+	return "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: application/octet-stream; name=x.bin\r\n" +
+		"Content-Disposition: attachment; filename=x.bin\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.StdEncoding.EncodeToString([]byte(text)) + "\r\n--b--\r\n"
+}

@@ -1,0 +1,321 @@
+package stack
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/miekg/dns"
+
+	pecengine "github.com/pec-operator/pec-operator/internal/engine"
+	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/providers"
+	"github.com/pec-operator/pec-operator/internal/settings"
+)
+
+// The whole pod: Postfix, Dovecot, ClamAV and the engine, with other servers around it that do as they like.
+func TestWholePod(t *testing.T) {
+	inNamespaces(t, func(t *testing.T, n *node) {
+		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
+		n.resolver = "nameserver 127.0.0.53\n"
+		p := newPodAlone(t, n)
+		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25"})
+		dovecot, clamav := p.started("dovecot"), p.start(p.spec, p.container("antivirus"))
+		defer dovecot.stop()
+		defer clamav.stop()
+		n.must(waitPort(portClamd, clamav.done))
+		index, roots := p.runEngine(t)
+		postfix := p.started("postfix")
+		defer postfix.stop()
+		full := "full@" + domain
+
+		t.Run("what other servers answer becomes a certified failure", func(t *testing.T) {
+			peer(t, "127.0.0.21", func(stage, _ string) string {
+				return map[bool]string{true: "550 5.1.1 no such user here"}[stage == "RCPT"]
+			})
+			peer(t, "127.0.0.22", func(stage, _ string) string {
+				return map[bool]string{true: "552 5.2.2 mailbox full"}[stage == "end"]
+			})
+			peer(t, "127.0.0.23", func(stage, _ string) string {
+				return map[bool]string{true: strings.Repeat("554-5.7.1 \x1b[2J</errore-esteso><!-- \xff\xfe "+strings.Repeat("A", 400)+"\r\n", 50) + "554 5.7.1 no"}[stage == "RCPT"]
+			})
+			silent, err := net.Listen("tcp", "127.0.0.24:25") // takes connections and never says a word
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer silent.Close()
+			to := []string{"a@rifiuta.test", "b@pieno.test", "c@maligno.test", "d@muto.test", "e@inesistente.test"}
+			if err := submit(full, password, full, to, "From: "+full+"\r\nTo: "+strings.Join(to, ", ")+"\r\nSubject: x\r\nMessage-ID: <1@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]struct {
+				kind   pec.ErrorKind
+				status string
+			}{
+				"a@rifiuta.test": {pec.ErrorNoRecipient, "5.1.1"}, "b@pieno.test": {pec.ErrorOther, "5.2.2"}, "c@maligno.test": {pec.ErrorOther, "5.7.1"}, "e@inesistente.test": {pec.ErrorNoDomain, "5.4.4"},
+			}
+			for _, raw := range awaitMessages(t, full, 5, func([]byte) bool { return true }) {
+				j := pec.Classify(raw, index, roots, time.Now())
+				if j.Type == pec.TypeAcceptance {
+					continue
+				}
+				c := j.Certification
+				if w, ok := want[c.Delivery]; j.Type != pec.TypeDeliveryError || !ok || c.Error != w.kind || !strings.HasPrefix(c.ExtendedError, w.status+" - ") || len(c.ExtendedError) > 300 {
+					t.Errorf("%s about %s: %s, %s", j.Type, c.Delivery, c.Error, c.ExtendedError)
+				}
+				delete(want, c.Delivery)
+			}
+			if len(want) > 0 {
+				t.Errorf("nothing was heard of %v", want)
+			}
+		})
+		t.Run("one submission with 900 recipients is accepted once", func(t *testing.T) {
+			r := startRemote(t, "127.0.0.25", false)
+			arrived := make(chan int)
+			go func() {
+				n := 0
+				for range r.got {
+					if n++; n == 900 {
+						arrived <- n
+					}
+				}
+			}()
+			var to []string
+			for i := range 900 {
+				to = append(to, fmt.Sprintf("r%03d@ordinaria.test", i))
+			}
+			before := len(inboxOf(t, "other@"+domain))
+			other := "other@" + domain
+			if err := submit(other, password, other, to, "From: "+other+"\r\nTo: "+strings.Join(to, ",\r\n ")+"\r\nSubject: x\r\nMessage-ID: <2@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-arrived:
+			case <-time.After(2 * time.Minute):
+				t.Fatal("not all 900 recipients got the envelope")
+			}
+			messages := awaitMessages(t, other, before+1, func([]byte) bool { return true })
+			j := pec.Classify(messages[len(messages)-1], index, roots, time.Now())
+			if len(messages) != before+1 || j.Type != pec.TypeAcceptance || len(j.Certification.Recipients) != 900 {
+				t.Errorf("%d messages; the last is %s", len(messages)-before, j.Type)
+			}
+		})
+		t.Run("a stranger's infected message is refused at the door", func(t *testing.T) {
+			row, err := p.directory.Mailbox(context.Background(), full)
+			if err != nil {
+				t.Fatal(err)
+			}
+			row.OrdinaryMail = "Deliver"
+			if _, err := p.directory.PutMailbox(context.Background(), row); err != nil {
+				t.Fatal(err)
+			}
+			wantError(t, "infected", p.send(portMX, "x@remote.test", full, "Subject: x\r\n\r\n"+testVirus+"\r\n"), "Test.Pec")
+			wantError(t, "too large for the mailbox", p.send(portMX, "x@remote.test", full, "Subject: x\r\n\r\n"+strings.Repeat("una riga\r\n", 120_000)), "this mailbox is full")
+			wantError(t, "clean", p.send(portMX, "x@remote.test", full, note), "")
+			awaitMessages(t, full, 6, func(raw []byte) bool { return strings.Contains(string(raw), "X-Trasporto: errore") })
+		})
+	})
+}
+
+// peer is another provider's server: what answer gives at a stage is said instead of yes.
+func peer(t *testing.T, address string, answer func(stage, line string) string) {
+	t.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(address, "25"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go speak(conn, answer)
+		}
+	}()
+}
+
+func speak(conn net.Conn, answer func(stage, line string) string) {
+	defer conn.Close()
+	say := func(text string) { _, _ = io.WriteString(conn, text+"\r\n") }
+	read := func() (string, bool) {
+		var line []byte
+		one := make([]byte, 1)
+		for {
+			if _, err := conn.Read(one); err != nil {
+				return "", false
+			}
+			if line = append(line, one[0]); one[0] == '\n' {
+				return strings.TrimRight(string(line), "\r\n"), true
+			}
+		}
+	}
+	say("220 peer.test")
+	for {
+		line, ok := read()
+		if !ok {
+			return
+		}
+		stage, _, _ := strings.Cut(line, " ")
+		if said := answer(stage, line); said != "" {
+			say(said)
+			continue
+		}
+		if stage == "DATA" {
+			say("354 go on")
+			for text := ""; text != "." && ok; {
+				text, ok = read()
+			}
+			if said := answer("end", ""); said != "" {
+				say(said)
+				continue
+			}
+		}
+		say("250 2.0.0 fine")
+	}
+}
+
+// serveZones answers for domains whose mail goes to an address, and that no other exists.
+func serveZones(t *testing.T, addresses map[string]string) {
+	t.Helper()
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		a := new(dns.Msg)
+		a.SetReply(q)
+		name := strings.ToLower(strings.TrimSuffix(q.Question[0].Name, "."))
+		host, isHost := strings.CutPrefix(name, "mx.")
+		address, known := addresses[host]
+		header := dns.RR_Header{Name: q.Question[0].Name, Rrtype: q.Question[0].Qtype, Class: dns.ClassINET, Ttl: 60}
+		switch {
+		case !known:
+			a.Rcode = dns.RcodeNameError
+		case isHost && q.Question[0].Qtype == dns.TypeA:
+			a.Answer = []dns.RR{&dns.A{Hdr: header, A: net.ParseIP(address)}}
+		case !isHost && q.Question[0].Qtype == dns.TypeMX:
+			a.Answer = []dns.RR{&dns.MX{Hdr: header, Preference: 10, Mx: "mx." + name + "."}}
+		}
+		_ = w.WriteMsg(a)
+	})
+	conn, err := net.ListenPacket("udp", "127.0.0.53:53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &dns.Server{PacketConn: conn, Handler: handler}
+	go func() { _ = server.ActivateAndServe() }()
+	t.Cleanup(func() { _ = server.Shutdown() })
+}
+
+// runEngine runs the engine itself in this process, with the pod's own state.
+func (p *pod) runEngine(t *testing.T) (*providers.Index, *x509.CertPool) {
+	t.Helper()
+	dir := p.temporary("engine")
+	file := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		p.must(os.WriteFile(path, []byte(content), 0o600))
+		return path
+	}
+	s := EngineSettings(makeDomain(), makeSettings())
+	root, leaf, key := signingCertificate(t, s.Provider)
+	index := providers.Format([]providers.Entry{{IndexEntry: pec.IndexEntry{Name: s.Provider.Name, MailReceipt: s.Provider.MailReceipt, Domains: []string{domain}}, Certificates: []*x509.Certificate{leaf}}})
+	block := func(kind string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	s.Limits.MaxRecipients = 900
+	s.Antivirus.Definitions = p.volumePath(p.spec, volumeDefinitions)
+	s.Files = settings.Files{
+		State: p.volumePath(p.spec, volumeEngine), SigningCert: file("tls.crt", block("CERTIFICATE", leaf.Raw)), SigningKey: file("tls.key", block("RSA PRIVATE KEY", key)),
+		ProvidersIndex: file("index.ldif", string(index)), ProvidersRoots: file("roots.pem", block("CERTIFICATE", root.Raw)), DoveadmAPIKey: file("apikey", "secret-two\n"),
+	}
+	e, err := pecengine.New(context.Background(), s, time.Now, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	p.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Serve(ctx) }()
+	t.Cleanup(func() { cancel(); <-done; _ = e.Close() })
+	p.must(waitPort(portMilterSubmit, nil))
+	p.must(waitPort(portAccess, nil))
+	parsed, pool, err := providers.Load(s.Files.ProvidersIndex, s.Files.ProvidersRoots)
+	p.must(err)
+	return parsed, pool
+}
+
+func signingCertificate(t *testing.T, p settings.Provider) (root, leaf *x509.Certificate, key []byte) {
+	t.Helper()
+	make := func(template, parent *x509.Certificate, public, signer any) *x509.Certificate {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test root"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	root = make(ca, ca, k.Public(), k)
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: p.Name}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}, EmailAddresses: []string{p.ServiceAddress}}
+	return root, make(template, root, k.Public(), k), x509.MarshalPKCS1PrivateKey(k)
+}
+
+// inboxOf is what a mailbox holds, in order.
+func inboxOf(t *testing.T, address string) (all [][]byte) {
+	t.Helper()
+	c, err := loginIMAP(t, address, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	box, err := c.Select("INBOX", nil).Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if box.NumMessages == 0 {
+		return nil
+	}
+	var every imap.SeqSet
+	every.AddRange(1, 0)
+	section := &imap.FetchItemBodySection{Peek: true}
+	messages, err := c.Fetch(every, &imap.FetchOptions{BodySection: []*imap.FetchItemBodySection{section}}).Collect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range messages {
+		all = append(all, m.FindBodySection(section))
+	}
+	return all
+}
+
+// awaitMessages waits until a mailbox holds n messages, of which the last is as wanted.
+func awaitMessages(t *testing.T, address string, n int, last func([]byte) bool) [][]byte {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		all := inboxOf(t, address)
+		if len(all) >= n && slices.ContainsFunc(all[n-1:], last) {
+			return all
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s holds %d messages, want %d", address, len(all), n)
+		}
+	}
+}
