@@ -96,7 +96,7 @@ func (h *holders) addresses() []string {
 	return list
 }
 
-// instant is a time for the next choice of a mailbox: now, or just after what it has to come after, if the clock went back.
+// instant is a time for the next choice or Secret of a mailbox: now, or just after what it has to come after, if the clock went back.
 func (h *holders) instant(address string, now time.Time, after ...time.Time) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -210,7 +210,7 @@ func (e *Engine) place(m admin.Mailbox) error {
 	if m.Password == "" {
 		return nil
 	}
-	p := placement{Address: fold(m.Address), Version: m.CredentialsVersion, At: e.now().UTC()}
+	p := placement{Address: fold(m.Address), Version: m.CredentialsVersion, At: e.holders.instant(fold(m.Address), e.now())}
 	_, err := e.record(kindPlacement, placementKey(p.Address, p.Version), "", &p)
 	return err
 }
