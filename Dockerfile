@@ -1,5 +1,6 @@
 # The project's two images, and the only recipe for them. `hack/sites/run images` builds both without a registry; any container engine
-# does the same with `docker build --target mail .` after `CGO_ENABLED=0 go build -trimpath -o pec-operator .` in the project's root.
+# does the same with `docker build --target mail .` after `CGO_ENABLED=0 go build -trimpath -o pec-operator .` and
+# `CGO_ENABLED=1 go build -trimpath -o pec-signer ./signer` in the project's root, on Debian 12 or 13.
 
 FROM docker.io/library/debian:trixie-slim AS mail-system
 # Postfix' own user passes through /var/lib/pec to read the mailbox directory: with 0750 every lookup is a disk I/O error.
@@ -22,7 +23,7 @@ RUN printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin
       /etc/dovecot/private/*
 
 FROM mail-system AS mail
-COPY pec-operator /usr/local/bin/pec-operator
+COPY pec-operator pec-signer /usr/local/bin/
 
 FROM scratch AS operator
 COPY pec-operator /usr/local/bin/pec-operator

@@ -16,6 +16,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/inspect"
 	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/manager"
+	"github.com/pec-operator/pec-operator/internal/migration"
 	"github.com/pec-operator/pec-operator/internal/retention"
 )
 
@@ -23,8 +24,10 @@ const usage = `usage: pec-operator ROLE [flags]
 
   manager   the operator: reconciles PECDomains and Mailboxes of one site
   engine    the PEC engine: certifies messages between Postfix and Dovecot in a mail pod
+  migrate   copies or verifies one mailbox of a MailboxMigration, in a pod of its Job
   retain    archives mailboxes in Jobs; verifies, lists and restores archives
   inspect   judges one message in a file: is it certified mail, by whom, about what
+  index     prints the provider's own record for the providers' index
   evidence  verifies the engine's event log, and extracts what a holder or a court asks for
 
 pec-operator ROLE --help lists the flags of a role.
@@ -45,12 +48,11 @@ func main() {
 
 // status is the exit status that an error asks for.
 func status(err error) int {
-	var chosen *exit.Error
-	if errors.As(err, &chosen) {
+	if chosen := (*exit.Error)(nil); errors.As(err, &chosen) {
 		return chosen.Status
 	}
-	if exit := (*worker.Exit)(nil); errors.As(err, &exit) {
-		return exit.Status
+	if chosen := (*worker.Exit)(nil); errors.As(err, &chosen) {
+		return chosen.Status
 	}
 	return 1
 }
@@ -61,8 +63,12 @@ func run(ctx context.Context, role string, args []string) error {
 		return manager.Run(ctx, args)
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
+	case "index":
+		return engine.RunIndex(ctx, args, os.Stdout, os.Stderr)
+	case "migrate":
+		return migration.Run(ctx, args, os.Stderr)
 	case "retain":
-		return retention.Run(ctx, args, time.Now, os.Stdout, os.Stderr)
+		return retention.Run(ctx, args, os.Stdout, os.Stderr)
 	case "evidence":
 		return audit.Run(args, time.Now(), os.Stdout, os.Stderr)
 	case "inspect":

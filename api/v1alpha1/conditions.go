@@ -86,11 +86,16 @@ const (
 	// ReasonCertificateExpired surfaces when the certificate is past its end, or before its beginning.
 	ReasonCertificateExpired = "CertificateExpired"
 
-	// ConditionIndexFresh (Managed) is True when the ConfigMap of spec.provider.managed.providersIndex holds the providers' index
-	// and the roots of their certificates.
+	// ConditionIndexFresh (Managed) is True when the ConfigMap of spec.provider.managed.providersIndex holds the roots of the providers'
+	// certificates and the index; with a url, when the index was downloaded within two days.
 	ConditionIndexFresh = "IndexFresh"
 	// ReasonIndexPresent surfaces when the index is there.
 	ReasonIndexPresent = "IndexPresent"
+	// ReasonIndexDownloaded surfaces when the index was downloaded within two days.
+	ReasonIndexDownloaded = "IndexDownloaded"
+	// ReasonIndexStale surfaces when the last good download is more than two days old, or there was none; the message says why. The last good
+	// copy stays in force.
+	ReasonIndexStale = "IndexStale"
 	// ReasonIndexMissing surfaces when the ConfigMap, or a key of it, is not there.
 	ReasonIndexMissing = "IndexMissing"
 
@@ -104,6 +109,14 @@ const (
 	ReasonDefinitionsFresh = "DefinitionsFresh"
 	// ReasonAntivirusWaits surfaces when nothing can be scanned: no answer, or definitions that are too old; the message says which.
 	ReasonAntivirusWaits = "AntivirusWaits"
+
+	// ConditionEvidenceSealed (Managed) is True when every day of the event log that ended more than a day ago is signed and, with
+	// spec.provider.managed.timestamping, time-stamped. It holds up no mail, and Ready does not depend on it.
+	ConditionEvidenceSealed = "EvidenceSealed"
+	// ReasonDaysSealed surfaces when no day is late.
+	ReasonDaysSealed = "DaysSealed"
+	// ReasonSealLate surfaces when a day ended more than a day ago and has no seal, or no time-stamp; the message says why.
+	ReasonSealLate = "SealLate"
 
 	// ConditionDirectoryInSync is True when the stack's directory holds the domain, and no row is open without its Mailbox.
 	ConditionDirectoryInSync = "DirectoryInSync"

@@ -11,7 +11,6 @@ func (d *PECDomain) NotInForce() []string {
 	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
 	u.add("provider.external.imap", d.Spec.Provider.External != nil)
 	if m := d.Spec.Provider.Managed; m != nil {
-		u.add("provider.managed.timestamping", m.Timestamping != nil)
 	}
 	return u
 }

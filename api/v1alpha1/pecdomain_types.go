@@ -174,14 +174,14 @@ type ManagedProvider struct {
 	// tls names the Secret (keys tls.crt, tls.key) that clients and other mail servers are shown.
 	// +required
 	TLS SecretReference `json:"tls,omitzero"`
-	// signing names the Secret (keys tls.crt, leaf first, and tls.key) whose key signs every notice and envelope.
+	// signing is the key that signs every notice and envelope.
 	// +required
-	Signing SecretReference `json:"signing,omitzero"`
+	Signing Signing `json:"signing,omitzero"`
 	// antivirus is what messages are checked with, at access and at arrival. Without it nothing is checked, which no accredited
 	// provider may do.
 	// +optional
 	Antivirus *Antivirus `json:"antivirus,omitempty"`
-	// timestamping is the authority (TSA) that stamps the daily log. This release stores it and stamps nothing.
+	// timestamping is the authority (TSA) that stamps the seal of each day of the log; without it the seals are signed alone.
 	// +optional
 	Timestamping *Timestamping `json:"timestamping,omitempty"`
 	// limits are those of the access point; what is not given has the operator's default.
@@ -297,12 +297,99 @@ type Limits struct {
 	MaxSizeTimesRecipients *resource.Quantity `json:"maxSizeTimesRecipients,omitempty"`
 }
 
+// Signing is a certificate with its key, in a Secret or in an HSM.
+type Signing struct {
+	// secretName is the name of the Secret with the certificate (key tls.crt, leaf first, then its chain) and, unless pkcs11 is
+	// given, its key (key tls.key). What is changed in it acts within a minute and without a restart.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
+	SecretName string `json:"secretName,omitempty"`
+	// pkcs11 is the HSM that holds the key, used by a small process of its own in the stack's pod.
+	// +optional
+	PKCS11 *PKCS11 `json:"pkcs11,omitempty"`
+}
+
+// PKCS11 is a key in an HSM.
+type PKCS11 struct {
+	// module is the path of the maker's PKCS#11 library in the image.
+	// +required
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^/[A-Za-z0-9._/+-]+$`
+	Module string `json:"module,omitempty"`
+	// tokenLabel names the token.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9 ._:-]+$`
+	TokenLabel string `json:"tokenLabel,omitempty"`
+	// keyLabel names the private key in the token.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9 ._:-]+$`
+	KeyLabel string `json:"keyLabel,omitempty"`
+	// pinSecretRef names the Secret (key pin) with the token's PIN; only the process that uses the HSM sees it.
+	// +required
+	PINSecretRef SecretReference `json:"pinSecretRef,omitzero"`
+	// configSecretRef names a Secret whose keys are files that the library reads, shown to it in /etc/pec/pkcs11.
+	// +optional
+	ConfigSecretRef *SecretReference `json:"configSecretRef,omitempty"`
+	// image with the library and the program pec-signer; the stack's own image when not given.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9./:@_-]+$`
+	Image string `json:"image,omitempty"`
+	// environment are variables that the library reads.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	Environment []EnvironmentVariable `json:"environment,omitempty"`
+}
+
+// EnvironmentVariable is one variable of a process; it holds no secret.
+type EnvironmentVariable struct {
+	// name of the variable.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Z0-9_]*$`
+	Name string `json:"name,omitempty"`
+	// value of the variable.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9 ./:_,=-]+$`
+	Value string `json:"value,omitempty"`
+}
+
 // ProvidersIndex is where the index of certified-mail providers comes from.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.url) || (!has(self.clientCertSecretRef) && !has(self.caSecretRef))",message="clientCertSecretRef and caSecretRef are for a download: give providersIndex.url too, or leave them out"
+// +kubebuilder:validation:XValidation:rule="!has(self.url) || !self.url.startsWith('https://') || has(self.caSecretRef)",message="providersIndex.caSecretRef must name the Secret whose key signer.crt says who may sign the index that is downloaded over https"
 type ProvidersIndex struct {
-	// configMapRef names a ConfigMap with the index (key index.ldif) and the roots that the providers' certificates chain to
-	// (key roots.pem).
+	// configMapRef names a ConfigMap with the roots that the providers' certificates chain to (key roots.pem) and the index (key
+	// index.ldif). With url the index in it counts until the first download, and may be left out.
 	// +required
 	ConfigMapRef LocalReference `json:"configMapRef,omitzero"`
+	// url is where the index is downloaded from once a day: https of an LDIF that is signed as .p7m, or ldaps of the directory itself, whose
+	// path is the base (o=postacert when it has none). The last good copy stays in force.
+	// +optional
+	// +kubebuilder:validation:MinLength=9
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^(https|ldaps)://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/%?=&,-]*)?$`
+	URL string `json:"url,omitempty"`
+	// clientCertSecretRef names the Secret (keys tls.crt, tls.key) with the certificate that is shown to the source.
+	// +optional
+	ClientCertSecretRef *SecretReference `json:"clientCertSecretRef,omitempty"`
+	// caSecretRef names the Secret with the roots of the source's own certificate (key ca.crt; the system's when it is not there), and for https
+	// the roots of the certificates, or the very ones, that the index may be signed with (key signer.crt).
+	// +optional
+	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
 }
 
 // HostedProvider names the domain whose stack serves this one.
@@ -446,6 +533,9 @@ type PECDomainStatus struct {
 	// mailboxes counts the Mailbox resources of this domain.
 	// +optional
 	Mailboxes *MailboxCounts `json:"mailboxes,omitempty"`
+	// evidence is the last day of this site's event log that was sealed: a head kept outside the log, which shows if records go missing.
+	// +optional
+	Evidence *EvidenceStatus `json:"evidence,omitempty"`
 	// contract is what this domain's contract comes to; of a domain that draws on another's, its part.
 	// +optional
 	Contract *ContractStatus `json:"contract,omitempty"`
@@ -526,6 +616,26 @@ type PeerLinkStatus struct {
 	// +kubebuilder:validation:MaxLength=16384
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9+/=\s-]+$`
 	CABundle string `json:"caBundle,omitempty"`
+}
+
+// EvidenceStatus is the end of a sealed day of the event log.
+type EvidenceStatus struct {
+	// day that was sealed, on the clocks of Europe/Rome.
+	// +required
+	// +kubebuilder:validation:MinLength=10
+	// +kubebuilder:validation:MaxLength=10
+	// +kubebuilder:validation:Pattern=`^[0-9-]+$`
+	Day string `json:"day,omitempty"`
+	// records up to the end of the day.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Records *int64 `json:"records,omitempty"`
+	// head is the hash of the last of them, hexadecimal.
+	// +required
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]+$`
+	Head string `json:"head,omitempty"`
 }
 
 // ClaimStatus is one volume claim that was made for the stack.

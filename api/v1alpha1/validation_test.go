@@ -44,7 +44,7 @@ func makeDomain(change func(*v1alpha1.PECDomain)) *v1alpha1.PECDomain {
 				Endpoints:      v1alpha1.Endpoints{Submission: "smtps.esempio.test", IMAP: "imaps.esempio.test"},
 				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi"), StorageClassName: ptr.To("retain")},
 				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
-				Signing:        v1alpha1.SecretReference{SecretName: "signing"},
+				Signing:        v1alpha1.Signing{SecretName: "signing"},
 				Limits:         &v1alpha1.Limits{},
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
 			}},
@@ -288,6 +288,19 @@ var rules = map[string]struct{ accept, refuse []change }{
 	"storage.size must be more than zero": {
 		accept: []change{{domain(size("1Mi")), nil}},
 		refuse: []change{{domain(size("-1Gi")), nil}},
+	},
+	"clientCertSecretRef and caSecretRef are for a download": {
+		accept: []change{{managed(func(m *v1alpha1.ManagedProvider) { m.ProvidersIndex.URL = "ldaps://indice.esempio.test" }), nil}},
+		refuse: []change{{managed(func(m *v1alpha1.ManagedProvider) {
+			m.ProvidersIndex.CASecretRef = &v1alpha1.SecretReference{SecretName: "index-ca"}
+		}), nil}},
+	},
+	"providersIndex.caSecretRef must name the Secret": {
+		accept: []change{{managed(func(m *v1alpha1.ManagedProvider) {
+			m.ProvidersIndex.URL = "https://indice.esempio.test/index.ldif.p7m"
+			m.ProvidersIndex.CASecretRef = &v1alpha1.SecretReference{SecretName: "index-ca"}
+		}), nil}},
+		refuse: []change{{managed(func(m *v1alpha1.ManagedProvider) { m.ProvidersIndex.URL = "https://indice.esempio.test/index.ldif.p7m" }), nil}},
 	},
 	"limits.maxMessageSize is below": {
 		accept: []change{{limits(v1alpha1.Limits{MaxMessageSize: ptr.To(resource.MustParse("30000000"))}), nil}, {limits(v1alpha1.Limits{}), nil}},

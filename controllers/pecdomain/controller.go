@@ -66,6 +66,8 @@ type scope struct {
 	engine *admin.Client
 	// placed are the domains that the engine served when it was asked in this pass.
 	placed []string
+	// said is what the engine answered in this pass.
+	said admin.Status
 	// linkedByEngine says whether the engine knew of a peer when it was asked.
 	linkedByEngine bool
 	// peer is the other site's resource as it was read in this pass; nil when it could not be.
@@ -96,6 +98,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		keepEngineSecret,
 		applyStack,
 		askEngine,
+		judgeRecords,
 		placeDomain,
 		closeRows,
 		linkPeer,

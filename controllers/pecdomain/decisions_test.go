@@ -218,3 +218,46 @@ func TestSiteTimesMoveOnlyWithTheRest(t *testing.T) {
 		t.Errorf("a change was observed at %s", got[0].ObservedTime)
 	}
 }
+
+func TestJudgeIndex(t *testing.T) {
+	for name, c := range map[string]struct {
+		index      admin.Index
+		wantFresh  bool
+		wantReason string
+		wantWords  string
+	}{
+		"downloaded today it is fresh":                  {admin.Index{Fetched: now.Add(-time.Hour)}, true, v1alpha1.ReasonIndexDownloaded, "is of 2026-03-01"},
+		"a failure of today leaves it fresh":            {admin.Index{Fetched: now.Add(-30 * time.Hour), LastError: "x"}, true, v1alpha1.ReasonIndexDownloaded, "is of"},
+		"after two days it is stale, and says why":      {admin.Index{Fetched: now.Add(-49 * time.Hour), LastError: "no route"}, false, v1alpha1.ReasonIndexStale, "stays in force: no route"},
+		"never downloaded it is stale":                  {admin.Index{LastError: "no route"}, false, v1alpha1.ReasonIndexStale, "never downloaded from https://i.test/: no route"},
+		"an engine that it does not list says so":       {admin.Index{Fetched: now, Unlisted: true}, true, v1alpha1.ReasonIndexDownloaded, "index record"},
+		"its age is an instant, so that the words stay": {admin.Index{Fetched: now.Add(-time.Minute)}, true, v1alpha1.ReasonIndexDownloaded, "T11:59:00Z"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fresh, reason, message := judgeIndex(c.index, "https://i.test/", now)
+			if fresh != c.wantFresh || reason != c.wantReason || !strings.Contains(message, c.wantWords) {
+				t.Errorf("%v %s %q", fresh, reason, message)
+			}
+		})
+	}
+}
+
+func TestJudgeSeals(t *testing.T) {
+	for name, c := range map[string]struct {
+		seals      admin.Seals
+		wantSealed bool
+		wantWords  string
+	}{
+		"on the first day nothing is missing":           {admin.Seals{}, true, "no day"},
+		"sealed and stamped":                            {admin.Seals{Day: "2026-02-28", Stamping: true}, true, "time-stamped up to 2026-02-28"},
+		"without an authority it says what to give":     {admin.Seals{Day: "2026-02-28"}, true, "timestamping"},
+		"a time-stamp that waits for hours is not late": {admin.Seals{Day: "2026-02-28", Stamping: true, Unstamped: 1, LastError: "x"}, true, "up to"},
+		"one that waits for more than a day is":         {admin.Seals{Day: "2026-02-28", Stamping: true, Unstamped: 2, Late: true, LastError: "no route"}, false, "no route"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if sealed, _, message := judgeSeals(c.seals); sealed != c.wantSealed || !strings.Contains(message, c.wantWords) {
+				t.Errorf("%v %q", sealed, message)
+			}
+		})
+	}
+}

@@ -99,7 +99,7 @@ func (s *scope) informed(t target, seen dns.Observation) target {
 }
 
 func (s *scope) role(t target) role {
-	return roleOf(s.Stack.Site, t.preferred, s.Peer.State(), s.Now)
+	return roleOf(s.Stack.Site, t.preferred, s.Peer.State(), s.Names.StandIn, s.Now)
 }
 
 // settle takes a finding into account.
@@ -234,7 +234,7 @@ func (s *scope) sayDNS(o outlook, m *memory) {
 	case o.verdict.Owned:
 		s.True(v1alpha1.ConditionDNSOwned, v1alpha1.ReasonMarkOurs, "the owner text at "+dns.OwnerName(s.domain.Name)+" is this operator's")
 	default:
-		s.False(v1alpha1.ConditionDNSOwned, v1alpha1.ReasonMarkMissing, "no owner text of this operator stands at "+dns.OwnerName(s.domain.Name))
+		s.False(v1alpha1.ConditionDNSOwned, v1alpha1.ReasonMarkMissing, "no owner text of this operator stands at "+dns.OwnerName(s.domain.Name)+"; it is written with the MX set")
 	}
 	for _, c := range m.last.checks {
 		if c.Result == dns.Faulty {
@@ -313,60 +313,4 @@ func (s *scope) countWritten(ctx context.Context) (int, error) {
 		}
 	}
 	return n, nil
-}
-
-// cutOver moves an approved change of provider on, and lets its phase decide what is written.
-func (s *scope) cutOver(ctx context.Context, o outlook) error {
-	if o.mode != dns.UpdateMode || len(o.takeover.Expected) == 0 || !o.role.writes || o.trouble.reason != "" || o.settled.Unknown {
-		return nil
-	}
-	pages, _, err := s.Names.Ledger.read(ctx)
-	if err != nil {
-		return err
-	}
-	known := pages[pageOf(o.verdict.Domain)].CutOver
-	begins := s.judged.do != nil && s.judged.do.Kind == dns.TakingOver
-	switch isDone := known != nil && known.Phase == dns.Done; {
-	case isDone && begins:
-		known = nil // another change of provider
-	case isDone:
-		s.cut = cutOverStatus(*known, dns.Step{Sentence: "the change of provider is done"})
-		return nil
-	case known == nil && !begins:
-		return nil
-	}
-	var cut dns.Cutover
-	if known != nil {
-		cut = *known
-	}
-	moment := dns.Moment{Now: s.Now, Verdict: o.verdict, Want: o.want, Takeover: o.takeover, WindowOpen: true, Agreed: s.agreed(o), Interval: s.Names.pace().Confirm}
-	next, step := cut.Next(moment)
-	for next.Phase != cut.Phase && step.Do == nil {
-		cut = next
-		next, step = cut.Next(moment)
-	}
-	if cut = next; known == nil || *known != cut {
-		if err := s.Names.Ledger.keep(ctx, o.verdict.Domain, &cut, s.Now); err != nil {
-			return err
-		}
-	}
-	s.cut = cutOverStatus(cut, step)
-	if o.verdict.State != dns.Ours {
-		s.judged = judgement{status: metav1.ConditionFalse, reason: v1alpha1.ReasonCutOver, course: waits,
-			message: "change of provider, phase " + string(cut.Phase) + ": " + step.Sentence}
-	}
-	s.judged.do = step.Do
-	if step.Do != nil && o.unfit != "" && o.verdict.State != dns.Ours {
-		s.judged.do, s.judged.message = nil, "change of provider, phase "+string(cut.Phase)+": it waits for the mail hosts; "+o.unfit
-	}
-	return nil
-}
-
-// agreed says that an old MX may be taken away: there is one site only, or both hold the same spec and see the same records now.
-func (s *scope) agreed(o outlook) bool {
-	if !s.Peer.State().Configured {
-		return true
-	}
-	return o.role.inTouch && s.peer != nil && specHash(s.peer) == specHash(s.domain) && o.otherSite == "" && s.peer.Status.DNS != nil &&
-		slices.Equal(s.peer.Status.DNS.Current, texts(o.verdict.Seen.MX))
 }

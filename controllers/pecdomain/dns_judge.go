@@ -1,6 +1,7 @@
 package pecdomain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -12,12 +13,8 @@ import (
 	"github.com/pec-operator/pec-operator/internal/peer"
 )
 
-const (
-	// takeoverAfter is how long the preferred site must be silent before the other one writes in its place.
-	takeoverAfter = 15 * time.Minute
-	// requestTime is how long who runs a zone has for what is asked of him.
-	requestTime = 14 * 24 * time.Hour
-)
+// requestTime is how long who runs a zone has for what is asked of him.
+const requestTime = 14 * 24 * time.Hour
 
 // role is a site's part in writing a domain's records: one site writes, and the owner text's epoch stops the other should both think
 // that they do.
@@ -32,8 +29,9 @@ type role struct {
 	writer string
 }
 
-// roleOf is the role of a site. A peer that refuses our credential is not a dead peer. Pure.
-func roleOf(site, preferred string, other peer.State, now time.Time) role {
+// roleOf is the role of a site, which stands in for the preferred one after that has been silent for patience. A peer that refuses our
+// credential is not a dead peer. Pure.
+func roleOf(site, preferred string, other peer.State, patience time.Duration, now time.Time) role {
 	switch {
 	case !other.Configured:
 		return role{writes: true, inTouch: true}
@@ -41,7 +39,7 @@ func roleOf(site, preferred string, other peer.State, now time.Time) role {
 		return role{writes: true, inTouch: other.Reachable}
 	case other.Reachable:
 		return role{inTouch: true, writer: preferred}
-	case other.Silent && now.Sub(other.Since) >= takeoverAfter:
+	case other.Silent && now.Sub(other.Since) >= patience:
 		return role{writes: true, deputy: true}
 	default:
 		return role{writer: preferred}
@@ -104,11 +102,17 @@ type judgement struct {
 	do  *dns.Change
 }
 
+// stoppedBy are the reasons of states in which only a person can go on, or in which nothing is known.
+var stoppedBy = map[dns.State]string{
+	dns.Foreign: v1alpha1.ReasonForeignMX, dns.Hybrid: v1alpha1.ReasonHybridMX, dns.Conflict: v1alpha1.ReasonOwnedByOther,
+	dns.Alias: v1alpha1.ReasonAlias, dns.LameServer: v1alpha1.ReasonLame, dns.Unverifiable: v1alpha1.ReasonUnverifiable,
+}
+
 // judge decides about a domain's records. Pure.
 func (o outlook) judge() judgement {
 	switch {
 	case o.settled.Unknown:
-		return judgement{status: metav1.ConditionUnknown, reason: string(o.settled.State), message: o.settled.Sentence}
+		return judgement{status: metav1.ConditionUnknown, reason: stoppedBy[o.settled.State], message: o.settled.Sentence}
 	case o.verdict.State != o.settled.State:
 		return judgement{keep: true}
 	}
@@ -130,7 +134,7 @@ func (o outlook) judge() judgement {
 		j.course = asks
 		j.message += "; send them status.dns.recordRequest"
 	default:
-		j.course = stalls
+		j.reason, j.course = cmp.Or(stoppedBy[o.verdict.State], d.Reason), stalls
 		j.message += "; nothing is written, see status.dns.recordRequest"
 	}
 	return j
@@ -159,7 +163,7 @@ func (o outlook) writing(c *dns.Change, why string) judgement {
 			return j
 		}
 	case !o.role.writes:
-		j.reason, j.message = v1alpha1.ReasonOtherSiteWrites, why+": site "+o.role.writer+" writes, and this one when that has been silent for 15 minutes"
+		j.reason, j.message = v1alpha1.ReasonOtherSiteWrites, why+": site "+o.role.writer+" writes, and this one in its place when that has been silent for long"
 		return j
 	case o.otherSite != "":
 		j.message = why + ": it waits until both sites see the same; " + o.otherSite

@@ -33,7 +33,7 @@ func TestRoleOf(t *testing.T) {
 		"a credential that is refused is not a lost building": {"b", "a", peer.State{Configured: true, Since: ago(24 * time.Hour)}, role{writer: "a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := roleOf(c.site, c.preferred, c.peer, now); got != c.want {
+			if got := roleOf(c.site, c.preferred, c.peer, 15*time.Minute, now); got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})

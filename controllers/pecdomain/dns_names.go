@@ -29,6 +29,8 @@ type Names struct {
 	Operator string
 	// Providers is a folder of files, named after providers, with the MX sets that they publish; "" is none.
 	Providers string
+	// StandIn is how long the preferred site must be silent before the other one writes in its place.
+	StandIn time.Duration
 	// Ledger counts what was written.
 	Ledger *Ledger
 
@@ -74,10 +76,10 @@ func (n *Names) probe(ctx context.Context, prober *dns.Prober, name string, now 
 // patrolWidth is how many domains are looked at at once. Most of it is waiting, so that a few dozen silent servers hold up nobody.
 const patrolWidth = 64
 
-// NewNames makes a view of the DNS.
-func NewNames(observer *dns.Observer, interval time.Duration, operator, providers string, ledger *Ledger) *Names {
-	n := &Names{Observer: observer, Interval: interval, Operator: operator, Providers: providers, Ledger: ledger,
-		events: make(chan event.GenericEvent), ended: make(chan struct{}), domains: map[types.NamespacedName]*memory{}, probes: map[string]*probe{}}
+// Ready completes a view of the DNS of which the fields that can be set are.
+func (n *Names) Ready() *Names {
+	n.events, n.ended = make(chan event.GenericEvent), make(chan struct{})
+	n.domains, n.probes = map[types.NamespacedName]*memory{}, map[string]*probe{}
 	n.patrol = &dns.Patrol[finding]{Width: patrolWidth, Done: n.wake}
 	return n
 }

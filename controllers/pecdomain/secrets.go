@@ -39,29 +39,38 @@ func readSecrets(ctx context.Context, s *scope) (reconcile.Result, error) {
 			return reconcile.Result{}, fmt.Errorf("reading Secret %s/%s: %w", s.domain.Namespace, c.secret, err)
 		}
 		reason, message := judgeCertificate(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], s.Now)
+		if c.condition == v1alpha1.ConditionSigningReady && m.Signing.PKCS11 != nil {
+			reason, message = judgeLeaf(secret.Data[corev1.TLSCertKey], s.Now) // its key is in the HSM; the engine says whether it answers
+		}
 		if reason == v1alpha1.ReasonCertificateUsable {
 			s.True(c.condition, reason, "certificate and key are usable: "+c.use)
 			continue
 		}
 		s.False(c.condition, reason, fmt.Sprintf("Secret %s: %s (%s)", c.secret, message, c.use))
 	}
-	return reconcile.Result{RequeueAfter: later}, readIndex(ctx, s, m.ProvidersIndex.ConfigMapRef.Name)
+	return reconcile.Result{RequeueAfter: later}, readIndex(ctx, s, m.ProvidersIndex)
 }
 
-func readIndex(ctx context.Context, s *scope, name string) error {
+func readIndex(ctx context.Context, s *scope, source v1alpha1.ProvidersIndex) error {
+	name, keys := source.ConfigMapRef.Name, []string{"index.ldif", "roots.pem"}
+	if source.URL != "" {
+		keys = keys[1:] // the index is downloaded; what the engine says of it comes later in the pass
+	}
 	index := &corev1.ConfigMap{}
 	err := s.Live.Get(ctx, types.NamespacedName{Namespace: s.domain.Namespace, Name: name}, index)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("reading ConfigMap %s/%s: %w", s.domain.Namespace, name, err)
 	}
-	for _, key := range []string{"index.ldif", "roots.pem"} {
+	for _, key := range keys {
 		if index.Data[key] == "" && len(index.BinaryData[key]) == 0 {
 			s.False(v1alpha1.ConditionIndexFresh, v1alpha1.ReasonIndexMissing, fmt.Sprintf(
 				"ConfigMap %s has no key %s; create it with the providers' index (index.ldif) and the roots of their certificates (roots.pem)", name, key))
 			return nil
 		}
 	}
-	s.True(v1alpha1.ConditionIndexFresh, v1alpha1.ReasonIndexPresent, "the providers' index is there")
+	if source.URL == "" {
+		s.True(v1alpha1.ConditionIndexFresh, v1alpha1.ReasonIndexPresent, "the providers' index is there")
+	}
 	return nil
 }
 
@@ -73,15 +82,26 @@ func judgeCertificate(cert, key []byte, now time.Time) (reason, message string) 
 	case len(key) == 0:
 		return v1alpha1.ReasonSecretMissing, "it has no key tls.key; add the PEM private key of the certificate"
 	}
-	leaf, err := firstCertificate(cert)
-	if err != nil {
-		return v1alpha1.ReasonCertificateUnreadable, "tls.crt does not begin with a PEM certificate; replace it"
+	if _, err := firstCertificate(cert); err != nil {
+		return judgeLeaf(cert, now)
 	}
 	if block, _ := pem.Decode(key); block == nil {
 		return v1alpha1.ReasonCertificateUnreadable, "tls.key is not a PEM private key; replace it"
 	}
 	if _, err := tls.X509KeyPair(cert, key); err != nil {
 		return v1alpha1.ReasonKeyMismatch, "tls.key is not the private key of the first certificate in tls.crt; put the pair in together"
+	}
+	return judgeLeaf(cert, now)
+}
+
+// judgeLeaf is judgeCertificate for a certificate whose key is elsewhere.
+func judgeLeaf(cert []byte, now time.Time) (reason, message string) {
+	if len(cert) == 0 {
+		return v1alpha1.ReasonSecretMissing, "it has no key tls.crt; create it with the PEM certificate, leaf first"
+	}
+	leaf, err := firstCertificate(cert)
+	if err != nil {
+		return v1alpha1.ReasonCertificateUnreadable, "tls.crt does not begin with a PEM certificate; replace it"
 	}
 	switch {
 	case now.After(leaf.NotAfter):

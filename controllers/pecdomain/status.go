@@ -24,7 +24,7 @@ import (
 var (
 	informative = []string{
 		v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync, v1alpha1.ConditionAntivirusFresh, v1alpha1.ConditionDNSOwned, v1alpha1.ConditionDNSRecordsSound,
-		v1alpha1.ConditionContractHonoured,
+		v1alpha1.ConditionContractHonoured, v1alpha1.ConditionEvidenceSealed,
 	}
 	announced = []string{v1alpha1.ConditionDNSVerified}
 
@@ -78,6 +78,9 @@ func (s *scope) countMailboxes(ctx context.Context) (*v1alpha1.MailboxCounts, er
 func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
 	status := &s.domain.Status
 	status.Mailboxes = counts
+	if seals := s.said.Evidence.Seals; seals.Day != "" {
+		status.Evidence = &v1alpha1.EvidenceStatus{Day: seals.Day, Records: ptr.To(int64(seals.Records)), Head: seals.Head}
+	}
 	if s.domain.Spec.Provider.Type == v1alpha1.ProviderManaged {
 		status.PeerLink = &v1alpha1.PeerLinkStatus{CABundle: string(s.Authority.PEM)}
 	}

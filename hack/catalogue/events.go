@@ -17,9 +17,9 @@ func announced(source []*pkg) map[string]bool {
 			if !ok || (selected(table.Type, "reconcile") != "Table" && !isIdent(table.Type, "Table")) {
 				return
 			}
-			for _, list := range []string{"Positive", "Negative", "Informative"} {
+			for _, list := range []string{"Positive", "Negative", "Informative", "Announced"} {
 				for _, name := range p.conditionsIn(field(table, list)) {
-					out[name] = list == "Informative"
+					out[name] = out[name] || list == "Informative" || list == "Announced"
 				}
 			}
 		})

@@ -46,11 +46,11 @@ func (w workshop) images(ctx context.Context) (images, error) {
 		return images{}, err
 	}
 	defer unlock()
-	folder, err := w.operatorBinary(ctx)
+	folder, err := w.binaries(ctx)
 	if err != nil {
 		return images{}, err
 	}
-	key, err := contentKey(w.dockerfile(), filepath.Join(folder, "pec-operator"))
+	key, err := contentKey(w.dockerfile(), filepath.Join(folder, "pec-operator"), filepath.Join(folder, "pec-signer"))
 	if err != nil {
 		return images{}, err
 	}
@@ -68,16 +68,21 @@ func (w workshop) images(ctx context.Context) (images, error) {
 
 func (w workshop) dockerfile() string { return filepath.Join(w.root, "Dockerfile") }
 
-// operatorBinary builds the project's program, alone in a folder that can be an image's build context.
-func (w workshop) operatorBinary(ctx context.Context) (string, error) {
+// binaries builds the project's programs, alone in a folder that can be an image's build context. The one that uses an HSM needs a C compiler.
+func (w workshop) binaries(ctx context.Context) (string, error) {
 	folder := filepath.Join(w.cache, "context", fmt.Sprintf("%x", w.root))
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", filepath.Join(folder, "pec-operator"), ".")
-	command.Dir = w.root
-	command.Env = append(os.Environ(), "CGO_ENABLED=0")
-	return folder, w.long("building pec-operator", command)
+	for _, b := range []struct{ name, from, cgo string }{{"pec-operator", ".", "0"}, {"pec-signer", "./signer", "1"}} {
+		command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", filepath.Join(folder, b.name), b.from)
+		command.Dir = w.root
+		command.Env = append(os.Environ(), "CGO_ENABLED="+b.cgo)
+		if err := w.long("building "+b.name, command); err != nil {
+			return "", err
+		}
+	}
+	return folder, nil
 }
 
 // mailSystem makes the stage of the mail image that holds Debian's packages, once per Dockerfile: only the last, small layer differs

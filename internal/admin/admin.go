@@ -10,6 +10,7 @@
 //	GET  /v1/mailboxes/{address}/usage    Usage; 404 when unknown
 //	PUT  /v1/mailboxes/{address}          Mailbox; an empty Password keeps the stored one
 //	PUT  /v1/peer                         Peer
+//	PUT  /v1/index                        Refresh
 //	PUT  /v1/jobs/{namespace}/{name}      Grant
 package admin
 
@@ -148,6 +149,7 @@ type Status struct {
 	Evidence  Evidence  `json:"evidence"`
 	Signing   Signing   `json:"signing"`
 	Antivirus Antivirus `json:"antivirus"`
+	Index     Index     `json:"index"`
 	Peer      PeerState `json:"peer"`
 	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
 }
@@ -183,6 +185,20 @@ type Antivirus struct {
 	Version     string    `json:"version,omitempty"` // of the scanner, as it says itself
 	Definitions time.Time `json:"definitions"`       // when they were last refreshed; zero if unknown
 	Problem     string    `json:"problem,omitempty"` // why nothing can be scanned now
+}
+
+// Index is the copy of the providers' index that was downloaded.
+type Index struct {
+	Fetched   time.Time `json:"fetched,omitzero"`
+	Handled   string    `json:"handled,omitempty"` // the last Refresh that was answered, whatever came of it
+	LastError string    `json:"lastError,omitempty"`
+	// Unlisted says that the index in force does not list the certificate that this engine signs with: others take its mail for ordinary.
+	Unlisted bool `json:"unlisted,omitempty"`
+}
+
+// Refresh asks for a download of the index; a token that was handled is not answered again.
+type Refresh struct {
+	Token string `json:"token"`
 }
 
 // PeerState is the peer link as this engine sees it.
@@ -248,6 +264,11 @@ func (c *Client) PutMailbox(ctx context.Context, m Mailbox) error {
 // PutPeer tells the engine where its peer is and whom to trust there.
 func (c *Client) PutPeer(ctx context.Context, p Peer) error {
 	return c.call(ctx, http.MethodPut, "/v1/peer", p, nil)
+}
+
+// RefreshIndex asks for a download of the providers' index within a minute.
+func (c *Client) RefreshIndex(ctx context.Context, r Refresh) error {
+	return c.call(ctx, http.MethodPut, "/v1/index", r, nil)
 }
 
 // PutGrant lets the Job of that name use the store as the grant says, instead of as an earlier one said.

@@ -47,6 +47,8 @@ type Engine struct {
 	Peer    *admin.Peer
 	// Given are what the operator gave to holders, by address.
 	Given map[string]admin.Given
+	// Grants are those of Jobs, by namespace/name.
+	Grants map[string]admin.Grant
 	// Usage is what mailboxes hold, by address.
 	Usage map[string]admin.Usage
 	// Problems are what the engine complains of.
@@ -218,6 +220,13 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 		var g admin.Given
 		err = json.NewDecoder(r.Body).Decode(&g)
 		e.Given[holderOf(path)] = g
+	case strings.HasPrefix(path, "jobs/"):
+		var g admin.Grant
+		err = json.NewDecoder(r.Body).Decode(&g)
+		if e.Grants == nil {
+			e.Grants = map[string]admin.Grant{}
+		}
+		e.Grants[strings.TrimPrefix(path, "jobs/")] = g
 	case strings.HasPrefix(path, "mailboxes/"):
 		var row admin.Mailbox
 		err = json.NewDecoder(r.Body).Decode(&row)

@@ -182,9 +182,9 @@ func freePort(t testing.TB) string {
 			continue
 		}
 		udp, err := net.ListenPacket("udp", tcp.Addr().String())
-		tcp.Close()
+		_ = tcp.Close()
 		if err == nil {
-			udp.Close()
+			_ = udp.Close()
 			return tcp.Addr().String()
 		}
 	}
@@ -204,7 +204,7 @@ func deaf(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { udp.Close(); tcp.Close() })
+	t.Cleanup(func() { _, _ = udp.Close(), tcp.Close() })
 	return address
 }
 
@@ -215,7 +215,7 @@ func mailServer(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { _ = l.Close() })
 	config := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {

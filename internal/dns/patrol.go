@@ -67,4 +67,3 @@ func (p *Patrol[T]) Take(key string) (result T, ok bool) {
 	delete(p.results, key)
 	return result, ok
 }
-

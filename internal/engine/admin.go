@@ -51,6 +51,7 @@ func (e *Engine) adminServer() *http.Server {
 	handle("GET /v1/mailboxes/{address}/holder", e.getHolder)
 	handle("PUT /v1/mailboxes/{address}/holder", e.putGiven)
 	handle("PUT /v1/peer", e.putPeer)
+	handle("PUT /v1/index", e.putIndex)
 	handle("PUT /v1/jobs/{namespace}/{name}", e.putGrant)
 	e.serveStore(mux)
 	return &http.Server{
@@ -198,6 +199,7 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 	if s.Antivirus = e.antivirusStatus(); s.Antivirus.Problem != "" { // not in problems: a pod whose mail waits must still be reached by IMAP
 		s.Problems = append(s.Problems, s.Antivirus.Problem)
 	}
+	s.Index = e.indexState()
 	s.Peer = e.sync.state(e.hasPeer(ctx))
 	return s, nil
 }

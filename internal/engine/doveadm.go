@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -88,27 +87,6 @@ func (d *doveadm) has(user, key string) (bool, error) {
 	var found []json.RawMessage
 	err := d.call(context.Background(), "search", map[string]any{"user": user, "query": []string{"mailbox", "*", "header", "received", key}}, &found)
 	return len(found) > 0, err
-}
-
-// quota is how much a mailbox holds and may hold, in bytes; no limit is 0.
-func (d *doveadm) quota(ctx context.Context, user string) (used, limit int64, err error) {
-	var roots []struct {
-		Type  string `json:"type"`
-		Value string `json:"value"`
-		Limit string `json:"limit"`
-	}
-	if err := d.call(ctx, "quotaGet", map[string]any{"user": user}, &roots); err != nil {
-		return 0, 0, err
-	}
-	for _, r := range roots {
-		if r.Type != "STORAGE" {
-			continue
-		}
-		// kilobytes; "-" where there is no limit
-		used, _ = strconv.ParseInt(r.Value, 10, 64)
-		limit, _ = strconv.ParseInt(r.Limit, 10, 64)
-	}
-	return used << 10, limit << 10, nil
 }
 
 // kick ends a user's open sessions: they keep the access and the quota of their login.

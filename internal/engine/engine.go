@@ -41,6 +41,7 @@ type Engine struct {
 	doveadmPassword *reloading[string]
 	holderTLS       *reloading[*tls.Certificate]
 	index           providersIndex
+	refresher       *providers.Refresher // nil when the index is not downloaded
 
 	postfix *relay
 	dovecot *relay
@@ -72,7 +73,6 @@ type providersIndex interface {
 // mailStore is what the engine asks of Dovecot beyond delivery.
 type mailStore interface {
 	has(user, key string) (bool, error)
-	quota(ctx context.Context, user string) (used, limit int64, err error)
 	kick(ctx context.Context, user string) error
 	usage(ctx context.Context, user string) (admin.Usage, error)
 	sync(ctx context.Context, user, destination string) error
@@ -83,6 +83,7 @@ const (
 	evidenceDir  = "evidence"
 	custodyDir   = "custody"
 	directoryDir = "directory"
+	indexDir     = "index"
 )
 
 // New opens the engine's state and makes an engine that serves nothing yet. Secrets and the index are read at first use, and
@@ -104,10 +105,16 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 		return nil, errors.Join(err, e.directory.Close(), e.evidence.Close())
 	}
 	f := s.Files
-	e.signer = newReloading(parseSigner, f.SigningCert, f.SigningKey)
+	e.signer = newSigner(s)
 	e.identity = newReloading(parseIdentity, f.AdminCert, f.AdminKey, f.AdminCA)
 	e.doveadmPassword = newReloading(parseLine, f.DoveadmPassword)
-	e.index = providers.NewFile(f.ProvidersIndex, f.ProvidersRoots, now)
+	downloaded := filepath.Join(f.State, indexDir, "index.ldif")
+	e.index = providers.NewFile(f.ProvidersRoots, now, downloaded, f.ProvidersIndex)
+	if s.Index.URL == "" {
+		e.index = providers.NewFile(f.ProvidersRoots, now, f.ProvidersIndex)
+	} else {
+		e.refresher = &providers.Refresher{Path: downloaded, Now: now, Source: e.indexSource}
+	}
 	e.postfix = newRelay(s.Next.Reinject, s.Hostname, false)
 	e.dovecot = newRelay(s.Next.LMTP, s.Hostname, true)
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
@@ -210,6 +217,9 @@ func (e *Engine) Serve(ctx context.Context) error {
 	group.Go(func() error { return e.runNotifications(ctx) })
 	group.Go(func() error { return e.runTimers(ctx) })
 	group.Go(func() error { return e.sealer.Run(ctx) })
+	if e.refresher != nil {
+		group.Go(func() error { return e.refresher.Run(ctx) })
+	}
 	e.log.Info("serving", "site", e.settings.Site, "domain", e.settings.Domain)
 	return group.Wait()
 }

@@ -52,11 +52,11 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (string, error) 
 	case row.OrdinaryMail != admin.OrdinaryDeliver && t == pec.TypeOrdinary:
 		return answerUncertified, nil
 	}
-	used, limit, err := e.doveadm.quota(context.Background(), fold(rcpt))
+	used, err := e.doveadm.usage(context.Background(), row.Address)
 	if err != nil {
 		return "", err
 	}
-	if limit > 0 && used+size >= limit {
+	if used.Bytes+size >= row.QuotaBytes {
 		return answerFull, nil
 	}
 	return "", nil

@@ -12,6 +12,8 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/pki"
+	"github.com/pec-operator/pec-operator/internal/settings"
+	"github.com/pec-operator/pec-operator/internal/signing"
 )
 
 // reloading is a value made from files, made again when they change: a kubelet swaps a Secret's files under a running pod.
@@ -35,8 +37,9 @@ func (r *reloading[T]) Get() (T, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	stamp := r.look()
-	if stamp == r.stamp {
-		return r.value, r.err
+	// After a failure it is read again even if nothing changed: what failed may have been the disk, or the HSM.
+	if stamp == r.stamp && r.err == nil {
+		return r.value, nil
 	}
 	value, err := r.read()
 	if r.err = err; err == nil {
@@ -73,8 +76,22 @@ func (r *reloading[T]) read() (value T, err error) {
 	return value, nil
 }
 
-func parseSigner(contents [][]byte) (*pec.Signer, error) {
-	return pec.NewSigner(contents[0], contents[1])
+// newSigner reads the signing certificate, with its key from a file or, by the certificate's public key, from the HSM.
+func newSigner(s settings.Engine) *reloading[*pec.Signer] {
+	if s.Signer == "" {
+		return newReloading(func(contents [][]byte) (*pec.Signer, error) { return pec.NewSigner(contents[0], contents[1]) }, s.Files.SigningCert, s.Files.SigningKey)
+	}
+	return newReloading(func(contents [][]byte) (*pec.Signer, error) {
+		chain, err := pec.ParseChain(contents[0])
+		if err != nil {
+			return nil, err
+		}
+		key, err := signing.Dial(s.Signer, chain[0].PublicKey)
+		if err != nil {
+			return nil, err
+		}
+		return pec.NewSignerWithKey(chain, key)
+	}, s.Files.SigningCert)
 }
 
 // identity is what this engine shows to the operator and to its peer, and whom it trusts at its own site.

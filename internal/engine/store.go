@@ -76,6 +76,8 @@ func (e *Engine) serveStore(mux *http.ServeMux) {
 	handle("GET /v1/store/{address}/message", false, e.storeOpen)
 	handle("PUT /v1/store/{address}/message", true, e.storeSave)
 	handle("PUT /v1/store/{address}/flags", true, e.storeFlags)
+	handle("GET /v1/store/{address}/record", false, e.readRecord)
+	handle("PUT /v1/store/{address}/record", true, e.keepRecord)
 }
 
 // streamed is the result of who answered by itself.
@@ -258,11 +260,9 @@ func parseNew(r storeRequest) (store.New, error) {
 	return m, checkFlags(m.Flags)
 }
 
-var flagForm = regexp.MustCompile(`^(\\(Seen|Answered|Flagged|Deleted|Draft)|[^\x00-\x20\x7f-\xff(){%*"\\\]]{1,50})$`)
-
 func checkFlags(flags []string) error {
 	for _, f := range flags {
-		if !flagForm.MatchString(f) {
+		if !store.ValidFlag(f) {
 			return fmt.Errorf("flag %q: %w", f, store.ErrInvalid)
 		}
 	}

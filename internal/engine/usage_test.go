@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -13,6 +14,9 @@ import (
 func (w *world) usage(_ context.Context, user string) (u admin.Usage, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if strings.HasPrefix(user, "piena@") {
+		return admin.Usage{Bytes: 1 << 20}, nil
+	}
 	for _, raw := range w.store[user] {
 		u.Bytes, u.Messages = u.Bytes+int64(len(raw)), u.Messages+1
 	}

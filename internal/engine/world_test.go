@@ -210,7 +210,7 @@ func (w *world) start() {
 		"altra":  {Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDeliver},
 		"avanti": {Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryForward, ForwardTo: "casa@ordinaria.test"},
 	} {
-		row.Address, row.Domain, row.Password, row.CredentialsVersion, row.QuotaBytes = name+"@"+w.domain, w.domain, "{BLF-CRYPT}$2y$05$x", "1", 1
+		row.Address, row.Domain, row.Password, row.CredentialsVersion, row.QuotaBytes = name+"@"+w.domain, w.domain, "{BLF-CRYPT}$2y$05$x", "1", 1<<20
 		if _, err := e.directory.Mailbox(context.Background(), row.Address); err == nil {
 			continue // on the disk that outlived the crash
 		}
@@ -358,13 +358,6 @@ func (w *world) has(user, key string) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-func (w *world) quota(_ context.Context, user string) (used, limit int64, err error) {
-	if strings.HasPrefix(user, "piena@") {
-		return 1 << 20, 1 << 20, nil
-	}
-	return 0, 1 << 20, nil
 }
 
 func (w *world) kick(context.Context, string) error         { return nil }

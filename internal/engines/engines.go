@@ -59,10 +59,13 @@ func (p *Pool) For(host types.NamespacedName) *admin.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.clients[host] == nil {
-		p.clients[host] = admin.NewClient("https://"+p.address(host), p.tlsConfig(host))
+		p.clients[host] = admin.NewClient(p.URL(host), p.tlsConfig(host))
 	}
 	return p.clients[host]
 }
+
+// URL is where the engine of a Managed domain is reached.
+func (p *Pool) URL(host types.NamespacedName) string { return "https://" + p.address(host) }
 
 // tlsConfig trusts this site's authority only, and of its certificates only that of the domain's own engine: any other
 // engine of the site could otherwise answer in its place.

@@ -216,6 +216,7 @@ func TestCustodyReturnsWhatWasPutAndFindsChanges(t *testing.T) {
 	}
 }
 
+// BenchmarkAppend is 16 transactions for each processor that wait for their record to be on disk.
 func BenchmarkAppend(b *testing.B) {
 	l := mustOpen(b, b.TempDir(), DefaultSegmentSize)
 	b.SetParallelism(16)
@@ -232,4 +233,5 @@ func BenchmarkAppend(b *testing.B) {
 			}
 		}
 	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }

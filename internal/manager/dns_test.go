@@ -3,6 +3,7 @@ package manager_test
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -242,11 +243,47 @@ func TestAnUpdateThatIsRefusedIsNamed(t *testing.T) {
 	s.ready(t, domain)
 
 	var ledger corev1.ConfigMap
-	s.get(t, s.ns, "pec-dns-ledger", &ledger)
+	s.get(t, s.ns+"-operatore", "pec-dns-ledger", &ledger)
 	if page := ledger.Data[s.domain]; strings.Count(page, `"kind"`) != 1 {
 		t.Errorf("refused writes were counted: %s", page)
 	}
 	if strings.Contains(logs.String(), string(n.Key()["secret"])) || strings.Contains(logs.String(), string(wrong["secret"])) {
 		t.Error("a TSIG secret stands in the log")
+	}
+}
+
+func TestTheOtherSiteStandsInAndTheFirstOneStops(t *testing.T) {
+	apitest.Need(t, server)
+	living, err := server.Kubeconfig("peer-of-b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := regexp.MustCompile(`server: .*`).ReplaceAll(living, []byte("server: https://127.0.0.1:1"))
+	n := apitest.RunNames(t, map[string]string{"supplente.test": hostsOf()})
+	s := newSite(t, "supplente", siteOptions{name: "b", peer: dead, dns: func(o *manager.Options) {
+		withNames(n)(o)
+		o.DNSStandIn = 10 * time.Second
+	}})
+	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.DNS, d.Spec.PreferredSite = written("supplente.test"), "a" })
+	s.provide(t)
+	s.create(t, domain, tsig(s.ns, n.Key()))
+	c := s.waitFor(t, domain, v1alpha1.ConditionDNSVerified, metav1.ConditionFalse, v1alpha1.ReasonOtherSiteWrites)
+	if !strings.Contains(c.Message, "site a writes") || n.Get(s.domain, miekg.TypeMX) != nil {
+		t.Errorf("the second site does not wait: %s", c.Message)
+	}
+	s.ready(t, domain)
+	text := n.Get("_pec-owner."+s.domain, miekg.TypeTXT)
+	if len(text) != 1 || !strings.Contains(text[0], ";epoch=2;") {
+		t.Fatalf("the owner text is %q", text)
+	}
+
+	// What the first site meets that was alive all the time: a later epoch than the one that it knows.
+	n.Set("supplente.test", "_pec-owner."+s.domain, miekg.TypeTXT, strings.Replace(text[0], ";epoch=2;", ";epoch=3;", 1))
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "b" })
+	s.waitFor(t, domain, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonOwnedByOther)
+	n.Set("supplente.test", s.domain, miekg.TypeMX)
+	time.Sleep(2 * day)
+	if got := n.Get(s.domain, miekg.TypeMX); got != nil {
+		t.Errorf("a site that was stood in for wrote: %q", got)
 	}
 }

@@ -31,8 +31,10 @@ import (
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/controllers/mailbox"
 	"github.com/pec-operator/pec-operator/controllers/pecdomain"
+	"github.com/pec-operator/pec-operator/controllers/retentionpolicy"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/engines"
+	"github.com/pec-operator/pec-operator/internal/jobs"
 	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/stack"
@@ -52,6 +54,8 @@ type Options struct {
 	DNSRoots []netip.Addr
 	// DNSInterval is how often a domain whose records are right is looked at.
 	DNSInterval time.Duration
+	// DNSStandIn is how long the preferred site must be silent before the other one writes records in its place.
+	DNSStandIn time.Duration
 	// DNSOperator is this operator's name in owner texts.
 	DNSOperator string
 	// DNSProviders is a folder with the MX sets that known providers publish.
@@ -81,6 +85,7 @@ func Parse(args []string) (Options, error) {
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
 	flags.StringVar(&roots, "dns-roots", "", "comma-separated addresses of the DNS root's servers; empty to ask the system's resolvers for them")
 	flags.DurationVar(&o.DNSInterval, "dns-interval", 24*time.Hour, "how often a domain whose records are right is looked at")
+	flags.DurationVar(&o.DNSStandIn, "dns-stand-in", 15*time.Minute, "how long the preferred site must be silent before this one writes records in its place")
 	flags.StringVar(&o.DNSOperator, "dns-operator-id", "", "name of this operator in owner texts, the same at both sites; without one no record is written")
 	flags.StringVar(&o.DNSProviders, "dns-providers", "", "folder of files, named after providers, with the MX sets that they publish")
 	if err := flags.Parse(args); err != nil {
@@ -167,8 +172,10 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	mechanism := func(kind string) *reconcile.Mechanism {
 		return &reconcile.Mechanism{Kind: kind, Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("pec-operator"), Now: o.Now}
 	}
-	names := pecdomain.NewNames(&dns.Observer{Roots: o.DNSRoots, Dial: o.DNSDial, Now: o.Now}, o.DNSInterval, o.DNSOperator, o.DNSProviders,
-		&pecdomain.Ledger{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Namespace: o.Namespace})
+	names := (&pecdomain.Names{
+		Observer: &dns.Observer{Roots: o.DNSRoots, Dial: o.DNSDial, Now: o.Now}, Interval: o.DNSInterval, Operator: o.DNSOperator,
+		Providers: o.DNSProviders, StandIn: o.DNSStandIn, Ledger: &pecdomain.Ledger{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Namespace: o.Namespace},
+	}).Ready()
 	if err := mgr.Add(names); err != nil {
 		return nil, fmt.Errorf("adding the DNS patrol: %w", err)
 	}
@@ -177,9 +184,14 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		Peer: other, Names: names, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
 	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book}
+	policies := &retentionpolicy.Reconciler{
+		Mechanism: mechanism("RetentionPolicy"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Peer: other, Site: o.Site, Image: o.MailImage,
+		Jobs: &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now},
+	}
 	return mgr, errors.Join(
 		domains.SetupWithManager(mgr),
 		mailboxes.SetupWithManager(mgr),
+		policies.SetupWithManager(mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ping", healthz.Ping),
 	)
@@ -197,7 +209,7 @@ func managerOptions(o Options) ctrl.Options {
 		// One process runs several operators only in tests; their metrics are nobody's concern.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		// Only our own kinds are cached: whatever else is read through this client is a mistake that must not become a watch.
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}}},
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}, &v1alpha1.RetentionPolicy{}: {}}},
 		NewCache: func(cluster *rest.Config, opts cache.Options) (cache.Cache, error) {
 			opts.ReaderFailOnMissingInformer = true
 			return cache.New(cluster, opts)

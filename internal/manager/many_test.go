@@ -40,7 +40,7 @@ func TestManyMailboxes(t *testing.T) {
 		})
 		return s.Create(context.Background(), boxes[i])
 	})
-	eventuallyWithin(t, many*100*time.Millisecond, func() error { return s.allReady(many) })
+	eventuallyWithin(t, many*500*time.Millisecond, func() error { return s.allReady(many) })
 	t.Logf("%d mailboxes were Ready after %.1f s", many, time.Since(began).Seconds())
 	time.Sleep(2 * time.Second) // what was gathered is counted
 	writes := map[string]int{}

@@ -21,7 +21,7 @@ import (
 )
 
 // public are the keys of Secrets whose values everybody may see.
-var public = []string{corev1.TLSCertKey, corev1.ServiceAccountRootCAKey, "username"}
+var public = []string{corev1.TLSCertKey, corev1.ServiceAccountRootCAKey, "username", "name"}
 
 // noSecrets looks for every value of every Secret of the cluster, whoever made it and for what, wherever people and tools look. It ends
 // every test that has an operator.

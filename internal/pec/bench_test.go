@@ -1,9 +1,13 @@
 package pec
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"syscall"
@@ -37,6 +41,33 @@ func floor(b *testing.B, id identity, size int64) time.Duration {
 			return spent / time.Duration(n)
 		}
 	}
+}
+
+// verification is how long nothing but the verification of one document of that size takes: its hash, its signature and its chain's.
+func verification(b *testing.B, id identity, size int64) time.Duration {
+	b.Helper()
+	content := make([]byte, size)
+	digest := sha256.Sum256(content)
+	signature := must(id.key.Sign(rand.Reader, digest[:], crypto.SHA256))
+	start := cpuTime(b)
+	const rounds = 20
+	for range rounds {
+		digest = sha256.Sum256(content)
+		if !verifies(id.key.Public(), digest[:], signature) {
+			b.Fatal("the signature does not hold")
+		}
+		if err := errors.Join(id.chain[0].CheckSignatureFrom(id.chain[1]), id.chain[1].CheckSignatureFrom(testCA().root)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return (cpuTime(b) - start) / rounds
+}
+
+func verifies(public crypto.PublicKey, digest, signature []byte) bool {
+	if key, ok := public.(*rsa.PublicKey); ok {
+		return rsa.VerifyPKCS1v15(key, crypto.SHA256, digest, signature) == nil
+	}
+	return ecdsa.VerifyASN1(public.(*ecdsa.PublicKey), digest, signature)
 }
 
 // counter counts what is written.
@@ -114,6 +145,65 @@ func benchmark(b *testing.B, id identity, write func(io.Writer) error) {
 	}
 	spent := (cpuTime(b) - start) / time.Duration(b.N)
 	b.ReportMetric(100*float64(floor(b, id, int64(size)))/float64(spent), "crypto%")
+}
+
+// BenchmarkMessage is all that one message to one recipient asks of the engines at both ends: envelope, acceptance, the judgement of the envelope,
+// presa in carico, delivery receipt. "crypto%" is the cryptography's part: four signatures, the verification of one and of its chain, and the
+// hashes of what is signed and verified.
+func BenchmarkMessage(b *testing.B) {
+	for _, k := range []struct {
+		name string
+		id   identity
+	}{{"RSA-2048", rsaIdentity()}, {"RSA-3072", rsa3072Identity()}, {"P-256", ecdsaIdentity()}} {
+		for _, size := range []struct {
+			name string
+			size int64
+		}{{"10KB", 10 << 10}, {"1MB", 1 << 20}, {"30MB", 30 << 20}} {
+			b.Run(k.name+"/"+size.name, func(b *testing.B) { benchmarkMessage(b, k.id, size.size) })
+		}
+	}
+}
+
+func benchmarkMessage(b *testing.B, id identity, size int64) {
+	message := sectionOf(must(io.ReadAll(largeMessage(size, true))))
+	var envelope bytes.Buffer
+	makeDocuments := func() error {
+		envelope.Reset()
+		o, err := ReadOriginal(message)
+		if err == nil {
+			err = id.WriteEnvelope(&envelope, provider, transit(), o, received, at)
+		}
+		if err == nil {
+			_, err = id.Acceptance(provider, transit(), noticeID, at)
+		}
+		if err != nil {
+			return err
+		}
+		j := Classify(envelope.Bytes(), index(id), testCA().roots, at)
+		if j.Type != TypeEnvelope {
+			return fmt.Errorf("%v", j.Errors)
+		}
+		if _, err := id.TakeCharge(provider, j.Certification.Transit, noticeID, "servizio@pec.example.it", []string{"bob@pec.other.example.it"}, at); err != nil {
+			return err
+		}
+		return id.WriteDelivery(io.Discard, provider, j.Certification.Transit, noticeID, "bob@pec.other.example.it", sectionOf(j.Postacert), at)
+	}
+	if err := makeDocuments(); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(size)
+	b.ReportAllocs()
+	start := cpuTime(b)
+	for b.Loop() {
+		if err := makeDocuments(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	spent := (cpuTime(b) - start) / time.Duration(b.N)
+	// Envelope and delivery carry the message, the two notices are about 6 KB; the envelope is hashed once more to be verified.
+	crypto := 2*floor(b, id, size) + 2*floor(b, id, 6<<10) + verification(b, id, size)
+	b.ReportMetric(100*float64(crypto)/float64(spent), "crypto%")
+	b.ReportMetric(float64(spent)/float64(time.Millisecond), "cpu-ms/op")
 }
 
 // BenchmarkClassify judges an envelope of 10 KB.

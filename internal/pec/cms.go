@@ -29,6 +29,19 @@ type Signer struct {
 
 // NewSigner reads a certificate chain (PEM, leaf first) and the leaf's key (PEM: PKCS#8, PKCS#1 or SEC 1).
 func NewSigner(certsPEM, keyPEM []byte) (*Signer, error) {
+	chain, err := ParseChain(certsPEM)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseKey(keyPEM)
+	if err != nil {
+		return nil, err
+	}
+	return NewSignerWithKey(chain, key)
+}
+
+// ParseChain reads a certificate chain, PEM, leaf first.
+func ParseChain(certsPEM []byte) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	for block, rest := pem.Decode(certsPEM); block != nil; block, rest = pem.Decode(rest) {
 		cert, err := x509.ParseCertificate(block.Bytes)
@@ -37,11 +50,10 @@ func NewSigner(certsPEM, keyPEM []byte) (*Signer, error) {
 		}
 		chain = append(chain, cert)
 	}
-	key, err := parseKey(keyPEM)
-	if err != nil {
-		return nil, err
+	if len(chain) == 0 {
+		return nil, errors.New("making a signer: there is no certificate")
 	}
-	return NewSignerWithKey(chain, key)
+	return chain, nil
 }
 
 // parseKey says nothing of the key's content in its errors.
@@ -121,9 +133,13 @@ type (
 	signedData struct {
 		Version          int
 		DigestAlgorithms []pkix.AlgorithmIdentifier `asn1:"set"`
-		Content          struct{ Type asn1.ObjectIdentifier }
+		Content          encapsulated
 		Certificates     asn1.RawValue
 		Signers          []signerInfo `asn1:"set"`
+	}
+	encapsulated struct {
+		Type    asn1.ObjectIdentifier
+		Content []byte `asn1:"explicit,optional,tag:0"` // nil: detached
 	}
 	signerInfo struct {
 		Version            int
@@ -152,10 +168,21 @@ func (s *Signer) SignDetached(content []byte, at time.Time) ([]byte, error) {
 	return s.sign(digest[:], at)
 }
 
-// sign makes the detached signature over content with this SHA-256, dated at. The attributes bind the certificate (signingCertificateV2), so
+// SignEnclosed is the signature with the content in it, as a ".p7m" file holds both.
+func (s *Signer) SignEnclosed(content []byte, at time.Time) ([]byte, error) {
+	digest := sha256.Sum256(content)
+	return s.signOver(digest[:], content, at)
+}
+
+// sign is the detached signature over content with this SHA-256.
+func (s *Signer) sign(contentDigest []byte, at time.Time) ([]byte, error) {
+	return s.signOver(contentDigest, nil, at)
+}
+
+// signOver makes the signature over content with this SHA-256, dated at; detached, unless the content is enclosed. The attributes bind the certificate (signingCertificateV2), so
 // that nobody can show another certificate of the same key. The library that reads signatures cannot write them for a given
 // instant, and an instant of its own choosing would make two documents of one event.
-func (s *Signer) sign(contentDigest []byte, at time.Time) ([]byte, error) {
+func (s *Signer) signOver(contentDigest, enclosed []byte, at time.Time) ([]byte, error) {
 	attributes, err := s.signedAttributes(contentDigest, at)
 	if err != nil {
 		return nil, fmt.Errorf("encoding signed attributes: %w", err)
@@ -189,7 +216,7 @@ func (s *Signer) sign(contentDigest []byte, at time.Time) ([]byte, error) {
 		Certificates:     contextZero(certs),
 		Signers:          []signerInfo{info},
 	}
-	data.Content.Type = oidData
+	data.Content = encapsulated{oidData, enclosed}
 	der, err := asn1.Marshal(contentInfo{Type: oidSignedData, Content: data})
 	if err != nil {
 		return nil, fmt.Errorf("encoding signature: %w", err)

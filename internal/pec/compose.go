@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime/quotedprintable"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -116,6 +117,7 @@ func (p part) encoded(safe bool) part {
 // textPart is text that is already ISO-8859-1 bytes.
 func textPart(media string, latin1 []byte) part {
 	var b bytes.Buffer
+	b.Grow(len(latin1) * 5 / 4)
 	q := quotedprintable.NewWriter(&b)
 	q.Write(latin1) //nolint:errcheck // a bytes.Buffer takes every write
 	q.Close()       //nolint:errcheck // as above
@@ -164,6 +166,9 @@ func multipart(w io.Writer, subtype, edge string, parts []part) error {
 	return err
 }
 
+// writers are the buffers of documents: a notice is smaller than its buffer, which would be most of what it asks of the heap.
+var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, pieceSize) }}
+
 // document writes and signs parts under a header that has everything but the MIME fields: multipart/signed around
 // multipart/mixed. It hashes what it writes, so that its memory does not grow with the parts. After an error what was written
 // is no document.
@@ -173,8 +178,10 @@ func (s *Signer) document(w io.Writer, h *headerWriter, seed string, parts []par
 		return err
 	}
 	signed, mixed := edges[0], edges[1]
-	out := bufio.NewWriterSize(w, pieceSize) // keeps the first error, and Flush gives it back
-	out.Write(h.Bytes())                     //nolint:errcheck // as above
+	out := writers.Get().(*bufio.Writer) // keeps the first error, and Flush gives it back
+	defer writers.Put(out)
+	out.Reset(w)
+	out.Write(h.Bytes()) //nolint:errcheck // as above
 	fmt.Fprintf(out, "MIME-Version: 1.0\r\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\";\r\n micalg=sha-256; boundary=\"%s\"\r\n\r\n--%s\r\n", signed, signed)
 	hash := sha256.New()
 	if err := multipart(io.MultiWriter(out, hash), "mixed", mixed, parts); err != nil {

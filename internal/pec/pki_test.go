@@ -88,6 +88,10 @@ var rsaIdentity = sync.OnceValue(func() identity {
 	return testCA().identity(must(rsa.GenerateKey(rand.Reader, 2048)), provider.ServiceAddress, func(*x509.Certificate) {})
 })
 
+var rsa3072Identity = sync.OnceValue(func() identity {
+	return testCA().identity(must(rsa.GenerateKey(rand.Reader, 3072)), provider.ServiceAddress, func(*x509.Certificate) {})
+})
+
 var ecdsaIdentity = sync.OnceValue(func() identity {
 	return testCA().identity(must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), provider.ServiceAddress, func(c *x509.Certificate) {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}

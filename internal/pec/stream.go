@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 )
 
 // Contents are written as often as asked, in pieces: a message is read once to see how it must be carried and once to be
@@ -12,6 +14,9 @@ import (
 
 // pieceSize is how much of a message is in memory at once.
 const pieceSize = 16 << 10
+
+// pieces are buffers: a message is read several times, and most messages are no larger than one.
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // flat is content in memory.
 type flat []byte
@@ -25,7 +30,9 @@ func (f flat) WriteTo(w io.Writer) (int64, error) {
 type section struct{ r *io.SectionReader }
 
 func (s section) WriteTo(w io.Writer) (int64, error) {
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(s.r, 0, s.r.Size()), make([]byte, min(pieceSize, s.r.Size()+1)))
+	piece := pieces.Get().(*[pieceSize]byte)
+	defer pieces.Put(piece)
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.NewSectionReader(s.r, 0, s.r.Size()), piece[:])
 	if err == nil && n < s.r.Size() {
 		err = io.ErrUnexpectedEOF
 	}
@@ -99,7 +106,7 @@ func (e *base64Lines) Write(p []byte) (int, error) {
 }
 
 func (e *base64Lines) flush() error {
-	e.out = e.out[:0]
+	e.out = slices.Grow(e.out[:0], (len(e.raw)/base64Line+1)*(base64.StdEncoding.EncodedLen(base64Line)+len(crlf)))
 	for rest := e.raw; len(rest) > 0; rest = rest[min(base64Line, len(rest)):] {
 		if e.written > 0 || len(e.out) > 0 {
 			e.out = append(e.out, crlf...)

@@ -35,20 +35,49 @@ func VerifyDetached(content, cms []byte) (Signature, error) { return readSignatu
 // readSignature checks a detached CMS signature over exactly these bytes: one signer, signed attributes present, digest SHA-1
 // (still sent by real providers) or stronger. With an error the signature holds what could be read.
 func readSignature(content, cms []byte) (s Signature, err error) {
-	der, err := toDER(cms)
+	p7, err := parseCMS(cms)
 	if err != nil {
 		return s, err
 	}
+	if len(p7.Content) > 0 {
+		s.Signer = p7.GetOnlySigner()
+		return s, errors.New("the signature is not detached")
+	}
+	p7.Content = content
+	return readSigned(p7)
+}
+
+// OpenEnclosed takes the content out of a signature that holds it, as a ".p7m" file does, and checks the signature over it.
+func OpenEnclosed(cms []byte) (content []byte, s Signature, err error) {
+	p7, err := parseCMS(cms)
+	if err != nil {
+		return nil, s, err
+	}
+	if len(p7.Content) == 0 {
+		return nil, s, errors.New("the signature holds no content")
+	}
+	s, err = readSigned(p7)
+	return p7.Content, s, err
+}
+
+func parseCMS(cms []byte) (*pkcs7.PKCS7, error) {
+	der, err := toDER(cms)
+	if err != nil {
+		return nil, err
+	}
 	p7, err := pkcs7.Parse(der)
 	if err != nil {
-		return s, fmt.Errorf("parsing CMS: %w", err)
+		return nil, fmt.Errorf("parsing CMS: %w", err)
 	}
+	return p7, nil
+}
+
+// readSigned checks a signature whose content is at hand.
+func readSigned(p7 *pkcs7.PKCS7) (s Signature, err error) {
 	s.Signer, s.others = p7.GetOnlySigner(), p7.Certificates
 	switch {
 	case s.Signer == nil:
 		return s, errors.New("the signature has not exactly one signer with a certificate")
-	case len(p7.Content) > 0:
-		return s, errors.New("the signature is not detached")
 	case len(p7.Certificates) > maxCMSCertificates:
 		return s, errors.New("the signature brings too many certificates")
 	}
@@ -65,7 +94,6 @@ func readSignature(content, cms []byte) (s Signature, err error) {
 	if err := p7.UnmarshalSignedAttribute(oidContentType, &kind); err != nil || !kind.Equal(oidData) {
 		return s, errors.New("the signature has no signed attributes for plain data")
 	}
-	p7.Content = content
 	if err := verifyBytes(p7, s.Signer); err != nil {
 		return s, fmt.Errorf("verifying CMS: %w", err)
 	}
@@ -81,8 +109,17 @@ func verifyBytes(p7 *pkcs7.PKCS7, leaf *x509.Certificate) error {
 	return p7.Verify()
 }
 
-// VerifyChain checks that the signer's certificate leads to a root, was valid at that time, and when it signed.
+// VerifyChain checks that the signer's certificate leads to a root, was valid at that time, and when it signed, and is for mail.
 func (s Signature) VerifyChain(roots *x509.CertPool, at time.Time) error {
+	return s.verifyChain(roots, at, x509.ExtKeyUsageEmailProtection)
+}
+
+// VerifyAnyUse is [Signature.VerifyChain] for what is no mail: the certificate may be for any use.
+func (s Signature) VerifyAnyUse(roots *x509.CertPool, at time.Time) error {
+	return s.verifyChain(roots, at, x509.ExtKeyUsageAny)
+}
+
+func (s Signature) verifyChain(roots *x509.CertPool, at time.Time, use x509.ExtKeyUsage) error {
 	if !s.Time.IsZero() && (s.Time.Before(s.Signer.NotBefore) || s.Time.After(s.Signer.NotAfter)) {
 		return fmt.Errorf("signed at %s, outside of the certificate's validity", s.Time.Format(time.RFC3339))
 	}
@@ -92,7 +129,7 @@ func (s Signature) VerifyChain(roots *x509.CertPool, at time.Time) error {
 	}
 	_, err := s.Signer.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: intermediates, CurrentTime: at,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
+		KeyUsages: []x509.ExtKeyUsage{use},
 	})
 	return err
 }

@@ -256,6 +256,7 @@ func humanPart(seed string, pages []page) (part, error) {
 		return part{}, err
 	}
 	var b bytes.Buffer
+	b.Grow(4 << 10) // most are smaller
 	if err := multipart(&b, "alternative", edges[0], alternatives); err != nil {
 		return part{}, err
 	}

@@ -99,23 +99,39 @@ func (p *Peer) State() State {
 // Domain reads the peer's PECDomain of a name. ErrNotConnected while the peer does not answer; a NotFound of the API when the
 // peer answers and does not have it.
 func (p *Peer) Domain(ctx context.Context, key client.ObjectKey) (*v1alpha1.PECDomain, error) {
+	d := &v1alpha1.PECDomain{}
+	if err := p.get(ctx, key, d, "PECDomain"); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Policy reads the peer's RetentionPolicy of a name, as Domain does its domain.
+func (p *Peer) Policy(ctx context.Context, key client.ObjectKey) (*v1alpha1.RetentionPolicy, error) {
+	policy := &v1alpha1.RetentionPolicy{}
+	if err := p.get(ctx, key, policy, "RetentionPolicy"); err != nil {
+		return nil, err
+	}
+	return policy, nil
+}
+
+func (p *Peer) get(ctx context.Context, key client.ObjectKey, into client.Object, kind string) error {
 	p.mu.Lock()
 	reader, reachable := p.reader, p.state.Reachable
 	p.mu.Unlock()
 	if !reachable {
-		return nil, ErrNotConnected
+		return ErrNotConnected
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	d := &v1alpha1.PECDomain{}
-	err := reader.Get(ctx, key, d)
+	err := reader.Get(ctx, key, into)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("reading the peer's PECDomain %s: %w", key, err)
+		return fmt.Errorf("reading the peer's %s %s: %w", kind, key, err)
 	case err != nil:
-		return nil, fmt.Errorf("reading the peer's PECDomain %s: %w (%w)", key, ErrNotConnected, err)
+		return fmt.Errorf("reading the peer's %s %s: %w (%w)", kind, key, ErrNotConnected, err)
 	}
-	return d, nil
+	return nil
 }
 
 // Probe asks once whether the peer lives.

@@ -15,8 +15,9 @@ const checkEvery = time.Second
 // File is an index on disk that is read again when it changes. A bad new file does not replace a good old one: a typo in the
 // index must not turn all certified mail into ordinary mail.
 type File struct {
-	ldifPath, rootsPath string
-	now                 func() time.Time
+	ldifPaths []string // the first one that is there counts
+	rootsPath string
+	now       func() time.Time
 
 	mu      sync.Mutex
 	checked time.Time
@@ -34,9 +35,19 @@ type stamp struct {
 	time   time.Time
 }
 
-// NewFile names the files; the first [File.Get] reads them.
-func NewFile(ldifPath, rootsPath string, now func() time.Time) *File {
-	return &File{ldifPath: ldifPath, rootsPath: rootsPath, now: now}
+// NewFile names the files; the first [File.Get] reads them. Of several indexes the first one that is there counts: what was
+// downloaded comes before what the stack was made with.
+func NewFile(rootsPath string, now func() time.Time, ldifPaths ...string) *File {
+	return &File{ldifPaths: ldifPaths, rootsPath: rootsPath, now: now}
+}
+
+func (f *File) ldifPath() string {
+	for _, path := range f.ldifPaths {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return f.ldifPaths[len(f.ldifPaths)-1]
 }
 
 // Get is the last good index with its roots, and the error of the last reading if that failed. Both may be there; index and
@@ -49,12 +60,13 @@ func (f *File) Get() (*Index, *x509.CertPool, error) {
 		return f.index, f.roots, f.err
 	}
 	f.checked = now
-	stamps := [2]stamp{look(f.ldifPath), look(f.rootsPath)}
+	ldifPath := f.ldifPath()
+	stamps := [2]stamp{look(ldifPath), look(f.rootsPath)}
 	// After a failure it is read again even if nothing changed: what failed may have been the disk.
 	if stamps == f.stamps && f.err == nil && f.index != nil {
 		return f.index, f.roots, nil
 	}
-	index, roots, err := Load(f.ldifPath, f.rootsPath)
+	index, roots, err := Load(ldifPath, f.rootsPath)
 	f.stamps, f.err = stamps, err
 	if err == nil {
 		f.index, f.roots = index, roots

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+
+	"github.com/go-ldap/ldap/v3"
 )
 
 // Format writes entries as the LDIF that [Parse] reads: the schema of RFC 6109 4.5, one root entry, then one per provider.
@@ -21,10 +23,29 @@ func Format(entries []Entry) []byte {
 		for _, d := range e.Domains {
 			lines = append(lines, [2]string{"managedDomains", d})
 		}
+		if e.Location != "" {
+			lines = append(lines, [2]string{"objectClass", "LDIFLocationURLObject"}, [2]string{"LDIFLocationURL", e.Location})
+		}
 		for _, c := range e.Certificates {
 			lines = append(lines,
 				[2]string{"providerCertificateHash", strings.ToUpper(fingerprint(c.Raw))},
 				[2]string{"providerCertificate;binary", string(c.Raw)})
+		}
+		record(&b, lines)
+	}
+	return b.Bytes()
+}
+
+// formatFound writes entries as a directory answered them, in the LDIF that [Parse] reads.
+func formatFound(found []*ldap.Entry) []byte {
+	var b bytes.Buffer
+	b.WriteString("version: 1\n\n")
+	for _, e := range found {
+		lines := [][2]string{{"dn", e.DN}}
+		for _, a := range e.Attributes {
+			for _, value := range a.ByteValues {
+				lines = append(lines, [2]string{a.Name, string(value)})
+			}
 		}
 		record(&b, lines)
 	}

@@ -30,6 +30,7 @@ const maxIndexBytes = 64 << 20
 type Entry struct {
 	pec.IndexEntry
 	Certificates []*x509.Certificate
+	Location     string // URL of the provider's own signed LDIF, "" if it is published otherwise
 }
 
 // Index answers for one parsed LDIF. It does not change, and is safe for concurrent use.

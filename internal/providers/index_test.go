@@ -203,7 +203,7 @@ func TestFileFollowsTheVolume(t *testing.T) {
 	}
 	clock := now
 	disk := &onDisk{t: t, root: t.TempDir()}
-	f := NewFile(filepath.Join(disk.root, "index.ldif"), filepath.Join(disk.root, "roots.pem"), func() time.Time { return clock })
+	f := NewFile(filepath.Join(disk.root, "roots.pem"), func() time.Time { return clock }, filepath.Join(disk.root, "index.ldif"))
 	expect := func(sentence, domain, problem string) {
 		t.Helper()
 		x, pool, err := f.Get()

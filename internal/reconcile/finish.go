@@ -142,11 +142,13 @@ func (m *Mechanism) patch(ctx context.Context, p *Pass) (changed bool, err error
 func (m *Mechanism) announce(ctx context.Context, p *Pass) {
 	conditions := p.Object.GetConditions()
 	stalled := meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled)
+	said := map[string]bool{}
 	for _, name := range slices.Concat([]string{m.Table.top(), v1alpha1.ConditionNotInForce}, m.Table.Informative, m.Table.Announced) {
 		was, is := meta.FindStatusCondition(p.before.GetConditions(), name), meta.FindStatusCondition(conditions, name)
-		if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
+		if is == nil || said[is.Reason] || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
 			continue
 		}
+		said[is.Reason] = true // Ready repeats its part's reason: one event says it
 		eventType := corev1.EventTypeNormal
 		if (stalled && name == m.Table.top()) || (was != nil && was.Status == metav1.ConditionTrue) {
 			eventType = corev1.EventTypeWarning

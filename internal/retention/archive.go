@@ -29,8 +29,6 @@ type Task struct {
 	Day time.Time
 	// Removal says what to count as due; nil counts nothing.
 	Removal *Removal
-	// Now is the clock's time.
-	Now time.Time
 	// Work is a directory for the journal.
 	Work string
 }
@@ -89,7 +87,7 @@ func Archive(ctx context.Context, from source, to Place, t Task) (Result, error)
 	}
 	result.Messages = int64(len(archived))
 	if t.Removal != nil {
-		due := Due(scan.holds, archived, *t.Removal, t.Now)
+		due := Due(scan.holds, archived, *t.Removal)
 		result.Due = DueResult{Count: int64(len(due)), Digest: DueDigest(due)}
 	}
 	return result, journal.drop()
@@ -109,7 +107,7 @@ func pack(ctx context.Context, scan *scan, to Place, p Package) (Sealed, error) 
 	}
 	open := func(m Message) (io.ReadCloser, error) { return scan.open(ctx, m) }
 	err = to.Create(ctx, name, size, func(w io.Writer) error { return p.Write(w, open) })
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err != nil && (!errors.Is(err, fs.ErrExist) || errors.Is(err, errNotLocked)) {
 		return Sealed{}, fmt.Errorf("archiving %s: %w", p.Mailbox, err)
 	}
 	sum, err := seal(ctx, to, name)

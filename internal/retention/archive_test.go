@@ -23,7 +23,7 @@ import (
 const office = "ufficio@pec.test"
 
 func task(t testing.TB, before time.Time) Task {
-	return Task{Address: office, Rule: Rule{Before: before}, Day: noon, Now: noon, Work: t.TempDir()}
+	return Task{Address: office, Rule: Rule{Before: before}, Day: noon, Work: t.TempDir()}
 }
 
 // smallPackages makes many packages of few messages, until the test ends.
@@ -89,7 +89,6 @@ func TestALaterRunAddsWhatBecameDue(t *testing.T) {
 	}
 	second := task(t, noon)
 	second.Day = noon.AddDate(0, 0, 40)
-	second.Now = second.Day
 	second.Removal = &Removal{ArchivedBefore: second.Day.AddDate(0, 0, -30)}
 	two := archive(t, box, place, second)
 	if one.Archived+two.Archived != int64(box.count()) {
@@ -258,6 +257,18 @@ func TestArchiveKilledAnywhereIsCompletedByTheNextRun(t *testing.T) {
 		}
 	}
 	t.Logf("killed %d times", kills)
+}
+
+// inProcess runs a test in a process of its own, and answers what it printed.
+func inProcess(t *testing.T) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), insideVariable+"="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
 }
 
 // killedAfter runs the archive in a process of its own and kills it once it has opened that many messages; false if it ended first.

@@ -116,7 +116,7 @@ func seal(ctx context.Context, place Place, name string) (sum string, err error)
 		_, err := io.WriteString(w, line)
 		return err
 	})
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err != nil && (!errors.Is(err, fs.ErrExist) || errors.Is(err, errNotLocked)) {
 		return "", err
 	}
 	return found.SHA256, nil

@@ -13,9 +13,7 @@ import (
 type Removal struct {
 	// ArchivedBefore is the day before which it must have been archived.
 	ArchivedBefore time.Time
-	// KeepUntil is the day until which nothing of the mailbox is due; zero is no such day.
-	KeepUntil time.Time
-	// Held says that a legal hold is in force: nothing is due.
+	// Held says that nothing is due: a legal hold is in force, or what removal waits for has not happened.
 	Held bool
 }
 
@@ -28,8 +26,8 @@ type Archived struct {
 
 // Due answers which of the messages that are still in a mailbox would be removed, as lines that are equal at two sites that hold
 // the same mail: folder and hash, sorted. Kin of which one is not due yet are not due. Pure.
-func Due(present func(Message) bool, archived []Archived, r Removal, now time.Time) []string {
-	if r.Held || now.Before(r.KeepUntil) {
+func Due(present func(Message) bool, archived []Archived, r Removal) []string {
+	if r.Held {
 		return nil
 	}
 	waits := map[string]bool{}

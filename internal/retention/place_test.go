@@ -42,53 +42,56 @@ func bucket(t *testing.T) Place {
 }
 
 func TestAPlaceTakesANameOnceAndWholeOrNotAtAll(t *testing.T) {
-	ctx := context.Background()
-	put := func(p Place, name, text string, announced int64, fault error) error {
+	for kind, p := range places(t) {
+		t.Run(kind, func(t *testing.T) { checkPlace(t, p) })
+	}
+}
+
+func checkPlace(t *testing.T, p Place) {
+	t.Helper()
+	ctx := t.Context()
+	put := func(name, text string, announced int64, fault error) error {
 		return p.Create(ctx, name, announced, func(w io.Writer) error {
 			_, err := io.WriteString(w, text)
 			return errors.Join(err, fault)
 		})
 	}
-	for kind, p := range places(t) {
-		t.Run(kind, func(t *testing.T) {
-			if err := put(p, "a/one", "first", 5, nil); err != nil {
-				t.Fatal(err)
-			}
-			if err := put(p, "a/one", "other", 5, nil); !errors.Is(err, fs.ErrExist) {
-				t.Errorf("a second time: %v", err)
-			}
-			if err := put(p, "a/two", "half", 4, io.ErrUnexpectedEOF); err == nil {
-				t.Error("a writer that failed left something")
-			}
-			if err := put(p, "a/three", "short", 6, nil); err == nil {
-				t.Error("less than announced was taken")
-			}
-			large := strings.Repeat("0123456789abcdef", partSize/16+1) // more than one part
-			if err := put(p, "a/large", large, int64(len(large)), nil); err != nil {
-				t.Fatal(err)
-			}
-			if err := put(p, "a/large", large, int64(len(large)), nil); !errors.Is(err, fs.ErrExist) {
-				t.Errorf("a large one a second time: %v", err)
-			}
-			names, err := p.List(ctx, "a")
-			if got := strings.Join(names, " "); got != "a/large a/one" || err != nil {
-				t.Errorf("listed %q, %v", got, err)
-			}
-			r, err := p.Open(ctx, "a/one")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer r.Close() //nolint:errcheck // it was only read
-			if raw, err := io.ReadAll(r); string(raw) != "first" || err != nil {
-				t.Errorf("read %q, %v", raw, err)
-			}
-			if _, err := p.Open(ctx, "a/none"); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("what is not there: %v", err)
-			}
-			if names, err := p.List(ctx, "b"); len(names) != 0 || err != nil {
-				t.Errorf("an empty folder: %q, %v", names, err)
-			}
-		})
+	if err := put("a/one", "first", 5, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("a/one", "other", 5, nil); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second time: %v", err)
+	}
+	if err := put("a/two", "half", 4, io.ErrUnexpectedEOF); err == nil {
+		t.Error("a writer that failed left something")
+	}
+	if err := put("a/three", "short", 6, nil); err == nil {
+		t.Error("less than announced was taken")
+	}
+	large := strings.Repeat("0123456789abcdef", partSize/16+1) // more than one part
+	if err := put("a/large", large, int64(len(large)), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("a/large", large, int64(len(large)), nil); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a large one a second time: %v", err)
+	}
+	names, err := p.List(ctx, "a")
+	if got := strings.Join(names, " "); got != "a/large a/one" || err != nil {
+		t.Errorf("listed %q, %v", got, err)
+	}
+	r, err := p.Open(ctx, "a/one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close() //nolint:errcheck // it was only read
+	if raw, err := io.ReadAll(r); string(raw) != "first" || err != nil {
+		t.Errorf("read %q, %v", raw, err)
+	}
+	if _, err := p.Open(ctx, "a/none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what is not there: %v", err)
+	}
+	if names, err := p.List(ctx, "b"); len(names) != 0 || err != nil {
+		t.Errorf("an empty folder: %q, %v", names, err)
 	}
 }
 

@@ -22,8 +22,6 @@ type Plan struct {
 	Mailboxes []MailboxPlan `json:"mailboxes"`
 	// ArchivedBefore counts as due what was archived before; zero counts nothing.
 	ArchivedBefore time.Time `json:"archivedBefore,omitzero"`
-	// KeepUntil is the day until which nothing is due.
-	KeepUntil time.Time `json:"keepUntil,omitzero"`
 	// S3 is where packages go; the Job's volume claim when not given.
 	S3 *S3 `json:"s3,omitempty"`
 }
@@ -33,7 +31,9 @@ type MailboxPlan struct {
 	Address string `json:"address"`
 	// Engine is the base URL of the engine whose store holds it.
 	Engine string `json:"engine"`
-	// Held says that a legal hold is in force.
+	// Host is namespace/name of the domain whose engine that is.
+	Host string `json:"host"`
+	// Held says that nothing of it is due.
 	Held bool `json:"held,omitempty"`
 }
 
@@ -63,10 +63,10 @@ func loadPlan(job worker.Job) (p Plan, m MailboxPlan, err error) {
 }
 
 // task is the work on a mailbox of the plan.
-func (p Plan) task(m MailboxPlan, work string, now time.Time) Task {
-	t := Task{Address: m.Address, Rule: p.Rule, Day: p.Day, Now: now, Work: work}
+func (p Plan) task(m MailboxPlan, work string) Task {
+	t := Task{Address: m.Address, Rule: p.Rule, Day: p.Day, Work: work}
 	if !p.ArchivedBefore.IsZero() {
-		t.Removal = &Removal{ArchivedBefore: p.ArchivedBefore, KeepUntil: p.KeepUntil, Held: m.Held}
+		t.Removal = &Removal{ArchivedBefore: p.ArchivedBefore, Held: m.Held}
 	}
 	return t
 }

@@ -135,7 +135,7 @@ type StoreSink struct {
 	folders map[string]*folderState
 }
 
-// folderState is what a folder held when it was first looked at.
+// folderState is what a folder held when it was first looked at, and what was put there since.
 type folderState struct {
 	guids map[string]bool
 	seen  uint32
@@ -159,6 +159,9 @@ func (s *StoreSink) Put(ctx context.Context, m Message, copyOf int, body io.Read
 	if err != nil {
 		return false, fmt.Errorf("saving a message of %s: %w", s.Address, err)
 	}
+	// The engine need not look again at what was saved: it would look at ever more of it.
+	folder.seen = max(folder.seen, saved.UID)
+	folder.guids[guid] = true
 	return saved.Existed, nil
 }
 

@@ -9,8 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
+	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/store"
 )
@@ -32,7 +32,7 @@ Exit status: 0 done, 1 try again, 2 damaged; of archive also 43 the run needs a 
 const statusDamaged = 2
 
 // Run is the command "retain" with its arguments.
-func Run(ctx context.Context, args []string, now func() time.Time, stdout, stderr io.Writer) error {
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
 		return errors.New(usage)
 	}
@@ -50,7 +50,7 @@ func Run(ctx context.Context, args []string, now func() time.Time, stdout, stder
 		if err != nil {
 			return err
 		}
-		return archiveJob(ctx, job, now())
+		return archiveJob(ctx, job)
 	case "list":
 		return damaged(o.list(ctx))
 	case "restore":
@@ -63,13 +63,13 @@ func Run(ctx context.Context, args []string, now func() time.Time, stdout, stder
 }
 
 // archiveJob does the work of one pod and leaves its result.
-func archiveJob(ctx context.Context, job worker.Job, now time.Time) error {
-	result, err := archiveIndex(ctx, job, now)
+func archiveJob(ctx context.Context, job worker.Job) error {
+	result, err := archiveIndex(ctx, job)
 	result.Packages = nil // the archive has their names, and the result must be small
 	return job.Finish(result, mapped(err))
 }
 
-func archiveIndex(ctx context.Context, job worker.Job, now time.Time) (Result, error) {
+func archiveIndex(ctx context.Context, job worker.Job) (Result, error) {
 	plan, mailbox, err := loadPlan(job)
 	if err != nil {
 		return Result{}, err
@@ -82,7 +82,7 @@ func archiveIndex(ctx context.Context, job worker.Job, now time.Time) (Result, e
 	if err != nil {
 		return Result{Address: mailbox.Address}, fmt.Errorf("%w: %w", errConfiguration, err)
 	}
-	return Archive(ctx, client, place, plan.task(mailbox, work, now))
+	return Archive(ctx, client, place, plan.task(mailbox, work))
 }
 
 // mapped gives an error the exit status by which the Job's failure policy decides. What is not known to need a person is tried
@@ -91,7 +91,7 @@ func mapped(err error) error {
 	switch {
 	case errors.Is(err, errConfiguration):
 		return &worker.Exit{Status: worker.ExitConfiguration, Reason: "PlanUnusable", Err: err}
-	case errors.Is(err, ErrCorrupt):
+	case errors.Is(err, ErrCorrupt), errors.Is(err, errNotLocked):
 		return &worker.Exit{Status: worker.ExitPerson, Reason: "ArchiveDamaged", Err: err}
 	case errors.Is(err, store.ErrNotFound):
 		return &worker.Exit{Status: worker.ExitAgain, Reason: "MailboxChanged", Err: err}
@@ -199,7 +199,7 @@ func verifyFile(file string) (found Verified, sealed string, err error) {
 
 func damaged(err error) error {
 	if errors.Is(err, ErrCorrupt) {
-		return &worker.Exit{Status: statusDamaged, Reason: "ArchiveDamaged", Err: err}
+		return &exit.Error{Status: statusDamaged, Err: err}
 	}
 	return err
 }

@@ -88,9 +88,9 @@ func OpenBucket(ctx context.Context, s S3, keys Keys, roots *x509.CertPool) (*Bu
 // Create implements Place.
 func (b *Bucket) Create(ctx context.Context, name string, size int64, write func(io.Writer) error) error {
 	// Some services keep no condition on an upload in parts; a name says what is under it, so nothing else could overwrite it.
-	switch _, err := b.client.StatObject(ctx, b.name, b.key(name), minio.StatObjectOptions{}); {
+	switch there, err := b.client.StatObject(ctx, b.name, b.key(name), minio.StatObjectOptions{}); {
 	case err == nil:
-		return fmt.Errorf("creating %s: %w", name, fs.ErrExist)
+		return errors.Join(fmt.Errorf("creating %s: %w", name, fs.ErrExist), b.checkLock(there))
 	case minio.ToErrorResponse(err).StatusCode != http.StatusNotFound:
 		return fmt.Errorf("creating %s: %w", name, err)
 	}
@@ -110,15 +110,25 @@ func (b *Bucket) Create(ctx context.Context, name string, size int64, write func
 	case err != nil:
 		return fmt.Errorf("creating %s: %w", name, err)
 	}
-	if b.retainUntil.IsZero() {
-		return nil
-	}
-	mode, until, err := b.client.GetObjectRetention(ctx, b.name, b.key(name), info.VersionID)
+	there, err := b.client.StatObject(ctx, b.name, b.key(name), minio.StatObjectOptions{VersionID: info.VersionID})
 	if err != nil {
 		return fmt.Errorf("reading the lock of %s: %w", name, err)
 	}
-	if mode == nil || *mode != minio.Compliance || until == nil || until.Before(b.retainUntil.Truncate(time.Second)) {
-		return fmt.Errorf("creating %s: %w", name, errNoLock)
+	return b.checkLock(there)
+}
+
+// errNotLocked is the fault of an object that the service would let be deleted.
+var errNotLocked = errors.New("the service did not lock it for as long as it was asked to: see the bucket's object lock")
+
+// checkLock sees that an object is locked as it should be, by its header: not every service answers the question for it alone.
+func (b *Bucket) checkLock(object minio.ObjectInfo) error {
+	if b.retainUntil.IsZero() {
+		return nil
+	}
+	until, err := time.Parse(time.RFC3339, object.Metadata.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+	mode := minio.RetentionMode(object.Metadata.Get("X-Amz-Object-Lock-Mode"))
+	if err != nil || mode != minio.Compliance || until.Before(b.retainUntil.Truncate(time.Second)) {
+		return fmt.Errorf("%s: %w", object.Key, errNotLocked)
 	}
 	return nil
 }

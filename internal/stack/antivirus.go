@@ -26,8 +26,8 @@ func antivirusSettings(d *v1alpha1.PECDomain) settings.Antivirus {
 }
 
 // antivirus is clamd. It has no probe: without it mail waits, whereas a pod that is not ready would take IMAP away too.
-func antivirus(d *v1alpha1.PECDomain, s Settings) []corev1.Container {
-	if !hasAntivirus(d) {
+func antivirus(m *v1alpha1.ManagedProvider, s Settings) []corev1.Container {
+	if m.Antivirus == nil {
 		return nil
 	}
 	c := restricted("antivirus", s)

@@ -68,6 +68,7 @@ func EngineSettings(d *v1alpha1.PECDomain, s Settings) settings.Engine {
 			Reinject: loopback(portReinject), LMTP: loopback(portLMTP), Doveadm: loopback(portDoveadm),
 			DoveadmHTTP: "http://" + loopback(portDoveadmHTTP),
 		},
+		Timestamping: timestamping(m), Index: indexSource(m), Signer: signerOf(m),
 		Files: settings.Files{
 			State: stateDir, SigningCert: signingDir + "/tls.crt", SigningKey: signingDir + "/tls.key",
 			ProvidersIndex: indexDir + "/index.ldif", ProvidersRoots: indexDir + "/roots.pem",
@@ -76,6 +77,36 @@ func EngineSettings(d *v1alpha1.PECDomain, s Settings) settings.Engine {
 			DoveadmPassword: keysDir + "/doveadm-password", DoveadmAPIKey: keysDir + "/doveadm-apikey",
 		},
 	}
+}
+
+func timestamping(m *v1alpha1.ManagedProvider) settings.Timestamping {
+	if m.Timestamping == nil {
+		return settings.Timestamping{}
+	}
+	t := settings.Timestamping{URL: string(m.Timestamping.URL)}
+	if m.Timestamping.CASecretRef != nil {
+		t.CA = timestampDir + "/ca.crt"
+	}
+	return t
+}
+
+func indexSource(m *v1alpha1.ManagedProvider) settings.Index {
+	p := m.ProvidersIndex
+	i := settings.Index{URL: p.URL}
+	if p.ClientCertSecretRef != nil {
+		i.ClientCert, i.ClientKey = indexClientDir+"/tls.crt", indexClientDir+"/tls.key"
+	}
+	if p.CASecretRef != nil {
+		i.CA, i.SignerCA = indexCADir+"/ca.crt", indexCADir+"/signer.crt"
+	}
+	return i
+}
+
+func signerOf(m *v1alpha1.ManagedProvider) string {
+	if m.Signing.PKCS11 == nil {
+		return ""
+	}
+	return signerSocket
 }
 
 // hostname is the mail host of a site that remote servers prefer.

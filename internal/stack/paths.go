@@ -14,6 +14,12 @@ const (
 
 	antivirusDir   = "/etc/pec/antivirus"
 	definitionsDir = "/var/lib/clamav"
+	timestampDir   = "/etc/pec/timestamp"    // roots of the time-stamping authority
+	indexClientDir = "/etc/pec/index-client" // what the index' source is shown
+	indexCADir     = "/etc/pec/index-ca"
+	pinDir         = "/etc/pec/pin"    // the process that uses the HSM, only
+	pkcs11Dir      = "/etc/pec/pkcs11" // the files of the HSM's library, that process only
+	signerRun      = "/run/pec-signer" // its socket, for the engine
 
 	mailDir      = "/srv/mail"
 	queueDir     = "/var/spool/postfix"

@@ -13,6 +13,12 @@ const mailID = 5000
 // program is this program in the image.
 const program = "/usr/local/bin/pec-operator"
 
+// signerProgram uses an HSM; it is a program of its own because it is no static one.
+const (
+	signerProgram = "/usr/local/bin/pec-signer"
+	signerSocket  = signerRun + "/socket"
+)
+
 // Postfix' capabilities, each needed (a test starts it without each in turn):
 //
 //   - SETUID, SETGID: its daemons leave root.
@@ -44,6 +50,12 @@ const (
 	volumeAntivirus     = "antivirus-config"
 	volumeDefinitions   = "antivirus-definitions"
 	volumeAntivirusTemp = "antivirus-tmp"
+	volumeTimestamp     = "timestamp-ca"
+	volumeIndexClient   = "index-client"
+	volumeIndexCA       = "index-ca"
+	volumePIN           = "pin"
+	volumePKCS11        = "pkcs11"
+	volumeSignerRun     = "signer-run"
 )
 
 func podSpec(d *v1alpha1.PECDomain, s Settings) corev1.PodSpec {
@@ -58,7 +70,7 @@ func podSpec(d *v1alpha1.PECDomain, s Settings) corev1.PodSpec {
 			SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		InitContainers: []corev1.Container{prepare(s)},
-		Containers:     append([]corev1.Container{postfix(s), dovecot(s), engine(d, s)}, antivirus(d, s)...),
+		Containers:     containers(d.Spec.Provider.Managed, s),
 		Volumes:        volumes(d),
 	}
 }
@@ -71,7 +83,36 @@ func prepare(s Settings) corev1.Container {
 	return c
 }
 
-func engine(d *v1alpha1.PECDomain, s Settings) corev1.Container {
+func containers(m *v1alpha1.ManagedProvider, s Settings) []corev1.Container {
+	list := []corev1.Container{postfix(s), dovecot(s), engine(m, s)}
+	if m.Signing.PKCS11 != nil {
+		list = append(list, signer(m.Signing.PKCS11, s))
+	}
+	return append(list, antivirus(m, s)...)
+}
+
+// signer is the process that uses the HSM: the maker's library is native code, and the engine, which reads what strangers send, must not
+// have it in its memory. Only digests cross the socket.
+func signer(hsm *v1alpha1.PKCS11, s Settings) corev1.Container {
+	c := restricted("signer", s)
+	if hsm.Image != "" {
+		c.Image = hsm.Image
+	}
+	c.Command = []string{
+		signerProgram, "--module", hsm.Module, "--token", hsm.TokenLabel, "--key", hsm.KeyLabel, "--pin-file", pinDir + "/pin", "--socket", signerSocket,
+	}
+	for _, v := range hsm.Environment {
+		c.Env = append(c.Env, corev1.EnvVar{Name: v.Name, Value: v.Value})
+	}
+	c.Lifecycle = lingering(5) // as long as the engine
+	c.VolumeMounts = []corev1.VolumeMount{fixed(volumePIN, pinDir), mount(volumeSignerRun, signerRun), mount(volumeTemporary, "/tmp")}
+	if hsm.ConfigSecretRef != nil {
+		c.VolumeMounts = append(c.VolumeMounts, fixed(volumePKCS11, pkcs11Dir))
+	}
+	return c
+}
+
+func engine(m *v1alpha1.ManagedProvider, s Settings) corev1.Container {
 	c := restricted("engine", s)
 	c.Command = []string{program, "engine", "run", "--settings", settingsFile}
 	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("holders", portHolder), containerPort("health", portHealth)}
@@ -83,8 +124,14 @@ func engine(d *v1alpha1.PECDomain, s Settings) corev1.Container {
 		mount(volumeEngine, stateDir), fixed(volumeSettings, engineDir), fixed(volumeSigning, signingDir), fixed(volumeKeys, keysDir),
 		fixed(volumeIndex, indexDir), fixed(volumeTLS, tlsDir), mount(volumeTemporary, "/tmp"),
 	}
-	if hasAntivirus(d) {
+	if m.Antivirus != nil {
 		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeDefinitions, definitionsDir))
+	}
+	for _, a := range auxiliarySecrets(m) {
+		c.VolumeMounts = append(c.VolumeMounts, fixed(a.volume, a.path))
+	}
+	if m.Signing.PKCS11 != nil {
+		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeSignerRun, signerRun))
 	}
 	return c
 }

@@ -13,7 +13,7 @@ const secretMode = 0o440
 // volumes of the pod. Which container sees which is in the containers; the signing key is the engine's alone.
 func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 	n, m := NamesFor(d.Name), d.Spec.Provider.Managed
-	return append(antivirusVolumes(d), []corev1.Volume{
+	list := []corev1.Volume{
 		claimVolume(volumeMail, n.MailClaim),
 		claimVolume(volumeQueue, n.QueueClaim),
 		claimVolume(volumeEngine, n.EngineClaim),
@@ -22,13 +22,50 @@ func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 		configVolume(volumeSettings, n.ConfigMap, fileEngine),
 		configVolume(volumeIndex, m.ProvidersIndex.ConfigMapRef.Name),
 		secretVolume(volumeTLS, m.TLS.SecretName, corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
-		secretVolume(volumeSigning, m.Signing.SecretName, corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
+		secretVolume(volumeSigning, m.Signing.SecretName, signingKeys(m)...),
 		secretVolume(volumeKeys, n.EngineSecret),
 		secretVolume(volumeDoveadm, n.EngineSecret, "doveadm.conf"),
 		emptyVolume(volumePostfixRun),
 		emptyVolume(volumeDovecotRun),
 		emptyVolume(volumeTemporary),
-	}...)
+	}
+	for _, s := range auxiliarySecrets(m) {
+		list = append(list, secretVolume(s.volume, s.secret))
+		list[len(list)-1].Secret.Optional = ptr.To(true)
+	}
+	if hsm := m.Signing.PKCS11; hsm != nil {
+		list = append(list, secretVolume(volumePIN, hsm.PINSecretRef.SecretName, "pin"), emptyVolume(volumeSignerRun))
+		if hsm.ConfigSecretRef != nil {
+			list = append(list, secretVolume(volumePKCS11, hsm.ConfigSecretRef.SecretName))
+		}
+	}
+	return append(list, antivirusVolumes(d)...)
+}
+
+// signingKeys are the keys of the signing Secret that the engine sees: with an HSM there is no private key in it.
+func signingKeys(m *v1alpha1.ManagedProvider) []string {
+	if m.Signing.PKCS11 != nil {
+		return []string{corev1.TLSCertKey}
+	}
+	return []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey}
+}
+
+// auxiliary is a Secret that the engine reads for something that must not hold up mail: the pod starts without it.
+type auxiliary struct{ volume, secret, path string }
+
+func auxiliarySecrets(m *v1alpha1.ManagedProvider) []auxiliary {
+	var list []auxiliary
+	add := func(volume, path string, ref *v1alpha1.SecretReference) {
+		if ref != nil {
+			list = append(list, auxiliary{volume, ref.SecretName, path})
+		}
+	}
+	if m.Timestamping != nil {
+		add(volumeTimestamp, timestampDir, m.Timestamping.CASecretRef)
+	}
+	add(volumeIndexClient, indexClientDir, m.ProvidersIndex.ClientCertSecretRef)
+	add(volumeIndexCA, indexCADir, m.ProvidersIndex.CASecretRef)
+	return list
 }
 
 func claimVolume(name, claim string) corev1.Volume {

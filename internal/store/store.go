@@ -11,9 +11,12 @@
 //	GET /v1/store/{address}/message?folder=&uid=       the message's bytes, lines ended by CRLF
 //	PUT /v1/store/{address}/message?folder=&guid=&...  Saved; the body is the message
 //	PUT /v1/store/{address}/flags?folder=&guid=&flag=  replaces the flags of a message
+//	GET /v1/store/{address}/record?name=               what was kept under a name; 404 when nothing was
+//	PUT /v1/store/{address}/record?name=               keeps the body under a name; what is kept as "manifest-..." stays as it is
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -24,6 +27,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -94,6 +98,20 @@ func Digest(raw []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// DigestOf is Digest of what a reader has left.
+func DigestOf(r io.Reader) (string, error) {
+	hash := sha256.New()
+	if _, err := io.Copy(hash, r); err != nil {
+		return "", fmt.Errorf("reading a message of the store: %w", err)
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+var flagForm = regexp.MustCompile(`^(\\(Seen|Answered|Flagged|Deleted|Draft)|[^\x00-\x20\x7f-\xff(){%*"\\\]]{1,50})$`)
+
+// ValidFlag says whether a message here can have a flag: the five of every store, and keywords of up to 50 characters.
+func ValidFlag(flag string) bool { return flagForm.MatchString(flag) }
+
 // Client calls one engine as a job.
 type Client struct {
 	base string
@@ -157,6 +175,25 @@ func (c *Client) Save(ctx context.Context, address string, m New, body io.Reader
 // SetFlags replaces the flags and keywords of a message.
 func (c *Client) SetFlags(ctx context.Context, address, folder, guid string, flags []string) error {
 	return c.json(ctx, http.MethodPut, path(address, "flags", url.Values{"folder": {folder}, "guid": {guid}, "flag": flags}), nil, nil)
+}
+
+// Record reads what was kept with a mailbox under a name; ErrNotFound when nothing was.
+func (c *Client) Record(ctx context.Context, address, name string) ([]byte, error) {
+	response, err := c.do(ctx, http.MethodGet, path(address, "record", url.Values{"name": {name}}), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("reading the store's answer: %w", err)
+	}
+	return raw, nil
+}
+
+// PutRecord keeps bytes with a mailbox under a name; they are on disk when this returns.
+func (c *Client) PutRecord(ctx context.Context, address, name string, raw []byte) error {
+	return c.json(ctx, http.MethodPut, path(address, "record", url.Values{"name": {name}}), bytes.NewReader(raw), nil)
 }
 
 func number(n uint32) string { return strconv.FormatUint(uint64(n), 10) }

@@ -62,6 +62,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EndpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Endpoints"):
 		return &apiv1alpha1.EndpointsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EnvironmentVariable"):
+		return &apiv1alpha1.EnvironmentVariableApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EvidenceStatus"):
+		return &apiv1alpha1.EvidenceStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExternalDNS"):
 		return &apiv1alpha1.ExternalDNSApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExternalProvider"):
@@ -158,6 +162,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PECDomainStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PeerLinkStatus"):
 		return &apiv1alpha1.PeerLinkStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PKCS11"):
+		return &apiv1alpha1.PKCS11ApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ProviderIdentity"):
 		return &apiv1alpha1.ProviderIdentityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ProvidersIndex"):
@@ -190,6 +196,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SendingLimitsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServiceLevel"):
 		return &apiv1alpha1.ServiceLevelApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Signing"):
+		return &apiv1alpha1.SigningApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SiteStatus"):
 		return &apiv1alpha1.SiteStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Storage"):

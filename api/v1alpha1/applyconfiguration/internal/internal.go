@@ -430,6 +430,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: submission
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.EnvironmentVariable
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: value
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.EvidenceStatus
+  map:
+    fields:
+    - name: day
+      type:
+        scalar: string
+    - name: head
+      type:
+        scalar: string
+    - name: records
+      type:
+        scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ExternalDNS
   map:
     fields:
@@ -930,7 +951,7 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
     - name: signing
       type:
-        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Signing
     - name: storage
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Storage
@@ -1262,6 +1283,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: dns
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSStatus
+    - name: evidence
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EvidenceStatus
     - name: lastHandledReconcileAt
       type:
         scalar: string
@@ -1286,6 +1310,35 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.PKCS11
+  map:
+    fields:
+    - name: configSecretRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+    - name: environment
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EnvironmentVariable
+          elementRelationship: associative
+          keys:
+          - name
+    - name: image
+      type:
+        scalar: string
+    - name: keyLabel
+      type:
+        scalar: string
+    - name: module
+      type:
+        scalar: string
+    - name: pinSecretRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+    - name: tokenLabel
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.PeerLinkStatus
   map:
     fields:
@@ -1309,9 +1362,18 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ProvidersIndex
   map:
     fields:
+    - name: caSecretRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+    - name: clientCertSecretRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
     - name: configMapRef
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalReference
+    - name: url
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RFC2136
   map:
     fields:
@@ -1570,6 +1632,15 @@ var schemaYAML = typed.YAMLObject(`types:
   map:
     fields:
     - name: availabilityPercent
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.Signing
+  map:
+    fields:
+    - name: pkcs11
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.PKCS11
+    - name: secretName
       type:
         scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteLocality

@@ -23,12 +23,12 @@ type ManagedProviderApplyConfiguration struct {
 	Storage *StorageApplyConfiguration `json:"storage,omitempty"`
 	// tls names the Secret (keys tls.crt, tls.key) that clients and other mail servers are shown.
 	TLS *SecretReferenceApplyConfiguration `json:"tls,omitempty"`
-	// signing names the Secret (keys tls.crt, leaf first, and tls.key) whose key signs every notice and envelope.
-	Signing *SecretReferenceApplyConfiguration `json:"signing,omitempty"`
+	// signing is the key that signs every notice and envelope.
+	Signing *SigningApplyConfiguration `json:"signing,omitempty"`
 	// antivirus is what messages are checked with, at access and at arrival. Without it nothing is checked, which no accredited
 	// provider may do.
 	Antivirus *AntivirusApplyConfiguration `json:"antivirus,omitempty"`
-	// timestamping is the authority (TSA) that stamps the daily log. This release stores it and stamps nothing.
+	// timestamping is the authority (TSA) that stamps the seal of each day of the log; without it the seals are signed alone.
 	Timestamping *TimestampingApplyConfiguration `json:"timestamping,omitempty"`
 	// limits are those of the access point; what is not given has the operator's default.
 	Limits *LimitsApplyConfiguration `json:"limits,omitempty"`
@@ -116,7 +116,7 @@ func (b *ManagedProviderApplyConfiguration) WithTLS(value *SecretReferenceApplyC
 // WithSigning sets the Signing field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Signing field is set to the value of the last call.
-func (b *ManagedProviderApplyConfiguration) WithSigning(value *SecretReferenceApplyConfiguration) *ManagedProviderApplyConfiguration {
+func (b *ManagedProviderApplyConfiguration) WithSigning(value *SigningApplyConfiguration) *ManagedProviderApplyConfiguration {
 	b.Signing = value
 	return b
 }

@@ -24,6 +24,8 @@ type PECDomainStatusApplyConfiguration struct {
 	ReadySites *string `json:"readySites,omitempty"`
 	// mailboxes counts the Mailbox resources of this domain.
 	Mailboxes *MailboxCountsApplyConfiguration `json:"mailboxes,omitempty"`
+	// evidence is the last day of this site's event log that was sealed: a head kept outside the log, which shows if records go missing.
+	Evidence *EvidenceStatusApplyConfiguration `json:"evidence,omitempty"`
 	// contract is what this domain's contract comes to; of a domain that draws on another's, its part.
 	Contract *ContractStatusApplyConfiguration `json:"contract,omitempty"`
 	// peerLink is what the other site needs to trust this site's engine.
@@ -95,6 +97,14 @@ func (b *PECDomainStatusApplyConfiguration) WithReadySites(value string) *PECDom
 // If called multiple times, the Mailboxes field is set to the value of the last call.
 func (b *PECDomainStatusApplyConfiguration) WithMailboxes(value *MailboxCountsApplyConfiguration) *PECDomainStatusApplyConfiguration {
 	b.Mailboxes = value
+	return b
+}
+
+// WithEvidence sets the Evidence field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Evidence field is set to the value of the last call.
+func (b *PECDomainStatusApplyConfiguration) WithEvidence(value *EvidenceStatusApplyConfiguration) *PECDomainStatusApplyConfiguration {
+	b.Evidence = value
 	return b
 }
 

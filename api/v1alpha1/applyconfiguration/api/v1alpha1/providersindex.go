@@ -7,9 +7,17 @@ package v1alpha1
 //
 // ProvidersIndex is where the index of certified-mail providers comes from.
 type ProvidersIndexApplyConfiguration struct {
-	// configMapRef names a ConfigMap with the index (key index.ldif) and the roots that the providers' certificates chain to
-	// (key roots.pem).
+	// configMapRef names a ConfigMap with the roots that the providers' certificates chain to (key roots.pem) and the index (key
+	// index.ldif). With url the index in it counts until the first download, and may be left out.
 	ConfigMapRef *LocalReferenceApplyConfiguration `json:"configMapRef,omitempty"`
+	// url is where the index is downloaded from once a day: https of an LDIF that is signed as .p7m, or ldaps of the directory itself, whose
+	// path is the base (o=postacert when it has none). The last good copy stays in force.
+	URL *string `json:"url,omitempty"`
+	// clientCertSecretRef names the Secret (keys tls.crt, tls.key) with the certificate that is shown to the source.
+	ClientCertSecretRef *SecretReferenceApplyConfiguration `json:"clientCertSecretRef,omitempty"`
+	// caSecretRef names the Secret with the roots of the source's own certificate (key ca.crt; the system's when it is not there), and for https
+	// the roots of the certificates, or the very ones, that the index may be signed with (key signer.crt).
+	CASecretRef *SecretReferenceApplyConfiguration `json:"caSecretRef,omitempty"`
 }
 
 // ProvidersIndexApplyConfiguration constructs a declarative configuration of the ProvidersIndex type for use with
@@ -23,5 +31,29 @@ func ProvidersIndex() *ProvidersIndexApplyConfiguration {
 // If called multiple times, the ConfigMapRef field is set to the value of the last call.
 func (b *ProvidersIndexApplyConfiguration) WithConfigMapRef(value *LocalReferenceApplyConfiguration) *ProvidersIndexApplyConfiguration {
 	b.ConfigMapRef = value
+	return b
+}
+
+// WithURL sets the URL field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the URL field is set to the value of the last call.
+func (b *ProvidersIndexApplyConfiguration) WithURL(value string) *ProvidersIndexApplyConfiguration {
+	b.URL = &value
+	return b
+}
+
+// WithClientCertSecretRef sets the ClientCertSecretRef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ClientCertSecretRef field is set to the value of the last call.
+func (b *ProvidersIndexApplyConfiguration) WithClientCertSecretRef(value *SecretReferenceApplyConfiguration) *ProvidersIndexApplyConfiguration {
+	b.ClientCertSecretRef = value
+	return b
+}
+
+// WithCASecretRef sets the CASecretRef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CASecretRef field is set to the value of the last call.
+func (b *ProvidersIndexApplyConfiguration) WithCASecretRef(value *SecretReferenceApplyConfiguration) *ProvidersIndexApplyConfiguration {
+	b.CASecretRef = value
 	return b
 }

@@ -1,0 +1,138 @@
+// Package retentionpolicy carries a RetentionPolicy out at one site: at each time of its schedule a Job archives the mailboxes
+// whose domain prefers this site, and what came of it, and what would be due for removal, is shown. Nothing here removes. It needs
+// no finalizer: a deleted policy takes its Jobs with it by their owner, and what they archived stays.
+package retentionpolicy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/calendar"
+	"github.com/pec-operator/pec-operator/internal/engines"
+	"github.com/pec-operator/pec-operator/internal/jobs"
+	"github.com/pec-operator/pec-operator/internal/peer"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+const (
+	// recheck is the pause while a run is under way, or something that cannot be watched is missing.
+	recheck = 10 * time.Second
+	// longest is the pause while nothing is due: the other site's list and the clock are looked at again.
+	longest = time.Minute
+	// concurrent passes; most of a pass is waiting for an API server.
+	concurrent = 2
+	// passTimeout bounds a pass.
+	passTimeout = 2 * time.Minute
+	// backoffFrom and backoffTo bound the pauses after failed calls.
+	backoffFrom, backoffTo = time.Second, 5 * time.Minute
+)
+
+// table declares the conditions of a RetentionPolicy.
+var table = reconcile.Table{
+	Positive:    []string{v1alpha1.ConditionArchiving, v1alpha1.ConditionHoldsRespected},
+	Informative: []string{v1alpha1.ConditionWaitingForPeer, v1alpha1.ConditionClocksAgree},
+	Served:      "the policy is carried out at this site as its spec says",
+}
+
+// Reconciler carries RetentionPolicies out at one site.
+type Reconciler struct {
+	*reconcile.Mechanism
+	// Live reads past the cache: claims, Secrets, Jobs and pods are not cached.
+	Live client.Reader
+	// Access lists the namespaces that the operator may work in.
+	Access reconcile.Access
+	// Engines dials the engines of this site.
+	Engines *engines.Pool
+	// Jobs runs the Jobs.
+	Jobs *jobs.Cluster
+	// Peer reads the other site.
+	Peer *peer.Peer
+	// Site is this building, Image what its Jobs run.
+	Site, Image string
+}
+
+// scope is what the phases of one pass share.
+type scope struct {
+	*reconcile.Pass
+	*Reconciler
+	policy *v1alpha1.RetentionPolicy
+	// selected are the policy's mailboxes; work are those that this site archives.
+	selected, work []mailbox
+	// held counts the legal holds.
+	held int32
+	// schedule is spec.schedule, worked out.
+	schedule calendar.Schedule
+}
+
+// Reconcile is one pass over one policy.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	policy := &v1alpha1.RetentionPolicy{}
+	if err := r.Client.Get(ctx, req.NamespacedName, policy); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !policy.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its Jobs go with it, its archive stays
+	}
+	pass, active, err := r.Begin(ctx, policy)
+	if err != nil || !active {
+		return ctrl.Result{}, err
+	}
+	s := &scope{Pass: pass, Reconciler: r, policy: policy}
+	result, err := reconcile.Walk(ctx, s,
+		compareClocks,
+		selectMailboxes,
+		showHolds,
+		lookAtPeer,
+		findWork,
+		findDestination,
+		keepSchedule,
+	)
+	if apierrors.IsForbidden(err) {
+		err = reconcile.Waiting(recheck, v1alpha1.ConditionArchiving, v1alpha1.ReasonNamespaceNotGranted, r.Access.Missing(policy.Namespace, err))
+	}
+	return r.Finish(ctx, pass, result, err, nil)
+}
+
+// SetupWithManager starts the controller with a manager whose cache has the indexes.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	r.Table = table
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("retentionpolicy").
+		For(&v1alpha1.RetentionPolicy{}, builder.WithPredicates(reconcile.SpecOrRequest())).
+		Watches(&v1alpha1.Mailbox{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(reconcile.SpecOrRequest())).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: concurrent,
+			ReconciliationTimeout:   passTimeout,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[crreconcile.Request](backoffFrom, backoffTo),
+		}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("starting the RetentionPolicy controller: %w", err)
+	}
+	return nil
+}
+
+// ofNamespace are the policies of a mailbox's namespace: a mailbox may have come to one, or left one.
+func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []crreconcile.Request {
+	var list v1alpha1.RetentionPolicyList
+	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
+		return nil // a cache that cannot list is being stopped
+	}
+	requests := make([]crreconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].NamespacedName = types.NamespacedName{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
+	}
+	return requests
+}

@@ -1,0 +1,190 @@
+package retentionpolicy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/calendar"
+	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/retention"
+)
+
+// The decisions here are pure: the policy, what is known and the time go in.
+
+// covers says whether a policy is for a mailbox: one that names a policy is for that policy alone.
+func covers(p *v1alpha1.RetentionPolicy, m *v1alpha1.Mailbox) bool {
+	if !m.DeletionTimestamp.IsZero() {
+		return false
+	}
+	ref := m.Spec.RetentionPolicyRef
+	if p.Spec.Mailboxes.Type == v1alpha1.RetainedReferring {
+		return ref != nil && ref.Name == p.Name
+	}
+	return ref == nil && p.Spec.Mailboxes.DomainRef != nil && m.Spec.DomainRef.Name == p.Spec.Mailboxes.DomainRef.Name
+}
+
+// preferred is the site that archives the mailboxes of a domain: the one that serves it while both live. host may be nil.
+func preferred(d, host *v1alpha1.PECDomain) string {
+	if d.Spec.PreferredSite != "" || host == nil {
+		return d.Spec.PreferredSite
+	}
+	if host.Spec.PreferredSite != "" || host.Spec.Provider.Managed == nil || len(host.Spec.Provider.Managed.MailHosts) == 0 {
+		return host.Spec.PreferredSite
+	}
+	return slices.MinFunc(host.Spec.Provider.Managed.MailHosts, func(a, b v1alpha1.MailHost) int {
+		return int(ptr.Deref(a.Preference, 0)) - int(ptr.Deref(b.Preference, 0))
+	}).Site
+}
+
+// scheduleOf works a schedule out.
+func scheduleOf(spec v1alpha1.RetentionSchedule) (s calendar.Schedule, err error) {
+	if s.At, err = calendar.ParseTimeOfDay(string(spec.At)); err != nil {
+		return s, err
+	}
+	if s.Days, err = daysOf(spec.Days); err != nil {
+		return s, err
+	}
+	for _, w := range spec.Windows {
+		var window calendar.Window
+		if window.Days, err = daysOf(w.Days); err != nil {
+			return s, err
+		}
+		if window.From, err = calendar.ParseTimeOfDay(string(w.Opens)); err != nil {
+			return s, err
+		}
+		if window.To, err = calendar.ParseTimeOfDay(string(w.Closes)); err != nil {
+			return s, err
+		}
+		s.Windows.Allow = append(s.Windows.Allow, window)
+	}
+	return s, s.Check()
+}
+
+func daysOf(names []v1alpha1.Weekday) (days calendar.Days, err error) {
+	for _, name := range names {
+		day, err := calendar.ParseDay(string(name)[:3])
+		if err != nil {
+			return nil, err
+		}
+		days = append(days, day)
+	}
+	return days, nil
+}
+
+// forgetful is how far back a schedule owes runs when nothing is recorded of it: a status that was lost makes no year of misses.
+const forgetful = 8 * 24 * time.Hour
+
+// ledger is what the recorded runs tell the calendar: their states, and the time before which all are settled.
+func ledger(runs []v1alpha1.RetentionRun, created, now time.Time) (since time.Time, done calendar.Ledger) {
+	since, done = created, calendar.Ledger{}
+	if forgotten := now.Add(-forgetful); since.Before(forgotten) {
+		since = forgotten
+	}
+	for _, run := range runs {
+		switch run.State {
+		case v1alpha1.RunRunning:
+			done[run.Name] = calendar.Running
+		case v1alpha1.RunMissed:
+			done[run.Name] = calendar.Missed
+		default:
+			done[run.Name] = calendar.Done
+		}
+	}
+	for _, run := range slices.Backward(runs) { // the oldest first
+		if run.State == v1alpha1.RunRunning {
+			return run.At.Add(-time.Second), done
+		}
+		since = run.At.Time
+	}
+	return since, done
+}
+
+// maxRuns is how many runs the status shows.
+const maxRuns = 7
+
+// record puts a run into the list, newest first, in the place of what the list said of it before. A run that is under way is never
+// dropped from the list.
+func record(runs []v1alpha1.RetentionRun, run v1alpha1.RetentionRun) []v1alpha1.RetentionRun {
+	kept := slices.DeleteFunc(slices.Clone(runs), func(r v1alpha1.RetentionRun) bool { return r.Name == run.Name })
+	kept = append(kept, run)
+	slices.SortFunc(kept, func(a, b v1alpha1.RetentionRun) int { return b.At.Compare(a.At.Time) })
+	for i := len(kept) - 1; i >= 0 && len(kept) > maxRuns; i-- {
+		if kept[i].State != v1alpha1.RunRunning {
+			kept = slices.Delete(kept, i, i+1)
+		}
+	}
+	return kept
+}
+
+// keptUntil is the day until which what is archived at a time is kept: of two promises the later.
+func keptUntil(p *v1alpha1.RetentionPolicy, at time.Time) time.Time {
+	until := at.AddDate(0, p.Spec.Archive.KeepMonthsOrDefault(), 0)
+	if closure := closureOf(p); closure.After(until) {
+		return closure
+	}
+	return until
+}
+
+// closureOf is afterClosure.archiveUntil, the beginning of that day on the wall in Rome; zero when not given.
+func closureOf(p *v1alpha1.RetentionPolicy) time.Time {
+	if p.Spec.AfterClosure == nil {
+		return time.Time{}
+	}
+	at, err := time.ParseInLocation(time.DateOnly, string(p.Spec.AfterClosure.ArchiveUntil), pec.Rome())
+	if err != nil {
+		return time.Time{} // the API server has checked that there is such a day
+	}
+	return at.UTC()
+}
+
+// judgeClocks is ClocksAgree. It compares months: a verdict that hung on the day would change with every day.
+func judgeClocks(p *v1alpha1.RetentionPolicy, now time.Time) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionClocksAgree, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonOneClock,
+		Message: "nothing says two things about how long an archive is kept"}
+	if p.Spec.Archive == nil || p.Spec.AfterClosure == nil {
+		return c
+	}
+	months, closure := p.Spec.Archive.KeepMonthsOrDefault(), closureOf(p)
+	until := now.AddDate(0, months, 0)
+	if until.In(pec.Rome()).Format("2006-01") == closure.In(pec.Rome()).Format("2006-01") {
+		return c
+	}
+	counts := "afterClosure.archiveUntil"
+	if until.After(closure) {
+		counts = "archive.keepMonths"
+	}
+	c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonLaterClockCounts
+	c.Message = fmt.Sprintf("archive.keepMonths keeps an archive for %d months, afterClosure.archiveUntil until %s: the later promise counts, today that of %s",
+		months, p.Spec.AfterClosure.ArchiveUntil, counts)
+	return c
+}
+
+// planOf is the plan of a run.
+func planOf(p *v1alpha1.RetentionPolicy, at time.Time, work []mailbox) retention.Plan {
+	archive := p.Spec.Archive
+	plan := retention.Plan{Day: at.UTC(), Rule: retention.Rule{Before: at.UTC().AddDate(0, 0, -int(*archive.OlderThanDays)), Folders: archive.Folders}}
+	for _, class := range archive.Messages {
+		plan.Rule.Classes = append(plan.Rule.Classes, retention.Class(class))
+	}
+	if p.Spec.Remove != nil {
+		plan.ArchivedBefore = at.UTC().AddDate(0, 0, -int(*p.Spec.Remove.AfterArchiveDays))
+	}
+	if s3 := archive.Destination.S3; s3 != nil {
+		plan.S3 = &retention.S3{Endpoint: string(s3.Endpoint), Bucket: s3.Bucket, Prefix: s3.Prefix, Region: s3.Region}
+		if s3.ObjectLock != v1alpha1.ObjectLockNotRequired {
+			plan.S3.RetainUntil = keptUntil(p, at.UTC())
+		}
+	}
+	for _, m := range work {
+		held := len(m.holds) > 0 || len(p.Spec.LegalHolds) > 0
+		// Nothing is acknowledged before something is handed over, and this release hands nothing over.
+		waits := p.Spec.Remove != nil && p.Spec.Remove.When == v1alpha1.RemoveAcknowledged
+		plan.Mailboxes = append(plan.Mailboxes, retention.MailboxPlan{Address: m.address, Engine: m.engine, Host: m.host.String(), Held: held || waits})
+	}
+	return plan
+}

@@ -1,0 +1,176 @@
+package retentionpolicy
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/jobs"
+	"github.com/pec-operator/pec-operator/internal/jobs/worker"
+	"github.com/pec-operator/pec-operator/internal/retention"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func makePolicy(change ...func(*v1alpha1.RetentionPolicy)) *v1alpha1.RetentionPolicy {
+	p := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "ordinary", Namespace: "comune"}, Spec: v1alpha1.RetentionPolicySpec{
+		Mailboxes: v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedOfDomain, DomainRef: &v1alpha1.LocalReference{Name: "pec.comune.test"}},
+		Archive: &v1alpha1.Archive{OlderThanDays: ptr.To(int32(90)), Destination: v1alpha1.ArchiveDestination{Type: v1alpha1.ArchiveToS3, S3: &v1alpha1.S3Destination{
+			Endpoint: "https://s3.test", Bucket: "archivio", CredentialsSecretRef: v1alpha1.SecretReference{SecretName: "keys"}}}},
+	}}
+	for _, c := range change {
+		c(p)
+	}
+	return p
+}
+
+func referring(p *v1alpha1.RetentionPolicy) {
+	p.Spec.Mailboxes = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedReferring}
+}
+
+func TestCovers(t *testing.T) {
+	mailbox := func(domain, policy string) *v1alpha1.Mailbox {
+		m := &v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{DomainRef: v1alpha1.LocalReference{Name: domain}}}
+		if policy != "" {
+			m.Spec.RetentionPolicyRef = &v1alpha1.LocalReference{Name: policy}
+		}
+		return m
+	}
+	for name, tt := range map[string]struct {
+		policy  *v1alpha1.RetentionPolicy
+		mailbox *v1alpha1.Mailbox
+		want    bool
+	}{
+		"a mailbox of its domain":                      {makePolicy(), mailbox("pec.comune.test", ""), true},
+		"a mailbox of another domain":                  {makePolicy(), mailbox("pec.altro.test", ""), false},
+		"a mailbox of its domain that names a policy":  {makePolicy(), mailbox("pec.comune.test", "ordinary"), false},
+		"a mailbox that names it":                      {makePolicy(referring), mailbox("pec.altro.test", "ordinary"), true},
+		"a mailbox that names another, or none at all": {makePolicy(referring), mailbox("pec.comune.test", ""), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := covers(tt.policy, tt.mailbox); got != tt.want {
+				t.Errorf("covers: %t", got)
+			}
+		})
+	}
+}
+
+func TestPreferred(t *testing.T) {
+	managed := func(site string, hosts ...v1alpha1.MailHost) *v1alpha1.PECDomain {
+		return &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{PreferredSite: site, Provider: v1alpha1.DomainProvider{Managed: &v1alpha1.ManagedProvider{MailHosts: hosts}}}}
+	}
+	a, b := v1alpha1.MailHost{Site: "a", Preference: ptr.To(int32(20))}, v1alpha1.MailHost{Site: "b", Preference: ptr.To(int32(10))}
+	for name, tt := range map[string]struct {
+		domain, host *v1alpha1.PECDomain
+		want         string
+	}{
+		"the domain's own word":                  {managed("a"), managed("b", a, b), "a"},
+		"the host's, where the domain says none": {managed(""), managed("a", a, b), "a"},
+		"the MX that is tried first":             {managed(""), managed("", a, b), "b"},
+		"nobody's":                               {managed(""), managed(""), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := preferred(tt.domain, tt.host); got != tt.want {
+				t.Errorf("preferred: %q", got)
+			}
+		})
+	}
+}
+
+func TestTheLaterPromiseCounts(t *testing.T) {
+	until := func(date v1alpha1.Date) func(*v1alpha1.RetentionPolicy) {
+		return func(p *v1alpha1.RetentionPolicy) { p.Spec.AfterClosure = &v1alpha1.AfterClosure{ArchiveUntil: date} }
+	}
+	for name, tt := range map[string]struct {
+		policy *v1alpha1.RetentionPolicy
+		reason string
+		until  time.Time
+		said   string
+	}{
+		"only the months":      {makePolicy(), v1alpha1.ReasonOneClock, noon.AddDate(0, 30, 0), ""},
+		"the same month":       {makePolicy(until("2028-09-01")), v1alpha1.ReasonOneClock, noon.AddDate(0, 30, 0), ""},
+		"the date is later":    {makePolicy(until("2029-10-28")), v1alpha1.ReasonLaterClockCounts, time.Date(2029, 10, 27, 22, 0, 0, 0, time.UTC), "afterClosure.archiveUntil"},
+		"the months are later": {makePolicy(until("2027-12-28")), v1alpha1.ReasonLaterClockCounts, noon.AddDate(0, 30, 0), "archive.keepMonths"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := judgeClocks(tt.policy, noon)
+			if c.Reason != tt.reason || !strings.HasSuffix(c.Message, tt.said) {
+				t.Errorf("judged %s: %s", c.Reason, c.Message)
+			}
+			if got := planOf(tt.policy, noon, nil).S3.RetainUntil; !got.Equal(tt.until) {
+				t.Errorf("locked until %s, want %s", got, tt.until)
+			}
+		})
+	}
+}
+
+func TestNothingIsDueThatWasNotAcknowledged(t *testing.T) {
+	for when, held := range map[v1alpha1.RemovalCondition]bool{v1alpha1.RemoveArchived: false, v1alpha1.RemoveAcknowledged: true} {
+		p := makePolicy(func(p *v1alpha1.RetentionPolicy) {
+			p.Spec.Remove = &v1alpha1.Removal{AfterArchiveDays: ptr.To(int32(30)), When: when}
+		})
+		plan := planOf(p, noon, []mailbox{{address: "a@pec.comune.test"}})
+		if plan.Mailboxes[0].Held != held || !plan.ArchivedBefore.Equal(noon.AddDate(0, 0, -30)) {
+			t.Errorf("%s: %+v", when, plan)
+		}
+	}
+}
+
+func TestRecordKeepsTheNewestAndWhatRuns(t *testing.T) {
+	var runs []v1alpha1.RetentionRun
+	for day := range 10 {
+		state := v1alpha1.RunDone
+		if day == 1 {
+			state = v1alpha1.RunRunning
+		}
+		runs = record(runs, v1alpha1.RetentionRun{Name: "run-" + string(rune('0'+day)), At: metav1.NewTime(noon.AddDate(0, 0, day)), State: state})
+	}
+	var names []string
+	for _, r := range runs {
+		names = append(names, r.Name)
+	}
+	if got := strings.Join(names, " "); got != "run-9 run-8 run-7 run-6 run-5 run-4 run-1" {
+		t.Errorf("kept %s", got)
+	}
+}
+
+func TestScheduleOf(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spec v1alpha1.RetentionSchedule
+		bad  bool
+	}{
+		"every night":               {spec: (&v1alpha1.RetentionPolicy{}).ScheduleOrDefault()},
+		"some days and a window":    {spec: v1alpha1.RetentionSchedule{At: "22:00", Days: []v1alpha1.Weekday{"Monday", "Sunday"}, Windows: []v1alpha1.Window{{Days: []v1alpha1.Weekday{"Saturday"}, Opens: "22:00", Closes: "05:00"}}}},
+		"a time that is none":       {spec: v1alpha1.RetentionSchedule{At: "25:00"}, bad: true},
+		"a window that never opens": {spec: v1alpha1.RetentionSchedule{At: "03:00", Windows: []v1alpha1.Window{{Opens: "03:00", Closes: "03:00"}}}, bad: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := scheduleOf(tt.spec); (err != nil) != tt.bad {
+				t.Errorf("worked out: %v", err)
+			}
+		})
+	}
+}
+
+func TestOutcomeNamesMailboxesNotIndexes(t *testing.T) {
+	data := func(r retention.Result) json.RawMessage { raw, _ := json.Marshal(r); return raw }
+	made := retention.Plan{Mailboxes: []retention.MailboxPlan{{Address: "a@b.test"}, {Address: "c@b.test"}, {Address: "d@b.test"}}}
+	got := outcomeOf(made, jobs.State{Over: true, Succeeded: []int{0, 2}, Results: map[int]worker.Result{
+		0: {Data: data(retention.Result{Address: "a@b.test", Messages: 7, Archived: 3})},
+		1: {Index: 1, Reason: "ArchiveDamaged", Message: "look", Data: data(retention.Result{Address: "c@b.test"})},
+	}})
+	want := []string{"c@b.test (ArchiveDamaged: look)", "d@b.test (its result was lost with its pod)"}
+	if diff := cmp.Diff(want, got.failed); diff != "" || got.messages != 7 || got.archived != 3 {
+		t.Errorf("%d messages, %d archived; %s", got.messages, got.archived, diff)
+	}
+	got = outcomeOf(made, jobs.State{Over: true, Problem: "PodFailurePolicy: no lock"})
+	if len(got.failed) != 3 || got.failed[0] != "a@b.test (PodFailurePolicy: no lock)" {
+		t.Errorf("the whole Job failed: %q", got.failed)
+	}
+}

@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/pec-operator/pec-operator/internal/store"
+)
+
+// Records are what jobs keep with a mailbox besides mail: how far a copy is, and the manifest of what was copied. They lie in the
+// engine's state, one file each, and outlive the job, the resource and the mailbox.
+const (
+	recordsDir = "records"
+	// immutable records are proofs: a later one has another name.
+	immutable = "manifest-"
+	maxRecord = 128 << 20
+)
+
+var recordForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,199}$`)
+
+// recordPath is where a record of a mailbox lies; the directory's form of addresses makes it a safe name.
+func (e *Engine) recordPath(r storeRequest) (string, error) {
+	name := r.arg("name")
+	if !recordForm.MatchString(name) || strings.Contains(name, "..") {
+		return "", fmt.Errorf("record %q: %w", name, store.ErrInvalid)
+	}
+	row, err := e.directory.Mailbox(r.Context(), r.mailbox)
+	return filepath.Join(e.settings.Files.State, recordsDir, row.Address, name), err
+}
+
+func (e *Engine) readRecord(w http.ResponseWriter, r storeRequest) (any, error) {
+	path, err := e.recordPath(r)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: no such record", store.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading a record of %s: %w", r.mailbox, err)
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	_, _ = w.Write(raw) // a cut answer is shorter than announced
+	return streamed, nil
+}
+
+func (e *Engine) keepRecord(w http.ResponseWriter, r storeRequest) (any, error) {
+	path, err := e.recordPath(r)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRecord))
+	if err != nil {
+		return nil, fmt.Errorf("taking a record of %s: %w", r.mailbox, err)
+	}
+	if strings.HasPrefix(filepath.Base(path), immutable) {
+		before, err := os.ReadFile(path)
+		switch {
+		case err == nil && !bytes.Equal(before, raw):
+			return nil, fmt.Errorf("%w: there is another manifest of that name, and it stays", store.ErrInvalid)
+		case err == nil:
+			return nil, nil
+		}
+	}
+	if err := writeWhole(path, raw); err != nil {
+		return nil, fmt.Errorf("keeping a record of %s: %w", r.mailbox, err)
+	}
+	return nil, nil
+}
+
+// writeWhole puts a file in place, on disk, or leaves what was there.
+func writeWhole(path string, raw []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,351 @@
+package manager_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/apitest"
+	"github.com/pec-operator/pec-operator/internal/jobs/worker"
+	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/retention"
+)
+
+// clock is the operator's.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// archived is an operator with a policy over two mailboxes, on a clock of its own, and a stand-in for the kubelet.
+type archived struct {
+	*site
+	clock  *clock
+	policy *v1alpha1.RetentionPolicy
+	first  time.Time // the day before the first run's, on the wall in Rome
+	pokes  int
+}
+
+func newArchived(t *testing.T, ns string, change ...func(*v1alpha1.RetentionPolicy)) *archived {
+	t.Helper()
+	c := &clock{now: time.Now()}
+	server := apitest.Need(t, server)
+	server.RunControllers(t, "job-controller", "garbage-collector-controller")
+	a := &archived{site: newSite(t, ns, siteOptions{now: c.Now}), clock: c}
+	domain := a.makeDomain()
+	a.provide(t)
+	a.create(t, domain, password(ns, canary), makeMailbox(ns, "anna", a.domain), makeMailbox(ns, "bruno", a.domain))
+	a.waitFor(t, domain, v1alpha1.ConditionDirectoryInSync, metav1.ConditionTrue, v1alpha1.ReasonDomainPlaced)
+	a.policy = &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "ordinary"},
+		Spec: v1alpha1.RetentionPolicySpec{
+			Mailboxes: v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedOfDomain, DomainRef: &v1alpha1.LocalReference{Name: a.domain}},
+			Archive: &v1alpha1.Archive{OlderThanDays: ptr.To(int32(90)), Destination: v1alpha1.ArchiveDestination{
+				Type: v1alpha1.ArchiveToVolumeClaim, VolumeClaim: &v1alpha1.LocalReference{Name: "archive"}}},
+			Schedule: &v1alpha1.RetentionSchedule{At: "03:30", TimeZone: "Europe/Rome", Windows: []v1alpha1.Window{{Opens: "03:00", Closes: "05:00"}}},
+		},
+	}
+	for _, f := range change {
+		f(a.policy)
+	}
+	a.first = c.now.In(pec.Rome())
+	if a.first.Format("15:04") < "03:30" {
+		a.first = a.first.AddDate(0, 0, -1) // this day's run is the first that a policy of now owes
+	}
+	a.create(t, a.policy)
+	return a
+}
+
+func (a *archived) claim(t *testing.T) {
+	t.Helper()
+	a.create(t, &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.ns, Name: "archive"},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+		},
+	})
+}
+
+// slot is the name of the run of a day.
+func (a *archived) slot(day int) string {
+	return "run-" + a.first.AddDate(0, 0, day).Format("20060102")
+}
+
+// at sets the operator's clock.
+func (a *archived) at(day int, wall string) {
+	parsed, err := time.Parse("15:04", wall)
+	if err != nil {
+		panic(err) // written in a test
+	}
+	date := a.first.AddDate(0, 0, day)
+	a.clock.mu.Lock()
+	defer a.clock.mu.Unlock()
+	a.clock.now = time.Date(date.Year(), date.Month(), date.Day(), parsed.Hour(), parsed.Minute(), 0, 0, pec.Rome())
+}
+
+// look asks for a pass at a time, and waits until it was made.
+func (a *archived) look(t *testing.T, day int, wall string) *v1alpha1.RetentionPolicyStatus {
+	t.Helper()
+	a.at(day, wall)
+	a.pokes++
+	ask := fmt.Sprint("look-", a.pokes)
+	update(t, a.site, a.policy, func(p *v1alpha1.RetentionPolicy) {
+		p.Annotations = map[string]string{v1alpha1.ReconcileRequestedAnnotation: ask}
+	})
+	eventually(t, func() error {
+		if err := a.Get(context.Background(), client.ObjectKeyFromObject(a.policy), a.policy); err != nil {
+			return err
+		}
+		if a.policy.Status.LastHandledReconcileAt != ask {
+			return fmt.Errorf("the request was not answered: %+v", a.policy.Status)
+		}
+		return nil
+	})
+	return &a.policy.Status
+}
+
+// runs is the list of runs, newest first.
+func (a *archived) runs(status *v1alpha1.RetentionPolicyStatus) string {
+	var list []string
+	for _, r := range status.Runs {
+		list = append(list, r.Name+" "+string(r.State))
+	}
+	return strings.Join(list, ", ")
+}
+
+// wantRuns compares the newest runs with days and states.
+func (a *archived) wantRuns(t *testing.T, status *v1alpha1.RetentionPolicyStatus, want ...any) {
+	t.Helper()
+	var list []string
+	for i := 0; i < len(want); i += 2 {
+		list = append(list, fmt.Sprint(a.slot(want[i].(int)), " ", want[i+1]))
+	}
+	if got := a.runs(status); got != strings.Join(list, ", ") {
+		t.Fatalf("at %s the runs are %q, want %q", a.clock.Now(), got, list)
+	}
+}
+
+func (a *archived) jobs(t *testing.T) []batchv1.Job {
+	t.Helper()
+	var list batchv1.JobList
+	if err := a.List(context.Background(), &list, client.InNamespace(a.ns)); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+func (a *archived) job(t *testing.T, slot string) *batchv1.Job {
+	t.Helper()
+	for _, job := range a.jobs(t) {
+		if job.Annotations["pec-operator.dev/job-slot"] == slot {
+			return &job
+		}
+	}
+	t.Fatalf("%s has no Job", slot)
+	return nil
+}
+
+// end lets the pods of a run's Job end, as a kubelet reports it, and waits until the Job controller has seen all.
+func (a *archived) end(t *testing.T, slot string, due int64, failing ...int) {
+	t.Helper()
+	job := a.job(t, slot)
+	addresses := []string{"anna@" + a.domain, "bruno@" + a.domain}
+	eventually(t, func() error {
+		var pods corev1.PodList
+		if err := a.List(context.Background(), &pods, client.InNamespace(a.ns), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+			return err
+		}
+		for i := range pods.Items {
+			pod := &pods.Items[i]
+			index, _ := strconv.Atoi(pod.Annotations[batchv1.JobCompletionIndexAnnotation])
+			if pod.Status.Phase != corev1.PodPending {
+				continue
+			}
+			result := worker.Result{Index: index}
+			pod.Status.Phase = corev1.PodSucceeded
+			exit := int32(0)
+			if len(failing) > 0 && failing[0] == index {
+				pod.Status.Phase, exit = corev1.PodFailed, worker.ExitPerson
+				result.Reason, result.Message = "ArchiveDamaged", "a package is not as it was written"
+			} else {
+				r := retention.Result{Address: addresses[index], Messages: 10, Archived: 2}
+				if due > 0 {
+					r.Due = retention.DueResult{Count: due, Digest: retention.DueDigest([]string{"x"})}
+				}
+				result.Data, _ = json.Marshal(r)
+			}
+			raw, _ := json.Marshal(result)
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "job", Image: "x", State: corev1.ContainerState{
+				Terminated: &corev1.ContainerStateTerminated{ExitCode: exit, Message: string(raw)}}}}
+			if err := a.Status().Update(context.Background(), pod); err != nil {
+				return err
+			}
+		}
+		a.get(t, a.ns, job.Name, job)
+		for _, c := range job.Status.Conditions {
+			if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+				return nil
+			}
+		}
+		return errors.New("the Job is not over")
+	})
+}
+
+func TestARunOfEachDayIsDoneOnceOrShownAsMissed(t *testing.T) {
+	a := newArchived(t, "giorni", func(p *v1alpha1.RetentionPolicy) {
+		p.Spec.Remove = &v1alpha1.Removal{AfterArchiveDays: ptr.To(int32(30)), When: v1alpha1.RemoveArchived}
+	})
+	a.waitFor(t, a.policy, v1alpha1.ConditionArchiving, metav1.ConditionFalse, v1alpha1.ReasonDestinationMissing)
+	a.claim(t)
+	if status := a.look(t, 1, "02:00"); len(status.Runs) > 0 || status.NextRun == nil || *status.Selected != 2 {
+		t.Fatalf("before the first run: %+v", status)
+	}
+	a.waitFor(t, a.policy, v1alpha1.ConditionArchiving, metav1.ConditionTrue, v1alpha1.ReasonAwaitingFirstRun)
+
+	a.wantRuns(t, a.look(t, 1, "03:31"), 1, "Running")
+	job := a.job(t, a.slot(1))
+	if *job.Spec.Suspend || *job.Spec.Completions != 2 {
+		t.Errorf("in its window the Job is suspended (%t), with %d indexes", *job.Spec.Suspend, *job.Spec.Completions)
+	}
+	a.pods.With(t, a.domain, func(e *apitest.Engine) {
+		if g := e.Grants[a.ns+"/"+job.Name]; len(g.Addresses) != 2 || g.Write {
+			t.Errorf("granted %+v", g)
+		}
+	})
+	a.waitFor(t, a.policy, v1alpha1.ConditionArchiving, metav1.ConditionTrue, v1alpha1.ReasonRunUnderWay)
+	a.wantRuns(t, a.look(t, 1, "06:00"), 1, "Running") // the window is closed, what runs runs on
+	a.end(t, a.slot(1), 3)
+	status := a.look(t, 1, "06:01")
+	a.wantRuns(t, status, 1, "Done")
+	if *status.Archived != 20 || *status.DueForRemoval.Count != 6 || len(status.DueForRemoval.Sites) != 1 || status.DueForRemoval.Sites[0] != "a" {
+		t.Errorf("after the run: %+v, due %+v", status, status.DueForRemoval)
+	}
+	a.pods.With(t, a.domain, func(e *apitest.Engine) {
+		if g := e.Grants[a.ns+"/"+job.Name]; len(g.Addresses) != 0 {
+			t.Errorf("after the run it is still granted %+v", g)
+		}
+	})
+	a.waitFor(t, a.policy, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonServed)
+	a.waitFor(t, a.policy, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
+
+	// One mailbox fails; the next run takes it up. Nobody looks for three nights. One night is looked at when its window is over.
+	a.wantRuns(t, a.look(t, 2, "03:35"), 2, "Running", 1, "Done")
+	a.end(t, a.slot(2), 0, 1)
+	a.wantRuns(t, a.look(t, 2, "04:00"), 2, "Failed", 1, "Done")
+	if c := a.waitFor(t, a.policy, v1alpha1.ConditionArchiving, metav1.ConditionFalse, v1alpha1.ReasonRunFailed); !strings.Contains(c.Message, "bruno@"+a.domain) {
+		t.Errorf("Archiving says %q", c.Message)
+	}
+	a.wantRuns(t, a.look(t, 6, "03:40"), 6, "Running", 5, "Missed", 4, "Missed", 3, "Missed", 2, "Failed", 1, "Done")
+	a.end(t, a.slot(6), 0)
+	a.wantRuns(t, a.look(t, 6, "04:00"), 6, "Done", 5, "Missed", 4, "Missed", 3, "Missed", 2, "Failed", 1, "Done")
+	a.wantRuns(t, a.look(t, 7, "05:10"), 6, "Done", 5, "Missed", 4, "Missed", 3, "Missed", 2, "Failed", 1, "Done")
+	a.wantRuns(t, a.look(t, 8, "03:05"), 7, "Running", 6, "Done", 5, "Missed", 4, "Missed", 3, "Missed", 2, "Failed", 1, "Done")
+	if n := len(a.jobs(t)); n != 4 {
+		t.Errorf("%d Jobs were made, for four runs that began", n)
+	}
+}
+
+func TestALostStatusStartsNothingTwice(t *testing.T) {
+	a := newArchived(t, "perso")
+	a.claim(t)
+	a.look(t, 1, "03:31")
+	a.end(t, a.slot(1), 0)
+	a.wantRuns(t, a.look(t, 1, "03:40"), 1, "Done")
+	a.look(t, 2, "03:31")
+	before := a.job(t, a.slot(2)).UID
+	eventually(t, func() error {
+		a.get(t, a.ns, a.policy.Name, a.policy)
+		a.policy.Status = v1alpha1.RetentionPolicyStatus{ObservedGeneration: -1}
+		return a.Status().Update(context.Background(), a.policy)
+	})
+	a.look(t, 2, "03:32")
+	a.wantRuns(t, a.look(t, 2, "03:33"), 2, "Running", 1, "Done")
+	if len(a.jobs(t)) != 2 || a.job(t, a.slot(2)).UID != before {
+		t.Error("the run of the day was begun twice")
+	}
+	a.writes.Take()
+	a.at(2, "03:34")
+	time.Sleep(12 * time.Second) // a pass comes every ten seconds
+	for _, call := range a.writes.Take() {
+		if strings.Contains(call, "retentionpolicies") || strings.Contains(call, "jobs") {
+			t.Errorf("a quiet pass wrote: %s", call)
+		}
+	}
+}
+
+func TestALegalHoldLeavesNothingDue(t *testing.T) {
+	a := newArchived(t, "fermo", func(p *v1alpha1.RetentionPolicy) {
+		p.Spec.Remove = &v1alpha1.Removal{AfterArchiveDays: ptr.To(int32(30)), When: v1alpha1.RemoveArchived}
+	})
+	a.claim(t)
+	a.look(t, 1, "03:31")
+	a.end(t, a.slot(1), 3)
+	if status := a.look(t, 1, "03:40"); status.DueForRemoval == nil {
+		t.Fatal("nothing is due before the hold")
+	}
+	anna := makeMailbox(a.ns, "anna", a.domain)
+	update(t, a.site, anna, func(m *v1alpha1.Mailbox) {
+		m.Spec.LegalHolds = []v1alpha1.LegalHold{{Reference: "RG 123/2026", Since: "2026-03-01"}}
+	})
+	c := a.waitFor(t, a.policy, v1alpha1.ConditionHoldsRespected, metav1.ConditionTrue, v1alpha1.ReasonHoldsInForce)
+	if !strings.Contains(c.Message, "RG 123/2026 on anna@") {
+		t.Errorf("HoldsRespected says %q", c.Message)
+	}
+	if status := a.look(t, 1, "03:41"); status.DueForRemoval != nil || *status.Holds != 1 {
+		t.Errorf("under a hold: %+v, %d holds", status.DueForRemoval, *status.Holds)
+	}
+	a.look(t, 2, "03:31")
+	config := &corev1.ConfigMap{}
+	a.get(t, a.ns, a.job(t, a.slot(2)).Name, config)
+	var plan retention.Plan
+	if err := json.Unmarshal([]byte(config.Data[worker.PlanFile]), &plan); err != nil {
+		t.Fatal(err)
+	}
+	if !plan.Mailboxes[0].Held || plan.Mailboxes[1].Held {
+		t.Errorf("the plan holds %+v", plan.Mailboxes)
+	}
+}
+
+func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
+	a := newArchived(t, "cancella")
+	a.claim(t)
+	a.look(t, 1, "03:31")
+	job := a.job(t, a.slot(1))
+	if err := a.Delete(context.Background(), a.policy); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []client.Object{&batchv1.Job{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
+		eventually(t, func() error {
+			if err := a.Get(context.Background(), client.ObjectKeyFromObject(job), o); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%T is there still: %v", o, err)
+			}
+			return nil
+		})
+	}
+	claim := &corev1.PersistentVolumeClaim{}
+	if a.get(t, a.ns, "archive", claim); !claim.DeletionTimestamp.IsZero() {
+		t.Error("the archive's claim is being deleted")
+	}
+}

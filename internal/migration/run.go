@@ -1,0 +1,122 @@
+package migration
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/pec-operator/pec-operator/internal/imapx"
+	"github.com/pec-operator/pec-operator/internal/jobs/worker"
+	"github.com/pec-operator/pec-operator/internal/store"
+)
+
+// Reasons that a mailbox's run ends with, besides those of the pod itself.
+const (
+	ReasonPlanUnusable       = "PlanUnusable"
+	ReasonCredentialsMissing = "CredentialsMissing"
+	ReasonLoginRefused       = "LoginRefused"
+	ReasonSourceUnreachable  = "SourceUnreachable"
+	ReasonNotGranted         = "NotGranted"
+	ReasonMessagesSkipped    = "MessagesSkipped"
+	ReasonCopyDiffers        = "CopyDiffers"
+	ReasonInterrupted        = "Interrupted"
+)
+
+// Run is the role "migrate" in a Job's pod: one mailbox, and its last words.
+func Run(ctx context.Context, args []string, stderr io.Writer) error {
+	if len(args) > 0 {
+		return errors.New("usage: pec-operator migrate   (in a pod of a MailboxMigration's Job)")
+	}
+	job, err := worker.Find()
+	if err != nil {
+		return &worker.Exit{Status: worker.ExitConfiguration, Reason: ReasonPlanUnusable, Err: err}
+	}
+	report, err := Work(ctx, job)
+	_, _ = fmt.Fprintf(stderr, "%+v\n", report)
+	return job.Finish(report, err)
+}
+
+// Work does one index of a plan.
+func Work(ctx context.Context, job worker.Job) (Report, error) {
+	var plan Plan
+	if err := job.Plan(&plan); err != nil {
+		return Report{}, unusable(err)
+	}
+	if job.Index >= len(plan.Mailboxes) || plan.Kind != KindCopy && plan.Kind != KindVerify {
+		return Report{}, unusable(fmt.Errorf("index %d, kind %q of %d mailboxes", job.Index, plan.Kind, len(plan.Mailboxes)))
+	}
+	r := &run{plan: plan, mailbox: plan.Mailboxes[job.Index], spool: &spool{}}
+	defer r.spool.drop()
+	var err error
+	if r.store, err = job.Store(plan.Store); err != nil {
+		return r.report, unusable(err)
+	}
+	if r.source, err = dial(ctx, job, plan, r.mailbox); err != nil {
+		return r.report, err
+	}
+	defer r.source.Close()
+	if plan.Kind == KindCopy {
+		err = r.copyWithJournal(ctx)
+	} else {
+		err = r.verify(ctx)
+	}
+	return r.report, r.verdict(ctx, err)
+}
+
+// verdict is how the pod should end.
+func (r *run) verdict(ctx context.Context, err error) error {
+	reason := ""
+	switch {
+	case err == nil && r.report.Differences > 0:
+		return &worker.Exit{Status: worker.ExitPerson, Reason: ReasonCopyDiffers,
+			Err: fmt.Errorf("%d messages of %s are not in the copy as they are at the source", r.report.Differences, r.mailbox.Address)}
+	case err == nil && r.report.undecided() > 0 && !r.plan.DryRun:
+		return &worker.Exit{Status: worker.ExitPerson, Reason: ReasonMessagesSkipped, Err: fmt.Errorf(
+			"%d messages of %s cannot be copied as they are; add their digests to spec.approveSkipped to leave them behind: %s",
+			r.report.undecided(), r.mailbox.Address, strings.Join(r.report.Pending, " "))}
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		reason = ReasonInterrupted
+	case errors.Is(err, store.ErrDenied):
+		reason = ReasonNotGranted
+	default:
+		return fmt.Errorf("copying %s: %w", r.mailbox.Address, err)
+	}
+	return &worker.Exit{Status: worker.ExitAgain, Reason: reason, Err: err}
+}
+
+func unusable(err error) error {
+	return &worker.Exit{Status: worker.ExitConfiguration, Reason: ReasonPlanUnusable, Err: err}
+}
+
+// dial logs in to the source.
+func dial(ctx context.Context, job worker.Job, plan Plan, m Mailbox) (*imapx.Client, error) {
+	options := imapx.Options{Address: plan.Source, User: m.Address, PerSecond: plan.PerSecond}
+	password, err := job.Source(m.Password)
+	if err != nil {
+		return nil, &worker.Exit{Status: worker.ExitCredentials, Reason: ReasonCredentialsMissing, Err: err}
+	}
+	options.Password = string(password)
+	if plan.SourceCA != "" {
+		ca, err := job.Source(plan.SourceCA)
+		if err != nil {
+			return nil, unusable(err)
+		}
+		options.Roots = x509.NewCertPool()
+		if !options.Roots.AppendCertsFromPEM(ca) {
+			return nil, unusable(errors.New("the source's authority holds no certificate"))
+		}
+	}
+	client, err := imapx.Dial(ctx, options)
+	switch {
+	case errors.Is(err, imapx.ErrCredentials):
+		return nil, &worker.Exit{Status: worker.ExitCredentials, Reason: ReasonLoginRefused, Err: err}
+	case err != nil:
+		return nil, &worker.Exit{Status: worker.ExitAgain, Reason: ReasonSourceUnreachable, Err: err}
+	}
+	return client, nil
+}
