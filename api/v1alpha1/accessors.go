@@ -169,6 +169,45 @@ func (p *RetentionPolicy) ScheduleOrDefault() RetentionSchedule {
 	return *p.Spec.Schedule
 }
 
+// GetConditions returns the conditions, for the shared mechanism.
+func (m *MailboxMigration) GetConditions() []metav1.Condition { return m.Status.Conditions }
+
+// SetConditions replaces the conditions.
+func (m *MailboxMigration) SetConditions(c []metav1.Condition) { m.Status.Conditions = c }
+
+// GetObservedGeneration returns the generation that the status speaks of.
+func (m *MailboxMigration) GetObservedGeneration() int64 { return m.Status.ObservedGeneration }
+
+// SetObservedGeneration records the generation that the status speaks of.
+func (m *MailboxMigration) SetObservedGeneration(g int64) { m.Status.ObservedGeneration = g }
+
+// Suspended says whether the operator must start nothing more of the migration.
+func (m *MailboxMigration) Suspended() bool { return m.Spec.Suspend == SuspendReconciliation }
+
+// defaultParallel is how many mailboxes are copied at once when the spec does not say.
+const defaultParallel = 4
+
+// ParallelOrDefault is how many mailboxes are copied at once.
+func (m *MailboxMigration) ParallelOrDefault() int32 {
+	if m.Spec.Copy == nil || m.Spec.Copy.MaxParallel == nil {
+		return defaultParallel
+	}
+	return *m.Spec.Copy.MaxParallel
+}
+
+// DryRun says whether nothing may be written.
+func (m *MailboxMigration) DryRun() bool {
+	return m.Spec.Copy != nil && m.Spec.Copy.DryRun == DryRunEnabled
+}
+
+// Token is the run's, "" when none is given.
+func (m *MailboxMigration) Token() string {
+	if m.Spec.Run == nil {
+		return ""
+	}
+	return m.Spec.Run.Token
+}
+
 // KeyOrDefault is the key to read in the Secret.
 func (r SecretKeyReference) KeyOrDefault() string {
 	if r.Key == "" {

@@ -343,3 +343,70 @@ const (
 	// ReasonLaterClockCounts surfaces when the two differ.
 	ReasonLaterClockCounts = "LaterClockCounts"
 )
+
+// Conditions and reasons of MailboxMigration.
+const (
+	// ConditionSucceeded is True when every phase of the calendar is done and every listed mailbox's copy was proved complete. It is the
+	// top condition of a kind that ends.
+	ConditionSucceeded = "Succeeded"
+
+	// ConditionCalendarSettled is True when the calendar makes a timetable, and the ledger of what was done is this migration's.
+	ConditionCalendarSettled = "CalendarSettled"
+	// ReasonTimetableMade surfaces when the calendar makes a timetable.
+	ReasonTimetableMade = "TimetableMade"
+	// ReasonCalendarInvalid surfaces when the calendar contradicts itself; the message has every fault.
+	ReasonCalendarInvalid = "CalendarInvalid"
+	// ReasonLedgerOfAnother surfaces when a ledger of this name tells of another source or target.
+	ReasonLedgerOfAnother = "LedgerOfAnother"
+
+	// ConditionTargetReady is True when the stack of the target's domain takes mailboxes at this site, and the source can be named.
+	ConditionTargetReady = "TargetReady"
+	// ReasonTargetServed surfaces when it does.
+	ReasonTargetServed = "TargetServed"
+	// ReasonPreferredSiteMigrates surfaces when the target's preferred site is the other one: it acts, and this one looks on.
+	ReasonPreferredSiteMigrates = "PreferredSiteMigrates"
+	// ReasonSourceUnusable surfaces when nothing can be copied from the source that the spec names.
+	ReasonSourceUnusable = "SourceUnusable"
+
+	// ConditionMailboxesCopied is True when every listed mailbox was verified: all of the source, byte for byte, is in the copy.
+	ConditionMailboxesCopied = "MailboxesCopied"
+	// ReasonMailboxesVerified surfaces when all are.
+	ReasonMailboxesVerified = "MailboxesVerified"
+	// ReasonNotVerified surfaces until the verification is done.
+	ReasonNotVerified = "NotVerified"
+	// ReasonMailboxesFailed surfaces when some could not be copied or verified; the message says what to do.
+	ReasonMailboxesFailed = "MailboxesFailed"
+
+	// ConditionPhasesSettled is True when every phase is done or was left out.
+	ConditionPhasesSettled = "PhasesSettled"
+	// ReasonPhasesDone surfaces when all are.
+	ReasonPhasesDone = "PhasesDone"
+	// ReasonPhasesAhead surfaces while the calendar goes on; the message has what runs and what comes next.
+	ReasonPhasesAhead = "PhasesAhead"
+	// ReasonPhaseHeld surfaces when a phase's time passed while nobody acted, and a person must decide.
+	ReasonPhaseHeld = "PhaseHeld"
+	// ReasonAwaitingCutOver surfaces when all is verified and a person must move the MX records and say so with another run.token.
+	ReasonAwaitingCutOver = "AwaitingCutOver"
+	// ReasonAwaitingAgreement surfaces when only Destroy is left: nothing is destroyed before both sites agree on the same list.
+	ReasonAwaitingAgreement = "AwaitingAgreement"
+	// ReasonDryRun surfaces when copy.dryRun keeps the migration from going beyond its copy passes.
+	ReasonDryRun = "DryRun"
+
+	// ReasonPhaseBegun surfaces when a phase, or a part of the work between them, begins.
+	ReasonPhaseBegun = "PhaseBegun"
+	// ReasonPhaseOver surfaces when one is done.
+	ReasonPhaseOver = "PhaseOver"
+	// ReasonPhaseMissed surfaces when one is left out.
+	ReasonPhaseMissed = "PhaseMissed"
+
+	// ReasonOnePromise surfaces on ClocksAgree of a MailboxMigration when the letter promises one date for each thing.
+	ReasonOnePromise = "OnePromise"
+	// ReasonLatestPromiseWins surfaces when it promises two for one thing; the message has both, and the later counts.
+	ReasonLatestPromiseWins = "LatestPromiseWins"
+	// ReasonRequestsClosed surfaces on LateRequests when a mailbox was listed after the list closed.
+	ReasonRequestsClosed = "RequestsClosed"
+
+	// ConditionLateRequests is there, True, only while the spec lists mailboxes that were not listed when RequestsClose passed: they
+	// are not moved.
+	ConditionLateRequests = "LateRequests"
+)

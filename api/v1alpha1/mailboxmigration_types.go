@@ -5,8 +5,7 @@ import (
 )
 
 // MailboxMigration moves listed mailboxes, by a dated calendar, from another provider or domain to a domain here. It is a batch: it
-// ends, and its top condition is Succeeded. This release validates and stores it; no controller acts on it, no message is copied,
-// and its status stays empty.
+// ends, and its top condition is Succeeded. The target's preferred site acts on it; the other one shows it.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -15,8 +14,12 @@ import (
 // +kubebuilder:selectablefield:JSONPath=`.spec.source.type`
 // +kubebuilder:printcolumn:name="Source",type=string,JSONPath=`.spec.source.type`,description="Where the mail comes from: Domain (a PECDomain of this namespace) or IMAP (any IMAPS server)."
 // +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.spec.target.domainRef.name`,description="The domain that the mail goes to."
-// +kubebuilder:printcolumn:name="Verified",type=integer,JSONPath=`.status.mailboxes.verified`,description="Mailboxes whose copy was proved complete. Empty: no controller has looked at this migration."
-// +kubebuilder:printcolumn:name="Succeeded",type=string,JSONPath=`.status.conditions[?(@.type=="Succeeded")].status`,description="Whether every phase is done. Empty: no controller has looked at this migration."
+// +kubebuilder:printcolumn:name="Mailboxes",type=integer,JSONPath=`.status.mailboxes.total`,description="Mailboxes that asked to be moved."
+// +kubebuilder:printcolumn:name="Copied",type=integer,JSONPath=`.status.mailboxes.copied`,description="Mailboxes that the last pass copied whole."
+// +kubebuilder:printcolumn:name="Verified",type=integer,JSONPath=`.status.mailboxes.verified`,description="Mailboxes whose copy was proved complete."
+// +kubebuilder:printcolumn:name="Messages",type=integer,JSONPath=`.status.messages`,description="Messages at the source, as the last pass read them."
+// +kubebuilder:printcolumn:name="Succeeded",type=string,JSONPath=`.status.conditions[?(@.type=="Succeeded")].status`,description="Whether every phase is done."
+// +kubebuilder:printcolumn:name="Progress",type=string,JSONPath=`.status.conditions[?(@.type=="PhasesSettled")].message`,description="What runs or waits now, and what comes next."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the resource was created."
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Succeeded")].reason`,description="Why Succeeded has its value, in one word."
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Succeeded")].message`,description="Why Succeeded has its value, and what to do."
@@ -214,6 +217,42 @@ type MigrationCalendar struct {
 	// +kubebuilder:validation:MinItems=2
 	// +kubebuilder:validation:MaxItems=7
 	Phases []MigrationPhase `json:"phases,omitempty"`
+	// overrides are what people decided about slots that are held, because their time passed while nobody acted.
+	// +optional
+	// +listType=map
+	// +listMapKey=slot
+	// +kubebuilder:validation:MaxItems=16
+	Overrides []MigrationOverride `json:"overrides,omitempty"`
+}
+
+// OverrideVerdict is what a person decides about a slot that is held.
+// +kubebuilder:validation:Enum=Release;Drop
+type OverrideVerdict string
+
+// MigrationOverride is a person's word about one slot that is held; it never moves one forward.
+type MigrationOverride struct {
+	// slot is its name, as the condition PhasesSettled shows it, like block-sending or freeze-end.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+$`
+	Slot string `json:"slot,omitempty"`
+	// at is the time that was missed, so that an old override says nothing about another date.
+	// +required
+	At LocalTime `json:"at,omitempty"`
+	// verdict is Release to run it late, Drop to leave it out.
+	// +required
+	Verdict OverrideVerdict `json:"verdict,omitempty"`
+	// by is who decided.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	By string `json:"by,omitempty"`
+	// reason is why.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Reason string `json:"reason,omitempty"`
 }
 
 // MigrationPhase is one dated phase.
@@ -270,7 +309,7 @@ type MigrationCopy struct {
 	DryRun DryRun `json:"dryRun,omitempty"`
 }
 
-// MigrationRun names a run: another token runs what failed again.
+// MigrationRun names a run: another token runs what failed again, and after the verification says that the MX records are moved.
 type MigrationRun struct {
 	// token of the run, like "r1".
 	// +required

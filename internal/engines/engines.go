@@ -46,6 +46,9 @@ func serviceAddress(host types.NamespacedName) string {
 	return stack.NamesFor(host.Name).EngineHosts(host.Namespace)[0] + ":" + strconv.Itoa(AdminPort)
 }
 
+// URL is where the pods of this cluster reach the engine of a Managed domain.
+func URL(host types.NamespacedName) string { return "https://" + serviceAddress(host) }
+
 // Leaf is what the certificate of the engine of a Managed domain says; extra are names beside those of its Service.
 func Leaf(site string, host types.NamespacedName, extra ...string) pki.Leaf {
 	return pki.Leaf{

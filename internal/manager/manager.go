@@ -30,6 +30,7 @@ import (
 	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/controllers/mailbox"
+	"github.com/pec-operator/pec-operator/controllers/mailboxmigration"
 	"github.com/pec-operator/pec-operator/controllers/pecdomain"
 	"github.com/pec-operator/pec-operator/controllers/retentionpolicy"
 	"github.com/pec-operator/pec-operator/internal/dns"
@@ -64,6 +65,8 @@ type Options struct {
 	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
 	// outside of the cluster.
 	EngineAddress func(client.ObjectKey) string
+	// Calendar is the clock of dated plans; nil is Now.
+	Calendar func() time.Time
 	// DNSDial replaces the network under the DNS, in tests; no flag either.
 	DNSDial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Now is the clock; nil is the machine's.
@@ -150,6 +153,9 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Calendar == nil {
+		o.Calendar = o.Now
+	}
 	cluster = rest.CopyConfig(cluster)
 	cluster.QPS, cluster.Burst = 100, 200 // the API server's own fairness is what bounds us; this only stops a runaway
 	authority, err := siteAuthority(ctx, cluster, o)
@@ -184,13 +190,18 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		Peer: other, Names: names, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
 	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book}
+	work := &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now}
+	migrations := &mailboxmigration.Reconciler{
+		Mechanism: mechanism("MailboxMigration"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Image: o.MailImage, Site: o.Site, Jobs: work,
+	}
+	migrations.Now = o.Calendar
 	policies := &retentionpolicy.Reconciler{
-		Mechanism: mechanism("RetentionPolicy"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Peer: other, Site: o.Site, Image: o.MailImage,
-		Jobs: &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now},
+		Mechanism: mechanism("RetentionPolicy"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Peer: other, Site: o.Site, Image: o.MailImage, Jobs: work,
 	}
 	return mgr, errors.Join(
 		domains.SetupWithManager(mgr),
 		mailboxes.SetupWithManager(mgr),
+		migrations.SetupWithManager(mgr),
 		policies.SetupWithManager(mgr),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ping", healthz.Ping),

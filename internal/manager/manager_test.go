@@ -88,6 +88,8 @@ type site struct {
 	// options and operator are what the operator was started with, and its account.
 	options  manager.Options
 	operator *rest.Config
+	// restart ends the operator and starts another one.
+	restart func()
 }
 
 type siteOptions struct {
@@ -120,7 +122,6 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 		t.Fatal(err)
 	}
 	s := &site{Client: c, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
-	ctx, cancel := context.WithCancel(context.Background())
 	granted := append([]string{ns}, o.namespaces...)
 	listed := slices.Clone(granted)
 	if o.withoutRole != "" {
@@ -148,26 +149,40 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 		}
 	}
 	s.options, s.operator = options, operator
-	mgr, err := manager.New(ctx, s.writes.Watch(operator), options)
+	stop := s.start(t)
+	s.restart = func() {
+		stop()
+		stop = s.start(t)
+	}
+	t.Cleanup(func() {
+		s.noSecrets(t)
+		s.deleteAll(t)
+		stop()
+	})
+	return s
+}
+
+// start starts the operator, and answers what ends it.
+func (s *site) start(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	mgr, err := manager.New(ctx, s.writes.Watch(s.operator), s.options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
-	t.Cleanup(func() {
-		s.noSecrets(t)
-		s.deleteAll(t)
+	return func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("the operator ended: %v", err)
 		}
-	})
-	return s
+	}
 }
 
 // deleteAll keeps one test's objects from another test's operator: our kinds are watched cluster-wide.
 func (s *site) deleteAll(t *testing.T) {
-	for _, o := range []client.Object{&v1alpha1.RetentionPolicy{}, &v1alpha1.Mailbox{}, &v1alpha1.PECDomain{}, &appsv1.StatefulSet{}} {
+	for _, o := range []client.Object{&v1alpha1.MailboxMigration{}, &v1alpha1.RetentionPolicy{}, &v1alpha1.Mailbox{}, &v1alpha1.PECDomain{}, &appsv1.StatefulSet{}} {
 		var namespaces corev1.NamespaceList
 		if err := s.List(context.Background(), &namespaces); err != nil {
 			t.Error(err)

@@ -37,9 +37,10 @@ const (
 	anna   = "anna@" + domain
 	luigi  = "luigi@" + domain // who did not ask to be moved
 	parola = "una parola lunga"
-	// each mailbox at the source has so many messages.
-	perMailbox = 2000
 )
+
+// Each mailbox at the source has perMailbox messages (see the files with the build tag soak), and a copier lives firstKill before it
+// is killed, and laterKill longer each time.
 
 // childVariable makes this test's program a copier that can be killed: it holds the directory of its pod.
 const childVariable = "PEC_MIGRATION_TEST_CHILD"
@@ -319,7 +320,7 @@ func checkKilled(t *testing.T, w *world, before map[string]map[string]int) {
 		case err := <-ended:
 			must(t, err)
 			done = true
-		case <-time.After(time.Duration(1000+300*kills) * time.Millisecond):
+		case <-time.After(firstKill + time.Duration(kills)*laterKill):
 			must(t, cmd.Process.Kill())
 			<-ended
 			kills++

@@ -23,6 +23,8 @@ const (
 	KindCopy Kind = "Copy"
 	// KindVerify reads all of both sides again, compares, and leaves the manifest.
 	KindVerify Kind = "Verify"
+	// KindCopyVerify is one after the other: when a verification found something missing.
+	KindCopyVerify Kind = "CopyVerify"
 )
 
 // Plan is the work of one run, as its pods read it. It holds no secret.

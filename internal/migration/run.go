@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/pec-operator/pec-operator/internal/imapx"
@@ -45,7 +46,7 @@ func Work(ctx context.Context, job worker.Job) (Report, error) {
 	if err := job.Plan(&plan); err != nil {
 		return Report{}, unusable(err)
 	}
-	if job.Index >= len(plan.Mailboxes) || plan.Kind != KindCopy && plan.Kind != KindVerify {
+	if job.Index >= len(plan.Mailboxes) || !slices.Contains([]Kind{KindCopy, KindVerify, KindCopyVerify}, plan.Kind) {
 		return Report{}, unusable(fmt.Errorf("index %d, kind %q of %d mailboxes", job.Index, plan.Kind, len(plan.Mailboxes)))
 	}
 	r := &run{plan: plan, mailbox: plan.Mailboxes[job.Index], spool: &spool{}}
@@ -58,9 +59,11 @@ func Work(ctx context.Context, job worker.Job) (Report, error) {
 		return r.report, err
 	}
 	defer r.source.Close()
-	if plan.Kind == KindCopy {
+	if plan.Kind != KindVerify {
 		err = r.copyWithJournal(ctx)
-	} else {
+	}
+	if plan.Kind != KindCopy && err == nil {
+		r.report = Report{Saved: r.report.Saved, Flagged: r.report.Flagged}
 		err = r.verify(ctx)
 	}
 	return r.report, r.verdict(ctx, err)

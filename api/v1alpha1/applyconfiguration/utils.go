@@ -130,6 +130,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MigrationCopyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MigrationCounts"):
 		return &apiv1alpha1.MigrationCountsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MigrationOverride"):
+		return &apiv1alpha1.MigrationOverrideApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MigrationPhase"):
 		return &apiv1alpha1.MigrationPhaseApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MigrationPhaseStatus"):

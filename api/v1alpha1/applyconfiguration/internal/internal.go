@@ -1014,6 +1014,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ifMissed
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.IfMissed
+    - name: overrides
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationOverride
+          elementRelationship: associative
+          keys:
+          - slot
     - name: phases
       type:
         list:
@@ -1065,6 +1073,24 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationKeep
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationOverride
+  map:
+    fields:
+    - name: at
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalTime
+    - name: by
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
+    - name: slot
+      type:
+        scalar: string
+    - name: verdict
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.OverrideVerdict
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationPhase
   map:
     fields:
@@ -1207,6 +1233,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.OrdinaryMailPolicy
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.OrdinaryMailPolicy
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.OverrideVerdict
   scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.PECDomain
   map:

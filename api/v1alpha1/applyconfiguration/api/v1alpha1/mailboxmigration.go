@@ -15,8 +15,7 @@ import (
 // with apply.
 //
 // MailboxMigration moves listed mailboxes, by a dated calendar, from another provider or domain to a domain here. It is a batch: it
-// ends, and its top condition is Succeeded. This release validates and stores it; no controller acts on it, no message is copied,
-// and its status stays empty.
+// ends, and its top condition is Succeeded. The target's preferred site acts on it; the other one shows it.
 type MailboxMigrationApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
 	// metadata of the object; of its labels and annotations the operator writes none.

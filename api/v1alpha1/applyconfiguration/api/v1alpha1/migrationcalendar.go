@@ -17,6 +17,8 @@ type MigrationCalendarApplyConfiguration struct {
 	IfMissed *apiv1alpha1.IfMissed `json:"ifMissed,omitempty"`
 	// phases of the plan.
 	Phases []MigrationPhaseApplyConfiguration `json:"phases,omitempty"`
+	// overrides are what people decided about slots that are held, because their time passed while nobody acted.
+	Overrides []MigrationOverrideApplyConfiguration `json:"overrides,omitempty"`
 }
 
 // MigrationCalendarApplyConfiguration constructs a declarative configuration of the MigrationCalendar type for use with
@@ -50,6 +52,19 @@ func (b *MigrationCalendarApplyConfiguration) WithPhases(values ...*MigrationPha
 			panic("nil value passed to WithPhases")
 		}
 		b.Phases = append(b.Phases, *values[i])
+	}
+	return b
+}
+
+// WithOverrides adds the given value to the Overrides field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Overrides field.
+func (b *MigrationCalendarApplyConfiguration) WithOverrides(values ...*MigrationOverrideApplyConfiguration) *MigrationCalendarApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithOverrides")
+		}
+		b.Overrides = append(b.Overrides, *values[i])
 	}
 	return b
 }

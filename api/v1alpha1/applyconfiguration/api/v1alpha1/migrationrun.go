@@ -5,7 +5,7 @@ package v1alpha1
 // MigrationRunApplyConfiguration represents a declarative configuration of the MigrationRun type for use
 // with apply.
 //
-// MigrationRun names a run: another token runs what failed again.
+// MigrationRun names a run: another token runs what failed again, and after the verification says that the MX records are moved.
 type MigrationRunApplyConfiguration struct {
 	// token of the run, like "r1".
 	Token *string `json:"token,omitempty"`

@@ -1,0 +1,107 @@
+// Package mailboxmigration keeps the dates of a provider's letter: package calendar says what is due, this one does it, writes down
+// that it was done, and looks again. Copies are made by Jobs. Nothing here deletes: a migration that is deleted takes its Jobs with
+// it and leaves the copies, and the ledger of what was done, where they are.
+package mailboxmigration
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/calendar"
+	"github.com/pec-operator/pec-operator/internal/engines"
+	"github.com/pec-operator/pec-operator/internal/jobs"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+const (
+	// soon is the pause while a Job runs, longest the one while nothing is due: another clock may be set meanwhile.
+	soon, longest = 2 * time.Second, 10 * time.Minute
+	// passTimeout bounds a pass.
+	passTimeout            = time.Minute
+	backoffFrom, backoffTo = time.Second, 5 * time.Minute
+	concurrent             = 4
+)
+
+// table declares the conditions of a MailboxMigration.
+var table = reconcile.Table{
+	Top:         v1alpha1.ConditionSucceeded,
+	Positive:    []string{v1alpha1.ConditionCalendarSettled, v1alpha1.ConditionTargetReady, v1alpha1.ConditionMailboxesCopied, v1alpha1.ConditionPhasesSettled},
+	Informative: []string{v1alpha1.ConditionClocksAgree, v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionLateRequests},
+	Served:      "every phase is done, and every listed mailbox's copy was proved complete",
+}
+
+// Reconciler keeps calendars at one site.
+type Reconciler struct {
+	*reconcile.Mechanism
+	// Live reads past the cache: what was written a moment ago must be seen.
+	Live    client.Reader
+	Access  reconcile.Access
+	Engines *engines.Pool
+	// Jobs is where copies run, Image what their pods run.
+	Jobs  *jobs.Cluster
+	Image string
+	Site  string
+}
+
+// scope is what the phases of one pass share.
+type scope struct {
+	*reconcile.Pass
+	*Reconciler
+	migration *v1alpha1.MailboxMigration
+	timetable *calendar.Timetable
+	outlook   calendar.Outlook
+	ledger    *ledger
+	// target and engine are the host of the target's domain; engine is nil while it takes no mailboxes.
+	target target
+	engine *admin.Client
+	failed []v1alpha1.FailedMailbox // of a Job that is not settled
+	note   string                   // why the current work does not go on
+	reason string                   // of note
+}
+
+// Reconcile is one pass over one migration.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	migration := &v1alpha1.MailboxMigration{}
+	if err := r.Client.Get(ctx, req.NamespacedName, migration); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !migration.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // its Jobs go with it; copies and ledger stay
+	}
+	pass, active, err := r.Begin(ctx, migration)
+	if err != nil || !active {
+		return ctrl.Result{}, err
+	}
+	s := &scope{Pass: pass, Reconciler: r, migration: migration}
+	result, err := reconcile.Walk(ctx, s, settleCalendar, showHolds, openLedger, chooseSite, findTarget, keepDates)
+	return r.Finish(ctx, pass, result, err, s.show)
+}
+
+// SetupWithManager starts the controller. An annotation wakes it too, whichever: that is how a person asks to be looked at now.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	r.Table = table
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named("mailboxmigration").
+		For(&v1alpha1.MailboxMigration{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: concurrent,
+			ReconciliationTimeout:   passTimeout,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[crreconcile.Request](backoffFrom, backoffTo),
+		}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("starting the MailboxMigration controller: %w", err)
+	}
+	return nil
+}

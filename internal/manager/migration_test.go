@@ -1,0 +1,322 @@
+package manager_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/apitest"
+	"github.com/pec-operator/pec-operator/internal/calendar"
+	"github.com/pec-operator/pec-operator/internal/jobs"
+	"github.com/pec-operator/pec-operator/internal/manager"
+)
+
+// clock is the one of dated plans, which the test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) set(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = now
+}
+
+// power is the operator's: once it is cut, none of its calls gets through.
+type power struct {
+	mu   sync.Mutex
+	left int // writes before the cut; below zero nothing gets through
+	cut  bool
+}
+
+// cutAfter cuts the power after so many writes.
+func (p *power) cutAfter(writes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut, p.left = true, writes
+}
+
+func (p *power) back() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = false
+}
+
+var errNoPower = errors.New("the power is cut")
+
+func (p *power) through(config *rest.Config) *rest.Config {
+	config = rest.CopyConfig(config)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			p.mu.Lock()
+			if p.cut && r.Method != http.MethodGet && !strings.Contains(r.URL.Path, "/leases") {
+				p.left--
+			}
+			dead := p.cut && p.left < 0 && !strings.Contains(r.URL.Path, "/leases")
+			p.mu.Unlock()
+			if dead {
+				return nil, errNoPower
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	return config
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// runKubelet ends each pod of a namespace's Jobs as a copier that did its work would.
+func runKubelet(t *testing.T, s *site) {
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	go func() {
+		for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+			var pods corev1.PodList
+			if s.List(ctx, &pods, client.InNamespace(s.ns), client.HasLabels{batchv1.JobNameLabel}) != nil {
+				continue
+			}
+			for _, pod := range pods.Items {
+				if pod.Status.Phase == corev1.PodSucceeded || !pod.DeletionTimestamp.IsZero() {
+					continue
+				}
+				index := pod.Annotations[batchv1.JobCompletionIndexAnnotation]
+				words := fmt.Sprintf(`{"index":%s,"data":{"messages":10,"bytes":1000,"manifest":"%s","location":"manifest-x"}}`, index, strings.Repeat("ab", 32))
+				pod.Status.Phase = corev1.PodSucceeded
+				pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "job", Image: "x", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Message: words}}}}
+				_ = s.Status().Update(ctx, &pod) // tried again in the next round
+			}
+		}
+	}()
+}
+
+// letter is the migration of a provider's letter, of so many mailboxes.
+func letter(s *site, mailboxes int) *v1alpha1.MailboxMigration {
+	m := &v1alpha1.MailboxMigration{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "rupar-2022"},
+		Spec: v1alpha1.MailboxMigrationSpec{
+			Source: v1alpha1.MigrationSource{Type: v1alpha1.MigrationFromIMAP, IMAP: &v1alpha1.IMAPSource{Endpoint: v1alpha1.Endpoint{Host: "imaps.rupar.test"}}},
+			Target: v1alpha1.MigrationTarget{DomainRef: v1alpha1.LocalReference{Name: s.domain}},
+			Copy:   &v1alpha1.MigrationCopy{MaxParallel: ptr.To(int32(20))},
+			Run:    &v1alpha1.MigrationRun{Token: "r1"},
+			Calendar: v1alpha1.MigrationCalendar{TimeZone: "Europe/Rome", Phases: []v1alpha1.MigrationPhase{
+				{Name: v1alpha1.PhaseFreeze, At: "2022-04-20T08:00:00", Until: "2022-05-09T09:00:00"},
+				{Name: v1alpha1.PhaseRequestsClose, At: "2022-04-20T12:00:00"},
+				{Name: v1alpha1.PhaseBlockSending, At: "2022-04-28T08:00:00"},
+				{Name: v1alpha1.PhaseOldReadOnly, At: "2022-04-28T09:00:00", Until: "2022-06-28T09:00:00"},
+				{Name: v1alpha1.PhaseOpenNew, At: "2022-04-28T18:00:00"},
+				{Name: v1alpha1.PhaseArchive, At: "2022-06-28T09:00:00", Until: "2023-12-28T00:00:00"},
+				{Name: v1alpha1.PhaseDestroy, At: "2024-10-28T00:00:00"},
+			}},
+		},
+	}
+	for i := range mailboxes {
+		m.Spec.Mailboxes = append(m.Spec.Mailboxes, listed(fmt.Sprintf("ufficio%02d@pec.rupar.test", i)))
+	}
+	return m
+}
+
+func listed(address string) v1alpha1.MigratedMailbox {
+	return v1alpha1.MigratedMailbox{Address: v1alpha1.EmailAddress(address), SourceCredentials: v1alpha1.SecretKeyReference{Name: "vecchia"},
+		Request: v1alpha1.MigrationRequest{Protocol: "2022/1", Date: "2022-04-11"}}
+}
+
+// journey is a migration in simulated time, with an operator whose power can be cut.
+type journey struct {
+	*site
+	t         *testing.T
+	clock     *clock
+	power     *power
+	migration *v1alpha1.MailboxMigration
+	looks     int
+}
+
+// look asks the operator to look now.
+func (j *journey) look() {
+	j.t.Helper()
+	j.looks++
+	update(j.t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) { m.Annotations = map[string]string{"look": fmt.Sprint(j.looks)} })
+}
+
+// ledger is what was recorded, by key.
+func (j *journey) ledger() map[string]time.Time {
+	j.t.Helper()
+	config := &corev1.ConfigMap{}
+	err := j.Get(context.Background(), client.ObjectKey{Namespace: j.ns, Name: jobs.Name("MailboxMigration", j.migration.Name, "ledger")}, config)
+	if client.IgnoreNotFound(err) != nil {
+		j.t.Fatal(err)
+	}
+	entries := map[string]time.Time{}
+	for key, text := range config.Data {
+		var e struct{ At time.Time }
+		if json.Unmarshal([]byte(text), &e) == nil {
+			entries[key] = e.At
+		}
+	}
+	return entries
+}
+
+// until moves the clock to a second before a local time, and sees that nothing is recorded of a slot; then to the time, cuts the
+// operator's power after some writes, starts another operator, and waits until the slot is done, at the letter's time.
+func (j *journey) until(slot, local string, writes int) {
+	j.t.Helper()
+	at, err := calendar.ParseLocal(local)
+	if err != nil {
+		j.t.Fatal(err)
+	}
+	j.clock.set(at.UTC().Add(-time.Second))
+	j.look()
+	time.Sleep(300 * time.Millisecond)
+	for key := range j.ledger() {
+		if strings.HasPrefix(key, slot+".") {
+			j.t.Errorf("%s is recorded before %s", key, local)
+		}
+	}
+	j.power.cutAfter(writes)
+	j.clock.set(at.UTC())
+	j.look()
+	time.Sleep(400 * time.Millisecond)
+	j.power.back()
+	j.restart()
+	j.done(slot, at.UTC())
+}
+
+func (j *journey) done(slot string, at time.Time) {
+	j.t.Helper()
+	eventually(j.t, func() error {
+		if got, ok := j.ledger()[slot+".Done"]; !ok || !got.Equal(at) {
+			return fmt.Errorf("%s is recorded at %s (%t), want %s; %s", slot, got, ok, at, j.progress())
+		}
+		return nil
+	})
+}
+
+func (j *journey) progress() string {
+	if err := j.Get(context.Background(), client.ObjectKeyFromObject(j.migration), j.migration); err != nil {
+		return err.Error()
+	}
+	raw, _ := json.Marshal(j.migration.Status.Conditions)
+	return string(raw)
+}
+
+// states waits until the phases stand so.
+func (j *journey) states(want map[v1alpha1.MigrationPhaseName]v1alpha1.MigrationPhaseState) {
+	j.t.Helper()
+	eventually(j.t, func() error {
+		text := j.progress()
+		for _, p := range j.migration.Status.Phases {
+			if w, ok := want[p.Name]; ok && p.State != w {
+				return fmt.Errorf("%s is %s, want %s; %s", p.Name, p.State, w, text)
+			}
+		}
+		if len(j.migration.Status.Phases) != 7 {
+			return fmt.Errorf("%d phases; %s", len(j.migration.Status.Phases), text)
+		}
+		return nil
+	})
+}
+
+func TestTheLetterIsKeptThoughTheOperatorDiesInEveryPhase(t *testing.T) {
+	apitest.Need(t, server)
+	server.RunControllers(t, "job-controller")
+	j := &journey{t: t, clock: &clock{}, power: &power{}}
+	start, err := calendar.ParseLocal("2022-04-11T09:00:00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.clock.set(start.UTC())
+	j.site = newSite(t, "trasloco", siteOptions{dns: func(o *manager.Options) { o.Calendar = j.clock.Now }})
+	j.operator = j.power.through(j.operator)
+	j.restart()
+	runKubelet(t, j.site)
+	domain := j.makeDomain()
+	j.provide(t)
+	j.create(t, domain)
+	j.ready(t, domain)
+	j.migration = letter(j.site, 20)
+	j.create(t, j.migration)
+	j.waitFor(t, j.migration, v1alpha1.ConditionClocksAgree, metav1.ConditionFalse, v1alpha1.ReasonLatestPromiseWins)
+	j.states(map[v1alpha1.MigrationPhaseName]v1alpha1.MigrationPhaseState{v1alpha1.PhaseFreeze: v1alpha1.PhasePending, v1alpha1.PhaseDestroy: v1alpha1.PhasePending})
+
+	j.until("freeze", "2022-04-20T08:00:00", 0)
+	j.states(map[v1alpha1.MigrationPhaseName]v1alpha1.MigrationPhaseState{v1alpha1.PhaseFreeze: v1alpha1.PhaseRunning})
+	j.until("requests-close", "2022-04-20T12:00:00", 1)
+	j.done("copy-20220420", j.clock.Now())
+	update(t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) {
+		m.Spec.Mailboxes = append(m.Spec.Mailboxes, listed("tardi@pec.rupar.test"))
+	})
+	c := j.waitFor(t, j.migration, v1alpha1.ConditionLateRequests, metav1.ConditionTrue, v1alpha1.ReasonRequestsClosed)
+	if !strings.Contains(c.Message, "tardi@pec.rupar.test") {
+		t.Errorf("it says %q", c.Message)
+	}
+	for day := 21; day <= 27; day++ {
+		j.until(fmt.Sprintf("copy-202204%d", day), fmt.Sprintf("2022-04-%dT12:00:00", day), day-21) // after ConfigMap, Secret, Job, ...
+	}
+	j.until("block-sending", "2022-04-28T08:00:00", 0)
+	j.until("old-read-only", "2022-04-28T09:00:00", 1)
+	j.done("final-delta", j.clock.Now())
+	j.done("verify", j.clock.Now())
+	j.states(map[v1alpha1.MigrationPhaseName]v1alpha1.MigrationPhaseState{v1alpha1.PhaseBlockSending: v1alpha1.PhaseDone, v1alpha1.PhaseOldReadOnly: v1alpha1.PhaseRunning})
+	j.waitFor(t, j.migration, v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+	if status := j.migration.Status; *status.Mailboxes.Total != 20 || *status.Mailboxes.Verified != 20 || *status.Messages != 200 || status.Manifest == nil {
+		t.Errorf("status is %+v, %+v", status.Mailboxes, status.Manifest)
+	}
+	update(t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) { m.Spec.Run.Token = "mx-spostati" })
+	j.done("cut-over", j.clock.Now())
+	j.until("open-new", "2022-04-28T18:00:00", 0)
+	j.until("freeze-end", "2022-05-09T09:00:00", 0)
+	j.until("old-read-only-end", "2022-06-28T09:00:00", 0)
+	j.done("archive", j.clock.Now())
+	j.states(map[v1alpha1.MigrationPhaseName]v1alpha1.MigrationPhaseState{
+		v1alpha1.PhaseFreeze: v1alpha1.PhaseDone, v1alpha1.PhaseOldReadOnly: v1alpha1.PhaseDone, v1alpha1.PhaseArchive: v1alpha1.PhaseRunning, v1alpha1.PhaseDestroy: v1alpha1.PhasePending})
+	j.until("archive-end", "2024-10-28T00:00:00", 0)
+	j.waitFor(t, j.migration, v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingAgreement)
+	if meta.IsStatusConditionTrue(j.migration.Status.Conditions, v1alpha1.ConditionSucceeded) {
+		t.Error("it succeeded before what it promises is destroyed")
+	}
+	if _, destroyed := j.ledger()["destroy.Done"]; destroyed {
+		t.Error("the ledger says that the old mail is destroyed")
+	}
+	var made batchv1.JobList
+	if err := j.List(context.Background(), &made, client.InNamespace(j.ns)); err != nil || len(made.Items) != 10 {
+		t.Errorf("%d Jobs were made for 8 copy passes, the final one and the verification (%v)", len(made.Items), err)
+	}
+	j.pods.With(t, j.domain, func(e *apitest.Engine) {
+		for job, g := range e.Grants {
+			if len(g.Addresses) > 0 {
+				t.Errorf("Job %s still has its grant", job)
+			}
+		}
+	})
+	j.writes.Take()
+	j.look()
+	time.Sleep(time.Second)
+	for _, w := range j.writes.Take() {
+		if strings.Contains(w, "mailboxmigrations") || strings.Contains(w, "configmaps") || strings.Contains(w, "jobs") {
+			t.Errorf("a quiet pass wrote: %s", w)
+		}
+	}
+}
