@@ -98,7 +98,6 @@ type siteOptions struct {
 	namespaces  []string // beside its own, with a Role
 	withoutRole string   // a namespace that is listed and has no Role
 	peer        []byte   // kubeconfig
-	now         func() time.Time
 	dns         func(*manager.Options)
 }
 
@@ -136,7 +135,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	s.pods = apitest.RunPods(t, o.name, c)
 	options := manager.Options{
 		Site: o.name, Namespace: own, Namespaces: listed, MailImage: "mail:test",
-		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour, Now: o.now,
+		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
 		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS,
 	}
 	if o.dns != nil {
