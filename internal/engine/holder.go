@@ -86,16 +86,6 @@ func (h *holders) of(row admin.Mailbox, setting admin.Choice) (choice, bool) {
 	return c, ok && !c.Withdrawn && c.At.After(row.ClosedAt)
 }
 
-func (h *holders) addresses() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var list []string
-	for address := range h.choices {
-		list = append(list, address)
-	}
-	return list
-}
-
 // instant is a time for the next choice or Secret of a mailbox: now, or just after what it has to come after, if the clock went back.
 func (h *holders) instant(address string, now time.Time, after ...time.Time) time.Time {
 	h.mu.Lock()
