@@ -215,3 +215,23 @@ func (r SecretKeyReference) KeyOrDefault() string {
 	}
 	return r.Key
 }
+
+// LeftToHolder are the settings that the holder may change himself.
+func (m *Mailbox) LeftToHolder() []HolderSetting {
+	switch said := m.Spec.HolderMayChange; {
+	case said == nil:
+		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules}
+	case slices.Contains(said, HolderNothing):
+		return nil
+	default:
+		return said
+	}
+}
+
+// SendingIn bounds what the mailbox may send in its domain; nil when neither says.
+func (m *Mailbox) SendingIn(d *PECDomain) *SendingLimits {
+	if m.Spec.Sending == nil && d.Spec.MailboxDefaults != nil {
+		return d.Spec.MailboxDefaults.Sending
+	}
+	return m.Spec.Sending
+}

@@ -68,6 +68,7 @@ type Mailbox struct {
 // +kubebuilder:validation:XValidation:rule="(self.type == 'Massive') == has(self.massive)",message="give massive, with justification and expectedMessagesPerMonth, exactly when type is Massive"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || !has(oldSelf.quota) || (has(self.quota) && quantity(string(self.quota)).compareTo(quantity(string(oldSelf.quota))) >= 0)",message="quota cannot shrink while legalHolds has an entry: restore the former quota, or end the hold in a change of its own first"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || !has(oldSelf.retentionPolicyRef) || (has(self.retentionPolicyRef) && self.retentionPolicyRef == oldSelf.retentionPolicyRef)",message="retentionPolicyRef cannot change while legalHolds has an entry: restore the former policy, or end the hold in a change of its own first"
+// +kubebuilder:validation:XValidation:rule="!has(self.holderMayChange) || 'Password' in self.holderMayChange || !has(self.credentials.firstLogin) || self.credentials.firstLogin != 'MustChange'",message="firstLogin MustChange asks for a change that holderMayChange does not allow: add Password to holderMayChange"
 type MailboxSpec struct {
 	// suspend is Reconciliation to make the operator leave this mailbox as it is; mail keeps flowing. None when not given.
 	// +optional
@@ -110,20 +111,35 @@ type MailboxSpec struct {
 	// ordinaryMail is what becomes of mail that is not certified; mailboxDefaults of the domain when not given, and Discard without those.
 	// +optional
 	OrdinaryMail *OrdinaryMail `json:"ordinaryMail,omitempty"`
-	// notifications tell the holder elsewhere that certified mail arrived. This release stores them and sends none.
+	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
 	// +optional
 	Notifications *Notifications `json:"notifications,omitempty"`
 	// antispam judges ordinary mail. This release accepts no ordinary mail and has nothing to judge.
 	// +optional
 	Antispam Antispam `json:"antispam,omitempty"`
-	// rules file arriving mail into folders; the first that matches decides. This release stores them and files nothing.
+	// rules file arriving mail into folders; the first that matches decides. None of them loses a message. The holder may change
+	// them, if holderMayChange lets him.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	Rules []InboundRule `json:"rules,omitempty"`
-	// sending bounds what the mailbox may send. This release stores it; the limits of the domain apply.
+	// sending bounds what the mailbox may send, beside the limits of the domain; mailboxDefaults.sending of the domain when not given.
 	// +optional
 	Sending *SendingLimits `json:"sending,omitempty"`
+	// holderMayChange are the settings that the holder may change himself; all when not given. What he changed is in
+	// status.holder and in no spec, and stands until he gives it back or may change it no more.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="!('Nothing' in self) || size(self) == 1",message="Nothing stands alone in holderMayChange: leave it out, or the others"
+	HolderMayChange []HolderSetting `json:"holderMayChange,omitempty"`
+	// aliases are refused: a certified mailbox has one address.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0",message="a certified mailbox has no aliases: its receipts name the one address that the message was sent to; leave aliases out and create a Mailbox for each address"
+	Aliases []EmailAddress `json:"aliases,omitempty"`
 	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox.
 	// +optional
 	RetentionPolicyRef *LocalReference `json:"retentionPolicyRef,omitempty"`
@@ -165,8 +181,7 @@ type MailboxCredentials struct {
 	// Secret changes the password.
 	// +required
 	SecretRef SecretKeyReference `json:"secretRef,omitzero"`
-	// firstLogin says whether the holder must change the password before he sends; KeepPassword when not given. In this release a
-	// holder has no way to change it: whom MustChange keeps from sending, KeepPassword lets send.
+	// firstLogin says whether the holder must change the password before he sends; KeepPassword when not given.
 	// +optional
 	FirstLogin FirstLogin `json:"firstLogin,omitempty"`
 }
@@ -231,6 +246,9 @@ type Notifications struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=10
 	Addresses []EmailAddress `json:"addresses,omitempty"`
+	// frequency is how often they are told; EachMessage when not given.
+	// +optional
+	Frequency NotificationFrequency `json:"frequency,omitempty"`
 }
 
 // Antispam says whether ordinary mail is judged before it is delivered.
@@ -250,6 +268,7 @@ type InboundRule struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]')",message="name in rules must be one line, without control characters"
 	Name string `json:"name,omitempty"`
 	// header that is looked at.
 	// +required
@@ -259,11 +278,13 @@ type InboundRule struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]')",message="contains in rules must be one line, without control characters"
 	Contains string `json:"contains,omitempty"`
 	// folder that the message is filed into.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029*%\\\\\\\\]+$') && self.trim() == self && self.split('/').all(p, p != '' && p != '.' && p != '..' && !p.startsWith('~') && p.upperAscii() != 'EXPUNGED')",message="folder in rules must be a name like Clienti/Rossi, without *, % and backslash, and not EXPUNGED, which holders do not see"
 	Folder string `json:"folder,omitempty"`
 }
 
@@ -312,6 +333,9 @@ type MailboxStatus struct {
 	// effectiveAccess is what the holder may do now, and by what rule.
 	// +optional
 	EffectiveAccess *EffectiveAccess `json:"effectiveAccess,omitempty"`
+	// holder is what the holder changed, and how much of his settings is in force.
+	// +optional
+	Holder *HolderStatus `json:"holder,omitempty"`
 	// conditions are the facts about this site's part of the mailbox.
 	// +optional
 	// +listType=map

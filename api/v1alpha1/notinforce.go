@@ -8,7 +8,6 @@ func (d *PECDomain) NotInForce() []string {
 		u.add("dns.onDelete", n.OnDelete == DNSRemoveIfOurs)
 		u.add("dns.extra.dkim", n.Extra != nil && n.Extra.DKIM == RecordVerify)
 	}
-	u.add("mailboxDefaults.sending", d.Spec.MailboxDefaults != nil && d.Spec.MailboxDefaults.Sending != nil)
 	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
 	u.add("provider.external.imap", d.Spec.Provider.External != nil)
 	return u
@@ -17,10 +16,7 @@ func (d *PECDomain) NotInForce() []string {
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 func (m *Mailbox) NotInForce() []string {
 	u := fields{}
-	u.add("notifications", m.Spec.Notifications != nil)
 	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
-	u.add("rules", len(m.Spec.Rules) > 0)
-	u.add("sending", m.Spec.Sending != nil)
 	return u
 }
 

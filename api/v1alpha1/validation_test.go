@@ -54,6 +54,18 @@ func makeDomain(change func(*v1alpha1.PECDomain)) *v1alpha1.PECDomain {
 	return d
 }
 
+func left(settings ...v1alpha1.HolderSetting) func(*v1alpha1.MailboxSpec) {
+	return func(m *v1alpha1.MailboxSpec) { m.HolderMayChange = settings }
+}
+
+func mustChange(m *v1alpha1.MailboxSpec) { m.Credentials.FirstLogin = v1alpha1.FirstLoginMustChange }
+
+func rule(change func(*v1alpha1.InboundRule)) func(*v1alpha1.MailboxSpec) {
+	r := v1alpha1.InboundRule{Name: "clienti", Header: "From", Contains: "rossi@", Folder: "Clienti"}
+	change(&r)
+	return func(m *v1alpha1.MailboxSpec) { m.Rules = []v1alpha1.InboundRule{r} }
+}
+
 func makeHosted(change func(*v1alpha1.PECDomain)) *v1alpha1.PECDomain {
 	return makeDomain(func(d *v1alpha1.PECDomain) {
 		d.Name = "pec.comune-esempio.test"
@@ -418,6 +430,33 @@ var rules = map[string]struct{ accept, refuse []change }{
 	"sending.recipientsPerMessage is below": {
 		accept: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.Sending = recipients(50) }), nil}, {defaults(v1alpha1.MailboxDefaults{Sending: recipients(50)}), nil}},
 		refuse: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.Sending = recipients(49) }), nil}, {defaults(v1alpha1.MailboxDefaults{Sending: recipients(49)}), nil}},
+	},
+	"Nothing stands alone in holderMayChange": {
+		accept: []change{{spec(left(v1alpha1.HolderNothing)), nil}, {spec(left(v1alpha1.HolderPassword, v1alpha1.HolderRules)), nil}},
+		refuse: []change{{spec(left(v1alpha1.HolderNothing, v1alpha1.HolderRules)), nil}},
+	},
+	"a certified mailbox has no aliases": {
+		accept: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.Aliases = nil }), nil}},
+		refuse: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.Aliases = []v1alpha1.EmailAddress{"info@" + domainName} }), nil}},
+	},
+	"firstLogin MustChange asks for a change": {
+		accept: []change{{spec(func(m *v1alpha1.MailboxSpec) { mustChange(m); left(v1alpha1.HolderPassword)(m) }), nil}, {spec(mustChange), nil},
+			{spec(left(v1alpha1.HolderRules)), nil}},
+		refuse: []change{{spec(func(m *v1alpha1.MailboxSpec) { mustChange(m); left(v1alpha1.HolderRules)(m) }), nil}},
+	},
+	"name in rules must be one line": {
+		accept: []change{{spec(rule(func(r *v1alpha1.InboundRule) { r.Name = "Società" })), nil}},
+		refuse: []change{{spec(rule(func(r *v1alpha1.InboundRule) { r.Name = "a\nb" })), nil}},
+	},
+	"contains in rules must be one line": {
+		accept: []change{{spec(rule(func(r *v1alpha1.InboundRule) { r.Contains = `"; discard; #` })), nil}},
+		refuse: []change{{spec(rule(func(r *v1alpha1.InboundRule) { r.Contains = "a\rb" })), nil}, {spec(rule(func(r *v1alpha1.InboundRule) { r.Contains = "a\u2028b" })), nil}},
+	},
+	"folder in rules must be a name": {
+		accept: []change{{spec(rule(func(r *v1alpha1.InboundRule) { r.Folder = "Clienti/Società 2026" })), nil}},
+		refuse: []change{{spec(rule(func(r *v1alpha1.InboundRule) { r.Folder = "../x" })), nil}, {spec(rule(func(r *v1alpha1.InboundRule) { r.Folder = "Expunged" })), nil},
+			{spec(rule(func(r *v1alpha1.InboundRule) { r.Folder = "a*" })), nil}, {spec(rule(func(r *v1alpha1.InboundRule) { r.Folder = "a " })), nil},
+			{spec(rule(func(r *v1alpha1.InboundRule) { r.Folder = "~x" })), nil}, {spec(rule(func(r *v1alpha1.InboundRule) { r.Folder = `a\b` })), nil}},
 	},
 	"source and target are the same domain": {
 		accept: []change{{migration(moved), nil}},

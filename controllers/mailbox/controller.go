@@ -96,7 +96,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	mailbox.Status.Address = mailbox.Address()
 	s := &scope{Pass: pass, Reconciler: r, mailbox: mailbox}
-	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readRow, admit, judgeAccess, readCredentials, placeRow, watchUsage)
+	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readRow, admit, judgeAccess, readCredentials, placeRow, placeHolder, watchUsage)
 	if errors.Is(err, errUnsettled) {
 		return ctrl.Result{RequeueAfter: s.unsettled}, nil
 	}

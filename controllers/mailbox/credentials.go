@@ -1,26 +1,13 @@
 package mailbox
 
 import (
-	"bytes"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
-
-	"golang.org/x/crypto/bcrypt"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-)
-
-const (
-	// bcryptCost makes one guess cost about a quarter of a second of a core.
-	bcryptCost = 12
-	// minCharacters and maxBytes bound a password; bcrypt reads no more than 72 bytes, and the rest would count for nothing.
-	minCharacters, maxBytes = 8, 72
-	// argonMemory is the most that one check may take, in KiB: logins in flight would otherwise end Dovecot for want of memory.
-	argonMemory = 19 * 1024
+	"github.com/pec-operator/pec-operator/internal/password"
 )
 
 // credentials are a password, or a hash that somebody else made. They are never printed.
@@ -42,12 +29,7 @@ func (c credentials) hash() (string, error) {
 	if c.hashed != "" {
 		return c.hashed, nil
 	}
-	raw, err := bcrypt.GenerateFromPassword(c.password, bcryptCost)
-	if err != nil {
-		return "", err
-	}
-	// Go writes $2a$, Dovecot's crypt(3) calls the same algorithm $2y$.
-	return "{BLF-CRYPT}$2y$" + strings.TrimPrefix(string(raw), "$2a$"), nil
+	return password.Hash(c.password, password.Cost)
 }
 
 var (
@@ -68,14 +50,7 @@ func judge(raw []byte) (c credentials, reason, message string) {
 		}
 		return credentials{hashed: string(raw)}, v1alpha1.ReasonCredentialsAccepted, "the hash is one that the stack checks"
 	}
-	switch {
-	case !utf8.Valid(raw) || bytes.ContainsFunc(raw, unicode.IsControl):
-		message = "the password has a line end or another control character; write it without (printf, not echo)"
-	case utf8.RuneCount(raw) < minCharacters:
-		message = fmt.Sprintf("the password is shorter than %d characters; choose a longer one", minCharacters)
-	case len(raw) > maxBytes:
-		message = fmt.Sprintf("the password is longer than %d bytes; choose a shorter one", maxBytes)
-	default:
+	if message = password.Problem(raw); message == "" {
 		return credentials{password: raw}, v1alpha1.ReasonCredentialsAccepted, "the password can be used"
 	}
 	return c, v1alpha1.ReasonPasswordUnusable, message
@@ -97,8 +72,8 @@ func judgeHash(scheme, hash string) string {
 		if m == nil {
 			return "the {ARGON2ID} hash is not of the form $argon2id$v=19$m=...; make it again"
 		}
-		if memory, _ := strconv.Atoi(m[1]); memory > argonMemory {
-			return fmt.Sprintf("the {ARGON2ID} hash takes more than %d KiB for one login; make it again with less", argonMemory)
+		if memory, _ := strconv.Atoi(m[1]); memory > password.MaxArgonMemory {
+			return fmt.Sprintf("the {ARGON2ID} hash takes more than %d KiB for one login; make it again with less", password.MaxArgonMemory)
 		}
 	default:
 		return "its {SCHEME} is not one that the stack checks; give the password itself, or a {BLF-CRYPT} or {ARGON2ID} hash"

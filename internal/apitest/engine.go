@@ -45,6 +45,8 @@ type Engine struct {
 	Rows    map[string]admin.Mailbox
 	Domains []string
 	Peer    *admin.Peer
+	// Given are what the operator gave to holders, by address.
+	Given map[string]admin.Given
 	// Grants are those of Jobs, by namespace/name.
 	Grants map[string]admin.Grant
 	// Usage is what mailboxes hold, by address.
@@ -125,7 +127,7 @@ func (p *Pods) start(ctx context.Context, set *appsv1.StatefulSet) error {
 	p.mu.Lock()
 	server := names.EngineHosts(set.Namespace)[0]
 	if p.engines[server] == nil {
-		p.engines[server] = &Engine{Domain: domain, Rows: map[string]admin.Mailbox{}, Usage: map[string]admin.Usage{}, site: p.site}
+		p.engines[server] = &Engine{Domain: domain, Rows: map[string]admin.Mailbox{}, Given: map[string]admin.Given{}, Usage: map[string]admin.Usage{}, site: p.site}
 	}
 	p.engines[server].cert, p.engines[server].ca = cert, ca
 	p.mu.Unlock()
@@ -174,6 +176,8 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 		e.put(w, r, path)
 	case path == "status":
 		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: admin.PeerState{Configured: e.Peer != nil}})
+	case strings.HasSuffix(path, "/holder"):
+		e.reply(w, admin.Holder{Given: e.Given[holderOf(path)], InForce: admin.InForce{Rules: e.Given[holderOf(path)].Rules}})
 	case strings.HasSuffix(path, "/usage"):
 		e.reply(w, e.Usage[strings.TrimSuffix(strings.TrimPrefix(path, "mailboxes/"), "/usage")])
 	case strings.HasPrefix(path, "mailboxes/"):
@@ -187,6 +191,11 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 	default:
 		e.reply(w, e.rowsOf(strings.TrimSuffix(strings.TrimPrefix(path, "domains/"), "/mailboxes")))
 	}
+}
+
+// holderOf is the address in the path of a holder.
+func holderOf(path string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(path, "mailboxes/"), "/holder")
 }
 
 func (e *Engine) rowsOf(domain string) []admin.Mailbox {
@@ -207,6 +216,10 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 	case path == "peer":
 		e.Peer = &admin.Peer{}
 		err = json.NewDecoder(r.Body).Decode(e.Peer)
+	case strings.HasSuffix(path, "/holder"):
+		var g admin.Given
+		err = json.NewDecoder(r.Body).Decode(&g)
+		e.Given[holderOf(path)] = g
 	case strings.HasPrefix(path, "jobs/"):
 		var g admin.Grant
 		err = json.NewDecoder(r.Body).Decode(&g)

@@ -55,6 +55,7 @@ var laterColumns = []struct{ name, definition string }{
 	{"owner_uid", `TEXT NOT NULL DEFAULT ''`},
 	{"closed_at", `INTEGER NOT NULL DEFAULT 0`},
 	{"password_changed", `INTEGER NOT NULL DEFAULT 0`},
+	{"given", `TEXT NOT NULL DEFAULT '{}'`},
 	{"ordinary_mail", `TEXT NOT NULL DEFAULT 'Discard' CHECK (ordinary_mail IN ('Discard', 'Forward', 'Deliver'))`},
 	{"forward_to", `TEXT NOT NULL DEFAULT ''`},
 }

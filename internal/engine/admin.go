@@ -48,6 +48,8 @@ func (e *Engine) adminServer() *http.Server {
 	})
 	handle("GET /v1/mailboxes/{address}/usage", e.mailboxUsage)
 	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
+	handle("GET /v1/mailboxes/{address}/holder", e.getHolder)
+	handle("PUT /v1/mailboxes/{address}/holder", e.putGiven)
 	handle("PUT /v1/peer", e.putPeer)
 	handle("PUT /v1/index", e.putIndex)
 	handle("PUT /v1/jobs/{namespace}/{name}", e.putGrant)
@@ -134,8 +136,14 @@ func (e *Engine) putMailbox(r *http.Request) (any, error) {
 	if e.ours(m.Address) {
 		return nil, fmt.Errorf("mailbox %s: %w: it is the provider's own address, which the engine reads itself", m.Address, directory.ErrInvalid)
 	}
+	if err := e.place(m); err != nil {
+		return nil, err
+	}
 	before, err := e.directory.PutMailbox(r.Context(), m)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.derive(r.Context(), fold(m.Address)); err != nil {
 		return nil, err
 	}
 	if before.Address == "" {

@@ -90,6 +90,7 @@ func (e *Engine) attempt(d delivery, key string) error {
 	}
 	e.metrics.deliveries.WithLabelValues("stored").Inc()
 	e.sync.changed(d.rcpt)
+	e.arrivals.add(arrival{mailbox: d.rcpt, key: key, at: at, certified: d.judgement.Type == pec.TypeEnvelope})
 	return e.outcome(d, at, nil, true)
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type Engine struct {
 	signer          *reloading[*pec.Signer]
 	identity        *reloading[*identity]
 	doveadmPassword *reloading[string]
+	holderTLS       *reloading[*tls.Certificate]
 	index           providersIndex
 	refresher       *providers.Refresher // nil when the index is not downloaded
 
@@ -50,6 +52,10 @@ type Engine struct {
 	sealer  *evidence.Sealer
 	locks   locks
 	metrics *metrics
+	// holders and arrivals are views of the log: what holders chose and sent, and which arrivals they are to be told of.
+	holders  *holders
+	arrivals *arrivals
+	gate     *gate
 	// placed is the index whose domains the directory holds.
 	placed struct {
 		sync.Mutex
@@ -114,10 +120,15 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
 	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
+	e.holders, e.arrivals, e.gate = newHolders(), newArrivals(), newGate()
+	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
 	e.metrics.gauge("timers_open", "Certified recipients whose outcome is not known yet.", func() float64 { return float64(e.timers.count()) })
 	e.metrics.gauge("sync_pending", "Mailboxes that wait to be synced with the other site.", func() float64 { return float64(e.sync.state(true).Pending) })
+	if err := e.loadHolders(ctx); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
 	return e, nil
 }
 
@@ -180,6 +191,7 @@ func (e *Engine) servers() []server {
 		{"milter of the MX", listen.MilterMX, e.serveMilter(portMX)},
 		{"milter of submission", listen.MilterSubmit, e.serveMilter(portSubmission)},
 		{"admin", listen.Admin, serveHTTP(e.adminServer())},
+		{"holders", listen.Holder, serveHTTP(e.holderServer())},
 		{"health", listen.Health, serveHTTP(e.healthServer())},
 		{"peer link", listen.PeerLink, e.servePeer},
 		{"sync destination", listen.SyncDestination, e.serveSyncDestination},
@@ -202,6 +214,7 @@ func (e *Engine) Serve(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return e.sync.run(ctx) })
+	group.Go(func() error { return e.runNotifications(ctx) })
 	group.Go(func() error { return e.runTimers(ctx) })
 	group.Go(func() error { return e.sealer.Run(ctx) })
 	if e.refresher != nil {

@@ -13,8 +13,8 @@ import (
 
 // metrics count what the engine does. No address is a label: there are too many, and they are people's.
 type metrics struct {
-	registry                                                 *prometheus.Registry
-	received, submissions, notices, deliveries, scans, syncs *prometheus.CounterVec
+	registry                                                         *prometheus.Registry
+	received, submissions, notices, deliveries, scans, syncs, logins *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -30,6 +30,7 @@ func newMetrics() *metrics {
 	m.deliveries = counter("deliveries_total", "Certified messages that reached the delivery point, by outcome.", "outcome")
 	m.scans = counter("scans_total", "Messages given to the virus scanner, by outcome.", "outcome")
 	m.syncs = counter("syncs_total", "Mailbox syncs with the other site, by outcome.", "outcome")
+	m.logins = counter("holder_logins_total", "Logins of holders over the API, by outcome.", "outcome")
 	return m
 }
 

@@ -36,6 +36,14 @@ const (
 	kindSettled        = "settled"         // PEC identifier, recipient whose outcome is known
 )
 
+// The kinds of the holder's half.
+const (
+	kindPlacement = "credentials-placed" // placementKey
+	kindChoice    = "holder-choice"      // choice.key
+	kindLogin     = "holder-login"       // address, client, time, count
+	kindNotified  = "notified"           // arrival, or mailbox and day of a digest; address
+)
+
 // transaction is one SMTP transaction as a milter saw it end.
 type transaction struct {
 	Port       string   `json:"port"` // mx or submission

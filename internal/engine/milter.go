@@ -171,6 +171,9 @@ func (e *Engine) judgeTransaction(queueID string, tx transaction, raw []byte) st
 			}
 		}
 	}
+	if tx.Port == portSubmission {
+		return e.judgeSubmission(queueID, tx)
+	}
 	if _, err := e.record(kindTransaction, queueID, "", &tx); err != nil {
 		e.log.Error("recording a transaction", "queue", queueID, "error", err)
 		return answerTemporary

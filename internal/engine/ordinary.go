@@ -39,7 +39,7 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (string, error) 
 	if e.ours(rcpt) {
 		return answerUncertified, nil
 	}
-	row, err := e.directory.Mailbox(context.Background(), rcpt)
+	row, err := e.mailbox(context.Background(), rcpt)
 	switch {
 	case errors.Is(err, admin.ErrNotFound) || err == nil && row.Access == admin.AccessClosed:
 		return answerUnknown, nil
@@ -119,7 +119,7 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	if refusal != "" { // the mailbox changed since the milter took it: nobody is told, but nothing is gone
 		return e.keepUndelivered(o, rcpt, key, refusal)
 	}
-	row, err := e.directory.Mailbox(context.Background(), rcpt)
+	row, err := e.mailbox(context.Background(), rcpt)
 	if err != nil {
 		return err
 	}

@@ -112,6 +112,11 @@ func parseIdentity(contents [][]byte) (*identity, error) {
 	return &identity{certificate: pair, siteCA: pool}, nil
 }
 
+func parsePair(contents [][]byte) (*tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(contents[0], contents[1])
+	return &pair, err
+}
+
 func parseLine(contents [][]byte) (string, error) {
 	line := strings.TrimSpace(string(contents[0]))
 	if line == "" {

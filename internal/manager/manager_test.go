@@ -550,7 +550,7 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 		d.Spec.ServiceLevel = &v1alpha1.ServiceLevel{AvailabilityPercent: "99.8"}
 	})
 	box := makeMailbox(s.ns, "protocollo", s.domain, func(m *v1alpha1.Mailbox) {
-		m.Spec.Sending = &v1alpha1.SendingLimits{MessagesPerDay: ptr.To(int32(10))}
+		m.Spec.Antispam = v1alpha1.AntispamEnabled
 		m.Spec.LegalHolds = []v1alpha1.LegalHold{{Reference: "RG 123/2026", Since: "2026-03-01"}}
 	})
 	outside := s.hostedDomain("riposto-esterno", "pec.riposto-esterno.test")
@@ -560,7 +560,7 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s.create(t, domain, box, outside, password(s.ns, canary))
 
 	s.ready(t, domain, box, outside)
-	for o, want := range map[reconcile.Object]string{domain: "serviceLevel", box: "sending", outside: "provider.external.imap"} {
+	for o, want := range map[reconcile.Object]string{domain: "serviceLevel", box: "antispam", outside: "provider.external.imap"} {
 		c := s.waitFor(t, o, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
 		if !strings.HasSuffix(c.Message, ": "+want) {
 			t.Errorf("%s: %q does not name %q", o.GetName(), c.Message, want)
@@ -569,7 +569,7 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	if c := s.waitFor(t, box, v1alpha1.ConditionUnderLegalHold, metav1.ConditionTrue, v1alpha1.ReasonHoldListed); !strings.Contains(c.Message, "RG 123/2026") {
 		t.Errorf("the hold is not named: %q", c.Message)
 	}
-	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Sending, m.Spec.LegalHolds = nil, nil })
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Antispam, m.Spec.LegalHolds = v1alpha1.AntispamDisabled, nil })
 	eventually(t, func() error {
 		s.get(t, s.ns, box.Name, box)
 		for _, name := range []string{v1alpha1.ConditionNotInForce, v1alpha1.ConditionUnderLegalHold} {

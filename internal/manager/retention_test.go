@@ -40,7 +40,8 @@ func newArchived(t *testing.T, ns string, o siteOptions, change ...func(*v1alpha
 	c := &clock{now: time.Now()}
 	server := apitest.Need(t, server)
 	server.RunControllers(t, "job-controller", "garbage-collector-controller")
-	a := &archived{site: newSite(t, ns, siteOptions{dns: func(o *manager.Options) { o.Calendar = c.Now }}), clock: c}
+	o.dns = func(m *manager.Options) { m.Calendar = c.Now }
+	a := &archived{site: newSite(t, ns, o), clock: c}
 	domain := a.makeDomain()
 	a.provide(t)
 	a.create(t, domain, password(ns, canary), makeMailbox(ns, "anna", a.domain), makeMailbox(ns, "bruno", a.domain))

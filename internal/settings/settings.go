@@ -69,6 +69,7 @@ type Listen struct {
 	MilterSubmit    string `json:"milterSubmit"`    // milter of the submission port
 	Admin           string `json:"admin"`           // HTTPS, mutual TLS, the operator only
 	PeerLink        string `json:"peerLink"`        // TLS, mutual, the peer's engine only
+	Holder          string `json:"holder"`          // HTTPS, the mailboxes' holders
 	Health          string `json:"health"`          // HTTP /healthz /readyz /metrics
 	SyncDestination string `json:"syncDestination"` // doveadm protocol, this pod's Dovecot only
 }
@@ -110,6 +111,8 @@ type Files struct {
 	AdminCert       string `json:"adminCert"`       // PEM, server and client certificate of this engine, by the site's CA
 	AdminKey        string `json:"adminKey"`        // PEM
 	AdminCA         string `json:"adminCA"`         // PEM, the site's own CA
+	HolderCert      string `json:"holderCert"`      // PEM, what holders are shown: the certificate of the mail ports
+	HolderKey       string `json:"holderKey"`       // PEM
 	DoveadmPassword string `json:"doveadmPassword"` // one line
 	DoveadmAPIKey   string `json:"doveadmAPIKey"`   // one line
 }

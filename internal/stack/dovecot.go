@@ -14,7 +14,7 @@ const expunged = "EXPUNGED"
 func dovecotFile(host string) (string, error) {
 	var nodes []dc.Node
 	for _, part := range [][]dc.Node{
-		dovecotGeneral(host), dovecotTLS(), dovecotMail(), dovecotQuota(), dovecotAccess(), dovecotAccounts(), dovecotLogins(), dovecotServices(),
+		dovecotGeneral(host), dovecotTLS(), dovecotMail(), dovecotQuota(), dovecotAccess(), dovecotSieve(), dovecotAccounts(), dovecotLogins(), dovecotServices(),
 	} {
 		nodes = append(nodes, part...)
 	}
@@ -35,7 +35,7 @@ func dovecotGeneral(host string) []dc.Node {
 		dc.Set("default_internal_user", dc.Word(mailUser)),
 		dc.Set("default_internal_group", dc.Word(mailUser)),
 		dc.Set("default_login_user", dc.Word(mailUser)),
-		dc.Block("protocols", "", dc.Set("imap", dc.Bool(true)), dc.Set("pop3", dc.Bool(true)), dc.Set("lmtp", dc.Bool(true))),
+		dc.Block("protocols", "", dc.Set("imap", dc.Bool(true)), dc.Set("pop3", dc.Bool(true)), dc.Set("lmtp", dc.Bool(true)), dc.Set("sieve", dc.Bool(true))),
 	}
 }
 
@@ -61,6 +61,7 @@ func dovecotMail() []dc.Node {
 		dc.Set("pop3_uidl_format", dc.Template("%{guid}")),
 		dc.Block("mail_plugins", "", dc.Set("quota", dc.Bool(true)), dc.Set("lazy_expunge", dc.Bool(true)), dc.Set("acl", dc.Bool(true))),
 		dc.Block("protocol", "imap", dc.Block("mail_plugins", "", dc.Set("imap_quota", dc.Bool(true)))),
+		dc.Block("protocol", "lmtp", dc.Block("mail_plugins", "", dc.Set("sieve", dc.Bool(true)))),
 		// The administrator and the sync see and change everything: with ACLs on, a sync cannot delete a folder and stops for ever.
 		dc.Block("protocol", "doveadm",
 			dc.Set("quota_enforce", dc.Bool(false)),
@@ -98,7 +99,7 @@ func dovecotAccess() []dc.Node {
 //
 //   - SMTP knows only nologin's row, not nologin, so the row itself is hidden from whoever may not send.
 //   - A read-only mailbox cannot grow folders over IMAP; the sync must still bring the peer's, hence only there.
-//   - LMTP takes nothing for ReadOnly and Closed, whatever the engine decided.
+//   - LMTP takes nothing for whoever has no full access, whatever the engine decided: deliveries to INBOX ignore ACLs.
 func dovecotAccounts() []dc.Node {
 	return []dc.Node{
 		dc.Set("sql_driver", dc.Word("sqlite")),
@@ -112,7 +113,7 @@ func dovecotAccounts() []dc.Node {
 			dc.Set("query", dc.Template("SELECT address AS user, quota_bytes || 'B' AS quota_storage_size,"+
 				" CASE WHEN access = 'ReadOnly' THEN 'readonly' END AS acl_groups,"+
 				" CASE WHEN access = 'ReadOnly' AND '%{protocol}' = 'imap' THEN '1' END AS quota_mailbox_count"+
-				" FROM mailbox WHERE address = '%{user | lower}' AND NOT (access IN ('ReadOnly', 'Closed') AND '%{protocol}' = 'lmtp')")),
+				" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' <> 'lmtp')")),
 			dc.Set("iterate_query", dc.Template("SELECT address AS user FROM mailbox"))),
 		dc.Set("auth_mechanisms", dc.Words("plain", "login")),
 	}
@@ -123,6 +124,8 @@ func dovecotLogins() []dc.Node {
 	return []dc.Node{
 		dc.Block("service", "imap-login", dc.Set("chroot", dc.Empty()), noListener("imap"), tlsListener("imaps", portIMAPS)),
 		dc.Block("service", "pop3-login", dc.Set("chroot", dc.Empty()), noListener("pop3"), tlsListener("pop3s", portPOP3S)),
+		// Its clients begin in the clear and ask for TLS; before that there is no login (ssl = required).
+		dc.Block("service", "managesieve-login", dc.Set("chroot", dc.Empty()), dc.Block("inet_listener", "sieve", dc.Set("port", dc.Int(portSieve)))),
 	}
 }
 

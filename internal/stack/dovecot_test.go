@@ -99,7 +99,7 @@ func checkAccess(t *testing.T, _ *pod) {
 	tests := map[string]struct{ imap, pop3, lmtp string }{
 		"full":      {"", "+OK", ""},
 		"readonly":  {"", "+OK", "550"},
-		"suspended": {"mailbox suspended", "mailbox suspended", ""},
+		"suspended": {"mailbox suspended", "mailbox suspended", "550"},
 		"closed":    {"mailbox closed", "mailbox closed", "550"},
 		"unknown":   {"Authentication failed", "Authentication failed", "550"},
 	}

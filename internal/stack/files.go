@@ -62,6 +62,7 @@ func EngineSettings(d *v1alpha1.PECDomain, s Settings) settings.Engine {
 		Listen: settings.Listen{
 			Access: loopback(portAccess), Incoming: loopback(portIncoming), MilterMX: loopback(portMilterMX), MilterSubmit: loopback(portMilterSubmit),
 			SyncDestination: loopback(portSyncDestination), Admin: everywhere(portAdmin), PeerLink: everywhere(portPeerLink), Health: everywhere(portHealth),
+			Holder: everywhere(portHolder),
 		},
 		Next: settings.Next{
 			Reinject: loopback(portReinject), LMTP: loopback(portLMTP), Doveadm: loopback(portDoveadm),
@@ -72,6 +73,7 @@ func EngineSettings(d *v1alpha1.PECDomain, s Settings) settings.Engine {
 			State: stateDir, SigningCert: signingDir + "/tls.crt", SigningKey: signingDir + "/tls.key",
 			ProvidersIndex: indexDir + "/index.ldif", ProvidersRoots: indexDir + "/roots.pem",
 			AdminCert: keysDir + "/tls.crt", AdminKey: keysDir + "/tls.key", AdminCA: keysDir + "/ca.crt",
+			HolderCert: tlsDir + "/tls.crt", HolderKey: tlsDir + "/tls.key",
 			DoveadmPassword: keysDir + "/doveadm-password", DoveadmAPIKey: keysDir + "/doveadm-apikey",
 		},
 	}

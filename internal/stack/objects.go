@@ -105,7 +105,7 @@ func mailService(d *v1alpha1.PECDomain) *corev1.Service {
 		Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
 		Ports: []corev1.ServicePort{
 			port("smtp", 25, portMX), port("submissions", 465, portSubmissions), port("imaps", 993, portIMAPS),
-			port("pop3s", 995, portPOP3S), port("peer", portPeerLink, portPeerLink),
+			port("pop3s", 995, portPOP3S), port("sieve", 4190, portSieve), port("holders", 443, portHolder), port("peer", portPeerLink, portPeerLink),
 		},
 	})
 }

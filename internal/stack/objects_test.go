@@ -130,7 +130,7 @@ func TestCapabilities(t *testing.T) {
 
 func TestWhoSeesWhat(t *testing.T) {
 	want := map[string][]string{
-		volumeSigning: {"engine"}, volumeKeys: {"engine"}, volumeDoveadm: {"dovecot"}, volumeTLS: {"dovecot", "postfix"},
+		volumeSigning: {"engine"}, volumeKeys: {"engine"}, volumeDoveadm: {"dovecot"}, volumeTLS: {"dovecot", "engine", "postfix"},
 		volumeMail: {"dovecot"}, volumeQueue: {"postfix"}, volumeEngine: {"dovecot", "engine", "postfix", "prepare"},
 	}
 	spec := template(t).Spec

@@ -1,5 +1,7 @@
 package stack
 
+import "github.com/pec-operator/pec-operator/internal/sieve"
+
 // Paths inside the containers.
 const (
 	postfixDir = "/etc/pec/postfix"
@@ -24,6 +26,8 @@ const (
 	stateDir     = "/var/lib/pec"
 	directoryDir = stateDir + "/" + directoryName // every user may enter: SQLite opens the log by its path, as Postfix' user
 	directoryDB  = directoryDir + "/directory.sqlite"
+
+	rulesDir = directoryDir + "/" + sieve.Dir
 
 	// Both runtime directories are empty volumes of the kubelet's, owned by root and writable for all. Postfix and Dovecot want
 	// to own theirs, so each makes its own below.

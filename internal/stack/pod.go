@@ -115,14 +115,14 @@ func signer(hsm *v1alpha1.PKCS11, s Settings) corev1.Container {
 func engine(m *v1alpha1.ManagedProvider, s Settings) corev1.Container {
 	c := restricted("engine", s)
 	c.Command = []string{program, "engine", "run", "--settings", settingsFile}
-	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("health", portHealth)}
+	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("holders", portHolder), containerPort("health", portHealth)}
 	c.StartupProbe = probe(get("/healthz"), 2, 60)
 	c.LivenessProbe = probe(get("/healthz"), 10, 6)
 	c.ReadinessProbe = probe(get("/readyz"), 5, 3)
 	c.Lifecycle = lingering(5) // longer than its neighbours, to take what they still hand over
 	c.VolumeMounts = []corev1.VolumeMount{
 		mount(volumeEngine, stateDir), fixed(volumeSettings, engineDir), fixed(volumeSigning, signingDir), fixed(volumeKeys, keysDir),
-		fixed(volumeIndex, indexDir), mount(volumeTemporary, "/tmp"),
+		fixed(volumeIndex, indexDir), fixed(volumeTLS, tlsDir), mount(volumeTemporary, "/tmp"),
 	}
 	if m.Antivirus != nil {
 		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeDefinitions, definitionsDir))
@@ -139,7 +139,7 @@ func engine(m *v1alpha1.ManagedProvider, s Settings) corev1.Container {
 func dovecot(s Settings) corev1.Container {
 	c := restricted("dovecot", s)
 	c.Command = []string{"/usr/sbin/dovecot", "-F", "-c", dovecotDir + "/" + fileDovecot}
-	c.Ports = []corev1.ContainerPort{containerPort("imaps", portIMAPS), containerPort("pop3s", portPOP3S)}
+	c.Ports = []corev1.ContainerPort{containerPort("imaps", portIMAPS), containerPort("pop3s", portPOP3S), containerPort("sieve", portSieve)}
 	c.LivenessProbe = probe(connect(portIMAPS), 20, 6)
 	c.ReadinessProbe = probe(connect(portIMAPS), 10, 3)
 	c.Lifecycle = lingering(3)

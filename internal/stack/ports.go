@@ -8,6 +8,8 @@ const (
 	portSubmissions = 2465
 	portIMAPS       = 10993
 	portPOP3S       = 10995
+	portSieve       = 14190
+	portHolder      = 10443
 	portPeerLink    = 9443
 	portAdmin       = 8443
 	portHealth      = 8081

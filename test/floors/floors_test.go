@@ -16,6 +16,8 @@ var floors = map[string]int{
 	"internal/calendar":               0,
 	"internal/contract":               0,
 	"internal/settings":               1,
+	"internal/password":               1,
+	"internal/sieve":                  1,
 	"internal/admin":                  1,
 	"internal/pki":                    1,
 	"internal/providers":              1,

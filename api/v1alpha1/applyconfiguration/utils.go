@@ -72,6 +72,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ExternalProviderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FailedMailbox"):
 		return &apiv1alpha1.FailedMailboxApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HolderStatus"):
+		return &apiv1alpha1.HolderStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("HostedProvider"):
 		return &apiv1alpha1.HostedProviderApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IMAPSource"):

@@ -494,6 +494,26 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.HTTPSURL
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.HolderSetting
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.HolderStatus
+  map:
+    fields:
+    - name: changed
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.HolderSetting
+          elementRelationship: associative
+    - name: notified
+      type:
+        scalar: numeric
+    - name: passwordChangedAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: rules
+      type:
+        scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.HostedProvider
   map:
     fields:
@@ -769,6 +789,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxAccess
       default: Full
+    - name: aliases
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EmailAddress
+          elementRelationship: atomic
     - name: antispam
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antispam
@@ -784,6 +810,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: holder
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxHolder
+    - name: holderMayChange
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.HolderSetting
+          elementRelationship: associative
     - name: legalHolds
       type:
         list:
@@ -849,6 +881,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: effectiveAccess
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EffectiveAccess
+    - name: holder
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.HolderStatus
     - name: lastHandledReconcileAt
       type:
         scalar: string
@@ -1131,6 +1166,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: domainRef
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalReference
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.NotificationFrequency
+  scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Notifications
   map:
     fields:
@@ -1140,6 +1177,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EmailAddress
           elementRelationship: associative
+    - name: frequency
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.NotificationFrequency
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ObjectLock
   scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Offload

@@ -14,8 +14,7 @@ type MailboxCredentialsApplyConfiguration struct {
 	// secretRef names the Secret with the password: eight characters or more, or a {BLF-CRYPT} or {ARGON2ID} hash. Editing the
 	// Secret changes the password.
 	SecretRef *SecretKeyReferenceApplyConfiguration `json:"secretRef,omitempty"`
-	// firstLogin says whether the holder must change the password before he sends; KeepPassword when not given. In this release a
-	// holder has no way to change it: whom MustChange keeps from sending, KeepPassword lets send.
+	// firstLogin says whether the holder must change the password before he sends; KeepPassword when not given.
 	FirstLogin *apiv1alpha1.FirstLogin `json:"firstLogin,omitempty"`
 }
 

@@ -34,14 +34,20 @@ type MailboxSpecApplyConfiguration struct {
 	Credentials *MailboxCredentialsApplyConfiguration `json:"credentials,omitempty"`
 	// ordinaryMail is what becomes of mail that is not certified; mailboxDefaults of the domain when not given, and Discard without those.
 	OrdinaryMail *OrdinaryMailApplyConfiguration `json:"ordinaryMail,omitempty"`
-	// notifications tell the holder elsewhere that certified mail arrived. This release stores them and sends none.
+	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
 	Notifications *NotificationsApplyConfiguration `json:"notifications,omitempty"`
 	// antispam judges ordinary mail. This release accepts no ordinary mail and has nothing to judge.
 	Antispam *apiv1alpha1.Antispam `json:"antispam,omitempty"`
-	// rules file arriving mail into folders; the first that matches decides. This release stores them and files nothing.
+	// rules file arriving mail into folders; the first that matches decides. None of them loses a message. The holder may change
+	// them, if holderMayChange lets him.
 	Rules []InboundRuleApplyConfiguration `json:"rules,omitempty"`
-	// sending bounds what the mailbox may send. This release stores it; the limits of the domain apply.
+	// sending bounds what the mailbox may send, beside the limits of the domain; mailboxDefaults.sending of the domain when not given.
 	Sending *SendingLimitsApplyConfiguration `json:"sending,omitempty"`
+	// holderMayChange are the settings that the holder may change himself; all when not given. What he changed is in
+	// status.holder and in no spec, and stands until he gives it back or may change it no more.
+	HolderMayChange []apiv1alpha1.HolderSetting `json:"holderMayChange,omitempty"`
+	// aliases are refused: a certified mailbox has one address.
+	Aliases []apiv1alpha1.EmailAddress `json:"aliases,omitempty"`
 	// retentionPolicyRef names the RetentionPolicy, in the same namespace, of this mailbox.
 	RetentionPolicyRef *LocalReferenceApplyConfiguration `json:"retentionPolicyRef,omitempty"`
 	// legalHolds are the orders that nothing of this mailbox be lost. While there is one, this resource cannot be deleted without
@@ -175,6 +181,26 @@ func (b *MailboxSpecApplyConfiguration) WithRules(values ...*InboundRuleApplyCon
 // If called multiple times, the Sending field is set to the value of the last call.
 func (b *MailboxSpecApplyConfiguration) WithSending(value *SendingLimitsApplyConfiguration) *MailboxSpecApplyConfiguration {
 	b.Sending = value
+	return b
+}
+
+// WithHolderMayChange adds the given value to the HolderMayChange field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the HolderMayChange field.
+func (b *MailboxSpecApplyConfiguration) WithHolderMayChange(values ...apiv1alpha1.HolderSetting) *MailboxSpecApplyConfiguration {
+	for i := range values {
+		b.HolderMayChange = append(b.HolderMayChange, values[i])
+	}
+	return b
+}
+
+// WithAliases adds the given value to the Aliases field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Aliases field.
+func (b *MailboxSpecApplyConfiguration) WithAliases(values ...apiv1alpha1.EmailAddress) *MailboxSpecApplyConfiguration {
+	for i := range values {
+		b.Aliases = append(b.Aliases, values[i])
+	}
 	return b
 }
 

@@ -26,6 +26,8 @@ type MailboxStatusApplyConfiguration struct {
 	Usage *MailboxUsageApplyConfiguration `json:"usage,omitempty"`
 	// effectiveAccess is what the holder may do now, and by what rule.
 	EffectiveAccess *EffectiveAccessApplyConfiguration `json:"effectiveAccess,omitempty"`
+	// holder is what the holder changed, and how much of his settings is in force.
+	Holder *HolderStatusApplyConfiguration `json:"holder,omitempty"`
 	// conditions are the facts about this site's part of the mailbox.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
@@ -89,6 +91,14 @@ func (b *MailboxStatusApplyConfiguration) WithUsage(value *MailboxUsageApplyConf
 // If called multiple times, the EffectiveAccess field is set to the value of the last call.
 func (b *MailboxStatusApplyConfiguration) WithEffectiveAccess(value *EffectiveAccessApplyConfiguration) *MailboxStatusApplyConfiguration {
 	b.EffectiveAccess = value
+	return b
+}
+
+// WithHolder sets the Holder field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Holder field is set to the value of the last call.
+func (b *MailboxStatusApplyConfiguration) WithHolder(value *HolderStatusApplyConfiguration) *MailboxStatusApplyConfiguration {
+	b.Holder = value
 	return b
 }
 

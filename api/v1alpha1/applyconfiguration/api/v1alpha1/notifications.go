@@ -13,6 +13,8 @@ import (
 type NotificationsApplyConfiguration struct {
 	// addresses are the ordinary addresses that are told.
 	Addresses []apiv1alpha1.EmailAddress `json:"addresses,omitempty"`
+	// frequency is how often they are told; EachMessage when not given.
+	Frequency *apiv1alpha1.NotificationFrequency `json:"frequency,omitempty"`
 }
 
 // NotificationsApplyConfiguration constructs a declarative configuration of the Notifications type for use with
@@ -28,5 +30,13 @@ func (b *NotificationsApplyConfiguration) WithAddresses(values ...apiv1alpha1.Em
 	for i := range values {
 		b.Addresses = append(b.Addresses, values[i])
 	}
+	return b
+}
+
+// WithFrequency sets the Frequency field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Frequency field is set to the value of the last call.
+func (b *NotificationsApplyConfiguration) WithFrequency(value apiv1alpha1.NotificationFrequency) *NotificationsApplyConfiguration {
+	b.Frequency = &value
 	return b
 }

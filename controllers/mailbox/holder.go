@@ -1,0 +1,71 @@
+package mailbox
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+// placeHolder gives the stack what the spec gives to the holder, and shows what the holder made of it.
+func placeHolder(ctx context.Context, s *scope) (reconcile.Result, error) {
+	want, address := given(s.mailbox, s.domain), s.mailbox.Address()
+	have, err := s.engine.Holder(ctx, address)
+	if err == nil && !have.Given.Same(want) {
+		if err = s.engine.PutGiven(ctx, address, want); err == nil {
+			have, err = s.engine.Holder(ctx, address)
+		}
+	}
+	if err != nil {
+		return reconcile.Result{}, s.waits(err)
+	}
+	s.mailbox.Status.Holder = holderStatus(have)
+	return reconcile.Result{RequeueAfter: recheck}, nil
+}
+
+// engineSettings are the settings of a holder that the stack keeps.
+var engineSettings = map[v1alpha1.HolderSetting]admin.Choice{
+	v1alpha1.HolderPassword:      admin.ChoicePassword,
+	v1alpha1.HolderOrdinaryMail:  admin.ChoiceOrdinaryMail,
+	v1alpha1.HolderNotifications: admin.ChoiceNotifications,
+	v1alpha1.HolderRules:         admin.ChoiceRules,
+}
+
+// given is what the spec, and its domain's, give to the holder. Pure.
+func given(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain) admin.Given {
+	var g admin.Given
+	for _, setting := range m.LeftToHolder() {
+		if choice, ok := engineSettings[setting]; ok {
+			g.MayChange = append(g.MayChange, choice)
+		}
+	}
+	if n := m.Spec.Notifications; n != nil {
+		g.Notifications.Frequency = admin.Frequency(n.Frequency)
+		for _, address := range n.Addresses {
+			g.Notifications.Addresses = append(g.Notifications.Addresses, string(address))
+		}
+	}
+	for _, r := range m.Spec.Rules {
+		g.Rules = append(g.Rules, admin.Rule(r))
+	}
+	if limits := m.SendingIn(d); limits != nil {
+		g.MessagesPerDay, g.RecipientsPerMessage = int(ptr.Deref(limits.MessagesPerDay, 0)), int(ptr.Deref(limits.RecipientsPerMessage, 0))
+	}
+	return g
+}
+
+// holderStatus is what is shown of it. Pure.
+func holderStatus(h admin.Holder) *v1alpha1.HolderStatus {
+	status := &v1alpha1.HolderStatus{Notified: ptr.To(int32(len(h.InForce.Notifications.Addresses))), Rules: ptr.To(int32(len(h.InForce.Rules)))} //nolint:gosec // both are bounded
+	for _, choice := range h.Changed {
+		status.Changed = append(status.Changed, v1alpha1.HolderSetting(choice))
+	}
+	if !h.PasswordChangedAt.IsZero() {
+		status.PasswordChangedAt = ptr.To(metav1.NewTime(h.PasswordChangedAt).Rfc3339Copy())
+	}
+	return status
+}

@@ -1,0 +1,97 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"reflect"
+	"time"
+)
+
+// Choice is a setting that a mailbox's holder may change himself.
+type Choice string
+
+// The settings that a holder may change.
+const (
+	ChoicePassword      Choice = "Password"
+	ChoiceOrdinaryMail  Choice = "OrdinaryMail"
+	ChoiceNotifications Choice = "Notifications"
+	ChoiceRules         Choice = "Rules"
+)
+
+// Rule files arriving messages whose header has a text into a folder.
+type Rule struct {
+	Name     string `json:"name"` // for people
+	Header   string `json:"header"`
+	Contains string `json:"contains"`
+	Folder   string `json:"folder"`
+}
+
+// Frequency says how often a holder is told that certified mail arrived.
+type Frequency string
+
+// The frequencies of notifications.
+const (
+	EachMessage Frequency = "EachMessage"
+	Daily       Frequency = "Daily"
+)
+
+// Notifications tell a holder, on ordinary addresses, that certified mail arrived.
+type Notifications struct {
+	Addresses []string  `json:"addresses,omitempty"`
+	Frequency Frequency `json:"frequency,omitempty"` // EachMessage when not given
+}
+
+// Ordinary is what becomes of mail that is not certified.
+type Ordinary struct {
+	Policy    OrdinaryMail `json:"policy"`
+	ForwardTo string       `json:"forwardTo,omitempty"` // exactly with Forward
+}
+
+// Given is what a Mailbox's resource says beyond its row: the settings that its holder begins with, those that he may change,
+// and what he may send.
+type Given struct {
+	MayChange     []Choice      `json:"mayChange,omitempty"`
+	Notifications Notifications `json:"notifications,omitzero"`
+	Rules         []Rule        `json:"rules,omitempty"`
+	// MessagesPerDay and RecipientsPerMessage bound what is sent; 0 leaves the stack's own limits.
+	MessagesPerDay       int `json:"messagesPerDay,omitempty"`
+	RecipientsPerMessage int `json:"recipientsPerMessage,omitempty"`
+}
+
+// Holder is a mailbox as its holder has it.
+type Holder struct {
+	// Given is what the operator put.
+	Given Given `json:"given"`
+	// Changed are the settings that the holder changed and that are in force, sorted.
+	Changed []Choice `json:"changed,omitempty"`
+	// InForce are the settings as they act now.
+	InForce InForce `json:"inForce"`
+	// SentToday are the messages submitted since the day began in Rome.
+	SentToday int `json:"sentToday"`
+	// PasswordChangedAt is when the holder last changed the password that is in force; zero when it is the Secret's.
+	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero"`
+}
+
+// InForce are a mailbox's settings as they act now.
+type InForce struct {
+	OrdinaryMail  Ordinary      `json:"ordinaryMail"`
+	Notifications Notifications `json:"notifications,omitzero"`
+	Rules         []Rule        `json:"rules,omitempty"`
+}
+
+// Same says whether two are the same.
+func (g Given) Same(other Given) bool { return reflect.DeepEqual(g, other) }
+
+func holderPath(address string) string { return "/v1/mailboxes/" + url.PathEscape(address) + "/holder" }
+
+// Holder reads a mailbox as its holder has it. ErrNotFound if there is no such mailbox.
+func (c *Client) Holder(ctx context.Context, address string) (Holder, error) {
+	var h Holder
+	return h, c.call(ctx, http.MethodGet, holderPath(address), nil, &h)
+}
+
+// PutGiven gives a mailbox's holder what the resource says; it acts when this returns.
+func (c *Client) PutGiven(ctx context.Context, address string, g Given) error {
+	return c.call(ctx, http.MethodPut, holderPath(address), g, nil)
+}

@@ -1,0 +1,75 @@
+package directory
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+// PutGiven stores what a mailbox's resource gives its holder. admin.ErrNotFound if there is no such mailbox.
+func (d *Directory) PutGiven(ctx context.Context, address string, h admin.Given) error {
+	address = strings.ToLower(address)
+	raw, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("encoding what the holder of %s is given: %w", address, err)
+	}
+	result, err := d.db.ExecContext(ctx, `UPDATE mailbox SET given = ? WHERE address = ?`, string(raw), address)
+	if err != nil {
+		return fmt.Errorf("storing what the holder of %s is given: %w", address, err)
+	}
+	return one(result, address)
+}
+
+// Given reads it. admin.ErrNotFound if there is no such mailbox.
+func (d *Directory) Given(ctx context.Context, address string) (h admin.Given, err error) {
+	address = strings.ToLower(address)
+	var raw string
+	err = d.db.QueryRowContext(ctx, `SELECT given FROM mailbox WHERE address = ?`, address).Scan(&raw)
+	if errors.Is(err, sql.ErrNoRows) {
+		return h, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(raw), &h)
+	}
+	if err != nil {
+		return h, fmt.Errorf("reading what the holder of %s is given: %w", address, err)
+	}
+	return h, nil
+}
+
+// Password is the hash that a mailbox's logins are checked with. admin.ErrNotFound if there is no such mailbox.
+func (d *Directory) Password(ctx context.Context, address string) (hash string, err error) {
+	err = d.db.QueryRowContext(ctx, `SELECT password FROM mailbox WHERE address = ?`, strings.ToLower(address)).Scan(&hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the password of %s: %w", address, err)
+	}
+	return hash, nil
+}
+
+// SetPassword makes a hash that the holder chose the mailbox's password.
+func (d *Directory) SetPassword(ctx context.Context, address, hash string) error {
+	address = strings.ToLower(address)
+	if !passwordForm.MatchString(hash) {
+		return fmt.Errorf("mailbox %s: %w: no hash of a password", address, ErrInvalid)
+	}
+	result, err := d.db.ExecContext(ctx, `UPDATE mailbox SET password = ?, password_changed = 1 WHERE address = ?`, hash, address)
+	if err != nil {
+		return fmt.Errorf("storing the password of %s: %w", address, err)
+	}
+	return one(result, address)
+}
+
+func one(result sql.Result, address string) error {
+	if n, err := result.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	return fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
+}

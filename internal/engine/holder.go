@@ -1,0 +1,329 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/sieve"
+)
+
+// choice is one change that a holder made, as the log has it. Of two changes of one setting the later counts, and of two at one
+// instant that of the site whose name sorts last: whoever has the records of both sites, in whatever order, has the same settings.
+type choice struct {
+	Address string       `json:"address"`
+	Setting admin.Choice `json:"setting"`
+	At      time.Time    `json:"at"`
+	Site    string       `json:"site"`
+	Client  string       `json:"client"` // the address that asked
+	// Withdrawn gives the setting back to what the resource says.
+	Withdrawn     bool                 `json:"withdrawn,omitempty"`
+	Password      string               `json:"password,omitempty"` // the hash
+	OrdinaryMail  *admin.Ordinary      `json:"ordinaryMail,omitempty"`
+	Notifications *admin.Notifications `json:"notifications,omitempty"`
+	Rules         []admin.Rule         `json:"rules,omitempty"`
+}
+
+func (c choice) key() string {
+	return strings.Join([]string{c.Address, string(c.Setting), c.At.UTC().Format(time.RFC3339Nano), c.Site}, " ")
+}
+
+func (c choice) after(other choice) bool {
+	return c.At.After(other.At) || c.At.Equal(other.At) && c.Site > other.Site
+}
+
+// placement is when this site first had a password from a Secret.
+type placement struct {
+	Address string    `json:"address"`
+	Version string    `json:"version"`
+	At      time.Time `json:"at"`
+}
+
+func placementKey(address, version string) string { return address + " " + version }
+
+// holders are what the log says of holders: a view of it, read at start.
+type holders struct {
+	mu      sync.Mutex
+	choices map[string]map[admin.Choice]choice
+	day     string         // of sent, on the calendar of Rome
+	sent    map[string]int // submissions of the day, by sender
+}
+
+func newHolders() *holders {
+	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}}
+}
+
+// take adds a choice, of this site or the other.
+func (h *holders) take(c choice) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	mine := h.choices[c.Address]
+	if mine == nil {
+		mine = map[admin.Choice]choice{}
+		h.choices[c.Address] = mine
+	}
+	if last, ok := mine[c.Setting]; !ok || c.after(last) {
+		mine[c.Setting] = c
+	}
+}
+
+// of is the last choice of one setting of a mailbox, if it was made since the mailbox was last closed: whoever gets the address
+// after that gets nothing of what the former holder chose.
+func (h *holders) of(row admin.Mailbox, setting admin.Choice) (choice, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, ok := h.choices[row.Address][setting]
+	return c, ok && !c.Withdrawn && c.At.After(row.ClosedAt)
+}
+
+func (h *holders) addresses() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var list []string
+	for address := range h.choices {
+		list = append(list, address)
+	}
+	return list
+}
+
+// instant is a time for the next choice or Secret of a mailbox: now, or just after what it has to come after, if the clock went back.
+func (h *holders) instant(address string, now time.Time, after ...time.Time) time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.choices[address] {
+		after = append(after, c.At)
+	}
+	at := now.UTC()
+	for _, t := range after {
+		if !at.After(t) {
+			at = t.UTC().Add(time.Nanosecond)
+		}
+	}
+	return at
+}
+
+// dayOf is the day in Rome, on which the daily limits are counted.
+func dayOf(t time.Time) string { return t.In(pec.Rome()).Format(time.DateOnly) }
+
+// loadHolders reads from the log what holders chose, what was sent today, and which arrivals nobody may have been told of; then it
+// makes directory and rules say so. It runs before anything is served.
+func (e *Engine) loadHolders(ctx context.Context) error {
+	today, fault := dayOf(e.now()), ""
+	err := evidence.Walk(filepath.Join(e.settings.Files.State, evidenceDir), func(_ string, r evidence.Record) error {
+		switch r.Kind {
+		case kindChoice:
+			var c choice
+			if err := r.Decode(&c); err != nil {
+				return err
+			}
+			e.holders.take(c)
+		case kindTransaction:
+			var tx transaction
+			if dayOf(r.Time) != today {
+				return nil
+			}
+			if err := r.Decode(&tx); err != nil {
+				return err
+			}
+			if tx.Port == portSubmission {
+				e.holders.count(fold(tx.From), today, 1)
+			}
+		case kindDelivered:
+			return e.arrivals.remember(r, e.now())
+		}
+		return nil
+	}, func(sentence string) { fault = sentence })
+	if err == nil && fault != "" {
+		err = errors.New(fault)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the holders' settings from the log: %w", err)
+	}
+	if err := e.prepareRules(); err != nil {
+		return err
+	}
+	rows, err := e.directory.Mailboxes(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if err := e.derive(ctx, row.Address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// derive makes a mailbox's password and rules what the resource and the holder's choices say. A mailbox that is not there is
+// derived when it comes.
+func (e *Engine) derive(ctx context.Context, address string) error {
+	defer e.locks.lock("holder " + address)()
+	row, err := e.directory.Mailbox(ctx, address)
+	if errors.Is(err, admin.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := e.derivePassword(ctx, row); err != nil {
+		return err
+	}
+	holder, err := e.holder(ctx, row)
+	if err != nil {
+		return err
+	}
+	return e.writeRules(row.Address, holder.InForce.Rules)
+}
+
+// derivePassword puts the holder's password into the directory if he chose it after the Secret's was placed.
+func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
+	c, ok := e.holders.of(row, admin.ChoicePassword)
+	if !ok {
+		return nil
+	}
+	var placed placement
+	if _, _, err := e.lookup(kindPlacement, placementKey(row.Address, row.CredentialsVersion), &placed); err != nil {
+		return err
+	}
+	if !c.At.After(placed.At) {
+		return nil
+	}
+	if hash, err := e.directory.Password(ctx, row.Address); err != nil || hash == c.Password {
+		return err
+	}
+	return e.directory.SetPassword(ctx, row.Address, c.Password)
+}
+
+// place records when a Secret's password came here first: a retry, or a directory that was lost, must not make it newer than what
+// the holder chose since.
+func (e *Engine) place(m admin.Mailbox) error {
+	if m.Password == "" {
+		return nil
+	}
+	p := placement{Address: fold(m.Address), Version: m.CredentialsVersion, At: e.holders.instant(fold(m.Address), e.now())}
+	_, err := e.record(kindPlacement, placementKey(p.Address, p.Version), "", &p)
+	return err
+}
+
+// choose records a holder's choice and makes it act; what it returns after is on disk.
+func (e *Engine) choose(ctx context.Context, c choice) error {
+	c.Address, c.Site = fold(c.Address), e.settings.Site
+	if err := e.recordChoice(ctx, c); err != nil {
+		return err
+	}
+	return e.derive(ctx, c.Address)
+}
+
+func (e *Engine) recordChoice(ctx context.Context, c choice) error {
+	defer e.locks.lock("choice " + c.Address)()
+	row, err := e.directory.Mailbox(ctx, c.Address)
+	if err != nil {
+		return err
+	}
+	var placed placement
+	if _, _, err := e.lookup(kindPlacement, placementKey(row.Address, row.CredentialsVersion), &placed); err != nil {
+		return err
+	}
+	c.At = e.holders.instant(c.Address, e.now(), placed.At, row.ClosedAt)
+	if _, err := e.record(kindChoice, c.key(), "", &c); err != nil {
+		return err
+	}
+	e.holders.take(c)
+	return nil
+}
+
+// holder is a mailbox as its holder has it.
+func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, error) {
+	given, err := e.directory.Given(ctx, row.Address)
+	if err != nil {
+		return admin.Holder{}, err
+	}
+	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now()))}
+	if c, ok := e.holders.of(row, admin.ChoicePassword); ok && row.PasswordChangedByHolder {
+		h.PasswordChangedAt = c.At
+		h.Changed = append(h.Changed, admin.ChoicePassword)
+	}
+	if c, ok := e.holders.of(row, admin.ChoiceOrdinaryMail); ok && slices.Contains(given.MayChange, admin.ChoiceOrdinaryMail) && c.OrdinaryMail != nil {
+		h.InForce.OrdinaryMail = *c.OrdinaryMail
+		h.Changed = append(h.Changed, admin.ChoiceOrdinaryMail)
+	}
+	if c, ok := e.holders.of(row, admin.ChoiceNotifications); ok && slices.Contains(given.MayChange, admin.ChoiceNotifications) && c.Notifications != nil {
+		h.InForce.Notifications = *c.Notifications
+		h.Changed = append(h.Changed, admin.ChoiceNotifications)
+	}
+	if c, ok := e.holders.of(row, admin.ChoiceRules); ok && slices.Contains(given.MayChange, admin.ChoiceRules) {
+		h.InForce.Rules = c.Rules
+		h.Changed = append(h.Changed, admin.ChoiceRules)
+	}
+	slices.Sort(h.Changed)
+	return h, nil
+}
+
+// mailbox is the directory's row with what its holder made of ordinary mail.
+func (e *Engine) mailbox(ctx context.Context, address string) (admin.Mailbox, error) {
+	row, err := e.directory.Mailbox(ctx, address)
+	if err != nil {
+		return row, err
+	}
+	h, err := e.holder(ctx, row)
+	row.OrdinaryMail, row.ForwardTo = h.InForce.OrdinaryMail.Policy, h.InForce.OrdinaryMail.ForwardTo
+	return row, err
+}
+
+func (e *Engine) rulesPath(name string) string {
+	return filepath.Join(e.settings.Files.State, directoryDir, sieve.Dir, name)
+}
+
+// prepareRules makes the folder of the rules, and the script that keeps what other scripts would drop.
+func (e *Engine) prepareRules() error {
+	if err := os.MkdirAll(e.rulesPath(""), 0o755); err != nil {
+		return fmt.Errorf("making the folder of the rules: %w", err)
+	}
+	return replace(e.rulesPath(sieve.KeptFile), []byte(sieve.Kept))
+}
+
+// writeRules places a mailbox's script for Dovecot, which reads it at the next delivery.
+func (e *Engine) writeRules(address string, rules []admin.Rule) error {
+	script, err := sieve.Render(rules)
+	if err != nil {
+		return fmt.Errorf("writing the rules of %s: %w", address, err)
+	}
+	path := e.rulesPath(address + sieve.Suffix)
+	if script == "" {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("removing the rules of %s: %w", address, err)
+		}
+		return nil
+	}
+	return replace(path, []byte(script))
+}
+
+// replace gives a file its content at once, unless it has it. The readers run as another user.
+func replace(path string, content []byte) error {
+	if now, err := os.ReadFile(path); err == nil && bytes.Equal(now, content) {
+		return nil
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone after the rename, a leftover otherwise
+	_, err = tmp.Write(content)
+	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

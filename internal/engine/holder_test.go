@@ -1,0 +1,511 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	netmail "net/mail"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/password"
+	"github.com/pec-operator/pec-operator/internal/sieve"
+)
+
+const (
+	first  = "la prima password"
+	second = "la seconda password"
+	third  = "la terza password"
+)
+
+var allChoices = []admin.Choice{admin.ChoiceNotifications, admin.ChoiceOrdinaryMail, admin.ChoicePassword, admin.ChoiceRules}
+
+// hashed is a Secret's password as the operator places it; a low cost keeps the tests quick.
+func hashed(t testing.TB, raw string) string {
+	t.Helper()
+	hash, err := password.Hash([]byte(raw), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hash
+}
+
+// put does what the operator's PUT of a row does.
+func (w *world) put(address, version, raw string, access admin.Access) {
+	w.t.Helper()
+	m := admin.Mailbox{Address: address, Domain: ours, CredentialsVersion: version, QuotaBytes: 1, Access: access}
+	if raw != "" {
+		m.Password = hashed(w.t, raw)
+	}
+	body, err := json.Marshal(m)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPut, "/", bytes.NewReader(body))
+	r.SetPathValue("address", address)
+	if _, err := w.engine.putMailbox(r); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) give(address string, h admin.Given) {
+	w.t.Helper()
+	body, err := json.Marshal(h)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPut, "/", bytes.NewReader(body))
+	r.SetPathValue("address", address)
+	if _, err := w.engine.putGiven(r); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// as is a holder's request; it answers the status, the error's code, and the body.
+func (w *world) as(user, secret, method, path, body string) (status int, code, answer string) {
+	w.t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.RemoteAddr = "192.0.2.9:1234"
+	if user != "" {
+		r.SetBasicAuth(user, secret)
+	}
+	recorder := httptest.NewRecorder()
+	w.engine.holderServer().Handler.ServeHTTP(recorder, r)
+	var said struct {
+		Error denial `json:"error"`
+	}
+	_ = json.Unmarshal(recorder.Body.Bytes(), &said)
+	return recorder.Code, said.Error.Code, recorder.Body.String()
+}
+
+// knows says whether a password is the mailbox's.
+func (w *world) knows(address, raw string) bool {
+	w.t.Helper()
+	hash, err := w.engine.directory.Password(w.t.Context(), address)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ok, err := password.Matches(hash, []byte(raw))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ok
+}
+
+// givenWorld is a world whose mailbox has a password and a holder who may change everything.
+func givenWorld(t *testing.T) *world {
+	w := newWorld(t)
+	w.put(sender, "s/1", first, admin.AccessFull)
+	w.give(sender, admin.Given{MayChange: allChoices})
+	return w
+}
+
+// later moves the clock.
+func (w *world) later(d time.Duration) { w.now = w.now.Add(d) }
+
+func TestHolderAPI(t *testing.T) {
+	w := givenWorld(t)
+	w.put("letta@"+ours, "s/1", first, admin.AccessReadOnly)
+	w.put("sospesa@"+ours, "s/1", first, admin.AccessSuspended)
+	const hidingRule = `{"rules":[{"name":"a","header":"From","contains":"x","folder":"EXPUNGED"}]}`
+	for name, c := range map[string]struct {
+		user, secret, method, path, body string
+		wantStatus                       int
+		wantCode                         string
+	}{
+		"no login":                             {"", "", "GET", "/v1/settings", "", 401, "login-required"},
+		"a wrong password":                     {sender, "sbagliata", "GET", "/v1/settings", "", 401, "wrong-credentials"},
+		"an unknown mailbox answers the same":  {"nessuno@" + ours, first, "GET", "/v1/settings", "", 401, "wrong-credentials"},
+		"a login that is no address":           {"' OR '1'='1", first, "GET", "/v1/settings", "", 401, "login-required"},
+		"a suspended mailbox":                  {"sospesa@" + ours, first, "GET", "/v1/settings", "", 403, "mailbox-suspended"},
+		"a read-only mailbox may look":         {"letta@" + ours, first, "GET", "/v1/settings", "", 200, ""},
+		"the address in capitals":              {strings.ToUpper(sender), first, "GET", "/v1/settings", "", 200, ""},
+		"a path that is not there":             {sender, first, "GET", "/v1/else", "", 404, "not-found"},
+		"a password that is too short":         {sender, first, "PUT", "/v1/settings/password", `{"password":"corta"}`, 422, "invalid"},
+		"a password with a line end":           {sender, first, "PUT", "/v1/settings/password", `{"password":"lunga\nlunga"}`, 422, "invalid"},
+		"the same password again":              {sender, first, "PUT", "/v1/settings/password", `{"password":"` + first + `"}`, 422, "invalid"},
+		"a field that is not there":            {sender, first, "PUT", "/v1/settings/password", `{"pasword":"lunga lunga"}`, 400, "bad-request"},
+		"two values":                           {sender, first, "PUT", "/v1/settings/password", `{"password":"lunga lunga"}{}`, 400, "bad-request"},
+		"a body that is too long":              {sender, first, "PUT", "/v1/settings/password", `{"password":"` + strings.Repeat("x", 70<<10) + `"}`, 400, "bad-request"},
+		"a certified address to notify":        {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@` + theirs + `"]}`, 422, "invalid"},
+		"one of our own to notify":             {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["anna@` + ours + `"]}`, 422, "invalid"},
+		"an address with a line end to notify": {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@ordinaria.test\r\nBcc: y@z.test"]}`, 422, "invalid"},
+		"a policy that is not there":           {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Bounce"}`, 422, "invalid"},
+		"forwarding to nowhere":                {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward"}`, 422, "invalid"},
+		"forwarding to a certified mailbox":    {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward","forwardTo":"x@` + theirs + `"}`, 422, "invalid"},
+		"a frequency that is not there":        {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@ordinaria.test"],"frequency":"Weekly"}`, 422, "invalid"},
+		"a rule that hides messages":           {sender, first, "PUT", "/v1/settings/rules", hidingRule, 422, "invalid"},
+		"what the domain keeps":                {"letta@" + ours, first, "PUT", "/v1/settings/rules", `{"rules":[]}`, 403, "not-yours"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.later(time.Hour) // the gate is open again
+			status, code, answer := w.as(c.user, c.secret, c.method, c.path, c.body)
+			if status != c.wantStatus || code != c.wantCode {
+				t.Errorf("answered %d %s, want %d %s: %s", status, code, c.wantStatus, c.wantCode, answer)
+			}
+			if strings.Contains(answer, first) {
+				t.Errorf("the answer repeats the password: %s", answer)
+			}
+			if status >= 400 && !w.knows(sender, first) {
+				t.Error("a refused request changed the password")
+			}
+		})
+	}
+}
+
+func TestHolderChangesHisSettings(t *testing.T) {
+	w := givenWorld(t)
+	for path, body := range map[string]string{
+		"/v1/settings/notifications": `{"addresses":["mario@ordinaria.test"],"frequency":"Daily"}`,
+		"/v1/settings/rules":         `{"rules":[{"name":"clienti","header":"From","contains":"rossi@","folder":"Clienti/Rossi"}]}`,
+		"/v1/settings/ordinary-mail": `{"policy":"Forward","forwardTo":"mario@ordinaria.test"}`,
+		"/v1/settings/password":      `{"password":"` + second + `"}`,
+	} {
+		if status, _, answer := w.as(sender, map[bool]string{true: second, false: first}[w.knows(sender, second)], http.MethodPut, path, body); status != http.StatusOK {
+			t.Fatalf("%s is answered %d %s", path, status, answer)
+		}
+	}
+	w.crash()
+	status, _, answer := w.as(sender, second, http.MethodGet, "/v1/settings", "")
+	var got holderSettings
+	if err := json.Unmarshal([]byte(answer), &got); err != nil || status != http.StatusOK {
+		t.Fatalf("answered %d %s: %v", status, answer, err)
+	}
+	want := holderSettings{
+		Address: sender, MayChange: allChoices, Changed: allChoices, Sending: holderSending{RecipientsPerMessage: 10},
+		Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily},
+		Rules:         []admin.Rule{{Name: "clienti", Header: "From", Contains: "rossi@", Folder: "Clienti/Rossi"}},
+		OrdinaryMail:  admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: "mario@ordinaria.test"},
+		Password:      holderPassword{ChangedAt: got.Password.ChangedAt},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || got.Password.ChangedAt.IsZero() {
+		t.Errorf("after a restart (-want +got):\n%s", diff)
+	}
+	if row, err := w.engine.mailbox(t.Context(), sender); err != nil || row.OrdinaryMail != admin.OrdinaryForward || row.ForwardTo != "mario@ordinaria.test" {
+		t.Errorf("ordinary mail is judged by %+v, %v", row, err)
+	}
+	script := filepath.Join(w.settings.Files.State, directoryDir, sieve.Dir, sender+sieve.Suffix)
+	if raw, err := os.ReadFile(script); err != nil || !strings.Contains(string(raw), `fileinto :create "Clienti/Rossi"`) {
+		t.Errorf("the rules for Dovecot are %q, %v", raw, err)
+	}
+	if status, _, answer := w.as(sender, second, http.MethodDelete, "/v1/settings/rules", ""); status != http.StatusOK || strings.Contains(answer, "Clienti") {
+		t.Errorf("withdrawn rules: %d %s", status, answer)
+	}
+	if _, err := os.Stat(script); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("withdrawn rules still file: %v", err)
+	}
+}
+
+func TestPasswordOfHolderAndSecret(t *testing.T) {
+	w := givenWorld(t)
+	change := func(from, to string) {
+		t.Helper()
+		w.later(-time.Hour) // the clock went back since the Secret was placed
+		if status, _, answer := w.as(sender, from, http.MethodPut, "/v1/settings/password", `{"password":"`+to+`"}`); status != http.StatusOK {
+			t.Fatalf("answered %d %s", status, answer)
+		}
+	}
+	change(first, second)
+	w.later(time.Hour)
+	steps := []struct {
+		when string
+		do   func()
+		want string
+	}{
+		{"the holder changed it", func() {}, second},
+		{"the engine was killed", w.crash, second},
+		{"the operator put the row again without a password", func() { w.put(sender, "s/1", "", admin.AccessFull) }, second},
+		{"the operator repeated the Secret's placement", func() { w.put(sender, "s/1", first, admin.AccessFull) }, second},
+		{"the directory was lost and made again", func() { w.loseDirectory(); w.put(sender, "s/1", first, admin.AccessFull) }, second},
+		{"the Secret changed", func() { w.put(sender, "s/2", third, admin.AccessFull) }, third},
+		{"the engine was killed after that", w.crash, third},
+	}
+	for _, s := range steps {
+		s.do()
+		if !w.knows(sender, s.want) {
+			t.Errorf("after %s the password is not %q", s.when, s.want)
+		}
+	}
+	row, err := w.engine.directory.Mailbox(t.Context(), sender)
+	if err != nil || row.PasswordChangedByHolder {
+		t.Errorf("the Secret's password passes for the holder's: %+v, %v", row, err)
+	}
+}
+
+// loseDirectory ends the engine, takes its directory away, and starts it.
+func (w *world) loseDirectory() {
+	w.t.Helper()
+	_ = w.engine.Close()
+	if err := os.RemoveAll(filepath.Join(w.settings.Files.State, directoryDir)); err != nil {
+		w.t.Fatal(err)
+	}
+	w.start()
+}
+
+func TestWhoGetsAnAddressAfterwardsGetsNothingOfTheFormerHolder(t *testing.T) {
+	w := givenWorld(t)
+	if status, _, answer := w.as(sender, first, http.MethodPut, "/v1/settings/notifications", `{"addresses":["mario@ordinaria.test"]}`); status != http.StatusOK {
+		t.Fatal(answer)
+	}
+	w.later(time.Hour)
+	row, err := w.engine.directory.Mailbox(t.Context(), sender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row.ClosedAt = w.now // as the operator does: closed, and opened again for somebody else
+	if _, err := w.engine.directory.PutMailbox(t.Context(), row); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, answer := w.as(sender, first, http.MethodGet, "/v1/settings", ""); status != http.StatusOK || strings.Contains(answer, "mario@ordinaria") {
+		t.Errorf("answered %d %s", status, answer)
+	}
+}
+
+// The choices of two sites make the same settings in whatever order, and however often, their records come.
+func TestChoicesMergeByTime(t *testing.T) {
+	at := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
+	one := func(hours int, site string, addresses ...string) choice {
+		return choice{Address: sender, Setting: admin.ChoiceNotifications, At: at.Add(time.Duration(hours) * time.Hour), Site: site, Notifications: &admin.Notifications{Addresses: addresses}}
+	}
+	records := []choice{one(0, "a", "1@x.test"), one(2, "b", "2@x.test"), one(2, "a", "3@x.test"), one(1, "a", "4@x.test")}
+	for i := range records {
+		h := newHolders()
+		for j := range 2 * len(records) {
+			h.take(records[(i+j)%len(records)])
+		}
+		if got, ok := h.of(admin.Mailbox{Address: sender}, admin.ChoiceNotifications); !ok || got.Notifications.Addresses[0] != "2@x.test" {
+			t.Errorf("beginning with record %d: %+v, %v", i, got, ok)
+		}
+	}
+	if records[1].key() == records[2].key() || records[0].key() == records[3].key() {
+		t.Error("two choices have one key: a merge would lose one")
+	}
+}
+
+func TestLoginsAreBoundedAndInTheLog(t *testing.T) {
+	w := givenWorld(t)
+	limited := 0
+	for range triesPerAddress + 3 {
+		if status, code, _ := w.as(sender, "sbagliata", http.MethodGet, "/v1/settings", ""); status == http.StatusTooManyRequests && code == "too-many-tries" {
+			limited++
+		}
+	}
+	if limited != 3 {
+		t.Errorf("%d tries were refused unchecked, want 3", limited)
+	}
+	if status, _, _ := w.as(sender, first, http.MethodGet, "/v1/settings", ""); status != http.StatusTooManyRequests {
+		t.Errorf("the right password passed at once: %d", status)
+	}
+	w.later(2 * addressRefill)
+	if status, _, answer := w.as(sender, first, http.MethodGet, "/v1/settings", ""); status != http.StatusOK {
+		t.Errorf("after a while: %d %s", status, answer)
+	}
+	outcomes := map[string]int{}
+	w.records(kindLogin, func(r evidence.Record) {
+		var l loginRecord
+		if err := r.Decode(&l); err != nil || l.Client != "192.0.2.9" || l.Address != sender {
+			t.Errorf("recorded %+v, %v", l, err)
+		}
+		outcomes[l.Outcome]++
+	})
+	if diff := cmp.Diff(map[string]int{loginWrong: triesPerAddress, loginGood: 1}, outcomes); diff != "" {
+		t.Errorf("recorded logins (-want +got):\n%s", diff)
+	}
+}
+
+// records visits the log's records of a kind.
+func (w *world) records(kind string, visit func(evidence.Record)) {
+	w.t.Helper()
+	err := evidence.Walk(filepath.Join(w.settings.Files.State, evidenceDir), func(_ string, r evidence.Record) error {
+		if r.Kind == kind {
+			visit(r)
+		}
+		return nil
+	}, func(fault string) { w.t.Error(fault) })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestGate(t *testing.T) {
+	g, now := newGate(), time.Now()
+	for i := range triesPerClient {
+		if wait := g.admit(fmt.Sprintf("m%d@x.test", i), fmt.Sprintf("2001:db8::%d", i), now); wait > 0 {
+			t.Fatalf("try %d waits %v", i, wait)
+		}
+	}
+	if g.admit("m@x.test", "2001:db8::ffff", now) == 0 {
+		t.Error("another address of the same network is let in")
+	}
+	if g.admit("m@x.test", "2001:db8:0:1::1", now) > 0 || g.admit("m@x.test", "192.0.2.1", now) > 0 {
+		t.Error("another network is kept out")
+	}
+	for i := range gateEntries {
+		g.admit(fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now.Add(time.Duration(i)*time.Minute))
+	}
+	if len(g.buckets) > gateEntries+1 {
+		t.Errorf("the gate holds %d buckets", len(g.buckets))
+	}
+}
+
+func TestSendingLimits(t *testing.T) {
+	w := givenWorld(t)
+	w.now = time.Date(2026, 11, 22, 22, 59, 0, 0, time.UTC) // a minute to midnight in Rome
+	w.give(sender, admin.Given{MessagesPerDay: 2, RecipientsPerMessage: 3})
+	n := 0
+	submit := func(rcpts ...string) string {
+		n++
+		return w.engine.judgeTransaction(fmt.Sprintf("4jX5CV%04dzzz", n), transaction{Port: portSubmission, From: strings.ToUpper(sender[:1]) + sender[1:], Recipients: rcpts}, nil)
+	}
+	wantAnswer := func(what, got, want string) {
+		t.Helper()
+		if (got == "") != (want == "") || !strings.HasPrefix(got, want) {
+			t.Errorf("%s is answered %q, want %q", what, got, want)
+		}
+	}
+	wantAnswer("four recipients", submit("a", "b", "c", "d"), "550 5.5.3 ")
+	wantAnswer("the first message", submit("a", "b", "c"), "")
+	w.crash()
+	w.now = time.Date(2026, 11, 22, 22, 59, 30, 0, time.UTC)
+	wantAnswer("the second, after a restart", submit("a"), "")
+	wantAnswer("the third", submit("a"), "450 4.7.1 ")
+	w.crash()
+	wantAnswer("the third, after another restart", submit("a"), "450 4.7.1 ")
+	w.now = time.Date(2026, 11, 22, 23, 0, 0, 0, time.UTC)
+	wantAnswer("one after midnight in Rome", submit("a"), "")
+	w.give(sender, admin.Given{})
+	for range 5 {
+		wantAnswer("one without a limit", submit("a", "b", "c", "d"), "")
+	}
+	wantAnswer("one of nobody", w.engine.judgeTransaction("4jX5CVzzzz", transaction{Port: portSubmission, From: "nessuno@" + ours, Recipients: []string{"a"}}, nil), "550 5.7.1 ")
+}
+
+// arriving delivers a certified message of another provider to a mailbox.
+func (w *world) arriving(to, queueID string) {
+	w.t.Helper()
+	from := "bruno@" + theirs
+	_, raw := foreignEnvelope(w.t, from, to, queueID)
+	id := w.enqueue("incoming", from, []string{to}, raw)
+	if answer := w.engine.judgeTransaction(id, transaction{Port: portMX, From: from, Recipients: []string{to}}, raw); answer != "" {
+		w.t.Fatal(answer)
+	}
+	w.run(enoughRounds)
+}
+
+// told lists the notifications that went out, "recipient text".
+func (w *world) told() []message {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var list []message
+	for _, m := range w.outside {
+		if strings.HasSuffix(m.to, "@ordinaria.test") {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+func TestNotificationOfEachMessage(t *testing.T) {
+	w := givenWorld(t)
+	w.give(sender, admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test", "anna@" + theirs}}})
+	w.arriving(sender, "q1")
+	w.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, "")) // whose receipts are no news
+	w.run(enoughRounds)
+	for range 2 {
+		w.engine.notify(t.Context())
+		w.crash()
+		w.engine.notify(t.Context())
+	}
+	told := w.told()
+	if len(told) != 1 {
+		t.Fatalf("%d notifications went out, want 1", len(told))
+	}
+	m, err := netmail.ReadMessage(bytes.NewReader(told[0].bytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(m.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if told[0].from != "" || m.Header.Get("Auto-Submitted") != "auto-generated" || !strings.Contains(string(text), sender) {
+		t.Errorf("from %q: %v\n%s", told[0].from, m.Header, text)
+	}
+	if strings.Contains(string(told[0].bytes), "bruno") || strings.Contains(string(told[0].bytes), "Prova") {
+		t.Errorf("the notification shows something of the message:\n%s", told[0].bytes)
+	}
+	for _, o := range w.outside {
+		if strings.HasPrefix(o.to, "anna@"+theirs) {
+			t.Error("a certified mailbox was notified")
+		}
+	}
+}
+
+func TestDailyNotification(t *testing.T) {
+	w := givenWorld(t)
+	w.now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).Truncate(time.Second)
+	w.give(sender, admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily}})
+	w.engine.arrivals.add(arrival{mailbox: sender, key: "1", at: w.now, certified: true})
+	w.engine.arrivals.add(arrival{mailbox: sender, key: "2", at: w.now.Add(time.Hour), certified: true})
+	w.engine.arrivals.add(arrival{mailbox: sender, key: "3", at: w.now.Add(24 * time.Hour), certified: true})
+	w.engine.notify(t.Context())
+	if n := len(w.told()); n != 0 {
+		t.Fatalf("%d notifications before the hour", n)
+	}
+	w.now = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC) // 07:00 in Rome
+	for range 2 {
+		w.engine.notify(t.Context())
+	}
+	told := w.told()
+	if len(told) != 1 || !strings.Contains(string(told[0].bytes), "2 certified messages") {
+		t.Fatalf("%d notifications: %q", len(told), told)
+	}
+}
+
+func TestNotificationThatIsNotTakenIsTriedAgain(t *testing.T) {
+	w := givenWorld(t)
+	w.give(sender, admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}}})
+	working := w.engine.postfix
+	w.engine.postfix = newRelay("127.0.0.1:1", "x", false)
+	w.engine.arrivals.add(arrival{mailbox: sender, key: "1", at: w.now, certified: true})
+	w.engine.notify(t.Context())
+	w.engine.postfix = working
+	w.engine.notify(t.Context())
+	if n := len(w.told()); n != 0 {
+		t.Fatalf("%d notifications at once", n)
+	}
+	w.later(notifyRetry)
+	w.engine.notify(t.Context())
+	if n := len(w.told()); n != 1 {
+		t.Fatalf("%d notifications, want 1", n)
+	}
+}
+
+func TestDigestTimeInRome(t *testing.T) {
+	for at, want := range map[string]string{
+		"2026-11-22T05:59:59Z": "2026-11-22T06:00:00Z",
+		"2026-11-22T06:00:00Z": "2026-11-23T06:00:00Z",
+		"2026-10-24T20:00:00Z": "2026-10-25T06:00:00Z", // the night in which clocks go back
+		"2026-03-28T20:00:00Z": "2026-03-29T05:00:00Z", // and forward
+	} {
+		parsed, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (arrival{at: parsed}).digestAt().UTC().Format(time.RFC3339); got != want {
+			t.Errorf("a digest after %s is at %s, want %s", at, got, want)
+		}
+	}
+}

@@ -1,0 +1,421 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
+	"github.com/pec-operator/pec-operator/internal/password"
+	"github.com/pec-operator/pec-operator/internal/sieve"
+)
+
+// getHolder and putGiven are the operator's view of a mailbox's holder.
+func (e *Engine) getHolder(r *http.Request) (any, error) {
+	row, err := e.directory.Mailbox(r.Context(), r.PathValue("address"))
+	if err != nil {
+		return nil, err
+	}
+	return e.holder(r.Context(), row)
+}
+
+func (e *Engine) putGiven(r *http.Request) (any, error) {
+	h, err := read[admin.Given](r)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkGiven(h); err != nil {
+		return nil, fmt.Errorf("what the holder of %s is given: %w: %w", r.PathValue("address"), directory.ErrInvalid, err)
+	}
+	address := fold(r.PathValue("address"))
+	if err := e.directory.PutGiven(r.Context(), address, h); err != nil {
+		return nil, err
+	}
+	return nil, e.derive(r.Context(), address)
+}
+
+var choices = []admin.Choice{admin.ChoicePassword, admin.ChoiceOrdinaryMail, admin.ChoiceNotifications, admin.ChoiceRules}
+
+func checkGiven(h admin.Given) error {
+	for _, c := range h.MayChange {
+		if !slices.Contains(choices, c) {
+			return fmt.Errorf("no setting of a holder: %q", c)
+		}
+	}
+	if h.MessagesPerDay < 0 || h.RecipientsPerMessage < 0 {
+		return errors.New("a limit is not below zero")
+	}
+	return errors.Join(sieve.Check(h.Rules), checkNotifications(h.Notifications))
+}
+
+const maxNotified = 10
+
+func checkNotifications(n admin.Notifications) error {
+	switch {
+	case len(n.Addresses) > maxNotified:
+		return fmt.Errorf("notifications go to %d addresses at most", maxNotified)
+	case n.Frequency != "" && n.Frequency != admin.EachMessage && n.Frequency != admin.Daily:
+		return fmt.Errorf("frequency must be %s or %s", admin.EachMessage, admin.Daily)
+	}
+	for _, address := range n.Addresses {
+		if !ordinaryForm.MatchString(address) {
+			return fmt.Errorf("%q is no mail address with a domain in lower case", address)
+		}
+	}
+	return nil
+}
+
+// denial is an answer to a holder: what is wrong in one word for programs and in a sentence for people.
+type denial struct {
+	status  int
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	wait    time.Duration
+}
+
+func (d denial) Error() string { return d.Message }
+
+func invalid(message string) error {
+	return denial{status: http.StatusUnprocessableEntity, Code: "invalid", Message: message}
+}
+
+const (
+	// maxHolderBody bounds a holder's request, in bytes; 32 rules of the longest texts are a half of it.
+	maxHolderBody = 64 << 10
+	realm         = `Basic realm="mailbox", charset="UTF-8"`
+)
+
+// session is a holder who logged in, for one request.
+type session struct {
+	*http.Request
+	row    admin.Mailbox
+	client string
+	secret []byte // the password he logged in with
+}
+
+// holderServer is the API of the mailboxes' holders (docs/holder.md).
+func (e *Engine) holderServer() *http.Server {
+	mux := http.NewServeMux()
+	handle := func(pattern string, answer func(session) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, maxHolderBody)
+			s, err := e.login(r)
+			var result any
+			if err == nil {
+				result, err = answer(s)
+			}
+			e.answerHolder(w, r, result, err)
+		})
+	}
+	handle("GET /v1/settings", func(s session) (any, error) { return e.settingsOf(s.Context(), s.row.Address) })
+	handle("PUT /v1/settings/password", e.choosePassword)
+	handle("PUT /v1/settings/ordinary-mail", e.chooseOrdinaryMail)
+	handle("DELETE /v1/settings/ordinary-mail", e.withdraw(admin.ChoiceOrdinaryMail))
+	handle("PUT /v1/settings/notifications", e.chooseNotifications)
+	handle("PUT /v1/settings/rules", e.chooseRules)
+	handle("DELETE /v1/settings/notifications", e.withdraw(admin.ChoiceNotifications))
+	handle("DELETE /v1/settings/rules", e.withdraw(admin.ChoiceRules))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		e.answerHolder(w, r, nil, denial{status: http.StatusNotFound, Code: "not-found", Message: "there is nothing here; the documentation lists what there is"})
+	})
+	return &http.Server{
+		Handler: mux, ErrorLog: slog.NewLogLogger(e.log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			pair, err := e.holderTLS.Get()
+			if pair == nil {
+				return nil, err
+			}
+			return pair, nil
+		}},
+	}
+}
+
+func (e *Engine) answerHolder(w http.ResponseWriter, r *http.Request, result any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if err == nil {
+		if err := json.NewEncoder(w).Encode(result); err != nil {
+			e.log.Warn("answering a holder", "path", r.URL.Path, "error", err)
+		}
+		return
+	}
+	var said denial
+	if !errors.As(err, &said) {
+		e.log.Error("answering a holder", "path", r.URL.Path, "error", err)
+		said = denial{status: http.StatusServiceUnavailable, Code: "unavailable", Message: "this cannot be done now; nothing is lost, please try again later", wait: time.Minute}
+	}
+	if said.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", realm)
+	}
+	if said.wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(said.wait/time.Second)+1))
+	}
+	w.WriteHeader(said.status)
+	_ = json.NewEncoder(w).Encode(map[string]denial{"error": said}) // a client that is gone needs no answer
+}
+
+// loginRecord is a try to log in that was checked.
+type loginRecord struct {
+	Address string `json:"address"`
+	Client  string `json:"client"`
+	Request string `json:"request"`
+	Outcome string `json:"outcome"`
+}
+
+// noPassword is a hash that nothing matches: whether a mailbox exists must not show in how long the answer takes.
+const noPassword = "{BLF-CRYPT}$2y$12$N7DbUhgP3eRL2kSpgJGQzOfA3M9j8TXrbmGX2sxJNwCAQ4iSkFqQq"
+
+// login finds out who asks. Each try is in the log: those that were checked in the evidence, those beyond the bounds, of which
+// there is no bound, in the engine's own.
+func (e *Engine) login(r *http.Request) (session, error) {
+	client, _, _ := net.SplitHostPort(r.RemoteAddr)
+	user, secret, given := r.BasicAuth()
+	address := fold(user)
+	if !given || len(address) > 254 || !ordinaryForm.MatchString(address) {
+		return session{}, denial{status: http.StatusUnauthorized, Code: "login-required", Message: "log in with the mailbox's address and its password (HTTP Basic)"}
+	}
+	if wait := e.gate.admit(address, client, e.now()); wait > 0 {
+		e.log.Warn("a holder's login was not checked: too many tries", "mailbox", address, "client", client)
+		e.metrics.logins.WithLabelValues("limited").Inc()
+		return session{}, denial{status: http.StatusTooManyRequests, Code: "too-many-tries", Message: "too many tries; wait before the next one", wait: wait}
+	}
+	row, outcome, err := e.checkLogin(r.Context(), address, []byte(secret))
+	if err != nil {
+		return session{}, err
+	}
+	at := e.now().UTC()
+	record := loginRecord{Address: address, Client: client, Request: r.Method + " " + r.URL.Path, Outcome: outcome}
+	records, _ := e.evidence.Head()
+	if _, err := e.record(kindLogin, fmt.Sprintf("%s %s %s %d", address, client, at.Format(time.RFC3339Nano), records), "", &record); err != nil {
+		return session{}, err
+	}
+	e.metrics.logins.WithLabelValues(outcome).Inc()
+	switch outcome {
+	case loginWrong:
+		return session{}, denial{status: http.StatusUnauthorized, Code: "wrong-credentials", Message: "the address or the password is wrong"}
+	case loginClosed:
+		return session{}, denial{status: http.StatusForbidden, Code: "mailbox-suspended", Message: "the mailbox is suspended or closed; ask who manages your domain"}
+	}
+	return session{Request: r, row: row, client: client, secret: []byte(secret)}, nil
+}
+
+// The outcomes of a login.
+const (
+	loginGood   = "good"
+	loginWrong  = "wrong"
+	loginClosed = "closed"
+)
+
+func (e *Engine) checkLogin(ctx context.Context, address string, secret []byte) (row admin.Mailbox, outcome string, err error) {
+	select {
+	case e.gate.checks <- struct{}{}:
+		defer func() { <-e.gate.checks }()
+	case <-ctx.Done():
+		return row, "", fmt.Errorf("checking a login: %w", ctx.Err())
+	}
+	row, err = e.directory.Mailbox(ctx, address)
+	unknown := errors.Is(err, admin.ErrNotFound)
+	if err != nil && !unknown {
+		return row, "", err
+	}
+	hash := noPassword
+	if !unknown {
+		if hash, err = e.directory.Password(ctx, address); err != nil {
+			return row, "", err
+		}
+	}
+	matches, err := password.Matches(hash, secret)
+	switch {
+	case err != nil:
+		return row, "", fmt.Errorf("checking the password of %s: %w", address, err)
+	case unknown || !matches:
+		return row, loginWrong, nil
+	case row.Access == admin.AccessSuspended || row.Access == admin.AccessClosed:
+		return row, loginClosed, nil
+	}
+	return row, loginGood, nil
+}
+
+// holderSettings is what a holder sees.
+type holderSettings struct {
+	Address       string              `json:"address"`
+	MayChange     []admin.Choice      `json:"mayChange"`
+	Changed       []admin.Choice      `json:"changed"`
+	OrdinaryMail  admin.Ordinary      `json:"ordinaryMail"`
+	Notifications admin.Notifications `json:"notifications"`
+	Rules         []admin.Rule        `json:"rules"`
+	Sending       holderSending       `json:"sending"`
+	Password      holderPassword      `json:"password"`
+}
+
+type holderSending struct {
+	MessagesPerDay       int `json:"messagesPerDay,omitempty"`
+	RecipientsPerMessage int `json:"recipientsPerMessage"`
+	SentToday            int `json:"sentToday"`
+}
+
+type holderPassword struct {
+	MustChange bool      `json:"mustChange"`
+	ChangedAt  time.Time `json:"changedAt,omitzero"`
+}
+
+func (e *Engine) settingsOf(ctx context.Context, address string) (holderSettings, error) {
+	row, err := e.directory.Mailbox(ctx, address)
+	if err != nil {
+		return holderSettings{}, err
+	}
+	h, err := e.holder(ctx, row)
+	if err != nil {
+		return holderSettings{}, err
+	}
+	limit := e.settings.Limits.MaxRecipients
+	if h.Given.RecipientsPerMessage > 0 {
+		limit = min(limit, h.Given.RecipientsPerMessage)
+	}
+	return holderSettings{
+		Address: row.Address, MayChange: append([]admin.Choice{}, h.Given.MayChange...), Changed: append([]admin.Choice{}, h.Changed...),
+		OrdinaryMail: h.InForce.OrdinaryMail, Notifications: h.InForce.Notifications, Rules: append([]admin.Rule{}, h.InForce.Rules...),
+		Sending:  holderSending{MessagesPerDay: h.Given.MessagesPerDay, RecipientsPerMessage: limit, SentToday: h.SentToday},
+		Password: holderPassword{MustChange: row.Sending == admin.RefusalFirstLogin && !row.PasswordChangedByHolder, ChangedAt: h.PasswordChangedAt},
+	}, nil
+}
+
+// body decodes a holder's request strictly: a misspelt field would silently mean nothing.
+func body[T any](s session) (v T, err error) {
+	decoder := json.NewDecoder(s.Body)
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(&v)
+	if err == nil && decoder.Decode(new(any)) != io.EOF {
+		err = errors.New("more than one value")
+	}
+	if err != nil {
+		return v, denial{status: http.StatusBadRequest, Code: "bad-request", Message: "the body is not the JSON that this takes: " + err.Error()}
+	}
+	return v, nil
+}
+
+// may says whether the holder may change a setting.
+func (e *Engine) may(s session, setting admin.Choice) error {
+	given, err := e.directory.Given(s.Context(), s.row.Address)
+	if err == nil && !slices.Contains(given.MayChange, setting) {
+		return denial{status: http.StatusForbidden, Code: "not-yours", Message: "who manages your domain keeps this setting; ask there"}
+	}
+	return err
+}
+
+// changed records the choice and answers the settings as they are then.
+func (e *Engine) changed(s session, c choice) (any, error) {
+	if err := e.may(s, c.Setting); err != nil {
+		return nil, err
+	}
+	c.Address, c.Client = s.row.Address, s.client
+	if err := e.choose(s.Context(), c); err != nil {
+		return nil, err
+	}
+	return e.settingsOf(s.Context(), s.row.Address)
+}
+
+func (e *Engine) choosePassword(s session) (any, error) {
+	wanted, err := body[struct {
+		Password string `json:"password"`
+	}](s)
+	if err != nil {
+		return nil, err
+	}
+	if problem := password.Problem([]byte(wanted.Password)); problem != "" {
+		return nil, invalid(problem)
+	}
+	if wanted.Password == string(s.secret) || strings.EqualFold(wanted.Password, s.row.Address) {
+		return nil, invalid("the new password is the one that you have, or your address; choose another")
+	}
+	if err := e.may(s, admin.ChoicePassword); err != nil {
+		return nil, err
+	}
+	hash, err := password.Hash([]byte(wanted.Password), password.Cost)
+	if err != nil {
+		return nil, fmt.Errorf("hashing the password of %s: %w", s.row.Address, err)
+	}
+	result, err := e.changed(s, choice{Setting: admin.ChoicePassword, Password: hash})
+	if err != nil {
+		return nil, err
+	}
+	// Whoever is in with the old password is put out. The change stands even if that fails: it is tried with the next one.
+	if err := e.doveadm.kick(s.Context(), s.row.Address); err != nil {
+		e.log.Warn("ending the sessions of a mailbox whose password changed", "mailbox", s.row.Address, "error", err)
+	}
+	return result, nil
+}
+
+func (e *Engine) chooseOrdinaryMail(s session) (any, error) {
+	o, err := body[admin.Ordinary](s)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !slices.Contains([]admin.OrdinaryMail{admin.OrdinaryDiscard, admin.OrdinaryForward, admin.OrdinaryDeliver}, o.Policy):
+		return nil, invalid("policy must be Discard, Forward or Deliver")
+	case (o.Policy == admin.OrdinaryForward) != (o.ForwardTo != ""):
+		return nil, invalid("give forwardTo exactly with policy Forward")
+	case o.ForwardTo != "":
+		problem, err := e.notOrdinary(s.Context(), o.ForwardTo)
+		if err != nil {
+			return nil, err
+		}
+		if problem != "" {
+			return nil, invalid(o.ForwardTo + ": " + problem)
+		}
+	}
+	return e.changed(s, choice{Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &o})
+}
+
+func (e *Engine) chooseNotifications(s session) (any, error) {
+	n, err := body[admin.Notifications](s)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkNotifications(n); err != nil {
+		return nil, invalid(err.Error())
+	}
+	for _, address := range n.Addresses {
+		problem, err := e.notOrdinary(s.Context(), address)
+		if err != nil {
+			return nil, err
+		}
+		if problem != "" {
+			return nil, invalid(address + ": " + problem)
+		}
+	}
+	return e.changed(s, choice{Setting: admin.ChoiceNotifications, Notifications: &n})
+}
+
+func (e *Engine) chooseRules(s session) (any, error) {
+	rules, err := body[struct {
+		Rules []admin.Rule `json:"rules"`
+	}](s)
+	if err != nil {
+		return nil, err
+	}
+	if err := sieve.Check(rules.Rules); err != nil {
+		return nil, invalid(err.Error())
+	}
+	return e.changed(s, choice{Setting: admin.ChoiceRules, Rules: rules.Rules})
+}
+
+func (e *Engine) withdraw(setting admin.Choice) func(session) (any, error) {
+	return func(s session) (any, error) {
+		return e.changed(s, choice{Setting: setting, Withdrawn: true})
+	}
+}

@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+// What a holder is told whose mailbox has a limit. A day's limit is over at midnight, so the answer is one after which a client
+// tries again; too many recipients stay too many.
+const (
+	answerDayLimit   = "450 4.7.1 this mailbox may send %d messages a day and has; it sends again after midnight (Rome); limite giornaliero di %d messaggi raggiunto, riprovare dopo mezzanotte"
+	answerRcptLimit  = "550 5.5.3 this mailbox may name %d recipients in a message, and this one has %d; il messaggio ha troppi destinatari"
+	answerNotEnabled = "550 5.7.1 this mailbox may not send; casella non abilitata all'invio"
+)
+
+// count adds to what a mailbox sent on a day and returns the sum. What was counted on another day is forgotten.
+func (h *holders) count(address, day string, n int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.day != day && n > 0 {
+		h.day = day
+		clear(h.sent)
+	}
+	if h.day != day {
+		return 0
+	}
+	h.sent[address] += n
+	return h.sent[address]
+}
+
+func (h *holders) sentOn(address, day string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.day != day {
+		return 0
+	}
+	return h.sent[address]
+}
+
+// submit records a submission, if the mailbox's limits let it be sent: "" if they do, else the answer. The record is what counts
+// it, also after a restart.
+func (e *Engine) submit(queueID string, tx transaction) (answer string, err error) {
+	address, day := fold(tx.From), dayOf(e.now())
+	given, err := e.directory.Given(context.Background(), address)
+	switch {
+	case errors.Is(err, admin.ErrNotFound):
+		return answerNotEnabled, nil
+	case err != nil:
+		return "", err
+	case given.RecipientsPerMessage > 0 && len(tx.Recipients) > given.RecipientsPerMessage:
+		return fmt.Sprintf(answerRcptLimit, given.RecipientsPerMessage, len(tx.Recipients)), nil
+	}
+	if sum := e.holders.count(address, day, 1); given.MessagesPerDay > 0 && sum > given.MessagesPerDay {
+		e.holders.count(address, day, -1)
+		return fmt.Sprintf(answerDayLimit, given.MessagesPerDay, given.MessagesPerDay), nil
+	}
+	if _, err := e.record(kindTransaction, queueID, "", &tx); err != nil {
+		e.holders.count(address, day, -1)
+		return "", err
+	}
+	return "", nil
+}
+
+// judgeSubmission is judgeTransaction for what a mailbox sends.
+func (e *Engine) judgeSubmission(queueID string, tx transaction) string {
+	answer, err := e.submit(queueID, tx)
+	if err != nil {
+		e.log.Error("recording a transaction", "queue", queueID, "error", err)
+		return answerTemporary
+	}
+	if answer != "" {
+		e.metrics.submissions.WithLabelValues("limited").Inc()
+		e.log.Info("refused", "queue", queueID, "client", tx.Client, "answer", answer)
+	}
+	return answer
+}

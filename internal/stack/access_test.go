@@ -1,0 +1,235 @@
+package stack
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+// talk is a conversation in a line protocol, written down as it goes.
+type talk struct {
+	t    *testing.T
+	conn net.Conn
+	r    *bufio.Reader
+	said strings.Builder
+}
+
+func newTalk(t *testing.T, port int) *talk {
+	t.Helper()
+	conn, err := tls.Dial("tcp", loopback(port), unverified())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &talk{t: t, conn: conn, r: bufio.NewReader(conn)}
+}
+
+// newClearTalk is one that begins without TLS.
+func newClearTalk(t *testing.T, port int) *talk {
+	t.Helper()
+	conn, err := net.Dial("tcp", loopback(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &talk{t: t, conn: conn, r: bufio.NewReader(conn)}
+}
+
+// send writes bytes to the server that are no command of their own.
+func (k *talk) send(text string) {
+	k.t.Helper()
+	_ = k.conn.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(k.conn, text); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// until reads lines to the one that begins so, writes them down, and returns that one.
+func (k *talk) until(prefixes ...string) string {
+	k.t.Helper()
+	for {
+		line, err := k.r.ReadString('\n')
+		if err != nil {
+			k.t.Fatalf("waiting for %q: %v\n%s", prefixes, err, &k.said)
+		}
+		line = strings.TrimRight(line, "\r\n")
+		fmt.Fprintf(&k.said, "S: %s\n", line)
+		for _, p := range prefixes {
+			if strings.HasPrefix(line, p) {
+				return line
+			}
+		}
+	}
+}
+
+// imap says one command and reads to its end. A literal is sent when the server asks for it.
+func (k *talk) imap(command, literal string) string {
+	k.t.Helper()
+	fmt.Fprintf(&k.said, "C: %s\n", command)
+	k.send("a " + command + "\r\n")
+	answer := k.until("a ", "+ ", "* BYE")
+	if strings.HasPrefix(answer, "+ ") {
+		fmt.Fprintf(&k.said, "C: %s\n", literal)
+		k.send(literal + "\r\n")
+		answer = k.until("a ", "* BYE")
+	}
+	return answer
+}
+
+func (k *talk) pop3(command string, lines bool) string {
+	k.t.Helper()
+	fmt.Fprintf(&k.said, "C: %s\n", command)
+	k.send(command + "\r\n")
+	answer := k.until("+OK", "-ERR")
+	if lines && strings.HasPrefix(answer, "+OK") {
+		k.until(".")
+	}
+	return answer
+}
+
+// changing is what differs from one run to the next.
+var changing = regexp.MustCompile(`UIDVALIDITY \d+|(COPY|APPEND)UID \d+|CAPABILITY [^\]]*|\(\d\.\d+ \+ [^)]*\)|<[^>]*>|Session ID: [^ ]*|HIGHESTMODSEQ \d+|[0-9a-f]{32}`)
+
+// written is the conversation without what changes.
+func (k *talk) written() string { return changing.ReplaceAllString(k.said.String(), "-") }
+
+// The conversations of a client with a mailbox of each access, as Dovecot leads them. They are golden files, because a new
+// release of Dovecot that says something else here has to be read by somebody.
+func TestAccessTranscripts(t *testing.T) {
+	inNamespaces(t, func(t *testing.T, n *node) {
+		p := newPod(t, n)
+		dovecot := p.started("dovecot")
+		defer dovecot.stop()
+		t.Cleanup(func() { t.Logf("Dovecot:\n%s", dovecot.output) })
+		for _, access := range []admin.Access{admin.AccessFull, admin.AccessReadOnly} {
+			name := "kept-" + strings.ToLower(string(access))
+			fill(t, p, name)
+			p.mailbox(name, access)
+			before := content(t, name)
+			imap := newTalk(t, portIMAPS)
+			imap.until("* OK")
+			imap.imap(fmt.Sprintf("LOGIN %s@%s %q", name, domain, password), "")
+			everythingOverIMAP(imap)
+			golden(t, "imap-"+strings.ToLower(string(access)), imap.written())
+			pop3 := newTalk(t, portPOP3S)
+			pop3.until("+OK")
+			pop3.pop3("USER "+name+"@"+domain, false)
+			pop3.pop3("PASS "+password, false)
+			everythingOverPOP3(pop3)
+			golden(t, "pop3-"+strings.ToLower(string(access)), pop3.written())
+			if after := content(t, name); (after == before) != (access == admin.AccessReadOnly) {
+				t.Errorf("with access %s the mailbox was\n%s\nand is\n%s", access, before, after)
+			}
+		}
+	})
+}
+
+// fill gives a mailbox two messages and a folder with a third.
+func fill(t *testing.T, p *pod, name string) {
+	t.Helper()
+	p.mailbox(name, admin.AccessFull)
+	for _, subject := range []string{"one", "two"} {
+		wantError(t, "delivery", deliver(t, name+"@"+domain, "Subject: "+subject+"\r\n\r\nx\r\n"), "")
+	}
+	k := newTalk(t, portIMAPS)
+	k.until("* OK")
+	k.imap(fmt.Sprintf("LOGIN %s@%s %q", name, domain, password), "")
+	k.imap("CREATE Old", "")
+	k.imap("SELECT INBOX", "")
+	k.imap("COPY 1 Old", "")
+	k.imap("LOGOUT", "")
+}
+
+// content is all that a mailbox holds, as its administrator sees it.
+func content(t *testing.T, name string) string {
+	t.Helper()
+	user := name + "@" + domain
+	_, folders := doveadm(t, "secret-two", fmt.Sprintf(`[["mailboxList",{"user":%q},"t"]]`, user))
+	_, messages := doveadm(t, "secret-two", fmt.Sprintf(`[["fetch",{"user":%q,"field":["mailbox","uid","guid","flags","hdr.subject"],"query":["mailbox","*"]},"t"]]`, user))
+	return folders + "\n" + messages
+}
+
+func everythingOverIMAP(k *talk) {
+	for _, c := range []struct{ command, literal string }{
+		{`LIST "" "*"`, ""},
+		{"SELECT INBOX", ""},
+		{"FETCH 1 (FLAGS BODY[TEXT])", ""},
+		{`STORE 1 +FLAGS (\Seen)`, ""},
+		{`STORE 2 +FLAGS (\Deleted)`, ""},
+		{"EXPUNGE", ""},
+		{"COPY 1 Old", ""},
+		{"MOVE 1 Old", ""},
+		{"APPEND INBOX {15}", "Subject: new\r\n\r\n"[:15]},
+		{"CREATE New", ""},
+		{"CREATE Old/Below", ""},
+		{"CREATE INBOX/Below", ""},
+		{"RENAME Old Older", ""},
+		{"DELETE Old", ""},
+		{"SELECT " + expunged, ""},
+		{`SETACL INBOX anyone lrswipkxtea`, ""},
+		{"LOGOUT", ""},
+	} {
+		k.imap(c.command, c.literal)
+	}
+}
+
+func everythingOverPOP3(k *talk) {
+	k.pop3("STAT", false)
+	k.pop3("UIDL", true)
+	k.pop3("DELE 1", false)
+	k.pop3("QUIT", false)
+}
+
+// A session that was open when the access changed is ended, and so learns of it; a new one meets the new access. Both within two
+// seconds of the row's change, which with the kick is what the engine does at the operator's word.
+func TestOpenSessionsLearnOfAChange(t *testing.T) {
+	inNamespaces(t, func(t *testing.T, n *node) {
+		p := newPod(t, n)
+		dovecot, postfix := p.started("dovecot"), p.started("postfix")
+		defer dovecot.stop()
+		defer postfix.stop()
+		name, address := "changing", "changing@"+domain
+		p.mailbox(name, admin.AccessFull)
+		open := newTalk(t, portIMAPS)
+		open.until("* OK")
+		open.imap(fmt.Sprintf("LOGIN %s %q", address, password), "")
+		open.imap("SELECT INBOX", "")
+		smtp := newTalk(t, portSubmissions)
+		smtp.until("220")
+		smtp.send("EHLO client.test\r\n")
+		smtp.until("250 ")
+		smtp.send("AUTH PLAIN " + base64Of("\x00"+address+"\x00"+password) + "\r\n")
+		smtp.until("235")
+
+		begun := time.Now()
+		p.mailbox(name, admin.AccessSuspended)
+		if _, body := doveadm(t, "secret-two", fmt.Sprintf(`[["kick",{"mask":[%q]},"t"]]`, address)); !strings.Contains(body, "doveadmResponse") {
+			t.Errorf("kick is answered %s", body)
+		}
+		open.until("* BYE")
+		took := time.Since(begun)
+		if _, err := loginIMAP(t, address, password); err == nil {
+			t.Error("a new session is let in")
+		}
+		smtp.send("MAIL FROM:<" + address + ">\r\nRCPT TO:<x@altro.test>\r\n")
+		if answer := smtp.until("250", "5", "4"); !strings.HasPrefix(answer, "250") {
+			t.Fatalf("MAIL is answered %s", answer)
+		}
+		if answer := smtp.until("250", "5", "4"); !strings.HasPrefix(answer, "553 5.7.1") {
+			t.Errorf("a submission session that was open may send on: %s", answer)
+		}
+		wantError(t, "a delivery", deliver(t, address, "Subject: x\r\n\r\nx\r\n"), "550")
+		t.Logf("the open session ended after %v", took)
+		if took > 2*time.Second {
+			t.Errorf("the open session ended after %v", took)
+		}
+	})
+}

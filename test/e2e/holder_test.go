@@ -1,0 +1,185 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-imap/v2/imapclient"
+	"github.com/emersion/go-smtp"
+
+	"github.com/pec-operator/pec-operator/internal/stack"
+	"github.com/pec-operator/pec-operator/test/road"
+)
+
+// ask is a holder's request to the stack of a site, at the address that mail clients use.
+func ask(t *testing.T, a road.Account, method, path, body string) (status int, answer string) {
+	t.Helper()
+	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: a.ServerName, RootCAs: a.Roots}}}
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), method, "https://"+net.JoinHostPort(a.Host, "443")+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetBasicAuth(a.Address, a.Password)
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(raw)
+}
+
+// A holder's first days: the first password sends nothing, he changes it himself, files his mail, and when he leaves, his open
+// session ends within two seconds of the change in Git.
+func TestAHolderFromTheFirstLoginToTheLast(t *testing.T) {
+	const resource = "mailbox/titolare.at.pec.comune-esempio.test"
+	manifest := strings.Replace(newMailbox("titolare", "password-di-carta"), "credentials: {", "sending: {messagesPerDay: 1}\n  credentials: {firstLogin: MustChange, ", 1)
+	if err := r.Apply(t.Context(), "a", manifest); err != nil {
+		t.Fatal(err)
+	}
+	kubectl(t, "a", "wait", "--for=condition=Ready", "-n", "comune-esempio", resource, "--timeout=60s")
+	holder := account(t, "a", municipality)
+	holder.Address, holder.Password = "titolare@pec.comune-esempio.test", "password-di-carta"
+
+	note := func() error {
+		return holder.Send([]string{secondOffice}, road.Message(holder.Address, secondOffice, "prova"))
+	}
+	refused := func(what string, err error, code int) {
+		t.Helper()
+		var answer *smtp.SMTPError
+		if !errors.As(err, &answer) || answer.Code != code {
+			t.Errorf("%s was answered %v, want %d", what, err, code)
+		}
+		t.Logf("%s: %v", what, err)
+	}
+	refused("a message before the password was changed", note(), 550)
+
+	if status, answer := ask(t, holder, http.MethodPut, "/v1/settings/password", `{"password":"una mia password"}`); status != http.StatusOK {
+		t.Fatalf("changing the password: %d %s", status, answer)
+	}
+	if _, err := holder.Inbox(); err == nil {
+		t.Error("the former password still opens the mailbox")
+	}
+	holder.Password = "una mia password"
+	eventually(t, 90*time.Second, note)
+	refused("a second message on that day", note(), 450)
+
+	rules := fmt.Sprintf(`{"rules":[{"name":"dal gestore due","header":"From","contains":%q,"folder":"Gestore Due"}]}`, secondOffice)
+	if status, answer := ask(t, holder, http.MethodPut, "/v1/settings/rules", rules); status != http.StatusOK {
+		t.Fatalf("changing the rules: %d %s", status, answer)
+	}
+	if err := account(t, "a", secondOffice).Send([]string{holder.Address}, road.Message(secondOffice, holder.Address, "da archiviare")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Minute, func() error { return filed(holder, "Gestore Due", 1) })
+
+	client, ended, err := idle(holder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	called := time.Now()
+	kubectl(t, "a", "patch", "-n", "comune-esempio", resource, "--type=merge", "-p", `{"spec":{"access":"Suspended"}}`)
+	begun := time.Now() // kubectl's own start takes longer than what is measured
+	select {
+	case <-ended:
+		t.Logf("the open session ended %v after kubectl was called, %v after it was done", time.Since(called), time.Since(begun))
+		if time.Since(begun) > 2*time.Second {
+			t.Errorf("the open session ended only after %v", time.Since(begun))
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the open session goes on")
+	}
+	if _, err := holder.Inbox(); err == nil {
+		t.Error("a suspended mailbox lets its holder in")
+	}
+	t.Log(kubectl(t, "a", "get", "-n", "comune-esempio", resource, "-o", "jsonpath={.status.holder}"))
+	clientsAreKnown(t, holder)
+	kubectl(t, "a", "delete", "-n", "comune-esempio", resource)
+}
+
+// clientsAreKnown looks for this client's own address where Postfix, Dovecot and the engine write down whom they served: behind a
+// balancer that hides it, all would be one.
+func clientsAreKnown(t *testing.T, a road.Account) {
+	t.Helper()
+	conn, err := net.Dial("tcp", net.JoinHostPort(a.Host, "993"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	own, _, err := net.SplitHostPort(conn.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := "statefulset/" + stack.NamesFor("pec.gestore-uno.test").StatefulSet
+	records := kubectl(t, "a", "exec", "-n", "gestore-uno", pod, "-c", "engine", "--", "sh", "-c", "cat /var/lib/pec/evidence/*.jsonl")
+	logins := kubectl(t, "a", "logs", "-n", "gestore-uno", pod, "-c", "dovecot")
+	for what, found := range map[string]bool{
+		"the submission": oneLineHas(records, `"kind":"transaction"`, `"from":"`+a.Address+`"`, `"client":"`+own+`"`),
+		"the API":        oneLineHas(records, `"kind":"holder-login"`, `"address":"`+a.Address+`"`, `"client":"`+own+`"`),
+		"IMAP":           oneLineHas(logins, "imap-login", a.Address, "rip="+own),
+	} {
+		if !found {
+			t.Errorf("%s did not see the client's address %s", what, own)
+		}
+	}
+}
+
+func oneLineHas(text string, parts ...string) bool {
+	for line := range strings.Lines(text) {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+			return true
+		}
+	}
+	return false
+}
+
+func session(a road.Account, options *imapclient.Options) (*imapclient.Client, error) {
+	options.TLSConfig = &tls.Config{ServerName: a.ServerName, RootCAs: a.Roots}
+	client, err := imapclient.DialTLS(net.JoinHostPort(a.Host, "993"), options)
+	if err != nil {
+		return nil, err
+	}
+	if err := client.Login(a.Address, a.Password).Wait(); err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return client, nil
+}
+
+// filed says whether a folder holds so many messages.
+func filed(a road.Account, folder string, want uint32) error {
+	client, err := session(a, &imapclient.Options{})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	box, err := client.Select(folder, nil).Wait()
+	if err == nil && box.NumMessages != want {
+		err = fmt.Errorf("%s holds %d messages, want %d", folder, box.NumMessages, want)
+	}
+	return err
+}
+
+// idle opens a session; ended is closed when the server ends it.
+func idle(a road.Account) (client *imapclient.Client, ended <-chan struct{}, err error) {
+	client, err = session(a, &imapclient.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := client.Select("INBOX", nil).Wait(); err != nil {
+		return nil, nil, errors.Join(err, client.Close())
+	}
+	return client, client.Closed(), nil
+}
