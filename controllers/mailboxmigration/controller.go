@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -88,12 +87,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return r.Finish(ctx, pass, result, err, s.show)
 }
 
-// SetupWithManager starts the controller. An annotation wakes it too, whichever: that is how a person asks to be looked at now.
+// SetupWithManager starts the controller.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.Table = table
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("mailboxmigration").
-		For(&v1alpha1.MailboxMigration{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		For(&v1alpha1.MailboxMigration{}, builder.WithPredicates(reconcile.SpecOrRequest())).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrent,
 			ReconciliationTimeout:   passTimeout,
