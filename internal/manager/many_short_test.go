@@ -9,3 +9,14 @@ const (
 	many     = 200
 	quietFor = 15 * time.Second
 )
+
+// afterOthers is a death in a phase that is recorded as another is, in which the operator dies here too.
+func afterOthers(int) int { return survives }
+
+// deathOnDay is after how many writes the operator dies on a day of copying: here on every third day.
+func deathOnDay(day int) int {
+	if day%3 == 0 {
+		return day - 21
+	}
+	return survives
+}
