@@ -37,7 +37,8 @@ var table = reconcile.Table{
 	Top:         v1alpha1.ConditionSucceeded,
 	Positive:    []string{v1alpha1.ConditionCalendarSettled, v1alpha1.ConditionTargetReady, v1alpha1.ConditionMailboxesCopied, v1alpha1.ConditionPhasesSettled},
 	Informative: []string{v1alpha1.ConditionClocksAgree, v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionLateRequests},
-	Served:      "every phase is done, and every listed mailbox's copy was proved complete",
+	Served:      "every phase is done or was left out, and every listed mailbox's copy was proved complete",
+	Meanwhile:   "a Job that runs goes on, no other is started; ",
 }
 
 // Reconciler keeps calendars at one site.

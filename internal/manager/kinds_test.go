@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,6 +84,9 @@ var kinds = map[string]kind{
 		},
 		carry: func(t *testing.T, s *site, o reconcile.Object) {
 			s.waitFor(t, o, v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+			for _, slot := range []string{"requests-close", "block-sending", "old-read-only"} { // all in one pass
+				eventually(t, func() error { return s.told(o, v1alpha1.ReasonPhaseOver, slot) })
+			}
 			update(t, s, o.(*v1alpha1.MailboxMigration), func(m *v1alpha1.MailboxMigration) { m.Spec.Run.Token = "mx-spostati" })
 		},
 		waiting: func(s *site) reconcile.Object {
@@ -117,6 +121,20 @@ var kinds = map[string]kind{
 		},
 		suspend: func(o client.Object, v v1alpha1.Suspend) { o.(*v1alpha1.RetentionPolicy).Spec.Suspend = v },
 	},
+}
+
+// told says what is missing of an event of an object about a slot.
+func (s *site) told(o client.Object, reason, slot string) error {
+	var list eventsv1.EventList
+	if err := s.List(context.Background(), &list, client.InNamespace(o.GetNamespace())); err != nil {
+		return err
+	}
+	for _, e := range list.Items {
+		if e.Regarding.UID == o.GetUID() && e.Reason == reason && strings.HasPrefix(e.Note, slot+", due ") {
+			return nil
+		}
+	}
+	return fmt.Errorf("no event %s tells of %s", reason, slot)
 }
 
 // watched are the kinds that an operator acts on: it caches them, and the chart lets it write their status.

@@ -7,7 +7,7 @@ import "time"
 // many and quietFor are enough to see a write that every pass would make; make soak asks for more.
 const (
 	many     = 200
-	quietFor = 15 * time.Second
+	quietFor = 8 * time.Second
 )
 
 // afterOthers is a death in a phase that is recorded as another is, in which the operator dies here too.

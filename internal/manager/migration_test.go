@@ -13,6 +13,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/apitest"
 	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/jobs"
@@ -340,7 +342,7 @@ func TestTheLetterIsKeptThoughTheOperatorDiesInEveryPhase(t *testing.T) {
 	j.looked()
 	j.settle(t)
 	passes := passesOver(t, "MailboxMigration")
-	update(t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) { m.Annotations = nil }) // a pass that answers nothing
+	j.request(t, j.migration, "") // a pass that answers nothing
 	eventually(t, func() error {
 		if passesOver(t, "MailboxMigration") == passes {
 			return errors.New("no pass came")
@@ -350,6 +352,67 @@ func TestTheLetterIsKeptThoughTheOperatorDiesInEveryPhase(t *testing.T) {
 	for _, w := range j.writes.Take() {
 		if strings.Contains(w, "mailboxmigrations") || strings.Contains(w, "configmaps") || strings.Contains(w, "jobs") {
 			t.Errorf("a quiet pass wrote: %s", w)
+		}
+	}
+}
+
+func TestADeletedMigrationEndsItsJobAndKeepsCopiesAndLedger(t *testing.T) {
+	apitest.Need(t, server)
+	server.RunControllers(t, "job-controller", "garbage-collector-controller")
+	at, err := calendar.ParseLocal("2022-04-20T12:00:00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &journey{t: t, clock: &clock{now: at.UTC()}}
+	j.site = newSite(t, "interrotto", siteOptions{dns: func(o *manager.Options) { o.Calendar = j.clock.Now }})
+	domain, box := j.makeDomain(), makeMailbox(j.ns, "ufficio00", j.domain)
+	j.provide(t)
+	j.create(t, domain, box, password(j.ns, hashed))
+	j.ready(t, domain, box)
+	j.migration = letter(j.site, 1)
+	j.migration.Spec.Calendar.IfMissed = v1alpha1.IfMissedRunLate
+	j.create(t, j.migration)
+	eventually(t, func() error {
+		if _, running := j.ledger()["copy-20220420.Running"]; !running {
+			return errors.New(j.progress())
+		}
+		return nil
+	})
+	var running batchv1.JobList
+	if err := j.List(context.Background(), &running, client.InNamespace(j.ns)); err != nil || len(running.Items) != 1 || *running.Items[0].Spec.Suspend {
+		t.Fatalf("the running Jobs are %v (%v)", running.Items, err)
+	}
+	if err := j.Delete(context.Background(), j.migration); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []client.Object{&batchv1.Job{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
+		eventually(t, func() error {
+			if err := j.Get(context.Background(), client.ObjectKeyFromObject(&running.Items[0]), o); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%T is there still: %w", o, err)
+			}
+			return nil
+		})
+	}
+	eventually(t, func() error {
+		var pods corev1.PodList
+		if err := j.List(context.Background(), &pods, client.InNamespace(j.ns), client.HasLabels{batchv1.JobNameLabel}); err != nil || len(pods.Items) > 0 {
+			return fmt.Errorf("%d pods copy still (%w)", len(pods.Items), err)
+		}
+		return nil
+	})
+	j.ready(t, box)
+	if row := j.row(t, box.Address()); row.Access != admin.AccessFull {
+		t.Errorf("the copy's mailbox is %s", row.Access)
+	}
+	before := j.ledger()
+	again := letter(j.site, 1)
+	again.Spec.Calendar.IfMissed = v1alpha1.IfMissedRunLate
+	j.create(t, again)
+	j.migration = again
+	j.states(map[v1alpha1.MigrationPhaseName]v1alpha1.MigrationPhaseState{v1alpha1.PhaseFreeze: v1alpha1.PhaseRunning, v1alpha1.PhaseRequestsClose: v1alpha1.PhaseDone})
+	for key, at := range before {
+		if !j.ledger()[key].Equal(at) {
+			t.Errorf("%s of the ledger was lost with the resource", key)
 		}
 	}
 }

@@ -289,9 +289,16 @@ func TestALostStatusStartsNothingTwice(t *testing.T) {
 	if len(a.jobs(t)) != 2 || a.job(t, a.slot(2)).UID != before {
 		t.Error("the run of the day was begun twice")
 	}
-	a.writes.Take()
+	a.settle(t)
 	a.at(2, "03:34")
-	time.Sleep(12 * time.Second) // a pass comes every ten seconds
+	passes := passesOver(t, "RetentionPolicy")
+	a.request(t, a.policy, "") // a pass that answers nothing
+	eventually(t, func() error {
+		if passesOver(t, "RetentionPolicy") == passes {
+			return errors.New("no pass came")
+		}
+		return nil
+	})
 	for _, call := range a.writes.Take() {
 		if strings.Contains(call, "retentionpolicies") || strings.Contains(call, "jobs") {
 			t.Errorf("a quiet pass wrote: %s", call)
