@@ -13,7 +13,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -385,14 +384,7 @@ func TestADeletedMigrationEndsItsJobAndKeepsCopiesAndLedger(t *testing.T) {
 	if err := j.Delete(context.Background(), j.migration); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []client.Object{&batchv1.Job{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
-		eventually(t, func() error {
-			if err := j.Get(context.Background(), client.ObjectKeyFromObject(&running.Items[0]), o); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("%T is there still: %w", o, err)
-			}
-			return nil
-		})
-	}
+	j.gone(t, &running.Items[0])
 	eventually(t, func() error {
 		var pods corev1.PodList
 		if err := j.List(context.Background(), &pods, client.InNamespace(j.ns), client.HasLabels{batchv1.JobNameLabel}); err != nil || len(pods.Items) > 0 {

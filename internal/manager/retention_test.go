@@ -337,6 +337,19 @@ func TestALegalHoldLeavesNothingDue(t *testing.T) {
 	}
 }
 
+// gone waits until a Job, and what was made with it, are no more.
+func (s *site) gone(t *testing.T, job *batchv1.Job) {
+	t.Helper()
+	for _, o := range []client.Object{&batchv1.Job{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
+		eventually(t, func() error {
+			if err := s.Get(context.Background(), client.ObjectKeyFromObject(job), o); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%T is there still: %w", o, err)
+			}
+			return nil
+		})
+	}
+}
+
 func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
 	a := newArchived(t, "cancella", siteOptions{})
 	a.claim(t)
@@ -345,14 +358,7 @@ func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
 	if err := a.Delete(context.Background(), a.policy); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []client.Object{&batchv1.Job{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
-		eventually(t, func() error {
-			if err := a.Get(context.Background(), client.ObjectKeyFromObject(job), o); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("%T is there still: %w", o, err)
-			}
-			return nil
-		})
-	}
+	a.gone(t, job)
 	claim := &corev1.PersistentVolumeClaim{}
 	if a.get(t, a.ns, "archive", claim); !claim.DeletionTimestamp.IsZero() {
 		t.Error("the archive's claim is being deleted")
