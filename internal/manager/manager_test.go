@@ -487,6 +487,7 @@ func TestFromYAMLToAReadyMailbox(t *testing.T) {
 			{admin.Antivirus{Configured: true}, metav1.ConditionTrue, v1alpha1.ReasonDefinitionsFresh},
 		} {
 			s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Antivirus = c.says })
+			s.request(t, domain, c.reason) // now, not at the next look
 			s.waitFor(t, domain, v1alpha1.ConditionAntivirusFresh, c.status, c.reason)
 		}
 		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Antivirus = admin.Antivirus{} })
