@@ -84,7 +84,7 @@ var kinds = map[string]kind{
 		},
 		carry: func(t *testing.T, s *site, o reconcile.Object) {
 			s.waitFor(t, o, v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
-			for _, slot := range []string{"requests-close", "block-sending", "old-read-only"} { // all in one pass
+			for _, slot := range []string{"requests-close", "block-sending"} { // both in one pass
 				eventually(t, func() error { return s.told(o, v1alpha1.ReasonPhaseOver, slot) })
 			}
 			update(t, s, o.(*v1alpha1.MailboxMigration), func(m *v1alpha1.MailboxMigration) { m.Spec.Run.Token = "mx-spostati" })
