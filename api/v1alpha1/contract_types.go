@@ -57,7 +57,7 @@ type MassiveGrant struct {
 	// approver is the person who approved.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:MaxLength=64
 	Approver string `json:"approver,omitempty"`
 }
 

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -185,6 +187,11 @@ func TestScannerThatCannotScanMakesMailWait(t *testing.T) {
 			}
 			if status, err := w.engine.status(t.Context()); err != nil || status.Antivirus.Problem == "" || len(status.Problems) == 0 {
 				t.Errorf("the operator is told %+v, %v", status.Antivirus, err)
+			}
+			ready := httptest.NewRecorder()
+			w.engine.healthServer().Handler.ServeHTTP(ready, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+			if ready.Code != http.StatusOK {
+				t.Errorf("no client would reach the mail that is there: %s", ready.Body)
 			}
 			fault(w, true)
 			w.run(enoughRounds)
