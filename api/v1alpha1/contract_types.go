@@ -37,7 +37,7 @@ type Contract struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=address
-	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:MaxItems=24
 	MassiveGrants []MassiveGrant `json:"massiveGrants,omitempty"`
 }
 
