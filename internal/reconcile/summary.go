@@ -154,7 +154,7 @@ func (t Table) kstatus(p *Pass, top metav1.Condition, err error) []metav1.Condit
 }
 
 // MaxMessage is the most bytes of a condition's message: an object with every condition must still fit into etcd with ease.
-const MaxMessage = 2048
+const MaxMessage = 1536
 
 // stamp completes a condition: its generation, and a transition time that moves only when the status moves.
 func (p *Pass) stamp(c metav1.Condition) metav1.Condition {
