@@ -341,7 +341,7 @@ func TestALegalHoldLeavesNothingDue(t *testing.T) {
 func (s *site) gone(t *testing.T, job *batchv1.Job) {
 	t.Helper()
 	for _, o := range []client.Object{&batchv1.Job{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
-		eventually(t, func() error {
+		eventuallyWithin(t, time.Minute, func() error { // a collector that has just started learns the kinds first
 			if err := s.Get(context.Background(), client.ObjectKeyFromObject(job), o); !apierrors.IsNotFound(err) {
 				return fmt.Errorf("%T is there still: %w", o, err)
 			}
