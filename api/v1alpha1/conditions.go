@@ -288,6 +288,8 @@ const (
 	ReasonDomainNotFound = "DomainNotFound"
 	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet; the message has the domain's reason.
 	ReasonDomainNotReady = "DomainNotReady"
+	// ReasonFrozen surfaces when the Freeze of a MailboxMigration away from the mailbox's domain holds its making or a change of it.
+	ReasonFrozen = "Frozen"
 	// ReasonAddressReserved surfaces when the address is one that the provider itself sends or receives as.
 	ReasonAddressReserved = "AddressReserved"
 
@@ -314,7 +316,7 @@ const (
 	ConditionArchiving = "Archiving"
 	// ReasonArchived surfaces when the last run did the work on every mailbox.
 	ReasonArchived = "Archived"
-	// ReasonAwaitingFirstRun surfaces when no run was due yet; the message has the time of the first.
+	// ReasonAwaitingFirstRun surfaces when no run was due yet; status.nextRun has the time of the first.
 	ReasonAwaitingFirstRun = "AwaitingFirstRun"
 	// ReasonRunUnderWay surfaces when a run's Job works or waits for its window.
 	ReasonRunUnderWay = "RunUnderWay"
