@@ -266,3 +266,23 @@ func TestWhatStrangersPublishFitsTheSchema(t *testing.T) {
 		t.Errorf("got %d records, the first %q", len(got), got[0])
 	}
 }
+
+func TestALongRequestIsCutBetweenLinesAndSaysSo(t *testing.T) {
+	for name, c := range map[string]struct {
+		text  string
+		limit int
+		want  string
+	}{
+		"what fits stays":           {"città\nmx-a\n", 11, "città\nmx-a\n"},
+		"no line is halved":         {"uno\nmx-a.uno.test\nmx-b.uno.test\n", 27, "2 missing\nuno\n"},
+		"as many as there is room":  {"uno\nmx-a.uno.test\nmx-b.uno.test\n", 28, "1 missing\nuno\nmx-a.uno.test\n"},
+		"a line that fits nowhere":  {strings.Repeat("x", 40), 20, "1 missing\n"},
+		"a line that is left alone": {"uno\n" + strings.Repeat("x", 40), 20, "1 missing\nuno\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := cutLines(c.text, c.limit, "%d missing"); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}

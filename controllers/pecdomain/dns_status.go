@@ -1,8 +1,10 @@
 package pecdomain
 
 import (
+	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -65,7 +67,11 @@ func requestOf(o outlook, t target, since time.Time) *v1alpha1.RecordRequest {
 	if text.English == "" {
 		return nil
 	}
-	return &v1alpha1.RecordRequest{Italian: cut(text.Italian, maxRequest), English: cut(text.English, maxRequest), Deadline: metav1.NewTime(o.deadline.Truncate(time.Second))}
+	return &v1alpha1.RecordRequest{
+		Italian:  cutLines(text.Italian, maxRequest, "INCOMPLETA, non eseguire: mancano %d righe"),
+		English:  cutLines(text.English, maxRequest, "INCOMPLETE, do not act on it: %d lines are missing"),
+		Deadline: metav1.NewTime(o.deadline.Truncate(time.Second)),
+	}
 }
 
 // texts is a set as the status holds it.
@@ -156,4 +162,19 @@ func cut(text string, limit int) string {
 		return string(runes[:limit])
 	}
 	return text
+}
+
+// cutLines shortens a text to a number of characters between lines, and says first how many are missing: half a record could be
+// pasted, and so could half a set.
+func cutLines(text string, limit int, missing string) string {
+	if utf8.RuneCountInString(text) <= limit {
+		return text
+	}
+	lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
+	for kept := len(lines) - 1; ; kept-- {
+		shown := fmt.Sprintf(missing, len(lines)-kept) + "\n" + strings.Join(lines[:kept], "")
+		if utf8.RuneCountInString(shown) <= limit || kept == 0 {
+			return shown
+		}
+	}
 }
