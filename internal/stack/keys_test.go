@@ -75,7 +75,7 @@ func TestHSMStandsApart(t *testing.T) {
 	if optional[volumePIN] {
 		t.Error("the signer starts without its PIN")
 	}
-	signer := spec.Containers[len(spec.Containers)-1]
+	signer := spec.Containers[slices.IndexFunc(spec.Containers, func(c corev1.Container) bool { return c.Name == "signer" })]
 	if signer.Image != "registry.test/hsm:1" || !*signer.SecurityContext.RunAsNonRoot || strings.Contains(strings.Join(signer.Command, " "), "hsm-pin") {
 		t.Errorf("%+v", signer)
 	}
