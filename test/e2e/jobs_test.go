@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,9 @@ const (
 func TestJobs(t *testing.T) {
 	kubectl(t, "a", "label", "namespace", office, "--overwrite", "pod-security.kubernetes.io/enforce=restricted")
 	defer kubectl(t, "a", "label", "namespace", office, "--overwrite", "pod-security.kubernetes.io/enforce=baseline")
+	for _, sample := range []string{"migration-letter.yaml", "retention-office.yaml"} {
+		t.Log(kubectl(t, "a", "apply", "--dry-run=server", "-f", filepath.Join(r.Root, "config/samples", sample)))
+	}
 	t.Run("group", func(t *testing.T) {
 		t.Run("a provider's letter moves who asked, with proof", providersLetter)
 		t.Run("an office's archive holds what is old", officesArchive)
@@ -254,7 +258,7 @@ spec:
 
 const (
 	ancient = 20 // messages of an office that are older than its policy's age
-	recent = 5
+	recent  = 5
 )
 
 // restrictedPod begins the spec of a pod of the tests' own.
