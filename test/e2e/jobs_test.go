@@ -95,6 +95,7 @@ func providersLetter(t *testing.T) {
 	for _, site := range road.SiteNames {
 		apply(t, site, secrets+l.manifest())
 	}
+	tidy(t, "delete", "mbxmig", "-n", office, l.name)
 	began := time.Now()
 	pass := jobs.Name("MailboxMigration", l.name, "copy-"+calendar.InRome(l.asking.UTC()).Format("20060102"))
 	for index, kill := range []func(pod string){
@@ -311,6 +312,7 @@ spec:
 	for _, site := range road.SiteNames {
 		apply(t, site, policy)
 	}
+	tidy(t, "delete", "pecret", "-n", office, name)
 	view := func() string { return kubectl(t, "a", "get", "pecret", "-n", office, name, "-o", "wide") }
 	eventually(t, time.Until(due)+time.Minute, func() error {
 		if state := kubectl(t, "a", "get", "pecret", "-n", office, name, "-o", "jsonpath={.status.runs[0].state} {.status.runs[0].archived}"); state != fmt.Sprintf("Done %d", ancient) {
