@@ -59,7 +59,7 @@ func Start(t *testing.T, domain, passwordHash string, mailboxes ...string) *Site
 	go func() { ended <- e.Serve(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		_ = <-ended
+		<-ended
 		_ = e.Close()
 	})
 	s.Operator = admin.NewClient(s.URL, s.client(t, admin.OperatorURI(Name)))
