@@ -191,7 +191,7 @@ func (l letter) view(t *testing.T) string {
 
 func (l letter) await(t *testing.T, path, want string) {
 	t.Helper()
-	eventually(t, 2*time.Minute, func() error {
+	eventually(t, 5*time.Minute, func() error { // a letter of 6,000 messages on a busy machine
 		if got := kubectl(t, "a", "get", "mbxmig", "-n", office, l.name, "-o", "jsonpath="+path); got != want {
 			return fmt.Errorf("%s is %q, want %q:\n%s\n%s", path, got, want, kubectl(t, "a", "get", "mbxmig", "-n", office, l.name, "-o", "wide"),
 				kubectl(t, "a", "get", "pods", "-n", office))
