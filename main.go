@@ -14,7 +14,6 @@ import (
 	"github.com/pec-operator/pec-operator/internal/engine"
 	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/inspect"
-	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/manager"
 	"github.com/pec-operator/pec-operator/internal/migration"
 	"github.com/pec-operator/pec-operator/internal/retention"
@@ -49,9 +48,6 @@ func main() {
 // status is the exit status that an error asks for.
 func status(err error) int {
 	if chosen := (*exit.Error)(nil); errors.As(err, &chosen) {
-		return chosen.Status
-	}
-	if chosen := (*worker.Exit)(nil); errors.As(err, &chosen) {
 		return chosen.Status
 	}
 	return 1

@@ -208,6 +208,16 @@ func (m *MailboxMigration) Token() string {
 	return m.Spec.Run.Token
 }
 
+// Freezing says whether no listed mailbox may be made, changed or closed at the source now, and shows until when.
+func (m *MailboxMigration) Freezing() (until *metav1.Time, freezing bool) {
+	for _, p := range m.Status.Phases {
+		if p.Name == PhaseFreeze && p.State == PhaseRunning {
+			return p.EndsAt, true
+		}
+	}
+	return nil, false
+}
+
 // KeyOrDefault is the key to read in the Secret.
 func (r SecretKeyReference) KeyOrDefault() string {
 	if r.Key == "" {

@@ -17,7 +17,7 @@ import (
 const (
 	// worstObject keeps the largest spec and status that the schema permits well below what etcd takes in one write (1.5 MiB), and a
 	// cluster's worth of them below its memory.
-	worstObject = 384 << 10
+	worstObject = 256 << 10
 	// worstAnnotation is what the API server takes as annotations, among which `kubectl apply` keeps the whole object.
 	worstAnnotation = 256 << 10
 )

@@ -26,6 +26,17 @@ const (
 	// ReasonRetrying surfaces when a call failed and is tried again with growing pauses.
 	ReasonRetrying = "Retrying"
 
+	// ConditionClocksAgree is True when no two dates of the spec promise two ends for one thing:
+	//  - of a RetentionPolicy, archive.keepMonths and afterClosure.archiveUntil for what is archived today, and
+	//  - of a MailboxMigration, the phases and deadlines of its letter.
+	//
+	// Where there are two, the later counts.
+	ConditionClocksAgree = "ClocksAgree"
+	// ReasonOnePromise surfaces when there is one date for each thing; months that end in the month of a day are one with it.
+	ReasonOnePromise = "OnePromise"
+	// ReasonLatestPromiseWins surfaces when there are two for one thing; the message has both, and the later counts.
+	ReasonLatestPromiseWins = "LatestPromiseWins"
+
 	// ConditionSuspended is there, True, only while spec.suspend is Reconciliation.
 	ConditionSuspended = "Suspended"
 	// ReasonSuspended surfaces when spec.suspend keeps the operator from the object.
@@ -277,6 +288,8 @@ const (
 	ReasonDomainNotFound = "DomainNotFound"
 	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet; the message has the domain's reason.
 	ReasonDomainNotReady = "DomainNotReady"
+	// ReasonFrozen surfaces when the Freeze of a MailboxMigration away from the mailbox's domain holds its making or a change of it.
+	ReasonFrozen = "Frozen"
 	// ReasonAddressReserved surfaces when the address is one that the provider itself sends or receives as.
 	ReasonAddressReserved = "AddressReserved"
 
@@ -303,7 +316,7 @@ const (
 	ConditionArchiving = "Archiving"
 	// ReasonArchived surfaces when the last run did the work on every mailbox.
 	ReasonArchived = "Archived"
-	// ReasonAwaitingFirstRun surfaces when no run was due yet; the message has the time of the first.
+	// ReasonAwaitingFirstRun surfaces when no run was due yet; status.nextRun has the time of the first.
 	ReasonAwaitingFirstRun = "AwaitingFirstRun"
 	// ReasonRunUnderWay surfaces when a run's Job works or waits for its window.
 	ReasonRunUnderWay = "RunUnderWay"
@@ -333,14 +346,6 @@ const (
 	ConditionWaitingForPeer = "WaitingForPeer"
 	// ReasonPeerListUnknown surfaces when the other site has not shown a list of its own.
 	ReasonPeerListUnknown = "PeerListUnknown"
-
-	// ConditionClocksAgree is True when archive.keepMonths and afterClosure.archiveUntil, where both are given, promise the same
-	// day for what is archived today; False when one outlasts the other: the later counts, and the message has both.
-	ConditionClocksAgree = "ClocksAgree"
-	// ReasonOneClock surfaces when only one of the two is given, or both end on the same day.
-	ReasonOneClock = "OneClock"
-	// ReasonLaterClockCounts surfaces when the two differ.
-	ReasonLaterClockCounts = "LaterClockCounts"
 )
 
 // Conditions and reasons of MailboxMigration.
@@ -360,7 +365,7 @@ const (
 
 	// ConditionTargetReady is True when the stack of the target's domain takes mailboxes at this site, and the source can be named.
 	ConditionTargetReady = "TargetReady"
-	// ReasonTargetServed surfaces when it does.
+	// ReasonTargetServed surfaces when the stack takes mailboxes and the source can be named.
 	ReasonTargetServed = "TargetServed"
 	// ReasonPreferredSiteMigrates surfaces when the target's preferred site is the other one: it acts, and this one looks on.
 	ReasonPreferredSiteMigrates = "PreferredSiteMigrates"
@@ -369,16 +374,16 @@ const (
 
 	// ConditionMailboxesCopied is True when every listed mailbox was verified: all of the source, byte for byte, is in the copy.
 	ConditionMailboxesCopied = "MailboxesCopied"
-	// ReasonMailboxesVerified surfaces when all are.
+	// ReasonMailboxesVerified surfaces when every listed mailbox was verified; the message has the counts.
 	ReasonMailboxesVerified = "MailboxesVerified"
 	// ReasonNotVerified surfaces when the verification is not done yet.
 	ReasonNotVerified = "NotVerified"
-	// ReasonMailboxesFailed surfaces when some could not be copied or verified; the message says what to do.
+	// ReasonMailboxesFailed surfaces when some mailboxes could not be copied or verified; the message says what to do.
 	ReasonMailboxesFailed = "MailboxesFailed"
 
 	// ConditionPhasesSettled is True when every phase is done or was left out.
 	ConditionPhasesSettled = "PhasesSettled"
-	// ReasonPhasesDone surfaces when all are.
+	// ReasonPhasesDone surfaces when every phase is done or was left out.
 	ReasonPhasesDone = "PhasesDone"
 	// ReasonPhasesAhead surfaces when the calendar is not over; the message has what runs and what comes next.
 	ReasonPhasesAhead = "PhasesAhead"
@@ -393,19 +398,14 @@ const (
 
 	// ReasonPhaseBegun surfaces when a phase, or a part of the work between them, begins.
 	ReasonPhaseBegun = "PhaseBegun"
-	// ReasonPhaseOver surfaces when one is done.
+	// ReasonPhaseOver surfaces when a phase, or a part of the work between them, is done.
 	ReasonPhaseOver = "PhaseOver"
-	// ReasonPhaseMissed surfaces when one is left out.
+	// ReasonPhaseMissed surfaces when a phase is left out because its time passed.
 	ReasonPhaseMissed = "PhaseMissed"
-
-	// ReasonOnePromise surfaces when a MailboxMigration's letter promises one date for each thing.
-	ReasonOnePromise = "OnePromise"
-	// ReasonLatestPromiseWins surfaces when it promises two for one thing; the message has both, and the later counts.
-	ReasonLatestPromiseWins = "LatestPromiseWins"
-	// ReasonRequestsClosed surfaces when a mailbox was listed after the list closed.
-	ReasonRequestsClosed = "RequestsClosed"
 
 	// ConditionLateRequests is there, True, only while the spec lists mailboxes that were not listed when RequestsClose passed: they
 	// are not moved.
 	ConditionLateRequests = "LateRequests"
+	// ReasonRequestsClosed surfaces when a mailbox was listed after the list closed; the message names it.
+	ReasonRequestsClosed = "RequestsClosed"
 )

@@ -37,7 +37,7 @@ type Contract struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=address
-	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:MaxItems=24
 	MassiveGrants []MassiveGrant `json:"massiveGrants,omitempty"`
 }
 
@@ -57,7 +57,7 @@ type MassiveGrant struct {
 	// approver is the person who approved.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:MaxLength=64
 	Approver string `json:"approver,omitempty"`
 }
 

@@ -179,7 +179,7 @@ type DNSStatus struct {
 	Since *metav1.Time `json:"since,omitempty"`
 	// message is what was seen, in one sentence.
 	// +optional
-	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:MaxLength=384
 	Message string `json:"message,omitempty"`
 	// zone that holds the domain.
 	// +optional
@@ -243,7 +243,7 @@ type DNSServerView struct {
 	Fault string `json:"fault,omitempty"`
 	// mx is the set that it has.
 	// +optional
-	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:Pattern=`^[ -~]*$`
 	MX string `json:"mx,omitempty"`
 	// owner is the text at the owner name.
@@ -264,12 +264,12 @@ type RecordRequest struct {
 	// italian text.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=3072
+	// +kubebuilder:validation:MaxLength=2560
 	Italian string `json:"italian,omitempty"`
 	// english text.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=3072
+	// +kubebuilder:validation:MaxLength=2560
 	English string `json:"english,omitempty"`
 	// deadline is when the records should be there; after it the domain is Stalled.
 	// +required
@@ -278,7 +278,7 @@ type RecordRequest struct {
 
 // CutOverStatus is where a change of provider stands.
 type CutOverStatus struct {
-	// phase: LowerTTL, WaitOldTTL, Swap, Verify, WaitCaches, RaiseTTL or Done.
+	// phase is LowerTTL, WaitOldTTL, Swap, Verify, WaitCaches, RaiseTTL or Done.
 	// +required
 	// +kubebuilder:validation:Enum=LowerTTL;WaitOldTTL;Swap;Verify;WaitCaches;RaiseTTL;Done
 	Phase string `json:"phase,omitempty"`
@@ -287,7 +287,7 @@ type CutOverStatus struct {
 	Since metav1.Time `json:"since,omitzero"`
 	// message is what the phase waits for.
 	// +optional
-	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:MaxLength=192
 	Message string `json:"message,omitempty"`
 	// until is when the phase ends, where that is known.
 	// +optional
@@ -299,19 +299,19 @@ type CutOverStatus struct {
 
 // DNSCheck is the outcome of looking at one kind of record or host beside the MX set.
 type DNSCheck struct {
-	// name: MailHosts, Endpoints, Delegation, OtherSite, SPF, DMARC, MTA-STS, TLS-RPT, DANE, CAA or DNSSEC.
+	// name is MailHosts, Endpoints, Delegation, OtherSite, SPF, DMARC, MTA-STS, TLS-RPT, DANE, CAA or DNSSEC.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^[A-Za-z-]+$`
 	Name string `json:"name,omitempty"`
-	// result: Sound, Absent (nothing there, which harms nothing), Faulty, or Unknown (it could not be looked at).
+	// result is Sound, Absent (nothing there, which harms nothing), Faulty, or Unknown (it could not be looked at).
 	// +required
 	// +kubebuilder:validation:Enum=Sound;Absent;Faulty;Unknown
 	Result string `json:"result,omitempty"`
 	// message is what was found.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:MaxLength=192
 	Message string `json:"message,omitempty"`
 }

@@ -114,7 +114,7 @@ type MailboxSpec struct {
 	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
 	// +optional
 	Notifications *Notifications `json:"notifications,omitempty"`
-	// antispam judges ordinary mail. This release accepts no ordinary mail and has nothing to judge.
+	// antispam judges ordinary mail. This release stores it and judges nothing.
 	// +optional
 	Antispam Antispam `json:"antispam,omitempty"`
 	// rules file arriving mail into folders; the first that matches decides. None of them loses a message. The holder may change

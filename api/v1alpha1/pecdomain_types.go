@@ -141,7 +141,7 @@ type ManagedProvider struct {
 	// allowedNamespaces are the namespaces whose PECDomains may be Hosted on this stack, besides this domain's own.
 	// +optional
 	// +listType=set
-	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:MaxItems=512
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
@@ -458,6 +458,7 @@ type Antivirus struct {
 // successful check, also when there was nothing new.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.configMapRef) != has(self.claimRef)",message="give exactly one of configMapRef and claimRef in antivirus.definitions"
+// +kubebuilder:validation:MinProperties=1
 type AntivirusDefinitions struct {
 	// configMapRef names a ConfigMap whose keys are files of definitions.
 	// +optional
@@ -549,7 +550,7 @@ type PECDomainStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:MaxItems=8
 	Claims []ClaimStatus `json:"claims,omitempty"`
 }
 
@@ -613,7 +614,7 @@ type PeerLinkStatus struct {
 	// caBundle is the site's certificate authority, PEM. Public: it holds no key.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=16384
+	// +kubebuilder:validation:MaxLength=8192
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9+/=\s-]+$`
 	CABundle string `json:"caBundle,omitempty"`
 }

@@ -15,14 +15,21 @@ import (
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
-// judgeAccess says what the holder may do now.
-func judgeAccess(ctx context.Context, s *scope) (reconcile.Result, error) {
+// findMigrations finds what moves the mailbox away.
+func findMigrations(ctx context.Context, s *scope) (reconcile.Result, error) {
 	var migrations v1alpha1.MailboxMigrationList
 	key := s.mailbox.Namespace + "/" + s.mailbox.Address()
 	if err := s.Client.List(ctx, &migrations, client.MatchingFields{index.MigrationAddress: key}); err != nil {
 		return reconcile.Result{}, fmt.Errorf("listing the migrations of %s: %w", s.mailbox.Address(), err)
 	}
-	access := effective(s.mailbox, migrations.Items, s.row.PasswordChangedByHolder)
+	slices.SortFunc(migrations.Items, func(a, b v1alpha1.MailboxMigration) int { return strings.Compare(a.Name, b.Name) })
+	s.migrations = migrations.Items
+	return reconcile.Result{}, nil
+}
+
+// judgeAccess says what the holder may do now.
+func judgeAccess(_ context.Context, s *scope) (reconcile.Result, error) {
+	access := effective(s.mailbox, s.migrations, s.row.PasswordChangedByHolder)
 	s.mailbox.Status.EffectiveAccess = &access
 	return reconcile.Result{}, nil
 }
@@ -41,13 +48,12 @@ var phaseLevels = map[v1alpha1.MigrationPhaseName]v1alpha1.EffectiveAccess{
 
 // effective is the strictest of what the rules allow; of several equally strict ones the first: the spec, the first login, then
 // the migrations by name. A legal hold alone changes nothing: it keeps mail, it does not keep people out. The migrations are
-// those that move the mailbox away. Pure.
+// those that move the mailbox away, by name. Pure.
 func effective(m *v1alpha1.Mailbox, migrations []v1alpha1.MailboxMigration, passwordChanged bool) v1alpha1.EffectiveAccess {
 	rules := []v1alpha1.EffectiveAccess{{Access: v1alpha1.AccessLevel(m.Spec.Access), Reason: v1alpha1.RuleSpec}}
 	if m.Spec.Credentials.FirstLogin == v1alpha1.FirstLoginMustChange && !passwordChanged {
 		rules = append(rules, v1alpha1.EffectiveAccess{Access: v1alpha1.LevelReceiveOnly, Reason: v1alpha1.RuleFirstLogin})
 	}
-	slices.SortFunc(migrations, func(a, b v1alpha1.MailboxMigration) int { return strings.Compare(a.Name, b.Name) })
 	for i := range migrations {
 		for _, phase := range migrations[i].Status.Phases {
 			rule, restricts := phaseLevels[phase.Name]

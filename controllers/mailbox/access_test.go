@@ -49,7 +49,7 @@ func TestEffective(t *testing.T) {
 		"the months of reading are over":          {migrations: []v1alpha1.MailboxMigration{migration("m", in(v1alpha1.PhaseOldReadOnly, v1alpha1.PhaseDone))}, want: by(v1alpha1.LevelReadOnly, v1alpha1.RuleOldReadOnly, "m")},
 		"what is archived is not read":            {migrations: []v1alpha1.MailboxMigration{migration("m", in(v1alpha1.PhaseOldReadOnly, v1alpha1.PhaseDone), in(v1alpha1.PhaseArchive, v1alpha1.PhaseRunning))}, want: by(v1alpha1.LevelSuspended, v1alpha1.RuleArchive, "m")},
 		"of two migrations the strictest":         {migrations: []v1alpha1.MailboxMigration{migration("a", in(v1alpha1.PhaseBlockSending, v1alpha1.PhaseRunning)), migration("b", in(v1alpha1.PhaseOldReadOnly, v1alpha1.PhaseRunning))}, want: by(v1alpha1.LevelReadOnly, v1alpha1.RuleOldReadOnly, "b")},
-		"of two as strict the first by name":      {migrations: []v1alpha1.MailboxMigration{migration("b", in(v1alpha1.PhaseBlockSending, v1alpha1.PhaseRunning)), migration("a", in(v1alpha1.PhaseBlockSending, v1alpha1.PhaseDone))}, want: by(v1alpha1.LevelReceiveOnly, v1alpha1.RuleBlockSending, "a")},
+		"of two as strict the first by name":      {migrations: []v1alpha1.MailboxMigration{migration("a", in(v1alpha1.PhaseBlockSending, v1alpha1.PhaseDone)), migration("b", in(v1alpha1.PhaseBlockSending, v1alpha1.PhaseRunning))}, want: by(v1alpha1.LevelReceiveOnly, v1alpha1.RuleBlockSending, "a")},
 		"the first login is named before a phase": {change: mustChange, migrations: []v1alpha1.MailboxMigration{migration("m", in(v1alpha1.PhaseBlockSending, v1alpha1.PhaseRunning))}, want: by(v1alpha1.LevelReceiveOnly, v1alpha1.RuleFirstLogin, "")},
 	} {
 		t.Run(name, func(t *testing.T) {

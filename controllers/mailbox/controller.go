@@ -72,6 +72,8 @@ type scope struct {
 	// row is what the stack holds of the address; fresh says that it holds nothing.
 	row   admin.Mailbox
 	fresh bool
+	// migrations are those that move the mailbox away, by name.
+	migrations []v1alpha1.MailboxMigration
 	// granted is what may be provisioned.
 	granted contract.Holding
 	// unsettled is how long the requests are awaited that come together with this one.
@@ -96,7 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	mailbox.Status.Address = mailbox.Address()
 	s := &scope{Pass: pass, Reconciler: r, mailbox: mailbox}
-	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readRow, admit, judgeAccess, readCredentials, placeRow, placeHolder, watchUsage)
+	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, placeHolder, watchUsage)
 	if errors.Is(err, errUnsettled) {
 		return ctrl.Result{RequeueAfter: s.unsettled}, nil
 	}

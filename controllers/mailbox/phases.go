@@ -102,6 +102,7 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 // Secret is another than the row was made from: a hash has a random salt and would differ on every pass.
 func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	want := s.wantedRow()
+	freeze := freezeOf(s.migrations)
 	switch {
 	case s.credentials != nil:
 		want.CredentialsVersion = s.credentials.version
@@ -110,6 +111,10 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Waiting(recheck, said.Type, said.Reason, said.Message)
 	default:
 		want.CredentialsVersion = s.row.CredentialsVersion
+	}
+	held := freeze != nil && !s.row.Same(unchanged(want, s.row))
+	if freeze != nil {
+		want = unchanged(s.row, want)
 	}
 	if s.fresh || !s.row.Same(want) {
 		var err error
@@ -126,6 +131,9 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 	}
 	s.placed(want)
+	if held {
+		return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its quota, type, password or ordinary mail) is not carried out")
+	}
 	return reconcile.Result{RequeueAfter: recheck}, nil
 }
 

@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -38,7 +37,8 @@ var table = reconcile.Table{
 	Top:         v1alpha1.ConditionSucceeded,
 	Positive:    []string{v1alpha1.ConditionCalendarSettled, v1alpha1.ConditionTargetReady, v1alpha1.ConditionMailboxesCopied, v1alpha1.ConditionPhasesSettled},
 	Informative: []string{v1alpha1.ConditionClocksAgree, v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionLateRequests},
-	Served:      "every phase is done, and every listed mailbox's copy was proved complete",
+	Served:      "every phase is done or was left out, and every listed mailbox's copy was proved complete",
+	Meanwhile:   "a Job that runs goes on, no other is started; ",
 }
 
 // Reconciler keeps calendars at one site.
@@ -89,12 +89,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return r.Finish(ctx, pass, result, err, s.show)
 }
 
-// SetupWithManager starts the controller. An annotation wakes it too, whichever: that is how a person asks to be looked at now.
+// SetupWithManager starts the controller.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	r.Table = table
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("mailboxmigration").
-		For(&v1alpha1.MailboxMigration{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		For(&v1alpha1.MailboxMigration{}, builder.WithPredicates(reconcile.SpecOrRequest())).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrent,
 			ReconciliationTimeout:   passTimeout,

@@ -120,7 +120,7 @@ func openLedger(ctx context.Context, s *scope) (reconcile.Result, error) {
 		l.entries[name] = e
 	}
 	s.ledger = l
-	s.True(v1alpha1.ConditionCalendarSettled, v1alpha1.ReasonTimetableMade, "the dates make a timetable; what was done is kept in ConfigMap "+key.Name)
+	s.True(v1alpha1.ConditionCalendarSettled, v1alpha1.ReasonTimetableMade, "the dates make a timetable; what is done is kept in ConfigMap "+key.Name)
 	return reconcile.Result{}, nil
 }
 

@@ -1,6 +1,7 @@
 package mailboxmigration
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -136,7 +137,7 @@ func phasesOf(phases []v1alpha1.MigrationPhase, slots []calendar.Status, entries
 			at = local.String() // of two promises for one thing, the one that wins
 		}
 		shown := v1alpha1.MigrationPhaseStatus{Name: p.Name, At: at, StartsAt: metav1.NewTime(begin.Slot.At), State: phaseState(begin, end)}
-		shown.Evidence = entries[begin.Slot.Name+recordedDone].Evidence
+		shown.Evidence = cmp.Or(entries[begin.Slot.Name+recordedDone].Evidence, entries[begin.Slot.Name+recordedMissed].Evidence)
 		if end != nil {
 			shown.EndsAt = ptr.To(metav1.NewTime(end.Slot.At))
 		}

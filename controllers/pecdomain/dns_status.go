@@ -17,10 +17,10 @@ import (
 const (
 	maxRecords  = 16
 	maxViews    = 12
-	maxSentence = 512
-	maxRequest  = 3072
-	maxNote     = 256
-	maxSet      = 512
+	maxSentence = 384
+	maxRequest  = 2560
+	maxNote     = 192
+	maxSet      = 256
 	maxOwner    = 256
 )
 

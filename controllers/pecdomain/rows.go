@@ -35,6 +35,12 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 			return reconcile.Result{}, err
 		}
 		for _, row := range orphans {
+			if frozen, err := s.frozen(ctx, row); frozen || err != nil {
+				if err != nil {
+					return reconcile.Result{}, err
+				}
+				continue
+			}
 			row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
 			if err := s.engine.PutMailbox(ctx, row); err != nil {
 				return reconcile.Result{}, s.directoryWaits(err)
@@ -43,6 +49,23 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 	}
 	return reconcile.Result{}, nil
+}
+
+// frozen says whether a migration away keeps a row from being closed: until its Freeze ends the source stays as its list says.
+func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
+	var migrations v1alpha1.MailboxMigrationList
+	key := row.Owner.Namespace + "/" + row.Address
+	if err := s.Client.List(ctx, &migrations, client.MatchingFields{index.MigrationAddress: key}); err != nil {
+		return false, fmt.Errorf("listing the migrations of %s: %w", row.Address, err)
+	}
+	for i := range migrations.Items {
+		if _, freezing := migrations.Items[i].Freezing(); freezing {
+			s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainPlaced, fmt.Sprintf(
+				"the stack's directory holds the domain; %s is deleted and stays open until the Freeze of MailboxMigration %s ends", row.Address, migrations.Items[i].Name))
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // without are the open rows that no Mailbox stands for, as far as the reader knows.

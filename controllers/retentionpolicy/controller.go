@@ -44,6 +44,7 @@ var table = reconcile.Table{
 	Positive:    []string{v1alpha1.ConditionArchiving, v1alpha1.ConditionHoldsRespected},
 	Informative: []string{v1alpha1.ConditionWaitingForPeer, v1alpha1.ConditionClocksAgree},
 	Served:      "the policy is carried out at this site as its spec says",
+	Meanwhile:   "a Job that runs goes on, no other is started; ",
 }
 
 // Reconciler carries RetentionPolicies out at one site.

@@ -144,7 +144,7 @@ func closureOf(p *v1alpha1.RetentionPolicy) time.Time {
 
 // judgeClocks is ClocksAgree. It compares months: a verdict that hung on the day would change with every day.
 func judgeClocks(p *v1alpha1.RetentionPolicy, now time.Time) metav1.Condition {
-	c := metav1.Condition{Type: v1alpha1.ConditionClocksAgree, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonOneClock,
+	c := metav1.Condition{Type: v1alpha1.ConditionClocksAgree, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonOnePromise,
 		Message: "nothing says two things about how long an archive is kept"}
 	if p.Spec.Archive == nil || p.Spec.AfterClosure == nil {
 		return c
@@ -158,7 +158,7 @@ func judgeClocks(p *v1alpha1.RetentionPolicy, now time.Time) metav1.Condition {
 	if until.After(closure) {
 		counts = "archive.keepMonths"
 	}
-	c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonLaterClockCounts
+	c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonLatestPromiseWins
 	c.Message = fmt.Sprintf("archive.keepMonths keeps an archive for %d months, afterClosure.archiveUntil until %s: the later promise counts, today that of %s",
 		months, p.Spec.AfterClosure.ArchiveUntil, counts)
 	return c

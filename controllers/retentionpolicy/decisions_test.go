@@ -93,10 +93,10 @@ func TestTheLaterPromiseCounts(t *testing.T) {
 		until  time.Time
 		said   string
 	}{
-		"only the months":      {makePolicy(), v1alpha1.ReasonOneClock, noon.AddDate(0, 30, 0), ""},
-		"the same month":       {makePolicy(until("2028-09-01")), v1alpha1.ReasonOneClock, noon.AddDate(0, 30, 0), ""},
-		"the date is later":    {makePolicy(until("2029-10-28")), v1alpha1.ReasonLaterClockCounts, time.Date(2029, 10, 27, 22, 0, 0, 0, time.UTC), "afterClosure.archiveUntil"},
-		"the months are later": {makePolicy(until("2027-12-28")), v1alpha1.ReasonLaterClockCounts, noon.AddDate(0, 30, 0), "archive.keepMonths"},
+		"only the months":      {makePolicy(), v1alpha1.ReasonOnePromise, noon.AddDate(0, 30, 0), ""},
+		"the same month":       {makePolicy(until("2028-09-01")), v1alpha1.ReasonOnePromise, noon.AddDate(0, 30, 0), ""},
+		"the date is later":    {makePolicy(until("2029-10-28")), v1alpha1.ReasonLatestPromiseWins, time.Date(2029, 10, 27, 22, 0, 0, 0, time.UTC), "afterClosure.archiveUntil"},
+		"the months are later": {makePolicy(until("2027-12-28")), v1alpha1.ReasonLatestPromiseWins, noon.AddDate(0, 30, 0), "archive.keepMonths"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := judgeClocks(tt.policy, noon)

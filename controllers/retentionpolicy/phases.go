@@ -86,7 +86,7 @@ func (s *scope) findDomain(ctx context.Context, name string) (mailbox, error) {
 	}
 	if host.Spec.Provider.Type != v1alpha1.ProviderManaged {
 		return mailbox{}, reconcile.Stalled(v1alpha1.ConditionArchiving, v1alpha1.ReasonHostNotManaged, fmt.Sprintf(
-			"the mail of %s is not on a stack of this operator, which is all that this release archives; give its mailboxes no policy", name))
+			"the mail of %s is not on a stack of this operator, which is all that this release archives; take its mailboxes out of this policy, or delete the policy", name))
 	}
 	return mailbox{host: key, engine: s.Engines.URL(key), site: preferred(domain, host)}, nil
 }

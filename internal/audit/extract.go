@@ -108,7 +108,7 @@ func (m message) isSender(holder string) bool {
 func (m message) addresses() []string {
 	list := []string{}
 	if m.transit != nil {
-		for _, r := range m.transit.Recipients {
+		for _, r := range m.Recipients {
 			list = append(list, r.Address)
 		}
 	}
@@ -120,9 +120,12 @@ func (m message) addresses() []string {
 func (s selection) read(dir string, visit func(Event) error) (faults []string, err error) {
 	messages := map[string]message{}
 	learn := func(_ string, r evidence.Record) error {
-		var d data
-		if r.Identifier == "" || r.Decode(&d) != nil {
+		if r.Identifier == "" {
 			return nil
+		}
+		var d data
+		if err := r.Decode(&d); err != nil {
+			return nil //nolint:nilerr // it tells of no message; the second reading shows it for what it is
 		}
 		m := messages[r.Identifier]
 		if m.transit == nil && d.Transit != nil {
@@ -218,7 +221,7 @@ func (o options) extract(w io.Writer) ([]string, error) {
 	default:
 		out = newText(w, o.selection)
 	}
-	faults, err := o.selection.read(o.dir, out.event)
+	faults, err := o.read(o.dir, out.event)
 	if err != nil {
 		return nil, err
 	}

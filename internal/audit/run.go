@@ -99,7 +99,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	}
 	o.dir = dirs[0]
 	if o.command == "extract" {
-		err = errors.Join(o.selection.check(), checkFormat(o.format))
+		err = errors.Join(o.check(), checkFormat(o.format))
 	}
 	return o, err
 }

@@ -73,6 +73,9 @@ func Both(t time.Time) string {
 	return fmt.Sprintf("%s (%s)", t.In(rome).Format("2006-01-02 15:04:05 -07:00"), t.UTC().Format("2006-01-02 15:04:05 UTC"))
 }
 
+// Minute is an instant on the wall in Rome, to the minute, as a condition may say it.
+func Minute(t time.Time) string { return t.In(rome).Format("2006-01-02 15:04 MST") }
+
 // reading is what a time on the wall means: how many instants show it, the first and the last of them. If none or two do, the
 // clocks change there, from one time on the wall to another; a time that is skipped has first and last where the gap ends.
 type reading struct {

@@ -196,7 +196,7 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 	if signer, _ := e.signer.Get(); signer != nil {
 		s.Signing = admin.Signing{Subject: signer.Certificate().Subject.String(), NotAfter: signer.Certificate().NotAfter}
 	}
-	if s.Antivirus = e.antivirusStatus(); s.Antivirus.Problem != "" { // not in problems: a pod whose mail waits must still be reached by IMAP
+	if s.Antivirus = e.antivirusStatus(); s.Antivirus.Problem != "" { // not in problems, which readiness asks: a pod whose mail waits must still be reached by IMAP
 		s.Problems = append(s.Problems, s.Antivirus.Problem)
 	}
 	s.Index = e.indexState()

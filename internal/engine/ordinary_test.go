@@ -164,6 +164,7 @@ func TestScannerThatCannotScanMakesMailWait(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
+			before := w.engine.problems(t.Context())
 			fault(w, false)
 			if answer := w.arrive(stranger, []string{"aperta@" + ours}, []byte(letter(stranger, "aperta@"+ours, ""))); answer != answerTemporary {
 				t.Errorf("ordinary mail was answered %q", answer)
@@ -183,8 +184,15 @@ func TestScannerThatCannotScanMakesMailWait(t *testing.T) {
 			if len(w.store) != 0 || len(w.outside) != 0 {
 				t.Fatal("something went on unscanned")
 			}
-			if status, err := w.engine.status(t.Context()); err != nil || status.Antivirus.Problem == "" || len(status.Problems) == 0 {
+			status, err := w.engine.status(t.Context())
+			if err != nil || status.Antivirus.Problem == "" {
 				t.Errorf("the operator is told %+v, %v", status.Antivirus, err)
+			}
+			if diff := cmp.Diff(append(slices.Clone(before), status.Antivirus.Problem), status.Problems); diff != "" {
+				t.Errorf("the operator is told (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(before, w.engine.problems(t.Context())); diff != "" {
+				t.Errorf("readiness hangs on the scanner, so that no client reaches the mail that is there (-want +got):\n%s", diff)
 			}
 			fault(w, true)
 			w.run(enoughRounds)

@@ -4,6 +4,8 @@ package exit
 // Error is an error with the status that the process ends with.
 type Error struct {
 	Status int
+	// Reason is one word for people, which may be empty: a Job's pod leaves it as its last words.
+	Reason string
 	Err    error
 }
 

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/internal/apitest"
+	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/pki"
 )
@@ -234,7 +235,7 @@ func eventually(t *testing.T, f func() error) {
 func TestAWorkerLeavesItsLastWords(t *testing.T) {
 	dir := t.TempDir()
 	j := worker.Job{PlanDir: dir, Log: filepath.Join(dir, "log"), Index: 7}
-	work := &worker.Exit{Status: worker.ExitPerson, Reason: "MessagesSkipped", Err: errors.New(strings.Repeat("long ", 2000))}
+	work := &exit.Error{Status: worker.ExitPerson, Reason: "MessagesSkipped", Err: errors.New(strings.Repeat("più lungo ", 1001))}
 	if err := j.Finish(map[string]int{"messages": 5}, work); !errors.Is(err, work) {
 		t.Errorf("the error became %v", err)
 	}
@@ -243,7 +244,7 @@ func TestAWorkerLeavesItsLastWords(t *testing.T) {
 		t.Fatalf("%d bytes, %v", len(raw), err)
 	}
 	var r worker.Result
-	if err := json.Unmarshal(raw, &r); err != nil || r.Index != 7 || r.Reason != "MessagesSkipped" || string(r.Data) != `{"messages":5}` {
+	if err := json.Unmarshal(raw, &r); err != nil || r.Index != 7 || r.Reason != "MessagesSkipped" || string(r.Data) != `{"messages":5}` || !strings.HasPrefix(work.Err.Error(), r.Message) {
 		t.Errorf("it left %+v, %v", r, err)
 	}
 	var plan struct {

@@ -216,7 +216,7 @@ func TestTwoSitesAdmitTheSame(t *testing.T) {
 
 func TestARegionsPool(t *testing.T) {
 	pool := v1alpha1.Contract{Reference: "R-1", Standard: ptr.To(int32(3)), Massive: ptr.To(int32(1)), StorageGiB: ptr.To(int32(5))}
-	s, region := contracted(t, "regione", pool, siteOptions{namespaces: []string{"comune-uno", "comune-due"}})
+	s, region := contracted(t, "regione-liguria", pool, siteOptions{namespaces: []string{"comune-uno", "comune-due"}})
 	update(t, s, region, func(d *v1alpha1.PECDomain) {
 		d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune-uno", "comune-due"}
 	})
@@ -320,7 +320,53 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 			{Name: v1alpha1.PhaseBlockSending, At: "2026-04-28T08:00:00"}, {Name: v1alpha1.PhaseOpenNew, At: "2026-04-28T18:00:00"}}},
 	}}
 	s.create(t, moving)
-	began := metav1.NewTime(time.Date(2026, 4, 28, 6, 0, 0, 0, time.UTC))
+	began, ends := metav1.NewTime(time.Date(2026, 4, 28, 6, 0, 0, 0, time.UTC)), metav1.NewTime(time.Date(2026, 5, 9, 7, 0, 0, 0, time.UTC))
+	stand := func(name v1alpha1.MigrationPhaseName, state v1alpha1.MigrationPhaseState) {
+		t.Helper()
+		eventually(t, func() error {
+			s.get(t, s.ns, moving.Name, moving)
+			moving.Status.Phases = slices.DeleteFunc(moving.Status.Phases, func(p v1alpha1.MigrationPhaseStatus) bool { return p.Name == name })
+			moving.Status.Phases = append(moving.Status.Phases, v1alpha1.MigrationPhaseStatus{Name: name, At: "2026-04-28T08:00:00", StartsAt: began, EndsAt: &ends, State: state})
+			return s.Status().Update(context.Background(), moving)
+		})
+	}
+	t.Run("a freeze holds what people change of a listed mailbox, not what locks it, and then it is done", func(t *testing.T) {
+		stand(v1alpha1.PhaseFreeze, v1alpha1.PhaseRunning)
+		update(t, s, box, func(m *v1alpha1.Mailbox) {
+			m.Spec.Quota, m.Spec.Access = ptr.To(resource.MustParse("5Gi")), v1alpha1.AccessReadOnly
+		})
+		c := s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonFrozen)
+		if !strings.Contains(c.Message, "trasloco") || !strings.Contains(c.Message, "2026-05-09 09:00 CEST") {
+			t.Errorf("it says %q", c.Message)
+		}
+		if row := s.row(t, box.Address()); row.QuotaBytes != 3<<30 || row.Access != admin.AccessReadOnly {
+			t.Errorf("the row has %d bytes and is %s", row.QuotaBytes, row.Access)
+		}
+		if err := s.Delete(context.Background(), box); err != nil {
+			t.Fatal(err)
+		}
+		d := &v1alpha1.PECDomain{}
+		eventually(t, func() error {
+			s.get(t, s.ns, s.domain, d)
+			if c := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionDirectoryInSync); !strings.Contains(c.Message, box.Address()+" is deleted and stays open") {
+				return fmt.Errorf("the domain says %q", c.Message)
+			}
+			return nil
+		})
+		if row := s.row(t, box.Address()); row.Access == admin.AccessClosed {
+			t.Error("a mailbox was closed in the freeze")
+		}
+		box = makeMailbox(s.ns, "ufficio_tributi", s.domain)
+		box.Spec.Quota = ptr.To(resource.MustParse("5Gi"))
+		s.create(t, box)
+		s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonFrozen)
+		stand(v1alpha1.PhaseFreeze, v1alpha1.PhaseDone)
+		s.ready(t, box)
+		if row := s.row(t, box.Address()); row.QuotaBytes != 5<<30 || row.Access != admin.AccessFull {
+			t.Errorf("after the freeze the row has %d bytes and is %s", row.QuotaBytes, row.Access)
+		}
+		update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Quota = nil })
+	})
 	for _, c := range []struct {
 		phase   v1alpha1.MigrationPhaseName
 		want    v1alpha1.EffectiveAccess
@@ -330,10 +376,7 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 		{v1alpha1.PhaseBlockSending, v1alpha1.EffectiveAccess{Access: v1alpha1.LevelReceiveOnly, Reason: v1alpha1.RuleBlockSending, Migration: "trasloco"}, admin.AccessFull, admin.RefusalMigration},
 		{v1alpha1.PhaseOldReadOnly, v1alpha1.EffectiveAccess{Access: v1alpha1.LevelReadOnly, Reason: v1alpha1.RuleOldReadOnly, Migration: "trasloco"}, admin.AccessReadOnly, ""},
 	} {
-		moving.Status.Phases = append(moving.Status.Phases, v1alpha1.MigrationPhaseStatus{Name: c.phase, At: "2026-04-28T08:00:00", StartsAt: began, State: v1alpha1.PhaseRunning})
-		if err := s.Status().Update(context.Background(), moving); err != nil {
-			t.Fatal(err)
-		}
+		stand(c.phase, v1alpha1.PhaseRunning)
 		is(c.want, c.access, c.refusal)
 	}
 	if err := s.Delete(context.Background(), moving); err != nil {

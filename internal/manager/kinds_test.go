@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,6 +47,9 @@ type kind struct {
 	suspend func(client.Object, v1alpha1.Suspend)
 	// resource is the name that kubectl knows it by.
 	resource string
+	// prepare makes what the three name, and carry is what people do until the first is done; either may be nil.
+	prepare func(*testing.T, *site)
+	carry   func(*testing.T, *site, reconcile.Object)
 }
 
 var kinds = map[string]kind{
@@ -67,6 +71,70 @@ var kinds = map[string]kind{
 		stalled:  func(s *site) reconcile.Object { return makeMailbox(s.ns, "ricevute", s.domain) },
 		suspend:  func(o client.Object, v v1alpha1.Suspend) { o.(*v1alpha1.Mailbox).Spec.Suspend = v },
 	},
+	"MailboxMigration": {
+		resource: "mailboxmigrations",
+		prepare:  func(t *testing.T, s *site) { runKubelet(t, s) },
+		done: func(s *site) reconcile.Object {
+			m := letter(s, 2)
+			m.Spec.Calendar.IfMissed = v1alpha1.IfMissedRunLate
+			m.Spec.Calendar.Phases = slices.DeleteFunc(m.Spec.Calendar.Phases, func(p v1alpha1.MigrationPhase) bool {
+				return p.Name == v1alpha1.PhaseArchive || p.Name == v1alpha1.PhaseDestroy
+			})
+			return m
+		},
+		carry: func(t *testing.T, s *site, o reconcile.Object) {
+			s.waitFor(t, o, v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+			for _, slot := range []string{"requests-close", "block-sending", "old-read-only"} { // all in one pass
+				eventually(t, func() error { return s.told(o, v1alpha1.ReasonPhaseOver, slot) })
+			}
+			update(t, s, o.(*v1alpha1.MailboxMigration), func(m *v1alpha1.MailboxMigration) { m.Spec.Run.Token = "mx-spostati" })
+		},
+		waiting: func(s *site) reconcile.Object {
+			m := letter(s, 2)
+			m.Name, m.Spec.Target.DomainRef.Name = "rupar-attesa", "pec.nessuno.test"
+			return m
+		},
+		stalled: func(s *site) reconcile.Object {
+			m := letter(s, 2)
+			m.Name, m.Spec.Calendar.Phases[0].Until = "rupar-sbagliata", "2022-04-28T17:00:00" // before OpenNew
+			return m
+		},
+		suspend: func(o client.Object, v v1alpha1.Suspend) { o.(*v1alpha1.MailboxMigration).Spec.Suspend = v },
+	},
+	"RetentionPolicy": {
+		resource: "retentionpolicies",
+		prepare: func(t *testing.T, s *site) {
+			outside := s.hostedDomain("generi-comune", "pec.esterno.test")
+			outside.Spec.Provider = v1alpha1.DomainProvider{Type: v1alpha1.ProviderExternal, External: &v1alpha1.ExternalProvider{
+				Name: "Altro gestore", MailExchangers: []v1alpha1.Hostname{"mx.esterno.test"}, IMAP: v1alpha1.Endpoint{Host: "imaps.esterno.test"}}}
+			s.create(t, s.hostedDomain("generi-comune", "pec.archivio.test"), outside, archive("generi-comune"),
+				makeMailbox("generi-comune", "protocollo", "pec.archivio.test"), makeMailbox("generi-comune", "protocollo", outside.Name))
+		},
+		done: func(*site) reconcile.Object {
+			return ordinary("generi-comune", "pec.archivio.test", "ordinary", "archive")
+		},
+		waiting: func(*site) reconcile.Object {
+			return ordinary("generi-comune", "pec.archivio.test", "ordinary-attesa", "nessuno")
+		},
+		stalled: func(*site) reconcile.Object {
+			return ordinary("generi-comune", "pec.esterno.test", "ordinary-esterna", "archive")
+		},
+		suspend: func(o client.Object, v v1alpha1.Suspend) { o.(*v1alpha1.RetentionPolicy).Spec.Suspend = v },
+	},
+}
+
+// told says what is missing of an event of an object about a slot.
+func (s *site) told(o client.Object, reason, slot string) error {
+	var list eventsv1.EventList
+	if err := s.List(context.Background(), &list, client.InNamespace(o.GetNamespace())); err != nil {
+		return err
+	}
+	for _, e := range list.Items {
+		if e.Regarding.UID == o.GetUID() && e.Reason == reason && strings.HasPrefix(e.Note, slot+", due ") {
+			return nil
+		}
+	}
+	return fmt.Errorf("no event %s tells of %s", reason, slot)
 }
 
 // watched are the kinds that an operator acts on: it caches them, and the chart lets it write their status.
@@ -84,6 +152,8 @@ func watched(t *testing.T) []string {
 }
 
 func TestEveryKind(t *testing.T) {
+	apitest.Need(t, server)
+	server.RunControllers(t, "job-controller")
 	s := newSite(t, "generi", siteOptions{namespaces: []string{"generi-comune"}})
 	host := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"generi-comune"} })
 	s.provide(t)
@@ -101,6 +171,9 @@ func TestEveryKind(t *testing.T) {
 
 func testKind(t *testing.T, s *site, name string, k kind) {
 	ctx := context.Background()
+	if k.prepare != nil {
+		k.prepare(t, s)
+	}
 	o, waiting, stalled := k.done(s), k.waiting(s), k.stalled(s)
 	time.Sleep(1100 * time.Millisecond) // creation times have whole seconds, and of two claims of a domain the older wins
 	s.create(t, waiting, stalled, o)
@@ -108,6 +181,9 @@ func testKind(t *testing.T, s *site, name string, k kind) {
 	golden(t, name, "waiting", waiting)
 	s.reaches(t, stalled, v1alpha1.ConditionStalled, metav1.ConditionTrue)
 	golden(t, name, "stalled", stalled)
+	if k.carry != nil {
+		k.carry(t, s, o)
+	}
 	s.reaches(t, o, top(o), metav1.ConditionTrue)
 	golden(t, name, "ready", o)
 

@@ -7,5 +7,16 @@ import "time"
 // many and quietFor are enough to see a write that every pass would make; make soak asks for more.
 const (
 	many     = 200
-	quietFor = 15 * time.Second
+	quietFor = 8 * time.Second
 )
+
+// afterOthers is a death in a phase that is recorded as another is, in which the operator dies here too.
+func afterOthers(int) int { return survives }
+
+// deathOnDay is after how many writes the operator dies on a day of copying: here on every third day.
+func deathOnDay(day int) int {
+	if day%3 == 0 {
+		return day - 21
+	}
+	return survives
+}

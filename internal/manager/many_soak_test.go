@@ -9,3 +9,9 @@ const (
 	many     = 1000
 	quietFor = 2 * time.Minute
 )
+
+// afterOthers is a death in a phase that is recorded as another is.
+func afterOthers(writes int) int { return writes }
+
+// deathOnDay is after how many writes the operator dies on a day of copying.
+func deathOnDay(day int) int { return day - 21 }

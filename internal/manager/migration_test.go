@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/apitest"
 	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/jobs"
@@ -158,7 +159,23 @@ type journey struct {
 func (j *journey) look() {
 	j.t.Helper()
 	j.looks++
-	update(j.t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) { m.Annotations = map[string]string{"look": fmt.Sprint(j.looks)} })
+	update(j.t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) {
+		m.Annotations = map[string]string{v1alpha1.ReconcileRequestedAnnotation: j.asked()}
+	})
+}
+
+// asked is the last look's name.
+func (j *journey) asked() string { return fmt.Sprint("look-", j.looks) }
+
+// looked waits until the operator has looked.
+func (j *journey) looked() {
+	j.t.Helper()
+	eventually(j.t, func() error {
+		if text := j.progress(); j.migration.Status.LastHandledReconcileAt != j.asked() {
+			return fmt.Errorf("%s is not answered; %s", j.asked(), text)
+		}
+		return nil
+	})
 }
 
 // ledger is what was recorded, by key.
@@ -179,8 +196,12 @@ func (j *journey) ledger() map[string]time.Time {
 	return entries
 }
 
+// survives is a death that does not come.
+const survives = -1
+
 // until moves the clock to a second before a local time, and sees that nothing is recorded of a slot; then to the time, cuts the
-// operator's power after some writes, starts another operator, and waits until the slot is done, at the letter's time.
+// operator's power after some writes unless it survives, starts another operator, and waits until the slot is done, at the letter's
+// time.
 func (j *journey) until(slot, local string, writes int) {
 	j.t.Helper()
 	at, err := calendar.ParseLocal(local)
@@ -189,18 +210,23 @@ func (j *journey) until(slot, local string, writes int) {
 	}
 	j.clock.set(at.UTC().Add(-time.Second))
 	j.look()
-	time.Sleep(300 * time.Millisecond)
+	j.looked()
 	for key := range j.ledger() {
 		if strings.HasPrefix(key, slot+".") {
 			j.t.Errorf("%s is recorded before %s", key, local)
 		}
 	}
-	j.power.cutAfter(writes)
-	j.clock.set(at.UTC())
-	j.look()
-	time.Sleep(400 * time.Millisecond)
-	j.power.back()
-	j.restart()
+	if writes == survives {
+		j.clock.set(at.UTC())
+		j.look()
+	} else {
+		j.power.cutAfter(writes)
+		j.clock.set(at.UTC())
+		j.look()
+		time.Sleep(400 * time.Millisecond)
+		j.power.back()
+		j.restart()
+	}
 	j.done(slot, at.UTC())
 }
 
@@ -263,7 +289,7 @@ func TestTheLetterIsKeptThoughTheOperatorDiesInEveryPhase(t *testing.T) {
 
 	j.until("freeze", "2022-04-20T08:00:00", 0)
 	j.states(map[v1alpha1.MigrationPhaseName]v1alpha1.MigrationPhaseState{v1alpha1.PhaseFreeze: v1alpha1.PhaseRunning})
-	j.until("requests-close", "2022-04-20T12:00:00", 1)
+	j.until("requests-close", "2022-04-20T12:00:00", afterOthers(1))
 	j.done("copy-20220420", j.clock.Now())
 	update(t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) {
 		m.Spec.Mailboxes = append(m.Spec.Mailboxes, listed("tardi@pec.rupar.test"))
@@ -273,7 +299,7 @@ func TestTheLetterIsKeptThoughTheOperatorDiesInEveryPhase(t *testing.T) {
 		t.Errorf("it says %q", c.Message)
 	}
 	for day := 21; day <= 27; day++ {
-		j.until(fmt.Sprintf("copy-202204%d", day), fmt.Sprintf("2022-04-%dT12:00:00", day), day-21) // after ConfigMap, Secret, Job, ...
+		j.until(fmt.Sprintf("copy-202204%d", day), fmt.Sprintf("2022-04-%dT12:00:00", day), deathOnDay(day)) // after ConfigMap, Secret, Job, ...
 	}
 	j.until("block-sending", "2022-04-28T08:00:00", 0)
 	j.until("old-read-only", "2022-04-28T09:00:00", 1)
@@ -286,13 +312,13 @@ func TestTheLetterIsKeptThoughTheOperatorDiesInEveryPhase(t *testing.T) {
 	}
 	update(t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) { m.Spec.Run.Token = "mx-spostati" })
 	j.done("cut-over", j.clock.Now())
-	j.until("open-new", "2022-04-28T18:00:00", 0)
-	j.until("freeze-end", "2022-05-09T09:00:00", 0)
-	j.until("old-read-only-end", "2022-06-28T09:00:00", 0)
+	j.until("open-new", "2022-04-28T18:00:00", afterOthers(0))
+	j.until("freeze-end", "2022-05-09T09:00:00", afterOthers(0))
+	j.until("old-read-only-end", "2022-06-28T09:00:00", afterOthers(0))
 	j.done("archive", j.clock.Now())
 	j.states(map[v1alpha1.MigrationPhaseName]v1alpha1.MigrationPhaseState{
 		v1alpha1.PhaseFreeze: v1alpha1.PhaseDone, v1alpha1.PhaseOldReadOnly: v1alpha1.PhaseDone, v1alpha1.PhaseArchive: v1alpha1.PhaseRunning, v1alpha1.PhaseDestroy: v1alpha1.PhasePending})
-	j.until("archive-end", "2024-10-28T00:00:00", 0)
+	j.until("archive-end", "2024-10-28T00:00:00", afterOthers(0))
 	j.waitFor(t, j.migration, v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingAgreement)
 	if meta.IsStatusConditionTrue(j.migration.Status.Conditions, v1alpha1.ConditionSucceeded) {
 		t.Error("it succeeded before what it promises is destroyed")
@@ -311,12 +337,74 @@ func TestTheLetterIsKeptThoughTheOperatorDiesInEveryPhase(t *testing.T) {
 			}
 		}
 	})
-	j.writes.Take()
 	j.look()
-	time.Sleep(time.Second)
+	j.looked()
+	j.settle(t)
+	passes := passesOver(t, "MailboxMigration")
+	j.request(t, j.migration, "") // a pass that answers nothing
+	eventually(t, func() error {
+		if passesOver(t, "MailboxMigration") == passes {
+			return errors.New("no pass came")
+		}
+		return nil
+	})
 	for _, w := range j.writes.Take() {
 		if strings.Contains(w, "mailboxmigrations") || strings.Contains(w, "configmaps") || strings.Contains(w, "jobs") {
 			t.Errorf("a quiet pass wrote: %s", w)
+		}
+	}
+}
+
+func TestADeletedMigrationEndsItsJobAndKeepsCopiesAndLedger(t *testing.T) {
+	apitest.Need(t, server)
+	server.RunControllers(t, "job-controller", "garbage-collector-controller")
+	at, err := calendar.ParseLocal("2022-04-20T12:00:00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &journey{t: t, clock: &clock{now: at.UTC()}}
+	j.site = newSite(t, "interrotto", siteOptions{dns: func(o *manager.Options) { o.Calendar = j.clock.Now }})
+	domain, box := j.makeDomain(), makeMailbox(j.ns, "ufficio00", j.domain)
+	j.provide(t)
+	j.create(t, domain, box, password(j.ns, hashed))
+	j.ready(t, domain, box)
+	j.migration = letter(j.site, 1)
+	j.migration.Spec.Calendar.IfMissed = v1alpha1.IfMissedRunLate
+	j.create(t, j.migration)
+	eventually(t, func() error {
+		if _, running := j.ledger()["copy-20220420.Running"]; !running {
+			return errors.New(j.progress())
+		}
+		return nil
+	})
+	var running batchv1.JobList
+	if err := j.List(context.Background(), &running, client.InNamespace(j.ns)); err != nil || len(running.Items) != 1 || *running.Items[0].Spec.Suspend {
+		t.Fatalf("the running Jobs are %v (%v)", running.Items, err)
+	}
+	if err := j.Delete(context.Background(), j.migration); err != nil {
+		t.Fatal(err)
+	}
+	j.gone(t, &running.Items[0])
+	eventually(t, func() error {
+		var pods corev1.PodList
+		if err := j.List(context.Background(), &pods, client.InNamespace(j.ns), client.HasLabels{batchv1.JobNameLabel}); err != nil || len(pods.Items) > 0 {
+			return fmt.Errorf("%d pods copy still (%w)", len(pods.Items), err)
+		}
+		return nil
+	})
+	j.ready(t, box)
+	if row := j.row(t, box.Address()); row.Access != admin.AccessFull {
+		t.Errorf("the copy's mailbox is %s", row.Access)
+	}
+	before := j.ledger()
+	again := letter(j.site, 1)
+	again.Spec.Calendar.IfMissed = v1alpha1.IfMissedRunLate
+	j.create(t, again)
+	j.migration = again
+	j.states(map[v1alpha1.MigrationPhaseName]v1alpha1.MigrationPhaseState{v1alpha1.PhaseFreeze: v1alpha1.PhaseRunning, v1alpha1.PhaseRequestsClose: v1alpha1.PhaseDone})
+	for key, at := range before {
+		if !j.ledger()[key].Equal(at) {
+			t.Errorf("%s of the ledger was lost with the resource", key)
 		}
 	}
 }

@@ -46,15 +46,7 @@ func newArchived(t *testing.T, ns string, o siteOptions, change ...func(*v1alpha
 	a.provide(t)
 	a.create(t, domain, password(ns, canary), makeMailbox(ns, "anna", a.domain), makeMailbox(ns, "bruno", a.domain))
 	a.waitFor(t, domain, v1alpha1.ConditionDirectoryInSync, metav1.ConditionTrue, v1alpha1.ReasonDomainPlaced)
-	a.policy = &v1alpha1.RetentionPolicy{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "ordinary"},
-		Spec: v1alpha1.RetentionPolicySpec{
-			Mailboxes: v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedOfDomain, DomainRef: &v1alpha1.LocalReference{Name: a.domain}},
-			Archive: &v1alpha1.Archive{OlderThanDays: ptr.To(int32(90)), Destination: v1alpha1.ArchiveDestination{
-				Type: v1alpha1.ArchiveToVolumeClaim, VolumeClaim: &v1alpha1.LocalReference{Name: "archive"}}},
-			Schedule: &v1alpha1.RetentionSchedule{At: "03:30", TimeZone: "Europe/Rome", Windows: []v1alpha1.Window{{Opens: "03:00", Closes: "05:00"}}},
-		},
-	}
+	a.policy = ordinary(ns, a.domain, "ordinary", "archive")
 	for _, f := range change {
 		f(a.policy)
 	}
@@ -70,15 +62,33 @@ func removing(p *v1alpha1.RetentionPolicy) {
 	p.Spec.Remove = &v1alpha1.Removal{AfterArchiveDays: ptr.To(int32(30)), When: v1alpha1.RemoveArchived}
 }
 
-func (a *archived) claim(t *testing.T) {
-	t.Helper()
-	a.create(t, &corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: a.ns, Name: "archive"},
+// ordinary is a policy over the mailboxes of a domain, that archives into a claim by night.
+func ordinary(ns, domain, name, claim string) *v1alpha1.RetentionPolicy {
+	return &v1alpha1.RetentionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
+		Spec: v1alpha1.RetentionPolicySpec{
+			Mailboxes: v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedOfDomain, DomainRef: &v1alpha1.LocalReference{Name: domain}},
+			Archive: &v1alpha1.Archive{OlderThanDays: ptr.To(int32(90)), Destination: v1alpha1.ArchiveDestination{
+				Type: v1alpha1.ArchiveToVolumeClaim, VolumeClaim: &v1alpha1.LocalReference{Name: claim}}},
+			Schedule: &v1alpha1.RetentionSchedule{At: "03:30", TimeZone: "Europe/Rome", Windows: []v1alpha1.Window{{Opens: "03:00", Closes: "05:00"}}},
+		},
+	}
+}
+
+// archive is the claim that it names.
+func archive(ns string) *corev1.PersistentVolumeClaim {
+	return &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "archive"},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
 		},
-	})
+	}
+}
+
+func (a *archived) claim(t *testing.T) {
+	t.Helper()
+	a.create(t, archive(a.ns))
 }
 
 // slot is the name of the run of a day.
@@ -279,9 +289,16 @@ func TestALostStatusStartsNothingTwice(t *testing.T) {
 	if len(a.jobs(t)) != 2 || a.job(t, a.slot(2)).UID != before {
 		t.Error("the run of the day was begun twice")
 	}
-	a.writes.Take()
+	a.settle(t)
 	a.at(2, "03:34")
-	time.Sleep(12 * time.Second) // a pass comes every ten seconds
+	passes := passesOver(t, "RetentionPolicy")
+	a.request(t, a.policy, "") // a pass that answers nothing
+	eventually(t, func() error {
+		if passesOver(t, "RetentionPolicy") == passes {
+			return errors.New("no pass came")
+		}
+		return nil
+	})
 	for _, call := range a.writes.Take() {
 		if strings.Contains(call, "retentionpolicies") || strings.Contains(call, "jobs") {
 			t.Errorf("a quiet pass wrote: %s", call)
@@ -320,6 +337,19 @@ func TestALegalHoldLeavesNothingDue(t *testing.T) {
 	}
 }
 
+// gone waits until a Job, and what was made with it, are no more.
+func (s *site) gone(t *testing.T, job *batchv1.Job) {
+	t.Helper()
+	for _, o := range []client.Object{&batchv1.Job{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
+		eventually(t, func() error {
+			if err := s.Get(context.Background(), client.ObjectKeyFromObject(job), o); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%T is there still: %w", o, err)
+			}
+			return nil
+		})
+	}
+}
+
 func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
 	a := newArchived(t, "cancella", siteOptions{})
 	a.claim(t)
@@ -328,14 +358,7 @@ func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
 	if err := a.Delete(context.Background(), a.policy); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []client.Object{&batchv1.Job{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
-		eventually(t, func() error {
-			if err := a.Get(context.Background(), client.ObjectKeyFromObject(job), o); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("%T is there still: %w", o, err)
-			}
-			return nil
-		})
-	}
+	a.gone(t, job)
 	claim := &corev1.PersistentVolumeClaim{}
 	if a.get(t, a.ns, "archive", claim); !claim.DeletionTimestamp.IsZero() {
 		t.Error("the archive's claim is being deleted")

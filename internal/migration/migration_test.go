@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/mailtest"
 	"github.com/pec-operator/pec-operator/internal/mailtest/site"
@@ -337,8 +338,8 @@ func checkDifference(t *testing.T, w *world, _ map[string]map[string]int) {
 	w.fill(anna, 9100, 9101)
 	w.write(verify)
 	r, err := Work(t.Context(), podIn(w.dir, 1))
-	exit := (*worker.Exit)(nil)
-	if !errors.As(err, &exit) || exit.Status != worker.ExitPerson || exit.Reason != ReasonCopyDiffers || r.Differences != 1 {
+	chosen := (*exit.Error)(nil)
+	if !errors.As(err, &chosen) || chosen.Status != worker.ExitPerson || chosen.Reason != ReasonCopyDiffers || r.Differences != 1 {
 		t.Errorf("reported %+v, %v", r, err)
 	}
 }
@@ -347,8 +348,8 @@ func checkCredentials(t *testing.T, w *world, _ map[string]map[string]int) {
 	must(t, os.WriteFile(filepath.Join(w.dir, "source", "1"), []byte("un'altra"), 0o600))
 	w.write(nil)
 	_, err := Work(t.Context(), podIn(w.dir, 1))
-	exit := (*worker.Exit)(nil)
-	if !errors.As(err, &exit) || exit.Status != worker.ExitCredentials || exit.Reason != ReasonLoginRefused {
+	chosen := (*exit.Error)(nil)
+	if !errors.As(err, &chosen) || chosen.Status != worker.ExitCredentials || chosen.Reason != ReasonLoginRefused {
 		t.Errorf("got %v", err)
 	}
 	if _, err := Work(t.Context(), podIn(w.dir, 0)); err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/imapx"
 	"github.com/pec-operator/pec-operator/internal/jobs/worker"
 	"github.com/pec-operator/pec-operator/internal/store"
@@ -33,7 +34,7 @@ func Run(ctx context.Context, args []string, stderr io.Writer) error {
 	}
 	job, err := worker.Find()
 	if err != nil {
-		return &worker.Exit{Status: worker.ExitConfiguration, Reason: ReasonPlanUnusable, Err: err}
+		return &exit.Error{Status: worker.ExitConfiguration, Reason: ReasonPlanUnusable, Err: err}
 	}
 	report, err := Work(ctx, job)
 	_, _ = fmt.Fprintf(stderr, "%+v\n", report)
@@ -74,10 +75,10 @@ func (r *run) verdict(ctx context.Context, err error) error {
 	reason := ""
 	switch {
 	case err == nil && r.report.Differences > 0:
-		return &worker.Exit{Status: worker.ExitPerson, Reason: ReasonCopyDiffers,
+		return &exit.Error{Status: worker.ExitPerson, Reason: ReasonCopyDiffers,
 			Err: fmt.Errorf("%d messages of %s are not in the copy as they are at the source", r.report.Differences, r.mailbox.Address)}
 	case err == nil && r.report.undecided() > 0 && !r.plan.DryRun:
-		return &worker.Exit{Status: worker.ExitPerson, Reason: ReasonMessagesSkipped, Err: fmt.Errorf(
+		return &exit.Error{Status: worker.ExitPerson, Reason: ReasonMessagesSkipped, Err: fmt.Errorf(
 			"%d messages of %s cannot be copied as they are; add their digests to spec.approveSkipped to leave them behind: %s",
 			r.report.undecided(), r.mailbox.Address, strings.Join(r.report.Pending, " "))}
 	case err == nil:
@@ -89,11 +90,11 @@ func (r *run) verdict(ctx context.Context, err error) error {
 	default:
 		return fmt.Errorf("copying %s: %w", r.mailbox.Address, err)
 	}
-	return &worker.Exit{Status: worker.ExitAgain, Reason: reason, Err: err}
+	return &exit.Error{Status: worker.ExitAgain, Reason: reason, Err: err}
 }
 
 func unusable(err error) error {
-	return &worker.Exit{Status: worker.ExitConfiguration, Reason: ReasonPlanUnusable, Err: err}
+	return &exit.Error{Status: worker.ExitConfiguration, Reason: ReasonPlanUnusable, Err: err}
 }
 
 // dial logs in to the source.
@@ -101,7 +102,7 @@ func dial(ctx context.Context, job worker.Job, plan Plan, m Mailbox) (*imapx.Cli
 	options := imapx.Options{Address: plan.Source, User: m.Address, PerSecond: plan.PerSecond}
 	password, err := job.Source(m.Password)
 	if err != nil {
-		return nil, &worker.Exit{Status: worker.ExitCredentials, Reason: ReasonCredentialsMissing, Err: err}
+		return nil, &exit.Error{Status: worker.ExitCredentials, Reason: ReasonCredentialsMissing, Err: err}
 	}
 	options.Password = string(password)
 	if plan.SourceCA != "" {
@@ -117,9 +118,9 @@ func dial(ctx context.Context, job worker.Job, plan Plan, m Mailbox) (*imapx.Cli
 	client, err := imapx.Dial(ctx, options)
 	switch {
 	case errors.Is(err, imapx.ErrCredentials):
-		return nil, &worker.Exit{Status: worker.ExitCredentials, Reason: ReasonLoginRefused, Err: err}
+		return nil, &exit.Error{Status: worker.ExitCredentials, Reason: ReasonLoginRefused, Err: err}
 	case err != nil:
-		return nil, &worker.Exit{Status: worker.ExitAgain, Reason: ReasonSourceUnreachable, Err: err}
+		return nil, &exit.Error{Status: worker.ExitAgain, Reason: ReasonSourceUnreachable, Err: err}
 	}
 	return client, nil
 }

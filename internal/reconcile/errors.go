@@ -34,9 +34,8 @@ func Waiting(after time.Duration, conditionType, reason, message string) error {
 // Reconciling nor Stalled is said, because it is neither progress nor a fault. A watch should bring the next pass; it comes
 // after the given time at the latest.
 func Held(after time.Duration, conditionType, reason, message string) error {
-	err := Waiting(after, conditionType, reason, message)
-	err.(*waitingError).held = true
-	return err
+	return &waitingError{after: after, held: true, condition: metav1.Condition{
+		Type: conditionType, Status: metav1.ConditionFalse, Reason: reason, Message: message}}
 }
 
 // Stalled ends a walk until a person changes something: the condition is False with the reason, Stalled is True.

@@ -27,6 +27,8 @@ type Table struct {
 	Announced []string
 	// Served is the message of Ready while it is True.
 	Served string
+	// Meanwhile is what goes on while spec.suspend keeps the operator from an object; "" is nothing of note.
+	Meanwhile string
 }
 
 // summarise turns what a pass said, and the error that ended it, into the object's conditions, in the order that a person
@@ -94,7 +96,7 @@ func (t Table) top() string {
 // was looked at, and takes the reason, because that is what the columns show.
 func (t Table) suspend(p *Pass) {
 	now := metav1.Condition{Type: v1alpha1.ConditionSuspended, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSuspended,
-		Message: "spec.suspend is Reconciliation: nothing is changed; set it to None to go on"}
+		Message: "spec.suspend is Reconciliation: nothing is changed; " + t.Meanwhile + "set it to None to go on"}
 	top := t.topOf(p)
 	top.Reason, top.Message = now.Reason, now.Message
 	conditions := []metav1.Condition{top, p.stamp(now)}
@@ -152,7 +154,7 @@ func (t Table) kstatus(p *Pass, top metav1.Condition, err error) []metav1.Condit
 }
 
 // MaxMessage is the most bytes of a condition's message: an object with every condition must still fit into etcd with ease.
-const MaxMessage = 2048
+const MaxMessage = 1536
 
 // stamp completes a condition: its generation, and a transition time that moves only when the status moves.
 func (p *Pass) stamp(c metav1.Condition) metav1.Condition {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log"
@@ -39,6 +40,15 @@ func bucket(t *testing.T) Place {
 		t.Fatal(err)
 	}
 	return b
+}
+
+func TestNoPrintShowsTheKeys(t *testing.T) {
+	keys := Keys{ID: "id", Secret: "canary-s3-secret"}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		if text := fmt.Sprintf(verb, keys); strings.Contains(text, keys.Secret) {
+			t.Errorf("%s prints %s", verb, text)
+		}
+	}
 }
 
 func TestAPlaceTakesANameOnceAndWholeOrNotAtAll(t *testing.T) {

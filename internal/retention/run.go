@@ -90,11 +90,11 @@ func archiveIndex(ctx context.Context, job worker.Job) (Result, error) {
 func mapped(err error) error {
 	switch {
 	case errors.Is(err, errConfiguration):
-		return &worker.Exit{Status: worker.ExitConfiguration, Reason: "PlanUnusable", Err: err}
+		return &exit.Error{Status: worker.ExitConfiguration, Reason: "PlanUnusable", Err: err}
 	case errors.Is(err, ErrCorrupt), errors.Is(err, errNotLocked):
-		return &worker.Exit{Status: worker.ExitPerson, Reason: "ArchiveDamaged", Err: err}
+		return &exit.Error{Status: worker.ExitPerson, Reason: "ArchiveDamaged", Err: err}
 	case errors.Is(err, store.ErrNotFound):
-		return &worker.Exit{Status: worker.ExitAgain, Reason: "MailboxChanged", Err: err}
+		return &exit.Error{Status: worker.ExitAgain, Reason: "MailboxChanged", Err: err}
 	}
 	return err
 }

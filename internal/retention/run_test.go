@@ -103,7 +103,7 @@ func TestAJobThatCannotWorkSaysWhatAPersonMustDo(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = archiveJob(t.Context(), job)
-			if chosen := (*worker.Exit)(nil); !errors.As(err, &chosen) || chosen.Status != tt.status {
+			if chosen := (*exit.Error)(nil); !errors.As(err, &chosen) || chosen.Status != tt.status {
 				t.Errorf("it ended with %v", err)
 			}
 			var last worker.Result

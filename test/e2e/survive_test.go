@@ -12,8 +12,8 @@ func TestClaimsSurviveTheDeletionOfEveryResourceAndOfTheChart(t *testing.T) {
 	id := send(t, "a", municipality, secondOffice)
 	eventually(t, time.Minute, func() error { return holds(t, "a", secondOffice, id, "posta-certificata") })
 	before := claims(t)
-	if len(before) != 6 {
-		t.Fatalf("%d claims at site a, want mail, queue and engine of two stacks: %v", len(before), before)
+	if len(before) != 7 {
+		t.Fatalf("%d claims at site a, want mail, queue and engine of two stacks and an archive: %v", len(before), before)
 	}
 
 	kubectl(t, "a", "delete", "mailboxes.pec-operator.dev", "-A", "--all", "--timeout=60s")

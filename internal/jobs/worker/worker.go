@@ -12,7 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
+	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/store"
 )
 
@@ -47,18 +49,6 @@ type Result struct {
 	// Data is the work's own, and small.
 	Data json.RawMessage `json:"data,omitempty"`
 }
-
-// Exit is an error that says how the pod ends.
-type Exit struct {
-	Status int
-	Reason string
-	Err    error
-}
-
-func (e *Exit) Error() string { return e.Err.Error() }
-
-// Unwrap is the error itself.
-func (e *Exit) Unwrap() error { return e.Err }
 
 // Job is what a pod was given. The paths are fields so that a test can lay them elsewhere.
 type Job struct {
@@ -121,8 +111,8 @@ func (j Job) Finish(data any, err error) error {
 	r := Result{Index: j.Index}
 	if err != nil {
 		r.Reason, r.Message = "Failed", err.Error()
-		if exit := (*Exit)(nil); errors.As(err, &exit) {
-			r.Reason = exit.Reason
+		if chosen := (*exit.Error)(nil); errors.As(err, &chosen) && chosen.Reason != "" {
+			r.Reason = chosen.Reason
 		}
 	}
 	raw, encodeErr := encode(r, data)
@@ -151,7 +141,7 @@ func encode(r Result, data any) ([]byte, error) {
 		case len(raw) <= maxResult:
 			return raw, nil
 		case len(r.Message) > 0:
-			r.Message = r.Message[:len(r.Message)/2]
+			r.Message = strings.ToValidUTF8(r.Message[:len(r.Message)/2], "") // between characters
 		default:
 			return nil, fmt.Errorf("encoding the job's result: %d bytes are more than %d", len(raw), maxResult)
 		}

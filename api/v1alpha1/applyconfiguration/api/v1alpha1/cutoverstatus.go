@@ -11,7 +11,7 @@ import (
 //
 // CutOverStatus is where a change of provider stands.
 type CutOverStatusApplyConfiguration struct {
-	// phase: LowerTTL, WaitOldTTL, Swap, Verify, WaitCaches, RaiseTTL or Done.
+	// phase is LowerTTL, WaitOldTTL, Swap, Verify, WaitCaches, RaiseTTL or Done.
 	Phase *string `json:"phase,omitempty"`
 	// since is when the phase began.
 	Since *v1.Time `json:"since,omitempty"`

@@ -7,9 +7,9 @@ package v1alpha1
 //
 // DNSCheck is the outcome of looking at one kind of record or host beside the MX set.
 type DNSCheckApplyConfiguration struct {
-	// name: MailHosts, Endpoints, Delegation, OtherSite, SPF, DMARC, MTA-STS, TLS-RPT, DANE, CAA or DNSSEC.
+	// name is MailHosts, Endpoints, Delegation, OtherSite, SPF, DMARC, MTA-STS, TLS-RPT, DANE, CAA or DNSSEC.
 	Name *string `json:"name,omitempty"`
-	// result: Sound, Absent (nothing there, which harms nothing), Faulty, or Unknown (it could not be looked at).
+	// result is Sound, Absent (nothing there, which harms nothing), Faulty, or Unknown (it could not be looked at).
 	Result *string `json:"result,omitempty"`
 	// message is what was found.
 	Message *string `json:"message,omitempty"`

@@ -36,7 +36,7 @@ type MailboxSpecApplyConfiguration struct {
 	OrdinaryMail *OrdinaryMailApplyConfiguration `json:"ordinaryMail,omitempty"`
 	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
 	Notifications *NotificationsApplyConfiguration `json:"notifications,omitempty"`
-	// antispam judges ordinary mail. This release accepts no ordinary mail and has nothing to judge.
+	// antispam judges ordinary mail. This release stores it and judges nothing.
 	Antispam *apiv1alpha1.Antispam `json:"antispam,omitempty"`
 	// rules file arriving mail into folders; the first that matches decides. None of them loses a message. The holder may change
 	// them, if holderMayChange lets him.

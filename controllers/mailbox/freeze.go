@@ -1,0 +1,47 @@
+package mailbox
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/calendar"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+// holdNew keeps a listed mailbox from being made or opened again while a migration away freezes its domain: the source's list is
+// being copied. The end of the freeze wakes the mailbox.
+func holdNew(_ context.Context, s *scope) (reconcile.Result, error) {
+	if freeze := freezeOf(s.migrations); freeze != nil && (s.fresh || s.row.Access == admin.AccessClosed) {
+		return reconcile.Result{}, s.frozen(freeze, "the mailbox is not made")
+	}
+	return reconcile.Result{}, nil
+}
+
+// freezeOf is the first migration whose Freeze is in force; nil when none is. Pure.
+func freezeOf(migrations []v1alpha1.MailboxMigration) *v1alpha1.MailboxMigration {
+	for i := range migrations {
+		if _, freezing := migrations[i].Freezing(); freezing {
+			return &migrations[i]
+		}
+	}
+	return nil
+}
+
+// unchanged is what of a wanted row is placed during a freeze: what the holder may do is, because the letter's own dates and a
+// person who locks a mailbox take that away, and neither loses mail; all else stays as the row has it. Pure.
+func unchanged(row, want admin.Mailbox) admin.Mailbox {
+	row.Access, row.Sending, row.Owner = want.Access, want.Sending, want.Owner
+	return row
+}
+
+// frozen holds what is not done until a freeze ends.
+func (s *scope) frozen(by *v1alpha1.MailboxMigration, held string) error {
+	end := "its end"
+	if until, _ := by.Freezing(); until != nil {
+		end = calendar.Minute(until.Time)
+	}
+	return reconcile.Held(heldRecheck, v1alpha1.ConditionProvisioned, v1alpha1.ReasonFrozen, fmt.Sprintf(
+		"%s before %s, when the Freeze of MailboxMigration %s ends; then it is done by itself", held, end, by.Name))
+}
