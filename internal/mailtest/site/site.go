@@ -59,7 +59,9 @@ func Start(t *testing.T, domain, passwordHash string, mailboxes ...string) *Site
 	go func() { ended <- e.Serve(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Logf("the engine ended: %v", err)
+		}
 		_ = e.Close()
 	})
 	s.Operator = admin.NewClient(s.URL, s.client(t, admin.OperatorURI(Name)))
