@@ -56,8 +56,9 @@ e2e-down: ## Remove the sites of this checkout's e2e test, if a killed run left 
 	@$(SITES) --instance $(E2E) down
 
 .PHONY: soak
-soak: sites-ready $(HELM) ## The unit and controller tests in their long forms: a thousand mailboxes, two quiet minutes.
+soak: sites-ready $(HELM) ## The tests in their long forms: a thousand mailboxes, two quiet minutes, a letter of 6,000 messages.
 	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) rootfs)" go test -tags soak -count=1 -timeout 60m $$(go list ./... | grep -v /test/e2e)
+	PEC_INSTANCE=$(E2E) go test -tags soak -count=1 -timeout 25m -v ./test/e2e -run TestJobs
 
 .PHONY: bench
 bench: ## Benchmarks of the certification; compare runs with benchstat.

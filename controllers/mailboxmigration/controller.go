@@ -66,6 +66,7 @@ type scope struct {
 	target target
 	engine *admin.Client
 	failed []v1alpha1.FailedMailbox // of a Job that is not settled
+	far    string                   // how far the Job is that runs
 	note   string                   // why the current work does not go on
 	reason string                   // of note
 }

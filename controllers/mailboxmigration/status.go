@@ -30,15 +30,15 @@ func (s *scope) sayProgress() {
 		s.True(v1alpha1.ConditionLateRequests, v1alpha1.ReasonRequestsClosed, strings.Join(late, ", ")+
 			": listed after the list closed, and not moved; move them with a MailboxMigration of their own")
 	}
-	c := progress(s.outlook)
+	c := progress(s.outlook, s.far)
 	if s.reason != "" && s.reason != v1alpha1.ReasonMailboxesFailed {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, s.reason, s.note
 	}
 	s.Say(v1alpha1.ConditionPhasesSettled, c.Status, c.Reason, c.Message)
 }
 
-// progress says what runs, what is held, and what comes next. Pure.
-func progress(o calendar.Outlook) metav1.Condition {
+// progress says what runs and how far it is, what is held, and what comes next. Pure.
+func progress(o calendar.Outlook, far string) metav1.Condition {
 	var running, held []string
 	next := ""
 	for _, at := range o.Slots {
@@ -59,7 +59,7 @@ func progress(o calendar.Outlook) metav1.Condition {
 		return metav1.Condition{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonPhaseHeld,
 			Message: strings.Join(held, "; ") + "; overrides are written in spec.calendar.overrides"}
 	case len(running) > 0:
-		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonPhasesAhead, Message: strings.Join(running, ", ") + " runs; " + next}
+		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonPhasesAhead, Message: strings.TrimSuffix(strings.Join(running, ", ")+" runs"+far+"; "+next, "; ")}
 	case next != "":
 		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonPhasesAhead, Message: next}
 	}

@@ -119,12 +119,12 @@ func (s *scope) follow(ctx context.Context, slot calendar.Slot) (bool, error) {
 		attempt = s.migration.Token()
 	}
 	first, err := s.look(ctx, slot, list, "")
-	if err != nil || first == nil || !first.Over {
+	if err != nil || first == nil || !s.over(first, list) {
 		return false, err
 	}
 	state := first
 	if attempt != "" && !whole(first) {
-		if state, err = s.look(ctx, slot, list, attempt); err != nil || state == nil || !state.Over {
+		if state, err = s.look(ctx, slot, list, attempt); err != nil || state == nil || !s.over(state, list) {
 			return false, err
 		}
 		current = attempt
@@ -146,6 +146,14 @@ func (s *scope) follow(ctx context.Context, slot calendar.Slot) (bool, error) {
 	}
 	return true, s.settle(ctx, slot, recordedDone, entry{Outcome: &o, Evidence: fmt.Sprintf(
 		"%d of %d mailboxes whole, %d messages, %d added", o.Copied, len(moved), o.Messages, o.Saved)})
+}
+
+// over says whether a Job is, and remembers how far it is if not.
+func (s *scope) over(state *jobs.State, list []v1alpha1.MigratedMailbox) bool {
+	if !state.Over {
+		s.far = fmt.Sprintf(" (%d of %d mailboxes are through)", len(state.Succeeded)+len(state.Failed), len(list))
+	}
+	return state.Over
 }
 
 // look reads an attempt's Job, and makes it if it is not there.

@@ -257,14 +257,14 @@ func StartProvider(t *testing.T, passwords map[string]string) (d *Dovecot, ca st
 	for address, password := range passwords {
 		fmt.Fprintf(&users, "%s:{PLAIN}%s::::::\n", address, password)
 	}
-	files := map[string]string{"/etc/pec/users": users.String(), configPath: providerConfig}
+	files := map[string]string{"/etc/pec/users": users.String(), configPath: ProviderConfig}
 	ca, files["/etc/pec/tls/tls.key"] = SelfSigned(t, "localhost")
 	files["/etc/pec/tls/tls.crt"] = ca
 	return Start(t, "provider", ProviderPort, files), ca
 }
 
-// providerConfig is unlike ours where a provider may be: sdbox, and a dot between the levels of a folder's name.
-const providerConfig = `dovecot_config_version = 2.4.1
+// ProviderConfig is unlike ours where a provider may be: sdbox, and a dot between the levels of a folder's name.
+const ProviderConfig = `dovecot_config_version = 2.4.1
 dovecot_storage_version = 2.4.1
 base_dir = /run/dovecot/base
 state_dir = /run/dovecot/state

@@ -7,12 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,8 +17,6 @@ import (
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 	"github.com/google/go-cmp/cmp"
-
-	"crypto/tls"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/exit"
@@ -69,12 +64,8 @@ type old struct {
 	ca string
 }
 
-func (o *old) login(address string) *imapclient.Client {
-	o.t.Helper()
-	c, err := imapclient.DialTLS(fmt.Sprintf("127.0.0.1:%d", mailtest.ProviderPort), &imapclient.Options{TLSConfig: &tls.Config{InsecureSkipVerify: true}}) //nolint:gosec // of the test's own
-	must(o.t, err)
-	must(o.t, c.Login(address, parola).Wait())
-	return c
+func (o *old) holder(address string) mailtest.Holder {
+	return mailtest.Holder{Server: fmt.Sprintf("127.0.0.1:%d", mailtest.ProviderPort), Address: address, Password: parola}
 }
 
 func must(t *testing.T, err error) {
@@ -84,98 +75,20 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// adverse is a message that a tool could get wrong; the same seed gives the same message.
-func adverse(seed int) (raw string, flags []imap.Flag, date time.Time) {
-	id := fmt.Sprintf("Message-ID: <%d@client.test>\r\n", seed)
-	body := fmt.Sprintf("testo %d\r\n.\r\n..\r\n", seed)
-	switch seed % 10 {
-	case 1:
-		id = "" // none at all
-	case 2:
-		id = "Message-ID: <sempre-lo-stesso@client.test>\r\n" // with another body each time
-	case 3:
-		body = "\xe0\xe8\xec\xf2 8 bit\r\nfine senza a capo"
-	case 4:
-		id, body = "Message-ID: <doppio@client.test>\r\n", "doppione\r\n" // all of these are equal, byte for byte
-	case 5:
-		body = strings.Repeat(strings.Repeat("x", 76)+"\r\n", 300)
-	}
-	subject := "Subject: Prova\r\n"
-	if seed%10 != 4 {
-		subject = fmt.Sprintf("Subject: Prova %d\r\n", seed)
-	}
-	random := rand.New(rand.NewPCG(uint64(seed), 1))
-	for _, f := range []imap.Flag{imap.FlagSeen, imap.FlagAnswered, imap.FlagFlagged, imap.FlagDraft, "$Forwarded", "urgente", "NonJunk"} {
-		if random.IntN(3) == 0 {
-			flags = append(flags, f)
-		}
-	}
-	return "From: a@b.test\r\n" + id + subject + "\r\n" + body, flags, time.Unix(1500000000+int64(random.IntN(200000000)), 0)
+// login, fill and snapshot are those of a holder at the source.
+func (o *old) login(address string) *imapclient.Client {
+	o.t.Helper()
+	return o.holder(address).Login(o.t)
 }
 
-var sourceFolders = []string{"INBOX", "Inviata", "Prot" + ".2021", "Società & Enti.Àncora", "vuota", "EXPUNGED"}
-
-// fill puts messages into a mailbox.
 func (o *old) fill(address string, from, to int) {
 	o.t.Helper()
-	c := o.login(address)
-	defer c.Close()
-	for _, f := range sourceFolders[1:] {
-		_ = c.Create(f, nil).Wait() // there since the first time
-	}
-	for seed := from; seed < to; seed++ {
-		raw, flags, date := adverse(seed)
-		folder := sourceFolders[seed/3%4]
-		if seed%50 == 7 {
-			folder = "EXPUNGED"
-		}
-		a := c.Append(folder, int64(len(raw)), &imap.AppendOptions{Flags: flags, Time: date})
-		_, err := a.Write([]byte(raw))
-		must(o.t, errors.Join(err, a.Close()))
-		_, err = a.Wait()
-		must(o.t, err)
-	}
+	o.holder(address).Fill(o.t, from, to)
 }
 
-// snapshot is all of a mailbox over IMAP: how many there are of each message, with all that is said of it.
 func (o *old) snapshot(address string) map[string]int {
 	o.t.Helper()
-	c := o.login(address)
-	defer c.Close()
-	all := map[string]int{}
-	list, err := c.List("", "*", nil).Collect()
-	must(o.t, err)
-	for _, l := range list {
-		if slices.Contains(l.Attrs, imap.MailboxAttrNoSelect) || slices.Contains(l.Attrs, imap.MailboxAttrNonExistent) {
-			continue
-		}
-		state, err := c.Select(l.Mailbox, &imap.SelectOptions{ReadOnly: true}).Wait()
-		must(o.t, err)
-		if state.NumMessages == 0 {
-			continue
-		}
-		messages, err := c.Fetch(imap.SeqSet{imap.SeqRange{Start: 1}}, &imap.FetchOptions{Flags: true, InternalDate: true, BodySection: []*imap.FetchItemBodySection{{Peek: true}}}).Collect()
-		must(o.t, err)
-		for _, m := range messages {
-			var flags []string
-			for _, f := range m.Flags {
-				if f != `\Recent` {
-					flags = append(flags, string(f))
-				}
-			}
-			target := strings.ReplaceAll(l.Mailbox, ".", "/")
-			if target == "EXPUNGED" {
-				target = "EXPUNGED_"
-			}
-			all[line(target, store.Digest(m.BodySection[0].Bytes), m.InternalDate, flags)]++
-		}
-	}
-	return all
-}
-
-func line(folder, digest string, date time.Time, flags []string) string {
-	slices.Sort(flags)
-	return fmt.Sprintf("%s %s %d %v", folder, digest, date.Unix(), flags)
+	return o.holder(address).Snapshot(o.t, mailtest.Copied)
 }
 
 // copied is the same of our store, read with a certificate that may only read.
@@ -197,7 +110,7 @@ func copied(t *testing.T, s *site.Site, address string) map[string]int {
 			must(t, err)
 			digest, err := store.DigestOf(r)
 			must(t, errors.Join(err, r.Close()))
-			all[line(f.Name, digest, m.Date, m.Flags)]++
+			all[mailtest.Line(f.Name, digest, m.Date, m.Flags)]++
 		}
 	}
 	return all
@@ -299,7 +212,7 @@ func TestMigration(t *testing.T) {
 
 func checkDryRun(t *testing.T, w *world, _ map[string]map[string]int) {
 	reports := w.run(func(p *Plan) { p.DryRun = true })
-	if reports[0].Messages != perMailbox || reports[0].Saved != perMailbox || reports[0].Folders != len(sourceFolders) {
+	if reports[0].Messages != perMailbox || reports[0].Saved != perMailbox || reports[0].Folders != len(mailtest.AdverseFolders) {
 		t.Errorf("reported %+v", reports[0])
 	}
 	if got := copied(t, w.site, mario); len(got) > 0 {

@@ -182,3 +182,6 @@ func (r *Road) Netns(site string) string { return r.env.Sites[site].Netns }
 func (r *Road) Internet() (address, netns string) {
 	return r.env.Internet.Address, r.env.Internet.Netns
 }
+
+// MailImage answers the image that the stacks run.
+func (r *Road) MailImage() string { return r.env.Images.Mail }

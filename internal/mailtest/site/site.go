@@ -60,7 +60,7 @@ func Start(t *testing.T, domain, passwordHash string, mailboxes ...string) *Site
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Log(err)
+			t.Logf("the engine ended: %v", err)
 		}
 		_ = e.Close()
 	})
