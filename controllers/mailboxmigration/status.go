@@ -11,11 +11,12 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/calendar"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/store"
 )
 
-// maxFailed is how many failed mailboxes a status names.
-const maxFailed = 16
+// maxFailed is how many failed mailboxes a status names, maxEvidence how many bytes it says of a phase: the API server refuses more.
+const maxFailed, maxEvidence = 16, 512
 
 // sayProgress says how far the phases and the mailboxes are.
 func (s *scope) sayProgress() {
@@ -137,7 +138,7 @@ func phasesOf(phases []v1alpha1.MigrationPhase, slots []calendar.Status, entries
 			at = local.String() // of two promises for one thing, the one that wins
 		}
 		shown := v1alpha1.MigrationPhaseStatus{Name: p.Name, At: at, StartsAt: metav1.NewTime(begin.Slot.At), State: phaseState(begin, end)}
-		shown.Evidence = cmp.Or(entries[begin.Slot.Name+recordedDone].Evidence, entries[begin.Slot.Name+recordedMissed].Evidence)
+		shown.Evidence = reconcile.Cut(cmp.Or(entries[begin.Slot.Name+recordedDone].Evidence, entries[begin.Slot.Name+recordedMissed].Evidence), maxEvidence)
 		if end != nil {
 			shown.EndsAt = ptr.To(metav1.NewTime(end.Slot.At))
 		}

@@ -153,7 +153,7 @@ func (m *Mechanism) announce(ctx context.Context, p *Pass) {
 		if (stalled && name == m.Table.top()) || (was != nil && was.Status == metav1.ConditionTrue) {
 			eventType = corev1.EventTypeWarning
 		}
-		m.Recorder.Eventf(p.Object, nil, eventType, is.Reason, "Reconcile", "%s", cut(is.Message, maxNote))
+		m.Recorder.Eventf(p.Object, nil, eventType, is.Reason, "Reconcile", "%s", Cut(is.Message, maxNote))
 		logf.FromContext(ctx).Info("condition changed", "condition", name, "status", is.Status, "reason", is.Reason, "message", is.Message)
 	}
 }

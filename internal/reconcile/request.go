@@ -20,7 +20,7 @@ func SpecOrRequest() predicate.Predicate {
 
 // request is the request that an object's annotation holds, as a status repeats it; "" is none.
 func request(o interface{ GetAnnotations() map[string]string }) string {
-	return cut(o.GetAnnotations()[v1alpha1.ReconcileRequestedAnnotation], maxRequest)
+	return Cut(o.GetAnnotations()[v1alpha1.ReconcileRequestedAnnotation], maxRequest)
 }
 
 // answerRequest shows that the pass answers the request that it found. A request that is withdrawn leaves the former answer, so

@@ -163,7 +163,7 @@ func (p *Pass) stamp(c metav1.Condition) metav1.Condition {
 	if old := meta.FindStatusCondition(p.before.GetConditions(), c.Type); old != nil && old.Status == c.Status {
 		c.LastTransitionTime = old.LastTransitionTime
 	}
-	c.Message = cut(c.Message, MaxMessage)
+	c.Message = Cut(c.Message, MaxMessage)
 	return c
 }
 
@@ -179,8 +179,8 @@ func oneLine(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
-// cut shortens a text to what the API server accepts, without leaving half a character.
-func cut(text string, limit int) string {
+// Cut shortens a text to what the API server accepts, without leaving half a character.
+func Cut(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}
