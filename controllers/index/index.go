@@ -2,12 +2,15 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -35,6 +38,21 @@ func Key(host types.NamespacedName) string { return host.String() }
 func Host(d *v1alpha1.PECDomain) types.NamespacedName {
 	host := d.Host()
 	return types.NamespacedName{Namespace: host.Namespace, Name: host.Name}
+}
+
+// PreferredSite is the site that does for a domain what one site only may do: the one that serves it while both live. host is the
+// domain whose stack serves it, nil when it is not there. "" is no preference. Pure.
+func PreferredSite(d, host *v1alpha1.PECDomain) string {
+	if host == nil {
+		return d.Spec.PreferredSite
+	}
+	first := ""
+	if m := host.Spec.Provider.Managed; m != nil && len(m.MailHosts) > 0 {
+		first = slices.MinFunc(m.MailHosts, func(a, b v1alpha1.MailHost) int {
+			return cmp.Compare(ptr.Deref(a.Preference, 0), ptr.Deref(b.Preference, 0))
+		}).Site
+	}
+	return cmp.Or(d.Spec.PreferredSite, host.Spec.PreferredSite, first)
 }
 
 // Pool is the namespace and name of the PECDomain whose contract counts for a domain; false when it has no contract.

@@ -20,12 +20,15 @@ import (
 	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/jobs"
+	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
 const (
 	// soon is the pause while a Job runs, longest the one while nothing is due: another clock may be set meanwhile.
 	soon, longest = 2 * time.Second, 10 * time.Minute
+	// followed is the pause of the site that does not act: so late does it bind its mailboxes to a phase that began at the other.
+	followed = 15 * time.Second
 	// passTimeout bounds a pass.
 	passTimeout            = time.Minute
 	backoffFrom, backoffTo = time.Second, 5 * time.Minute
@@ -49,7 +52,9 @@ type Reconciler struct {
 	Access  reconcile.Access
 	Engines *engines.Pool
 	// Jobs is where copies run, Image what their pods run.
-	Jobs  *jobs.Cluster
+	Jobs *jobs.Cluster
+	// Peer reads the other site.
+	Peer  *peer.Peer
 	Image string
 	Site  string
 }

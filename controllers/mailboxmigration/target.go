@@ -52,11 +52,24 @@ func chooseSite(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if err := s.Client.Get(ctx, s.target.host, host); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", s.target.host, name, err)
 	}
-	if site := host.Spec.PreferredSite; site != "" && site != s.Site {
-		return reconcile.Result{}, reconcile.Waiting(longest, v1alpha1.ConditionTargetReady, v1alpha1.ReasonPreferredSiteMigrates, fmt.Sprintf(
-			"site %s is the preferred one of %s and acts; look at this migration there", site, s.target.host.Name))
+	if site := index.PreferredSite(domain, host); site != "" && site != s.Site && s.Peer.State().Configured {
+		s.showOther(ctx)
+		return reconcile.Result{}, reconcile.Waiting(followed, v1alpha1.ConditionTargetReady, v1alpha1.ReasonPreferredSiteMigrates, fmt.Sprintf(
+			"site %s is the preferred one of %s and acts; what it reports is shown here, and binds mailboxes here too", site, s.target.host.Name))
 	}
 	return reconcile.Result{}, nil
+}
+
+// showOther shows what the acting site reports. Its phases bind the mailboxes of this site as well: whoever may not send there must not
+// send here. While it does not answer, what it reported last stays in force.
+func (s *scope) showOther(ctx context.Context) {
+	other, err := s.Peer.Migration(ctx, client.ObjectKeyFromObject(s.migration))
+	if err != nil || identity(other) != identity(s.migration) {
+		return
+	}
+	status := &s.migration.Status
+	status.Phases, status.Run, status.Manifest = other.Status.Phases, other.Status.Run, other.Status.Manifest
+	status.Mailboxes, status.Messages, status.Bytes = other.Status.Mailboxes, other.Status.Messages, other.Status.Bytes
 }
 
 // findTarget finds the engine that takes the copies, and the server that they come from. Dates are kept whether or not it is there:

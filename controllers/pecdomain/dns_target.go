@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/internal/dns"
 )
 
@@ -55,15 +56,13 @@ func (s *scope) findTarget(ctx context.Context) (t target, ok bool, err error) {
 // targetOf is the target of a domain on the stack of host: itself when Managed or External. Pure.
 func targetOf(d, host *v1alpha1.PECDomain) target {
 	t := target{want: dns.Desired{Domain: d.Name, TTL: lastingTTL}, sites: map[string]string{}, contact: cmp.Or(host.Spec.Holder.Contact, d.Spec.Holder.Contact),
-		preferred: cmp.Or(d.Spec.PreferredSite, host.Spec.PreferredSite)}
+		preferred: index.PreferredSite(d, host)}
 	var records []dns.MX
 	if m := host.Spec.Provider.Managed; m != nil {
 		for _, h := range m.MailHosts {
 			records = append(records, dns.MX{Preference: uint16(*h.Preference), Host: h.Host}) //nolint:gosec // the schema bounds it
 			t.sites[dns.Name(h.Host)] = h.Site
 		}
-		first := slices.MinFunc(m.MailHosts, func(a, b v1alpha1.MailHost) int { return cmp.Compare(*a.Preference, *b.Preference) })
-		t.preferred = cmp.Or(t.preferred, first.Site)
 		t.contact = cmp.Or(t.contact, "postmaster@"+m.Provider.MailDomain)
 		if host == d {
 			t.endpoints = slices.DeleteFunc([]string{m.Endpoints.Submission, m.Endpoints.IMAP, m.Endpoints.POP3}, func(name string) bool { return name == "" })

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/calendar"
@@ -26,19 +25,6 @@ func covers(p *v1alpha1.RetentionPolicy, m *v1alpha1.Mailbox) bool {
 		return ref != nil && ref.Name == p.Name
 	}
 	return ref == nil && p.Spec.Mailboxes.DomainRef != nil && m.Spec.DomainRef.Name == p.Spec.Mailboxes.DomainRef.Name
-}
-
-// preferred is the site that archives the mailboxes of a domain: the one that serves it while both live. host may be nil.
-func preferred(d, host *v1alpha1.PECDomain) string {
-	if d.Spec.PreferredSite != "" || host == nil {
-		return d.Spec.PreferredSite
-	}
-	if host.Spec.PreferredSite != "" || host.Spec.Provider.Managed == nil || len(host.Spec.Provider.Managed.MailHosts) == 0 {
-		return host.Spec.PreferredSite
-	}
-	return slices.MinFunc(host.Spec.Provider.Managed.MailHosts, func(a, b v1alpha1.MailHost) int {
-		return int(ptr.Deref(a.Preference, 0)) - int(ptr.Deref(b.Preference, 0))
-	}).Site
 }
 
 // scheduleOf works a schedule out.

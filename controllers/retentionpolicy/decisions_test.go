@@ -61,28 +61,6 @@ func TestCovers(t *testing.T) {
 	}
 }
 
-func TestPreferred(t *testing.T) {
-	managed := func(site string, hosts ...v1alpha1.MailHost) *v1alpha1.PECDomain {
-		return &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{PreferredSite: site, Provider: v1alpha1.DomainProvider{Managed: &v1alpha1.ManagedProvider{MailHosts: hosts}}}}
-	}
-	a, b := v1alpha1.MailHost{Site: "a", Preference: ptr.To(int32(20))}, v1alpha1.MailHost{Site: "b", Preference: ptr.To(int32(10))}
-	for name, tt := range map[string]struct {
-		domain, host *v1alpha1.PECDomain
-		want         string
-	}{
-		"the domain's own word":                  {managed("a"), managed("b", a, b), "a"},
-		"the host's, where the domain says none": {managed(""), managed("a", a, b), "a"},
-		"the MX that is tried first":             {managed(""), managed("", a, b), "b"},
-		"nobody's":                               {managed(""), managed(""), ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := preferred(tt.domain, tt.host); got != tt.want {
-				t.Errorf("preferred: %q", got)
-			}
-		})
-	}
-}
-
 func TestTheLaterPromiseCounts(t *testing.T) {
 	until := func(date v1alpha1.Date) func(*v1alpha1.RetentionPolicy) {
 		return func(p *v1alpha1.RetentionPolicy) { p.Spec.AfterClosure = &v1alpha1.AfterClosure{ArchiveUntil: date} }

@@ -192,7 +192,7 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book}
 	work := &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now}
 	migrations := &mailboxmigration.Reconciler{
-		Mechanism: mechanism("MailboxMigration"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Image: o.MailImage, Site: o.Site, Jobs: work,
+		Mechanism: mechanism("MailboxMigration"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Image: o.MailImage, Site: o.Site, Jobs: work, Peer: other,
 	}
 	migrations.Now = o.Calendar
 	policies := &retentionpolicy.Reconciler{

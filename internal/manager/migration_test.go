@@ -408,3 +408,50 @@ func TestADeletedMigrationEndsItsJobAndKeepsCopiesAndLedger(t *testing.T) {
 		}
 	}
 }
+
+// Site a acts, because the target prefers it; here works site b, and a is an API server that shows what a reported.
+func TestTheOtherSiteIsBoundByTheSameLetter(t *testing.T) {
+	apitest.Need(t, server)
+	first, err := apitest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = first.Stop() })
+	b := newSite(t, "vincolo", siteOptions{name: "b", peer: first.AddPeer(t, "lettore")})
+	domain := b.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" })
+	b.provide(t)
+	target := b.hostedDomain(b.ns, "pec.nuovo-vincolo.test")
+	box := makeMailbox(b.ns, "protocollo", b.domain)
+	moving := &v1alpha1.MailboxMigration{ObjectMeta: metav1.ObjectMeta{Namespace: b.ns, Name: "trasloco"}, Spec: v1alpha1.MailboxMigrationSpec{
+		Source: v1alpha1.MigrationSource{Type: v1alpha1.MigrationFromDomain, DomainRef: &v1alpha1.LocalReference{Name: b.domain}},
+		Target: v1alpha1.MigrationTarget{DomainRef: v1alpha1.LocalReference{Name: target.Name}},
+		Mailboxes: []v1alpha1.MigratedMailbox{{Address: v1alpha1.EmailAddress(box.Address()), SourceCredentials: v1alpha1.SecretKeyReference{Name: "password"},
+			Request: v1alpha1.MigrationRequest{Protocol: "1/2026", Date: "2026-01-01"}}},
+		Calendar: v1alpha1.MigrationCalendar{TimeZone: "Europe/Rome", Phases: []v1alpha1.MigrationPhase{
+			{Name: v1alpha1.PhaseBlockSending, At: "2026-04-28T08:00:00"}, {Name: v1alpha1.PhaseOpenNew, At: "2026-04-28T18:00:00"}}},
+	}}
+	c, err := client.New(first.Config, client.Options{Scheme: manager.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := moving.DeepCopy()
+	(&site{Client: c}).create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: b.ns}}, there)
+	there.Status.Phases = []v1alpha1.MigrationPhaseStatus{{Name: v1alpha1.PhaseBlockSending, At: "2026-04-28T08:00:00", State: v1alpha1.PhaseRunning,
+		StartsAt: metav1.NewTime(time.Date(2026, 4, 28, 6, 0, 0, 0, time.UTC))}}
+	if err := c.Status().Update(context.Background(), there); err != nil {
+		t.Fatal(err)
+	}
+	b.create(t, domain, target, password(b.ns, hashed), box, moving)
+
+	b.waitFor(t, moving, v1alpha1.ConditionTargetReady, metav1.ConditionFalse, v1alpha1.ReasonPreferredSiteMigrates)
+	eventually(t, func() error {
+		b.get(t, b.ns, box.Name, box)
+		if got := box.Status.EffectiveAccess; got == nil || got.Reason != v1alpha1.RuleBlockSending {
+			return fmt.Errorf("access at site b is %+v while site a blocks sending", got)
+		}
+		return nil
+	})
+	if row := b.row(t, box.Address()); row.Sending == "" {
+		t.Errorf("the row at site b lets him send: %+v", row)
+	}
+}

@@ -115,6 +115,15 @@ func (p *Peer) Policy(ctx context.Context, key client.ObjectKey) (*v1alpha1.Rete
 	return policy, nil
 }
 
+// Migration reads the peer's MailboxMigration of a name, as Domain does its domain.
+func (p *Peer) Migration(ctx context.Context, key client.ObjectKey) (*v1alpha1.MailboxMigration, error) {
+	migration := &v1alpha1.MailboxMigration{}
+	if err := p.get(ctx, key, migration, "MailboxMigration"); err != nil {
+		return nil, err
+	}
+	return migration, nil
+}
+
 func (p *Peer) get(ctx context.Context, key client.ObjectKey, into client.Object, kind string) error {
 	p.mu.Lock()
 	reader, reachable := p.reader, p.state.Reachable
