@@ -30,7 +30,7 @@ func answering(t *testing.T, say string) Scanner {
 		if _, err := r.ReadString(0); err != nil {
 			return
 		}
-		last := [4]byte{1}
+		last := [4]byte{1, 1, 1, 1}
 		for last != [4]byte{} { // until the piece of no length
 			b, err := r.ReadByte()
 			if err != nil {
