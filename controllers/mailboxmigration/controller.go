@@ -8,12 +8,9 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
-	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -30,9 +27,8 @@ const (
 	// followed is the pause of the site that does not act: so late does it bind its mailboxes to a phase that began at the other.
 	followed = 15 * time.Second
 	// passTimeout bounds a pass.
-	passTimeout            = time.Minute
-	backoffFrom, backoffTo = time.Second, 5 * time.Minute
-	concurrent             = 4
+	passTimeout = time.Minute
+	concurrent  = 4
 )
 
 // table declares the conditions of a MailboxMigration.
@@ -100,11 +96,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("mailboxmigration").
 		For(&v1alpha1.MailboxMigration{}, builder.WithPredicates(reconcile.SpecOrRequest())).
-		WithOptions(controller.Options{
-			MaxConcurrentReconciles: concurrent,
-			ReconciliationTimeout:   passTimeout,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[crreconcile.Request](backoffFrom, backoffTo),
-		}).
+		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("starting the MailboxMigration controller: %w", err)

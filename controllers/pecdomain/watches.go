@@ -10,7 +10,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -30,8 +29,6 @@ const (
 	concurrent = 4
 	// passTimeout bounds a pass, so that a hanging neighbour holds up one domain and not all.
 	passTimeout = 2 * time.Minute
-	// backoffFrom and backoffTo bound the pauses after failed calls.
-	backoffFrom, backoffTo = time.Second, 5 * time.Minute
 )
 
 // SetupWithManager starts the controller with a manager whose cache has the indexes.
@@ -47,11 +44,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { r.mailboxChanged(ctx, e.Object, q) },
 		}).
 		WatchesRawSource(source.Channel(r.Names.events, &handler.EnqueueRequestForObject{})).
-		WithOptions(controller.Options{
-			MaxConcurrentReconciles: concurrent,
-			ReconciliationTimeout:   passTimeout,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[crreconcile.Request](backoffFrom, backoffTo),
-		}).
+		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("starting the PECDomain controller: %w", err)

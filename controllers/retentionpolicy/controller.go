@@ -10,11 +10,9 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -35,8 +33,6 @@ const (
 	concurrent = 2
 	// passTimeout bounds a pass.
 	passTimeout = 2 * time.Minute
-	// backoffFrom and backoffTo bound the pauses after failed calls.
-	backoffFrom, backoffTo = time.Second, 5 * time.Minute
 )
 
 // table declares the conditions of a RetentionPolicy.
@@ -111,11 +107,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("retentionpolicy").
 		For(&v1alpha1.RetentionPolicy{}, builder.WithPredicates(reconcile.SpecOrRequest())).
 		Watches(&v1alpha1.Mailbox{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(reconcile.SpecOrRequest())).
-		WithOptions(controller.Options{
-			MaxConcurrentReconciles: concurrent,
-			ReconciliationTimeout:   passTimeout,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[crreconcile.Request](backoffFrom, backoffTo),
-		}).
+		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("starting the RetentionPolicy controller: %w", err)
