@@ -105,7 +105,7 @@ func (h *holders) instant(address string, now time.Time, after ...time.Time) tim
 // dayOf is the day in Rome, on which the daily limits are counted.
 func dayOf(t time.Time) string { return t.In(pec.Rome()).Format(time.DateOnly) }
 
-// loadHolders reads from the log what holders chose, what was sent today, and which arrivals nobody may have been told of; then it
+// loadHolders reads from the log what holders chose, what was sent today and in the last month, and which arrivals nobody may have been told of; then it
 // makes directory and rules say so. It runs before anything is served.
 func (e *Engine) loadHolders(ctx context.Context) error {
 	today, fault := dayOf(e.now()), ""
@@ -128,6 +128,15 @@ func (e *Engine) loadHolders(ctx context.Context) error {
 			if tx.Port == portSubmission {
 				e.holders.count(fold(tx.From), today, 1)
 			}
+		case kindAccepted:
+			if e.now().Sub(r.Time) > (admin.MonthDays+1)*24*time.Hour {
+				return nil
+			}
+			var a accepted
+			if err := r.Decode(&a); err != nil {
+				return err
+			}
+			e.senders.add(fold(a.Transit.Sender), r.Time, e.now())
 		case kindDelivered:
 			return e.arrivals.remember(r, e.now())
 		}
