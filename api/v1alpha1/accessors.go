@@ -161,6 +161,18 @@ func (a *Archive) KeepMonthsOrDefault() int {
 	return int(*a.KeepMonths)
 }
 
+// Covers says whether the policy is for a mailbox of its namespace: one that names a policy is for that policy alone.
+func (p *RetentionPolicy) Covers(m *Mailbox) bool {
+	if !m.DeletionTimestamp.IsZero() {
+		return false
+	}
+	ref := m.Spec.RetentionPolicyRef
+	if p.Spec.Mailboxes.Type == RetainedReferring {
+		return ref != nil && ref.Name == p.Name
+	}
+	return ref == nil && p.Spec.Mailboxes.DomainRef != nil && m.Spec.DomainRef.Name == p.Spec.Mailboxes.DomainRef.Name
+}
+
 // ScheduleOrDefault is when the work is done.
 func (p *RetentionPolicy) ScheduleOrDefault() RetentionSchedule {
 	if p.Spec.Schedule == nil {

@@ -302,6 +302,30 @@ const (
 	// ReasonOverQuota surfaces when 95 % of the quota is used, until it is no more than 92 %: mail is refused soon, or already.
 	ReasonOverQuota = "OverQuota"
 
+	// ConditionArchiveRecommended is there only when the mailbox is used as an archive or fills up soon, and True when somebody has to do
+	// something about it: half of it is more than a year old and takes a fifth of the quota, or the quota is reached within 60 days. It
+	// is False while a RetentionPolicy archives the mailbox. The mailbox works either way.
+	ConditionArchiveRecommended = "ArchiveRecommended"
+	// ReasonOldMailKept surfaces when half of what the mailbox holds is more than a year old, until it is 40 %.
+	ReasonOldMailKept = "OldMailKept"
+	// ReasonFillsSoon surfaces when the quota is reached within 60 days at the rate of the last 30, until that is 75 days away.
+	ReasonFillsSoon = "FillsSoon"
+	// ReasonArchivedByPolicy surfaces when the mailbox keeps old mail, or fills up soon, and a RetentionPolicy archives it; the message names it.
+	ReasonArchivedByPolicy = "ArchivedByPolicy"
+
+	// ConditionUsageMatchesType is there once the mailbox's use was looked at, and True when it sends as its type says. The mailbox
+	// works either way.
+	ConditionUsageMatchesType = "UsageMatchesType"
+	// ReasonMatchesType surfaces when the mailbox sends as its type says, or is Massive and less than 30 days old.
+	ReasonMatchesType = "MatchesType"
+	// ReasonSendsLikeMassive surfaces when more than 3000 messages of a Standard mailbox were accepted in 30 days, until they are no more than 2400.
+	ReasonSendsLikeMassive = "SendsLikeMassive"
+	// ReasonAboveExpected surfaces when one and a half times what spec.massive expects was accepted in 30 days, until it is no more than 1.2 times.
+	ReasonAboveExpected = "AboveExpected"
+	// ReasonBelowMassive surfaces when less than a tenth of what spec.massive expects was accepted in 30 days, and no more than a Standard
+	// mailbox may send; until it is an eighth.
+	ReasonBelowMassive = "BelowMassive"
+
 	// ConditionUnderLegalHold is there, True, only while spec.legalHolds has an entry.
 	ConditionUnderLegalHold = "UnderLegalHold"
 	// ReasonHoldListed surfaces when a hold is listed; the message has the references.

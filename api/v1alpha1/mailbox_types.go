@@ -354,10 +354,27 @@ type MailboxUsage struct {
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Messages *int64 `json:"messages,omitempty"`
-	// percent of the quota.
-	// +required
+	// percent of the quota; not there where nobody says how much fits.
+	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Percent *int32 `json:"percent,omitempty"`
+	// growthPerDay are the bytes that it grows by in a day, in two figures: those of the messages that arrived in the last 30 days, by the
+	// dates that they have, and are still there. Not there before the mailbox was searched, which is done once a day.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	GrowthPerDay *int64 `json:"growthPerDay,omitempty"`
+	// fullOn is the day on which the quota is reached at that rate; not there when that is more than two years away.
+	// +optional
+	FullOn Date `json:"fullOn,omitempty"`
+	// oldPercent is how much of the bytes arrived more than a year ago, in steps of five.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	OldPercent *int32 `json:"oldPercent,omitempty"`
+	// sentPerMonth is how many messages of it this site accepted for sending in the last 30 days, in two figures.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	SentPerMonth *int64 `json:"sentPerMonth,omitempty"`
 }
 
 // AccessLevel says what the holder of a mailbox may do now, all rules considered; each level allows less than the one before.

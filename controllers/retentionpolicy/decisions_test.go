@@ -54,7 +54,7 @@ func TestCovers(t *testing.T) {
 		"a mailbox that names another, or none at all": {makePolicy(referring), mailbox("pec.comune.test", ""), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := covers(tt.policy, tt.mailbox); got != tt.want {
+			if got := tt.policy.Covers(tt.mailbox); got != tt.want {
 				t.Errorf("covers: %t", got)
 			}
 		})

@@ -50,7 +50,7 @@ func selectMailboxes(ctx context.Context, s *scope) (reconcile.Result, error) {
 	found := map[string]mailbox{} // what is common to a domain's mailboxes
 	for i := range list.Items {
 		m := &list.Items[i]
-		if !covers(s.policy, m) {
+		if !s.policy.Covers(m) {
 			continue
 		}
 		common, ok := found[m.Spec.DomainRef.Name]

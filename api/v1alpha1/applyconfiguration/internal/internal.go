@@ -905,10 +905,22 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: bytes
       type:
         scalar: numeric
+    - name: fullOn
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Date
+    - name: growthPerDay
+      type:
+        scalar: numeric
     - name: messages
       type:
         scalar: numeric
+    - name: oldPercent
+      type:
+        scalar: numeric
     - name: percent
+      type:
+        scalar: numeric
+    - name: sentPerMonth
       type:
         scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ManagedProvider
