@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/contract"
+	"github.com/pec-operator/pec-operator/internal/mailage"
 )
 
 // The judges here are pure. Each has a threshold at which it begins to say something and a lower one at which it ends; what it says
@@ -121,7 +121,7 @@ type typed struct {
 }
 
 func (s *scope) typed() typed {
-	t := typed{kind: s.granted.Type, young: s.Now.Sub(s.mailbox.CreationTimestamp.Time) < admin.MonthDays*24*time.Hour}
+	t := typed{kind: s.granted.Type, young: s.Now.Sub(s.mailbox.CreationTimestamp.Time) < mailage.MonthDays*24*time.Hour}
 	if m := s.mailbox.Spec.Massive; m != nil {
 		t.expected = int64(ptr.Deref(m.ExpectedMessagesPerMonth, 0))
 	}
@@ -139,13 +139,13 @@ func judgeType(u *v1alpha1.MailboxUsage, was string, t typed) []metav1.Condition
 	switch massive := t.kind == contract.Massive; {
 	case !massive && stays(v1alpha1.ReasonSendsLikeMassive, sent > standardMonth, sent <= stillMuch):
 		c.Reason = v1alpha1.ReasonSendsLikeMassive
-		c.Message = fmt.Sprintf("more than %d messages of this Standard mailbox were accepted in %d days: if its holder needs that, make it Massive, with its justification and a grant of the contract; else bound it by sending.messagesPerDay", standardMonth, admin.MonthDays)
+		c.Message = fmt.Sprintf("more than %d messages of this Standard mailbox were accepted in %d days: if its holder needs that, make it Massive, with its justification and a grant of the contract; else bound it by sending.messagesPerDay", standardMonth, mailage.MonthDays)
 	case massive && stays(v1alpha1.ReasonAboveExpected, 2*sent > 3*t.expected, 5*sent <= 6*t.expected):
 		c.Reason = v1alpha1.ReasonAboveExpected
-		c.Message = fmt.Sprintf("more than one and a half times the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: have its holder justify the new figure and its grant renewed, or bound it by sending.messagesPerDay", t.expected, admin.MonthDays)
+		c.Message = fmt.Sprintf("more than one and a half times the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: have its holder justify the new figure and its grant renewed, or bound it by sending.messagesPerDay", t.expected, mailage.MonthDays)
 	case massive && !t.young && stays(v1alpha1.ReasonBelowMassive, sent <= standardMonth && 10*sent < t.expected, 8*sent >= t.expected):
 		c.Reason = v1alpha1.ReasonBelowMassive
-		c.Message = fmt.Sprintf("less than a tenth of the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: ask its holder whether it still sends in bulk, and give the grant back by type Standard if it does not", t.expected, admin.MonthDays)
+		c.Message = fmt.Sprintf("less than a tenth of the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: ask its holder whether it still sends in bulk, and give the grant back by type Standard if it does not", t.expected, mailage.MonthDays)
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonMatchesType, "the mailbox sends as its type says"
 	}

@@ -17,7 +17,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
@@ -28,8 +28,6 @@ const (
 	youngest = 7
 	// horizon is how many days ahead a full mailbox is foreseen, and beyond how many one that was foreseen is no more.
 	horizon, beyondHorizon = 730, 800
-	// unknown is the count of bytes that nobody counted.
-	unknown = -1
 )
 
 // looks remembers when each mailbox's use is looked at next. Losing it is looking once more.
@@ -64,7 +62,7 @@ type measure struct {
 	bytes, messages int64
 	quota           int64 // 0 where nobody says how much fits
 	// ages is nil before the mailbox was searched; its Year is unknown where there was too much to count.
-	ages *admin.Ages
+	ages *mailage.Ages
 	sent *int64 // nil where nobody counts
 }
 
@@ -137,7 +135,7 @@ func picture(old *v1alpha1.MailboxUsage, m measure, now time.Time) *v1alpha1.Mai
 	}
 	is.GrowthPerDay = ptr.To(growth(*m.ages, m.bytes, now))
 	is.FullOn = fullOn(old.FullOn, m, *is.GrowthPerDay, now)
-	if m.ages.Year != unknown {
+	if m.ages.Year != mailage.Unknown {
 		share := max(m.bytes-m.ages.Year, 0) * 100 / max(m.bytes, 1)
 		is.OldPercent = ptr.To(int32(share / 5 * 5)) //nolint:gosec // a percentage
 	}
@@ -146,8 +144,8 @@ func picture(old *v1alpha1.MailboxUsage, m measure, now time.Time) *v1alpha1.Mai
 
 // growth is how many bytes a day a mailbox grows by: what arrived in the last month and is still there, over that month. A mailbox
 // that holds little else is as young as the oldest of it. Pure.
-func growth(a admin.Ages, bytes int64, now time.Time) int64 {
-	days := int64(admin.MonthDays)
+func growth(a mailage.Ages, bytes int64, now time.Time) int64 {
+	days := int64(mailage.MonthDays)
 	if bytes-a.Month <= bytes/10 && !a.Since.IsZero() {
 		days = min(max(int64(now.Sub(a.Since)/(24*time.Hour))+1, youngest), days)
 	}

@@ -8,7 +8,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/mailage"
 )
 
 const mib, gib = 1 << 20, 1 << 30
@@ -24,10 +24,10 @@ func TestAlike(t *testing.T) {
 		return m
 	}
 	month := func(bytes int64) func(*measure) {
-		return func(m *measure) { m.ages = &admin.Ages{Month: bytes, Year: m.bytes} }
+		return func(m *measure) { m.ages = &mailage.Ages{Month: bytes, Year: m.bytes} }
 	}
 	old := func(bytes int64) func(*measure) {
-		return func(m *measure) { m.ages = &admin.Ages{Year: m.bytes - bytes} }
+		return func(m *measure) { m.ages = &mailage.Ages{Year: m.bytes - bytes} }
 	}
 	sent := func(n int64) func(*measure) { return func(m *measure) { m.sent = &n } }
 	large, small := looked(500*mib, 100), looked(1000, 1)
@@ -77,7 +77,7 @@ func TestABusyMailboxIsWrittenSeldom(t *testing.T) {
 		n := int64(minute) * perDay / (24 * 60)
 		m := measure{bytes: 5*gib + n*perMessage, messages: 50000 + n, quota: quota, sent: ptr.To(sent + n/50)}
 		if minute%(24*60) == 0 { // the daily search
-			m.ages = &admin.Ages{Month: 30 * perDay * perMessage, Year: 5 * gib}
+			m.ages = &mailage.Ages{Month: 30 * perDay * perMessage, Year: 5 * gib}
 		}
 		if is := picture(shown, m, now); !alike(shown, is, quota, now) {
 			shown = is
@@ -93,8 +93,8 @@ func TestABusyMailboxIsWrittenSeldom(t *testing.T) {
 }
 
 func TestPicture(t *testing.T) {
-	ages := func(month, year int64, days int) *admin.Ages {
-		return &admin.Ages{Month: month, Year: year, Since: noon.AddDate(0, 0, -days)}
+	ages := func(month, year int64, days int) *mailage.Ages {
+		return &mailage.Ages{Month: month, Year: year, Since: noon.AddDate(0, 0, -days)}
 	}
 	for name, c := range map[string]struct {
 		old    v1alpha1.Date

@@ -27,6 +27,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/pec-operator/pec-operator/internal/mailage"
 )
 
 // OperatorURI is the URI in the certificate that the operator of a site shows to the engines of its site.
@@ -118,36 +120,9 @@ type Usage struct {
 	Bytes    int64 `json:"bytes"` // in steps of 1024
 	Messages int64 `json:"messages"`
 	// Ages is absent until the mailbox was searched, which is done once a day.
-	Ages *Ages `json:"ages,omitempty"`
-	// SentInMonth is how many messages of it were accepted for sending at this site in the last MonthDays days, today among them.
+	Ages *mailage.Ages `json:"ages,omitempty"`
+	// SentInMonth is how many messages of it were accepted for sending at this site in the last mailage.MonthDays days, today among them.
 	SentInMonth int64 `json:"sentInMonth,omitempty"`
-}
-
-// MonthDays and YearDays are the periods of Ages, in days.
-const MonthDays, YearDays = 30, 365
-
-// Ages say how old what a mailbox holds is, by the dates that its messages arrived with. What is derived from them needs no
-// history: it is there again after the loss of everything but the mailbox.
-type Ages struct {
-	Month int64 `json:"month"` // bytes of what arrived in the last MonthDays days and is still there
-	Year  int64 `json:"year"`  // and of the last YearDays days
-	// Since is when the oldest of Month arrived.
-	Since time.Time `json:"since,omitzero"`
-}
-
-// Add counts a message that arrived at a time.
-func (a *Ages) Add(at time.Time, size int64, now time.Time) {
-	if at.Before(now.AddDate(0, 0, -YearDays)) {
-		return
-	}
-	a.Year += size
-	if at.Before(now.AddDate(0, 0, -MonthDays)) {
-		return
-	}
-	a.Month += size
-	if a.Since.IsZero() || at.Before(a.Since) {
-		a.Since = at.UTC()
-	}
 }
 
 // Domain is a domain that the stack serves: its own or a hosted one.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/mailage"
 )
 
 const (
@@ -32,12 +33,12 @@ type ages struct {
 }
 
 type aged struct {
-	ages *admin.Ages
+	ages *mailage.Ages
 	next time.Time // when it is searched again
 }
 
 // of is what is known of a mailbox; nil before its first search.
-func (a *ages) of(address string) *admin.Ages {
+func (a *ages) of(address string) *mailage.Ages {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.found[address].ages
@@ -50,7 +51,7 @@ func (a *ages) due(address string, now time.Time) bool {
 }
 
 // put keeps what was found until the next search. keep forgets the mailboxes that are no more.
-func (a *ages) put(address string, found *admin.Ages, next time.Time) {
+func (a *ages) put(address string, found *mailage.Ages, next time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.found[address] = aged{found, next}
@@ -120,10 +121,10 @@ func (e *Engine) searchAges(ctx context.Context) error {
 }
 
 // ages searches a mailbox for what arrived in the last year. What a migration brought has the date that it had at its source.
-func (d *dovecotStore) ages(ctx context.Context, user string, now time.Time) (admin.Ages, error) {
-	var found admin.Ages
+func (d *dovecotStore) ages(ctx context.Context, user string, now time.Time) (mailage.Ages, error) {
+	var found mailage.Ages
 	err := d.with(ctx, func(c *storeConn) error {
-		found = admin.Ages{}
+		found = mailage.Ages{}
 		return c.run(3, func(f []string) error {
 			at, err := strconv.ParseInt(f[0], 10, 64)
 			size, sizeErr := strconv.ParseInt(f[1], 10, 64)
@@ -134,7 +135,7 @@ func (d *dovecotStore) ages(ctx context.Context, user string, now time.Time) (ad
 				found.Add(time.Unix(at, 0), size, now)
 			}
 			return nil
-		}, user, "fetch", "date.received.unixtime size.virtual mailbox", "mailbox", "*", "since", now.AddDate(0, 0, -admin.YearDays-1).UTC().Format("2-Jan-2006"))
+		}, user, "fetch", "date.received.unixtime size.virtual mailbox", "mailbox", "*", "since", now.AddDate(0, 0, -mailage.YearDays-1).UTC().Format("2-Jan-2006"))
 	})
 	if err != nil {
 		return found, fmt.Errorf("searching %s: %w", user, err)
@@ -151,7 +152,7 @@ type senders struct {
 // sentDays are counts by day, the day's number modulo their length; last is the newest day that was counted.
 type sentDays struct {
 	last   int
-	counts [admin.MonthDays]int32
+	counts [mailage.MonthDays]int32
 }
 
 // dayNumber counts days on the calendar of Rome.
@@ -166,7 +167,7 @@ func dayNumber(t time.Time) int {
 // add counts a message that was accepted at a time; one of before the month is nobody's concern.
 func (s *senders) add(address string, at, now time.Time) {
 	day, today := dayNumber(at), dayNumber(now)
-	if day <= today-admin.MonthDays || day > today {
+	if day <= today-mailage.MonthDays || day > today {
 		return
 	}
 	s.mu.Lock()
@@ -177,16 +178,16 @@ func (s *senders) add(address string, at, now time.Time) {
 		s.by[address] = d
 	}
 	d.turn(today)
-	d.counts[day%admin.MonthDays]++
+	d.counts[day%mailage.MonthDays]++
 }
 
 // turn forgets what is older than a month of days before today.
 func (d *sentDays) turn(today int) {
 	for d.last < today {
 		d.last++
-		d.counts[d.last%admin.MonthDays] = 0
-		if today-d.last > admin.MonthDays {
-			d.last = today - admin.MonthDays
+		d.counts[d.last%mailage.MonthDays] = 0
+		if today-d.last > mailage.MonthDays {
+			d.last = today - mailage.MonthDays
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/sieve"
 )
@@ -129,7 +130,7 @@ func (e *Engine) loadHolders(ctx context.Context) error {
 				e.holders.count(fold(tx.From), today, 1)
 			}
 		case kindAccepted:
-			if e.now().Sub(r.Time) > (admin.MonthDays+1)*24*time.Hour {
+			if e.now().Sub(r.Time) > (mailage.MonthDays+1)*24*time.Hour {
 				return nil
 			}
 			var a accepted

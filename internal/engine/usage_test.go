@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/mailtest"
 	"github.com/pec-operator/pec-operator/internal/store"
 )
@@ -80,7 +81,7 @@ func checkAges(t *testing.T, s *site, operator *admin.Client, job *store.Client)
 	if err != nil || u.Ages == nil || u.Ages.Month != 2*size || u.Ages.Year != 3*size || u.Ages.Since.Unix() != s.now.AddDate(0, 0, -29).Unix() {
 		t.Errorf("of six messages of %d bytes, two of this month, three of this year and one deleted: %+v, %v", size, u.Ages, err)
 	}
-	if u, err := operator.Usage(t.Context(), "anna@"+ours); err != nil || u.Ages == nil || *u.Ages != (admin.Ages{}) {
+	if u, err := operator.Usage(t.Context(), "anna@"+ours); err != nil || u.Ages == nil || *u.Ages != (mailage.Ages{}) {
 		t.Errorf("an empty mailbox: %+v, %v", u.Ages, err)
 	}
 	if s.engine.ages.due(sender, s.now.Add(agesEvery-time.Minute)) || !s.engine.ages.due(sender, s.now.Add(agesEvery)) {

@@ -12,6 +12,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/apitest"
+	"github.com/pec-operator/pec-operator/internal/mailage"
 )
 
 func TestUsageIsShownAndJudged(t *testing.T) {
@@ -24,7 +25,7 @@ func TestUsageIsShownAndJudged(t *testing.T) {
 	holds := func(bytes, messages, sent int64) {
 		s.pods.With(t, s.domain, func(e *apitest.Engine) {
 			e.Usage[box.Address()] = admin.Usage{Bytes: bytes, Messages: messages, SentInMonth: sent,
-				Ages: &admin.Ages{Month: 300 << 20, Year: 400 << 20, Since: time.Now().AddDate(0, 0, -29)}}
+				Ages: &mailage.Ages{Month: 300 << 20, Year: 400 << 20, Since: time.Now().AddDate(0, 0, -29)}}
 		})
 	}
 	holds(700<<20, 1000, 3200)
@@ -64,7 +65,7 @@ func TestUsageIsShownAndJudged(t *testing.T) {
 	})
 
 	t.Run("what was emptied needs no archive", func(t *testing.T) {
-		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Usage[box.Address()] = admin.Usage{Ages: &admin.Ages{}} })
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Usage[box.Address()] = admin.Usage{Ages: &mailage.Ages{}} })
 		s.restart()
 		s.waitFor(t, box, v1alpha1.ConditionUsageMatchesType, metav1.ConditionTrue, v1alpha1.ReasonMatchesType)
 		if c := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionArchiveRecommended); c != nil || box.Status.Usage.FullOn != "" {
