@@ -267,7 +267,8 @@ const (
 	// ReasonQuotaNotGiven surfaces when neither the mailbox nor its domain says how much it may hold.
 	ReasonQuotaNotGiven = "QuotaNotGiven"
 
-	// ConditionCredentialsValid is True when the Secret holds a password or hash that this operator accepts.
+	// ConditionCredentialsValid is True when the Secret holds a password or hash that this operator accepts, and of an External domain
+	// one that its provider has not refused.
 	ConditionCredentialsValid = "CredentialsValid"
 	// ReasonCredentialsAccepted surfaces when the password or hash is good.
 	ReasonCredentialsAccepted = "CredentialsAccepted"
@@ -275,6 +276,27 @@ const (
 	ReasonPasswordUnusable = "PasswordUnusable"
 	// ReasonHashUnusable surfaces when the Secret holds a hash of a scheme or cost that the stack does not check.
 	ReasonHashUnusable = "HashUnusable"
+
+	// ReasonAcceptedByProvider surfaces when the provider of an External domain let the operator in with the password.
+	ReasonAcceptedByProvider = "AcceptedByProvider"
+	// ReasonRefusedByProvider surfaces when the provider of an External domain refused address and password. They are not tried again
+	// until the Secret changes: wrong passwords lock an account.
+	ReasonRefusedByProvider = "RefusedByProvider"
+
+	// ConditionWatched (External domain) is True when:
+	//  - the provider answered the last look at the mailbox, or
+	//  - the other site is the one that looks.
+	ConditionWatched = "Watched"
+	// ReasonProviderAnswers surfaces when the provider answered the last look.
+	ReasonProviderAnswers = "ProviderAnswers"
+	// ReasonPreferredSiteWatches surfaces when the domain's preferred site is the other one: it looks, and this one is quiet.
+	ReasonPreferredSiteWatches = "PreferredSiteWatches"
+	// ReasonFirstLook surfaces when the first look takes longer than some seconds.
+	ReasonFirstLook = "FirstLook"
+	// ReasonProviderUnreachable surfaces when the provider's IMAPS service does not answer, or not as IMAPS; the message says how.
+	ReasonProviderUnreachable = "ProviderUnreachable"
+	// ReasonProviderRefuses surfaces when the provider answers and serves nobody now: too many connections, or closed for some time.
+	ReasonProviderRefuses = "ProviderRefuses"
 
 	// ConditionProvisioned is True when the row in the stack's directory says what the spec says.
 	ConditionProvisioned = "Provisioned"
@@ -293,7 +315,8 @@ const (
 	// ReasonAddressReserved surfaces when the address is one that the provider itself sends or receives as.
 	ReasonAddressReserved = "AddressReserved"
 
-	// ConditionQuotaHealthy is there once the mailbox's use was looked at, and True below 80 % of the quota. The mailbox works either way.
+	// ConditionQuotaHealthy is there once the mailbox's use was looked at, and True below 80 % of the quota. It is Unknown where nobody
+	// says how much fits. The mailbox works either way.
 	ConditionQuotaHealthy = "QuotaHealthy"
 	// ReasonWithinQuota surfaces when less than 80 % of the quota is used.
 	ReasonWithinQuota = "WithinQuota"
@@ -301,6 +324,11 @@ const (
 	ReasonNearQuota = "NearQuota"
 	// ReasonOverQuota surfaces when 95 % of the quota is used, until it is no more than 92 %: mail is refused soon, or already.
 	ReasonOverQuota = "OverQuota"
+
+	// ReasonQuotaNotOffered surfaces when the provider of an External domain tells no quota and the spec gives none.
+	ReasonQuotaNotOffered = "QuotaNotOffered"
+	// ReasonUseNotTold surfaces when the provider of an External domain tells no sizes, and there are too many messages to add up.
+	ReasonUseNotTold = "UseNotTold"
 
 	// ConditionArchiveRecommended is there only when the mailbox is used as an archive or fills up soon, and True when somebody has to do
 	// something about it: half of it is more than a year old and takes a fifth of the quota, or the quota is reached within 60 days. It

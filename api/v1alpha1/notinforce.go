@@ -9,7 +9,6 @@ func (d *PECDomain) NotInForce() []string {
 		u.add("dns.extra.dkim", n.Extra != nil && n.Extra.DKIM == RecordVerify)
 	}
 	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
-	u.add("provider.external.imap", d.Spec.Provider.External != nil)
 	return u
 }
 

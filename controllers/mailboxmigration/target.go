@@ -110,7 +110,7 @@ func (s *scope) findSource(ctx context.Context) (problem string, err error) {
 	case p.Managed != nil:
 		s.target.source = hostPort(p.Managed.Endpoints.IMAP, nil)
 	case p.External != nil:
-		s.target.source = hostPort(string(p.External.IMAP.Host), p.External.IMAP.Port)
+		s.target.source = p.External.IMAP.HostPort(imapsPort)
 	default:
 		return fmt.Sprintf("PECDomain %s names no IMAP server; add provider.external.imap, or name the server in source.imap", domain.Name), nil
 	}

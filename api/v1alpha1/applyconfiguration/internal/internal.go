@@ -894,6 +894,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: quota
       type:
         scalar: string
+    - name: triedSecretVersion
+      type:
+        scalar: string
     - name: usage
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxUsage
