@@ -1,6 +1,7 @@
 package manager_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/apitest"
 	"github.com/pec-operator/pec-operator/internal/mailtest"
 	"github.com/pec-operator/pec-operator/internal/manager"
 )
@@ -31,6 +33,7 @@ type line struct {
 	taken  int
 	cut    bool
 	silent bool
+	stuck  []net.Conn
 }
 
 func (l *line) connect(ctx context.Context, network, address string) (net.Conn, error) {
@@ -41,16 +44,21 @@ func (l *line) connect(ctx context.Context, network, address string) (net.Conn, 
 	case l.cut:
 		return noDNS(ctx, network, address)
 	case l.silent:
-		near, _ := net.Pipe()
+		near, far := net.Pipe()
+		l.stuck = append(l.stuck, far)
 		return near, nil
 	}
 	return l.to.Connect(ctx, network, address)
 }
 
-// is sets what the line does, and answers how often it was taken so far.
+// is sets what the line does from now on, and answers how often it was taken so far.
 func (l *line) is(cut, silent bool) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, far := range l.stuck {
+		_ = far.Close()
+	}
+	l.stuck = nil
 	l.cut, l.silent = cut, silent
 	return l.taken
 }
@@ -80,7 +88,10 @@ func TestExternalMailbox(t *testing.T) {
 		mailtest.Append(t, c, "INBOX", raw, nil, time.Now().AddDate(0, 0, -age))
 	}
 	_ = c.Close()
-	domain, box := s.externalDomain(), makeMailbox(ns, "protocollo", s.domain)
+	seen := func(m *v1alpha1.Mailbox) {
+		m.Annotations = map[string]string{v1alpha1.ReconcileRequestedAnnotation: "seen"}
+	}
+	domain, box := s.externalDomain(), makeMailbox(ns, "protocollo", s.domain, seen)
 	s.create(t, domain, password(ns, canary))
 	s.ready(t, domain)
 	s.settle(t)
@@ -112,7 +123,7 @@ func TestExternalMailbox(t *testing.T) {
 
 	t.Run("a wrong password is tried once, and a corrected one at once", func(t *testing.T) {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "sbagliata"}, Data: map[string][]byte{"password": []byte(wrong)}}
-		refused := makeMailbox(ns, "vuota", s.domain, func(m *v1alpha1.Mailbox) { m.Spec.Credentials.SecretRef.Name = secret.Name })
+		refused := makeMailbox(ns, "vuota", s.domain, seen, func(m *v1alpha1.Mailbox) { m.Spec.Credentials.SecretRef.Name = secret.Name })
 		before := road.is(false, false)
 		s.create(t, secret, refused)
 		c := s.waitFor(t, refused, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefusedByProvider)
@@ -160,25 +171,33 @@ func TestExternalMailbox(t *testing.T) {
 		s.ready(t, box)
 	})
 
-	t.Run("the other site is quiet where this one is not preferred", func(t *testing.T) {
-		if c := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionReconciling); c != nil {
-			t.Errorf("it is still %s", c.Reason)
+	t.Run("what comes to a stack of ours is its provider's no more", func(t *testing.T) {
+		if err := s.Delete(context.Background(), domain); err != nil {
+			t.Fatal(err)
+		}
+		s.create(t, s.makeDomain())
+		s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonDomainNotReady)
+		if c := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionWatched); c != nil || box.Status.TriedSecretVersion != "" {
+			t.Errorf("it is still watched: %v", c)
 		}
 	})
 }
 
-// passOver asks for a pass over a mailbox, and waits until one has ended.
+// passOver has a pass over a mailbox that has answered the request "seen", without asking for anything new, and waits for its end.
 func (s *site) passOver(t *testing.T, box *v1alpha1.Mailbox) {
 	t.Helper()
-	n := passesOver(t, "Mailbox")
-	s.request(t, box, "")
+	n, value := passesOver(t, "Mailbox"), ""
+	if s.read(t, box); box.Annotations[v1alpha1.ReconcileRequestedAnnotation] == "" {
+		value = "seen"
+	}
+	s.request(t, box, value)
 	eventually(t, func() error {
 		if passesOver(t, "Mailbox") == n {
 			return errors.New("no pass came")
 		}
 		return nil
 	})
-	time.Sleep(time.Second)
+	time.Sleep(500 * time.Millisecond) // for a look that it may have begun
 }
 
 // touchSecret makes another version of the Secret, with the same password.
@@ -209,4 +228,37 @@ func TestExternalWithoutQuota(t *testing.T) {
 	if u := unsaid.Status.Usage; *u.Messages != 1 || *u.Bytes < 900000 || u.Percent != nil || said.Status.Quota != "1M" || *said.Status.Usage.Percent != 90 {
 		t.Errorf("usage %+v, quota %s, %d %%", u, said.Status.Quota, *said.Status.Usage.Percent)
 	}
+}
+
+// TestExternalAtTheOtherSite has an operator at b whose peer was just lost: while a is preferred and not silent for long, it is quiet.
+func TestExternalAtTheOtherSite(t *testing.T) {
+	const ns = "altra-sede"
+	address := "protocollo@pec." + ns + ".test"
+	road := &line{to: mailtest.StartBeside(t, "TestProviderBeside", map[string]string{address: canary}, mailtest.Quota)}
+	s := newSite(t, ns, siteOptions{name: "b", peer: unreachable(t), dns: func(o *manager.Options) { o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots }})
+	domain, box := s.externalDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" }), makeMailbox(ns, "protocollo", s.domain)
+	s.create(t, domain, password(ns, canary), box)
+	s.ready(t, box)
+	c := s.waitFor(t, box, v1alpha1.ConditionWatched, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteWatches)
+	if n := road.is(false, false); n != 0 || !strings.Contains(c.Message, "site a") || box.Status.Usage != nil {
+		t.Errorf("%d logins; %s; it shows %+v", n, c.Message, box.Status.Usage)
+	}
+	// Whom the domain prefers is read at once.
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "b" })
+	s.waitFor(t, box, v1alpha1.ConditionWatched, metav1.ConditionTrue, v1alpha1.ReasonProviderAnswers)
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" })
+	s.waitFor(t, box, v1alpha1.ConditionWatched, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteWatches)
+	if n := road.is(false, false); n != 1 || box.Status.Usage != nil || box.Status.Quota != "" {
+		t.Errorf("%d logins; it still shows %+v", n, box.Status.Usage)
+	}
+}
+
+// unreachable is the kubeconfig of a peer at which nobody listens.
+func unreachable(t *testing.T) []byte {
+	t.Helper()
+	raw, err := apitest.Need(t, server).Kubeconfig("peer-of-nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.ReplaceAll(raw, []byte(strings.TrimPrefix(server.Config.Host, "https://")), []byte("127.0.0.1:1"))
 }
