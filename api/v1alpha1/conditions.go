@@ -242,12 +242,17 @@ const (
 	// ReasonPeerIsSelf surfaces when what answers as the other site says that it is this one.
 	ReasonPeerIsSelf = "PeerIsSelf"
 
-	// ConditionSpecInSync is there only when a peer is configured, and True when both sites hold the same spec.
+	// ConditionSpecInSync is there only when a peer is configured, and True when:
+	//  - both sites hold the same spec of the domain, and
+	//  - both hold the same Mailbox resources of it, each with the same spec.
 	ConditionSpecInSync = "SpecInSync"
-	// ReasonSpecsEqual surfaces when both sites hold the same spec.
+	// ReasonSpecsEqual surfaces when both sites hold the same specs.
 	ReasonSpecsEqual = "SpecsEqual"
-	// ReasonSpecsDiffer surfaces when the other site holds another spec.
+	// ReasonSpecsDiffer surfaces when the other site holds another spec of the domain.
 	ReasonSpecsDiffer = "SpecsDiffer"
+	// ReasonMailboxesDiffer surfaces when the sites have held different Mailbox resources for a minute, and only the domain's own spec is
+	// the same; status.sites[].specs counts and names them.
+	ReasonMailboxesDiffer = "MailboxesDiffer"
 	// ReasonPeerLacksObject surfaces when the other site answers and does not have the object.
 	ReasonPeerLacksObject = "PeerLacksObject"
 	// ReasonPeerUnknown surfaces when the other site's spec was never read, or is too old to judge by.

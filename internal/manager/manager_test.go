@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -730,7 +731,10 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 	}
 	t.Cleanup(stop)
 	toA, toB := server.AddPeer(t, "peer-b"), second.AddPeer(t, "peer-a")
-	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB})
+	var ahead atomic.Int64 // by how much the clock of site a is put forward
+	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, dns: func(o *manager.Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	}})
 	var domainA *v1alpha1.PECDomain
 	t.Run("both sites", func(t *testing.T) {
 		b := newSite(t, "duesiti", siteOptions{name: "b", server: second, peer: toA})
@@ -764,6 +768,31 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 			}
 			return nil
 		})
+		a.request(t, domainA, "equal")
+		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
+		b.create(t, makeMailbox(b.ns, "solo-b", b.domain))
+		eventually(t, func() error {
+			b.get(t, b.ns, b.domain, domainB)
+			if len(domainB.Status.Sites) == 0 || *domainB.Status.Sites[0].Mailboxes != 1 {
+				return errors.New("site b does not count its mailbox")
+			}
+			return nil
+		})
+		a.request(t, domainA, "seen")
+		eventually(t, func() error {
+			a.get(t, a.ns, a.domain, domainA)
+			if domainA.Status.LastHandledReconcileAt != "seen" {
+				return errors.New("site a has not looked")
+			}
+			return nil
+		})
+		ahead.Store(int64(2 * time.Minute))
+		a.request(t, domainA, "later")
+		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionFalse, v1alpha1.ReasonMailboxesDiffer)
+		seen := domainA.Status.Sites[1].Specs
+		if seen == nil || !slices.Equal(seen.Names, []string{"solo-b"}) || *seen.Differing != 1 || seen.Digest != domainB.Status.Sites[0].Specs.Digest {
+			t.Errorf("site a sees of site b's mailboxes %+v", seen)
+		}
 	})
 	stop()
 	box := makeMailbox(a.ns, "superstite", a.domain)
