@@ -1,5 +1,7 @@
 package v1alpha1
 
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 // SiteSpecs are a site's Mailbox resources of one domain in a line, so that two sites that were given different Git revisions are seen.
 type SiteSpecs struct {
 	// digest of the names and specs of the site's Mailbox resources; the sites agree when theirs are equal.
@@ -39,4 +41,34 @@ type EndpointsStatus struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=8
 	MailExchangers []Hostname `json:"mailExchangers,omitempty"`
+}
+
+// ServiceLevelStatus is what the service has come to in the running period, as this site's operator measured it: in the begun minutes of
+// the law's period of four months (DM 2 November 2005, art. 12, paragraphs 3 to 5).
+type ServiceLevelStatus struct {
+	// periodStart is when the period began: 1 January, 1 May or 1 September on the clocks of Europe/Rome.
+	// +required
+	PeriodStart metav1.Time `json:"periodStart,omitzero"`
+	// availability is the percentage of the measured period that the service will have been there for if nothing more goes down.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=8
+	// +kubebuilder:validation:Pattern=`^[0-9.]+$`
+	Availability string `json:"availability,omitempty"`
+	// downMinutes is how long the service was down; of an outage that goes on, every five minutes are added.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	DownMinutes *int32 `json:"downMinutes,omitempty"`
+	// longestOutageMinutes is how long the longest outage lasted.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	LongestOutageMinutes *int32 `json:"longestOutageMinutes,omitempty"`
+	// unmeasuredMinutes is how long nobody could look: before the first look, while no operator worked, and while its name servers or
+	// network failed. They count neither as up nor as down.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	UnmeasuredMinutes *int32 `json:"unmeasuredMinutes,omitempty"`
+	// outageSince is when the outage that goes on began.
+	// +optional
+	OutageSince *metav1.Time `json:"outageSince,omitempty"`
 }

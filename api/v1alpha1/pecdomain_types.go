@@ -74,7 +74,7 @@ type PECDomainSpec struct {
 	// mailboxDefaults are for the mailboxes that do not say otherwise.
 	// +optional
 	MailboxDefaults *MailboxDefaults `json:"mailboxDefaults,omitempty"`
-	// serviceLevel is what was promised of the service. This release stores it and measures nothing.
+	// serviceLevel is what was promised of the service; with it, submission, IMAP and the mail hosts are measured.
 	// +optional
 	ServiceLevel *ServiceLevel `json:"serviceLevel,omitempty"`
 	// preferredSite is the site that serves the domain while both live.
@@ -543,6 +543,9 @@ type PECDomainStatus struct {
 	// peerLink is what the other site needs to trust this site's engine.
 	// +optional
 	PeerLink *PeerLinkStatus `json:"peerLink,omitempty"`
+	// serviceLevel is what the promised service has come to.
+	// +optional
+	ServiceLevel *ServiceLevelStatus `json:"serviceLevel,omitempty"`
 	// endpoints are what the holders' programs and other mail servers connect to; absent while a Hosted domain has no host.
 	// +optional
 	Endpoints *EndpointsStatus `json:"endpoints,omitempty"`

@@ -47,6 +47,8 @@ type Reconciler struct {
 	Peer *peer.Peer
 	// Names is this site's view of the DNS.
 	Names *Names
+	// Watch measures the services that were promised.
+	Watch *Watch
 	// Book says who is admitted under each contract.
 	Book *contracts.Book
 	// Stack is what the stacks of this site have in common.
@@ -96,6 +98,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		observePeer,
 		claimDomain,
 		showEndpoints,
+		measureService,
 		observeDNS,
 		honourContract,
 		checkAccess,
@@ -115,6 +118,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		observePeer,
 		claimDomain,
 		showEndpoints,
+		measureService,
 		observeDNS,
 		honourContract,
 		findHost,
@@ -127,6 +131,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		observePeer,
 		claimDomain,
 		showEndpoints,
+		measureService,
 		observeDNS,
 		honourContract,
 		settleDNS,
@@ -139,6 +144,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Client.Get(ctx, req.NamespacedName, domain); err != nil {
 		r.Names.forget(req.NamespacedName)
 		r.forget(req.NamespacedName)
+		r.Watch.leave(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !domain.DeletionTimestamp.IsZero() {
@@ -146,6 +152,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	pass, active, err := r.Begin(ctx, domain)
 	if err != nil || !active {
+		r.watchOn(domain)
 		return ctrl.Result{}, err
 	}
 	host := index.Host(domain)

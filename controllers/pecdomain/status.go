@@ -22,6 +22,7 @@ var (
 	informative = []string{
 		v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync, v1alpha1.ConditionAntivirusFresh, v1alpha1.ConditionDNSOwned,
 		v1alpha1.ConditionDNSRecordsSound, v1alpha1.ConditionContractHonoured, v1alpha1.ConditionEvidenceSealed,
+		v1alpha1.ConditionServiceLevelMet,
 	}
 	announced = []string{v1alpha1.ConditionDNSVerified}
 

@@ -74,7 +74,7 @@ func (l *Ledger) Saw(v Verdict, from, last, now time.Time) bool {
 	if from.Before(last) {
 		from = last
 	}
-	if l.open() != v {
+	if l.Open() != v {
 		l.turn(v, from)
 		changed = true
 	}
@@ -83,13 +83,13 @@ func (l *Ledger) Saw(v Verdict, from, last, now time.Time) bool {
 
 // Left says that nobody looks any more, since last.
 func (l *Ledger) Left(last time.Time) bool {
-	if l.Since.IsZero() || l.open() == Unmeasured {
+	if l.Since.IsZero() || l.Open() == Unmeasured {
 		return false
 	}
 	return l.turn(Unmeasured, last)
 }
 
-// Edge is the ledger's last entry: the service was looked at then.
+// edge is the ledger's last entry: the service was looked at then.
 func (l *Ledger) edge() time.Time {
 	if len(l.Spans) == 0 {
 		return l.Since
@@ -101,8 +101,8 @@ func (l *Ledger) edge() time.Time {
 // Before says whether the ledger's last entry is older than a time.
 func (l *Ledger) Before(t time.Time) bool { return !l.Since.IsZero() && l.edge().Before(t) }
 
-// open is the verdict that goes on.
-func (l *Ledger) open() Verdict {
+// Open is the verdict that goes on.
+func (l *Ledger) Open() Verdict {
 	if n := len(l.Spans); n > 0 && l.Spans[n-1].To.IsZero() {
 		return l.Spans[n-1].Verdict
 	}
@@ -111,7 +111,7 @@ func (l *Ledger) open() Verdict {
 
 // turn ends what goes on, and begins another verdict. A clock that went back ends nothing before it began.
 func (l *Ledger) turn(v Verdict, at time.Time) bool {
-	was := l.open()
+	was := l.Open()
 	if edge := l.edge(); at.Before(edge) {
 		at = edge
 	}

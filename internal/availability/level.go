@@ -73,7 +73,7 @@ func (l *Ledger) Level(now time.Time) Level {
 			v.Longest = max(v.Longest, time.Duration(t.Longest)*time.Second)
 		}
 	}
-	v.Measured = now.Sub(start)-v.Unmeasured >= step
+	v.Measured = !l.Since.IsZero() && now.Sub(start) > v.Unmeasured
 	return v
 }
 

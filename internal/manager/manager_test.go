@@ -547,9 +547,7 @@ func TestWhatAPersonMustDoIsSaid(t *testing.T) {
 
 func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s := newSite(t, "riposto", siteOptions{namespaces: []string{"riposto-esterno"}})
-	domain := s.makeDomain(func(d *v1alpha1.PECDomain) {
-		d.Spec.ServiceLevel = &v1alpha1.ServiceLevel{AvailabilityPercent: "99.8"}
-	})
+	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.DNS.Extra = &v1alpha1.DNSExtra{DKIM: v1alpha1.RecordVerify} })
 	box := makeMailbox(s.ns, "protocollo", s.domain, func(m *v1alpha1.Mailbox) {
 		m.Spec.Antispam = v1alpha1.AntispamEnabled
 		m.Spec.LegalHolds = []v1alpha1.LegalHold{{Reference: "RG 123/2026", Since: "2026-03-01"}}
@@ -561,7 +559,7 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s.create(t, domain, box, outside, password(s.ns, canary))
 
 	s.ready(t, domain, box, outside)
-	for o, want := range map[reconcile.Object]string{domain: "serviceLevel", box: "antispam", outside: "provider.external.imap"} {
+	for o, want := range map[reconcile.Object]string{domain: "dns.extra.dkim", box: "antispam", outside: "provider.external.imap"} {
 		c := s.waitFor(t, o, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
 		if !strings.HasSuffix(c.Message, ": "+want) {
 			t.Errorf("%s: %q does not name %q", o.GetName(), c.Message, want)

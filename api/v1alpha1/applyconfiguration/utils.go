@@ -200,6 +200,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SendingLimitsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServiceLevel"):
 		return &apiv1alpha1.ServiceLevelApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceLevelStatus"):
+		return &apiv1alpha1.ServiceLevelStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Signing"):
 		return &apiv1alpha1.SigningApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SiteSpecs"):

@@ -1351,6 +1351,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: readySites
       type:
         scalar: string
+    - name: serviceLevel
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ServiceLevelStatus
     - name: sites
       type:
         list:
@@ -1683,6 +1686,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: availabilityPercent
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.ServiceLevelStatus
+  map:
+    fields:
+    - name: availability
+      type:
+        scalar: string
+    - name: downMinutes
+      type:
+        scalar: numeric
+    - name: longestOutageMinutes
+      type:
+        scalar: numeric
+    - name: outageSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: periodStart
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: unmeasuredMinutes
+      type:
+        scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Signing
   map:
     fields:

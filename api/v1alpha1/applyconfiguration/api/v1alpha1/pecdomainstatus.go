@@ -30,6 +30,8 @@ type PECDomainStatusApplyConfiguration struct {
 	Contract *ContractStatusApplyConfiguration `json:"contract,omitempty"`
 	// peerLink is what the other site needs to trust this site's engine.
 	PeerLink *PeerLinkStatusApplyConfiguration `json:"peerLink,omitempty"`
+	// serviceLevel is what the promised service has come to.
+	ServiceLevel *ServiceLevelStatusApplyConfiguration `json:"serviceLevel,omitempty"`
 	// endpoints are what the holders' programs and other mail servers connect to; absent while a Hosted domain has no host.
 	Endpoints *EndpointsStatusApplyConfiguration `json:"endpoints,omitempty"`
 	// dns is what was seen of the domain's records, and what is asked of who runs the zone.
@@ -123,6 +125,14 @@ func (b *PECDomainStatusApplyConfiguration) WithContract(value *ContractStatusAp
 // If called multiple times, the PeerLink field is set to the value of the last call.
 func (b *PECDomainStatusApplyConfiguration) WithPeerLink(value *PeerLinkStatusApplyConfiguration) *PECDomainStatusApplyConfiguration {
 	b.PeerLink = value
+	return b
+}
+
+// WithServiceLevel sets the ServiceLevel field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ServiceLevel field is set to the value of the last call.
+func (b *PECDomainStatusApplyConfiguration) WithServiceLevel(value *ServiceLevelStatusApplyConfiguration) *PECDomainStatusApplyConfiguration {
+	b.ServiceLevel = value
 	return b
 }
 
