@@ -211,12 +211,12 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		Mechanism: mechanism("PECDomain"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Authority: authority, Engines: pool,
 		Peer: other, Names: names, Watch: watch, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
-	watch := (&mailbox.Watch{Interval: o.ExternalInterval, Roots: o.ExternalRoots, Connect: o.ExternalConnect, Now: o.Now}).Ready()
-	if err := mgr.Add(watch); err != nil {
+	elsewhere := (&mailbox.Watch{Interval: o.ExternalInterval, Roots: o.ExternalRoots, Connect: o.ExternalConnect, Now: o.Now}).Ready()
+	if err := mgr.Add(elsewhere); err != nil {
 		return nil, fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
 	}
 	mailboxes := &mailbox.Reconciler{
-		Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book, Watch: watch, Peer: other, Site: o.Site,
+		Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book, Watch: elsewhere, Peer: other, Site: o.Site,
 	}
 	work := &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now}
 	migrations := &mailboxmigration.Reconciler{
