@@ -99,7 +99,7 @@ func ServeBeside(t *testing.T) {
 	_, ca := StartProvider(t, o.Passwords, o.Settings...)
 	l, err := net.Listen("unix", filepath.Join(folder, "imaps"))
 	must(t, err)
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	go forward(l)
 	written := filepath.Join(folder, "ca.new")
 	must(t, os.WriteFile(written, []byte(ca), 0o600))
