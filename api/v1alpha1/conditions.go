@@ -341,11 +341,27 @@ const (
 	// ReasonHoldsInForce surfaces when there is a legal hold; the message has the references.
 	ReasonHoldsInForce = "HoldsInForce"
 
-	// ConditionWaitingForPeer is there, True, only while spec.remove is given and a peer is configured whose list of what is due
-	// is not known to be this site's.
+	// ConditionOverlapping is there, True, only while a policy of the same type selects mailboxes that this one selects too.
+	ConditionOverlapping = "Overlapping"
+	// ReasonFirstNameWins surfaces when mailboxes are under the policy whose name comes first; the message names some.
+	ReasonFirstNameWins = "FirstNameWins"
+
+	// ConditionWaitingForPeer is there, True, only while spec.remove is given, a peer is configured, and the lists of what is due
+	// cannot be compared.
 	ConditionWaitingForPeer = "WaitingForPeer"
-	// ReasonPeerListUnknown surfaces when the other site has not shown a list of its own.
+	// ReasonOwnListUnknown surfaces when this site has no list yet, or none since the holds changed.
+	ReasonOwnListUnknown = "OwnListUnknown"
+	// ReasonPeerListUnknown surfaces when the other site does not answer, or shows no list of the same run.
 	ReasonPeerListUnknown = "PeerListUnknown"
+	// ReasonArchiveNotHere surfaces when this site does not archive and cannot read the archive either, so that it has no list.
+	ReasonArchiveNotHere = "ArchiveNotHere"
+
+	// ConditionDisputed is there, True, only while spec.remove is given and one site would remove what the other would not.
+	ConditionDisputed = "Disputed"
+	// ReasonListsDiffer surfaces when the lists of the same run differ; the message names up to ten mailboxes.
+	ReasonListsDiffer = "ListsDiffer"
+	// ReasonPeerLacksPolicy surfaces when messages are due here and the other site answers and has no such policy.
+	ReasonPeerLacksPolicy = "PeerLacksPolicy"
 )
 
 // Conditions and reasons of MailboxMigration.

@@ -169,6 +169,18 @@ func retention(change func(*v1alpha1.RetentionPolicySpec)) client.Object {
 	return makeRetention(change)
 }
 
+var anOffice = v1alpha1.LabelRequirement{Key: "comune.test/office", Operator: v1alpha1.LabelIn, Values: []string{"protocollo", ""}}
+
+// labelled is a policy over mailboxes with a label, that removes nothing.
+func labelled(change ...func(*v1alpha1.RetainedMailboxes)) client.Object {
+	return retention(func(p *v1alpha1.RetentionPolicySpec) {
+		p.Mailboxes, p.Remove = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedLabelled, Labels: []v1alpha1.LabelRequirement{anOffice}}, nil
+		for _, c := range change {
+			c(&p.Mailboxes)
+		}
+	})
+}
+
 // held is a policy under a legal hold.
 func held(change func(*v1alpha1.RetentionPolicySpec)) client.Object {
 	return makeRetention(func(p *v1alpha1.RetentionPolicySpec) {
@@ -587,6 +599,24 @@ var rules = map[string]struct{ accept, refuse []change }{
 		}), nil}},
 		refuse: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) { p.Mailboxes.DomainRef = nil }), nil},
 			{retention(func(p *v1alpha1.RetentionPolicySpec) { p.Mailboxes.Type = v1alpha1.RetainedReferring }), nil}},
+	},
+	"give mailboxes.labels exactly when": {
+		accept: []change{{labelled(), nil}},
+		refuse: []change{{labelled(func(m *v1alpha1.RetainedMailboxes) { m.Labels = nil }), nil},
+			{retention(func(p *v1alpha1.RetentionPolicySpec) { p.Mailboxes.Labels = []v1alpha1.LabelRequirement{anOffice} }), nil}},
+	},
+	"give values exactly when": {
+		accept: []change{{labelled(), nil}, {labelled(func(m *v1alpha1.RetainedMailboxes) {
+			m.Labels[0].Operator, m.Labels[0].Values = v1alpha1.LabelExists, nil
+		}), nil}},
+		refuse: []change{{labelled(func(m *v1alpha1.RetainedMailboxes) { m.Labels[0].Values = nil }), nil},
+			{labelled(func(m *v1alpha1.RetainedMailboxes) { m.Labels[0].Operator = v1alpha1.LabelDoesNotExist }), nil}},
+	},
+	"remove is not for mailboxes.type Labelled": {
+		accept: []change{{labelled(), nil}},
+		refuse: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) {
+			p.Mailboxes = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedLabelled, Labels: []v1alpha1.LabelRequirement{anOffice}}
+		}), nil}},
 	},
 	"give destination.s3 exactly when": {
 		accept: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) {

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -38,7 +39,7 @@ const (
 // table declares the conditions of a RetentionPolicy.
 var table = reconcile.Table{
 	Positive:    []string{v1alpha1.ConditionArchiving, v1alpha1.ConditionHoldsRespected},
-	Informative: []string{v1alpha1.ConditionWaitingForPeer, v1alpha1.ConditionClocksAgree},
+	Informative: []string{v1alpha1.ConditionDisputed, v1alpha1.ConditionWaitingForPeer, v1alpha1.ConditionOverlapping, v1alpha1.ConditionClocksAgree},
 	Served:      "the policy is carried out at this site as its spec says",
 	Meanwhile:   "a Job that runs goes on, no other is started; ",
 }
@@ -106,7 +107,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("retentionpolicy").
 		For(&v1alpha1.RetentionPolicy{}, builder.WithPredicates(reconcile.SpecOrRequest())).
-		Watches(&v1alpha1.Mailbox{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(reconcile.SpecOrRequest())).
+		Watches(&v1alpha1.Mailbox{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
+			builder.WithPredicates(predicate.Or(reconcile.SpecOrRequest(), predicate.LabelChangedPredicate{}))).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {
@@ -115,7 +118,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// ofNamespace are the policies of a mailbox's namespace: a mailbox may have come to one, or left one.
+// ofNamespace are the policies of a mailbox's or a policy's namespace: a mailbox may have come to one, or left one.
 func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []crreconcile.Request {
 	var list v1alpha1.RetentionPolicyList
 	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {

@@ -15,18 +15,6 @@ import (
 
 // The decisions here are pure: the policy, what is known and the time go in.
 
-// covers says whether a policy is for a mailbox: one that names a policy is for that policy alone.
-func covers(p *v1alpha1.RetentionPolicy, m *v1alpha1.Mailbox) bool {
-	if !m.DeletionTimestamp.IsZero() {
-		return false
-	}
-	ref := m.Spec.RetentionPolicyRef
-	if p.Spec.Mailboxes.Type == v1alpha1.RetainedReferring {
-		return ref != nil && ref.Name == p.Name
-	}
-	return ref == nil && p.Spec.Mailboxes.DomainRef != nil && m.Spec.DomainRef.Name == p.Spec.Mailboxes.DomainRef.Name
-}
-
 // scheduleOf works a schedule out.
 func scheduleOf(spec v1alpha1.RetentionSchedule) (s calendar.Schedule, err error) {
 	if s.At, err = calendar.ParseTimeOfDay(string(spec.At)); err != nil {

@@ -30,37 +30,6 @@ func makePolicy(change ...func(*v1alpha1.RetentionPolicy)) *v1alpha1.RetentionPo
 	return p
 }
 
-func referring(p *v1alpha1.RetentionPolicy) {
-	p.Spec.Mailboxes = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedReferring}
-}
-
-func TestCovers(t *testing.T) {
-	mailbox := func(domain, policy string) *v1alpha1.Mailbox {
-		m := &v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{DomainRef: v1alpha1.LocalReference{Name: domain}}}
-		if policy != "" {
-			m.Spec.RetentionPolicyRef = &v1alpha1.LocalReference{Name: policy}
-		}
-		return m
-	}
-	for name, tt := range map[string]struct {
-		policy  *v1alpha1.RetentionPolicy
-		mailbox *v1alpha1.Mailbox
-		want    bool
-	}{
-		"a mailbox of its domain":                      {makePolicy(), mailbox("pec.comune.test", ""), true},
-		"a mailbox of another domain":                  {makePolicy(), mailbox("pec.altro.test", ""), false},
-		"a mailbox of its domain that names a policy":  {makePolicy(), mailbox("pec.comune.test", "ordinary"), false},
-		"a mailbox that names it":                      {makePolicy(referring), mailbox("pec.altro.test", "ordinary"), true},
-		"a mailbox that names another, or none at all": {makePolicy(referring), mailbox("pec.comune.test", ""), false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := covers(tt.policy, tt.mailbox); got != tt.want {
-				t.Errorf("covers: %t", got)
-			}
-		})
-	}
-}
-
 func TestTheLaterPromiseCounts(t *testing.T) {
 	until := func(date v1alpha1.Date) func(*v1alpha1.RetentionPolicy) {
 		return func(p *v1alpha1.RetentionPolicy) { p.Spec.AfterClosure = &v1alpha1.AfterClosure{ArchiveUntil: date} }

@@ -39,33 +39,32 @@ func compareClocks(_ context.Context, s *scope) (reconcile.Result, error) {
 
 // selectMailboxes finds the policy's mailboxes and the stacks that hold them.
 func selectMailboxes(ctx context.Context, s *scope) (reconcile.Result, error) {
-	options := []client.ListOption{client.InNamespace(s.policy.Namespace)}
-	if ref := s.policy.Spec.Mailboxes.DomainRef; ref != nil {
-		options = append(options, client.MatchingFields{index.MailboxDomain: ref.Name})
-	}
-	var list v1alpha1.MailboxList
-	if err := s.Client.List(ctx, &list, options...); err != nil {
-		return reconcile.Result{}, fmt.Errorf("listing the mailboxes of %s: %w", client.ObjectKeyFromObject(s.policy), err)
-	}
-	found := map[string]mailbox{} // what is common to a domain's mailboxes
-	for i := range list.Items {
-		m := &list.Items[i]
-		if !covers(s.policy, m) {
-			continue
+	var all v1alpha1.MailboxList
+	var policies v1alpha1.RetentionPolicyList
+	for _, list := range []client.ObjectList{&all, &policies} {
+		if err := s.Client.List(ctx, list, client.InNamespace(s.policy.Namespace)); err != nil {
+			return reconcile.Result{}, fmt.Errorf("listing what %s selects from: %w", client.ObjectKeyFromObject(s.policy), err)
 		}
-		common, ok := found[m.Spec.DomainRef.Name]
+	}
+	found := selectFrom(s.policy, policies.Items, all.Items)
+	s.policy.Status.Selected, s.policy.Status.Elsewhere = ptr.To(int32(len(found.mailboxes))), ptr.To(int32(found.elsewhere)) //nolint:gosec // no cluster has as many
+	if n := len(found.overlaps); n > 0 {
+		s.True(v1alpha1.ConditionOverlapping, v1alpha1.ReasonFirstNameWins, fmt.Sprintf(
+			"%d mailboxes are selected alike by two policies, and are under the one whose name comes first: %s; give them retentionPolicyRef, or select them once", n, named(found.overlaps)))
+	}
+	domains := map[string]mailbox{} // what is common to a domain's mailboxes
+	for _, m := range found.mailboxes {
+		common, ok := domains[m.Spec.DomainRef.Name]
 		if !ok {
 			var err error
 			if common, err = s.findDomain(ctx, m.Spec.DomainRef.Name); err != nil {
 				return reconcile.Result{}, err
 			}
-			found[m.Spec.DomainRef.Name] = common
+			domains[m.Spec.DomainRef.Name] = common
 		}
 		common.address, common.holds = m.Address(), m.Spec.LegalHolds
 		s.selected = append(s.selected, common)
 	}
-	slices.SortFunc(s.selected, func(a, b mailbox) int { return strings.Compare(a.address, b.address) })
-	s.policy.Status.Selected = ptr.To(int32(len(s.selected)))
 	return reconcile.Result{}, nil
 }
 

@@ -82,6 +82,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.InboundRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Keep"):
 		return &apiv1alpha1.KeepApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LabelRequirement"):
+		return &apiv1alpha1.LabelRequirementApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LawfulKeep"):
 		return &apiv1alpha1.LawfulKeepApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LegalHold"):

@@ -389,6 +389,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: digest
       type:
         scalar: string
+    - name: mailboxes
+      type:
+        scalar: string
+    - name: run
+      type:
+        scalar: string
     - name: sites
       type:
         list:
@@ -557,6 +563,23 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: keepMonths
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.LabelOperator
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.LabelRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LabelOperator
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.LawfulKeep
   map:
     fields:
@@ -1448,6 +1471,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: domainRef
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalReference
+    - name: labels
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LabelRequirement
+          elementRelationship: atomic
     - name: type
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RetainedMailboxesType
@@ -1537,6 +1566,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: dueForRemoval
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DueForRemoval
+    - name: elsewhere
+      type:
+        scalar: numeric
     - name: holds
       type:
         scalar: numeric
