@@ -35,6 +35,8 @@ type MailboxPlan struct {
 	Host string `json:"host"`
 	// Held says that nothing of it is due.
 	Held bool `json:"held,omitempty"`
+	// Review says that the other site archives it: what is due is listed, and nothing written.
+	Review bool `json:"review,omitempty"`
 }
 
 // Files of a Job's sources.
@@ -56,6 +58,8 @@ func loadPlan(job worker.Job) (p Plan, m MailboxPlan, err error) {
 		err = errors.New("the plan names no day, or no age of messages")
 	case job.Index >= len(p.Mailboxes):
 		err = fmt.Errorf("the plan has no mailbox of index %d", job.Index)
+	case p.Mailboxes[job.Index].Review && p.ArchivedBefore.IsZero():
+		err = errors.New("the plan asks for a list of what is due, and does not say since when")
 	default:
 		return p, p.Mailboxes[job.Index], nil
 	}

@@ -82,6 +82,9 @@ func archiveIndex(ctx context.Context, job worker.Job) (Result, error) {
 	if err != nil {
 		return Result{Address: mailbox.Address}, fmt.Errorf("%w: %w", errConfiguration, err)
 	}
+	if mailbox.Review {
+		return Review(ctx, client, place, plan.task(mailbox, work))
+	}
 	return Archive(ctx, client, place, plan.task(mailbox, work))
 }
 

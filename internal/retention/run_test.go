@@ -85,6 +85,7 @@ func TestAJobThatCannotWorkSaysWhatAPersonMustDo(t *testing.T) {
 		"a plan with a field of the future":   {plan: map[string]any{"remove": true}, status: worker.ExitConfiguration},
 		"a plan without a day":                {plan: Plan{Mailboxes: good.Mailboxes}, status: worker.ExitConfiguration},
 		"an index that the plan has not":      {job: worker.Job{Index: 1}, plan: good, status: worker.ExitConfiguration},
+		"a review of nothing in particular":   {plan: Plan{Day: noon, Rule: good.Rule, Mailboxes: []MailboxPlan{{Address: office, Review: true}}}, status: worker.ExitConfiguration},
 		"a claim that is not mounted":         {job: worker.Job{ClaimDir: filepath.Join(claim, "absent")}, plan: good, status: worker.ExitConfiguration},
 		"a bucket whose keys are not mounted": {plan: Plan{Day: noon, Rule: good.Rule, Mailboxes: good.Mailboxes, S3: &S3{Endpoint: "https://localhost:1", Bucket: "b"}}, status: worker.ExitConfiguration},
 		"no certificate of its own":           {plan: good, status: worker.ExitConfiguration},
