@@ -1,6 +1,6 @@
 // Package retentionpolicy carries a RetentionPolicy out at one site: at each time of its schedule a Job archives the mailboxes
-// whose domain prefers this site, and what came of it, and what would be due for removal, is shown. Nothing here removes. It needs
-// no finalizer: a deleted policy takes its Jobs with it by their owner, and what they archived stays.
+// whose domain prefers this site, and what came of it, and what would be due for removal, is shown; both sites list what is due, each
+// from its own store, and compare. Nothing here removes. It needs no finalizer: a deleted policy takes its Jobs with it by their owner, and what they archived stays.
 package retentionpolicy
 
 import (
@@ -66,8 +66,14 @@ type scope struct {
 	*reconcile.Pass
 	*Reconciler
 	policy *v1alpha1.RetentionPolicy
-	// selected are the policy's mailboxes; work are those that this site archives.
+	// selected are the policy's mailboxes; work are those that a run here is about.
 	selected, work []mailbox
+	// archives says whether this site archives any of them; else it only reviews what the other one archives.
+	archives bool
+	// missing is what Jobs would lack.
+	missing *missing
+	// peer is what the other site says is due.
+	peer peerList
 	// schedule is spec.schedule, worked out.
 	schedule calendar.Schedule
 }
@@ -90,11 +96,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		compareClocks,
 		selectMailboxes,
 		showHolds,
-		lookAtPeer,
 		findWork,
+		lookAtPeer,
 		findDestination,
 		keepSchedule,
 	)
+	s.compareLists()
 	if apierrors.IsForbidden(err) {
 		err = reconcile.Waiting(recheck, v1alpha1.ConditionArchiving, v1alpha1.ReasonNamespaceNotGranted, r.Access.Missing(policy.Namespace, err))
 	}

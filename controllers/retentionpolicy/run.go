@@ -177,12 +177,16 @@ func (s *scope) settle(ctx context.Context, run v1alpha1.RetentionRun, plan jobs
 	}
 	status := &s.policy.Status
 	status.Runs = record(status.Runs, run)
-	status.LastRun = ptr.To(run.At)
+	if s.archives {
+		status.LastRun = ptr.To(run.At)
+	}
 	if len(outcome.failed) == 0 {
-		status.Archived, status.DueForRemoval = ptr.To(outcome.messages), nil
+		if s.archives {
+			s.showArchived(ptr.To(outcome.messages))
+		}
 		if s.policy.Spec.Remove != nil {
 			count, digest := retention.Combine(outcome.results)
-			status.DueForRemoval = &v1alpha1.DueForRemoval{Count: &count, Digest: digest, Sites: []string{s.Site}}
+			status.DueForRemoval = &v1alpha1.DueForRemoval{Run: run.Name, Count: &count, Digest: digest, Mailboxes: retention.Marks(outcome.results)}
 		}
 	}
 	for _, m := range made.Mailboxes {
@@ -247,7 +251,12 @@ func (s *scope) showRuns() {
 		s.True(v1alpha1.ConditionArchiving, v1alpha1.ReasonAwaitingFirstRun, "no run was due yet; status.nextRun has the time of the first")
 		return
 	}
-	switch run := status.Runs[0]; run.State {
+	run := status.Runs[0]
+	if !s.archives && (run.State == v1alpha1.RunRunning || run.State == v1alpha1.RunDone) {
+		s.True(v1alpha1.ConditionArchiving, v1alpha1.ReasonPreferredSiteArchives, s.whoArchives())
+		return
+	}
+	switch run.State {
 	case v1alpha1.RunRunning:
 		s.True(v1alpha1.ConditionArchiving, v1alpha1.ReasonRunUnderWay, run.Name+" is under way")
 	case v1alpha1.RunDone:

@@ -77,7 +77,9 @@ func (m Message) content() string { return m.Folder + "\t" + m.SHA256 }
 // proven counts, by folder and hash, the messages of a mailbox that are byte for byte archived ones. Each is read: a store's names for messages
 // are no proof of what they are, and the two sites' need not be the same.
 func proven(ctx context.Context, from source, address string, archived []Archived) (map[string]int, error) {
-	look := func(folder string, date time.Time, size int64) string { return fmt.Sprint(date.Unix(), " ", size, " ", folder) }
+	look := func(folder string, date time.Time, size int64) string {
+		return fmt.Sprint(date.Unix(), " ", size, " ", folder)
+	}
 	like, folders := map[string]bool{}, map[string]bool{}
 	for _, a := range archived {
 		like[look(a.Folder, a.Date, a.Size)], folders[a.Folder] = true, true
@@ -155,15 +157,15 @@ func Combine(results []Result) (count int64, digest string) {
 func (r Result) line() string { return fmt.Sprintf("%s\t%d\t%s", r.Address, r.Due.Count, r.Due.Digest) }
 
 const (
-	// half is how many characters stand for an address, and how many for its list: 36 bits each.
-	half = 6
+	// Half is how many characters of a mark stand for an address, and how many for its list: 36 bits each.
+	Half = 6
 	// maxMarks is how many mailboxes are marked.
 	maxMarks = 1024
 )
 
 func mark(text string) string {
 	sum := sha256.Sum256([]byte(text))
-	return base64.RawURLEncoding.EncodeToString(sum[:])[:half]
+	return base64.RawURLEncoding.EncodeToString(sum[:])[:Half]
 }
 
 // Marks are twelve characters for each mailbox with something due, sorted; "" when none has, or too many have. A status holds a
@@ -205,8 +207,8 @@ func Differing(ours, theirs string, addresses []string) (names []string, others 
 
 func unmark(marks string) map[string]string {
 	lists := map[string]string{}
-	for ; len(marks) >= 2*half; marks = marks[2*half:] {
-		lists[marks[:half]] = marks[half : 2*half]
+	for ; len(marks) >= 2*Half; marks = marks[2*Half:] {
+		lists[marks[:Half]] = marks[Half : 2*Half]
 	}
 	return lists
 }

@@ -212,7 +212,7 @@ func TestMarksTellWhichMailboxesDiffer(t *testing.T) {
 	}
 	ours := Marks([]Result{result("anna", 2), result("bruno", 3), result("carla", 0), result("gone", 1)})
 	theirs := Marks([]Result{result("dora", 1), result("bruno", 4), result("anna", 2), result("new", 1)})
-	if len(ours) != 3*2*half || !regexp.MustCompile(`^[A-Za-z0-9_-]*$`).MatchString(ours+theirs) {
+	if len(ours) != 3*2*Half || !regexp.MustCompile(`^[A-Za-z0-9_-]*$`).MatchString(ours+theirs) {
 		t.Fatalf("marks are %q", ours)
 	}
 	names, others := Differing(ours, theirs, []string{"dora@pec.test", "carla@pec.test", "bruno@pec.test", "anna@pec.test"})
