@@ -338,10 +338,20 @@ func (in *DNSStatus) DeepCopyInto(out *DNSStatus) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.CurrentNotShown != nil {
+		in, out := &in.CurrentNotShown, &out.CurrentNotShown
+		*out = new(int32)
+		**out = **in
+	}
 	if in.Previous != nil {
 		in, out := &in.Previous, &out.Previous
 		*out = make([]string, len(*in))
 		copy(*out, *in)
+	}
+	if in.PreviousNotShown != nil {
+		in, out := &in.PreviousNotShown, &out.PreviousNotShown
+		*out = new(int32)
+		**out = **in
 	}
 	if in.Epoch != nil {
 		in, out := &in.Epoch, &out.Epoch
@@ -354,6 +364,11 @@ func (in *DNSStatus) DeepCopyInto(out *DNSStatus) {
 		for i := range *in {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
+	}
+	if in.ObservedNotShown != nil {
+		in, out := &in.ObservedNotShown, &out.ObservedNotShown
+		*out = new(int32)
+		**out = **in
 	}
 	if in.RecordRequest != nil {
 		in, out := &in.RecordRequest, &out.RecordRequest

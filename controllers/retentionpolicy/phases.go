@@ -49,9 +49,9 @@ func selectMailboxes(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	found := selectFrom(s.policy, policies.Items, all.Items)
 	s.policy.Status.Selected, s.policy.Status.Elsewhere = ptr.To(int32(len(found.mailboxes))), ptr.To(int32(found.elsewhere)) //nolint:gosec // no cluster has as many
-	if n := len(found.overlaps); n > 0 {
-		s.True(v1alpha1.ConditionOverlapping, v1alpha1.ReasonFirstNameWins, fmt.Sprintf(
-			"%d mailboxes are selected alike by two policies, and are under the one whose name comes first: %s; give them retentionPolicyRef, or select them once", n, named(found.overlaps)))
+	if len(found.overlaps) > 0 {
+		s.True(v1alpha1.ConditionOverlapping, v1alpha1.ReasonFirstNameWins,
+			"what policies select alike is under the one whose name comes first: "+named(found.overlaps)+"; give these mailboxes retentionPolicyRef, or select each once")
 	}
 	domains := map[string]mailbox{} // what is common to a domain's mailboxes
 	for _, m := range found.mailboxes {

@@ -95,10 +95,10 @@ type site struct {
 type siteOptions struct {
 	name        string // "a" when empty
 	server      *apitest.Server
-	namespaces  []string // beside its own, with a Role
-	withoutRole string   // a namespace that is listed and has no Role
-	peer        []byte   // kubeconfig
-	dns         func(*manager.Options)
+	namespaces  []string               // beside its own, with a Role
+	withoutRole string                 // a namespace that is listed and has no Role
+	peer        []byte                 // kubeconfig
+	change      func(*manager.Options) // of any other option
 }
 
 // noDNS is the network of a test that is not about DNS.
@@ -138,8 +138,8 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
 		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS,
 	}
-	if o.dns != nil {
-		o.dns(&options)
+	if o.change != nil {
+		o.change(&options)
 	}
 	if o.peer != nil {
 		options.PeerKubeconfig = filepath.Join(t.TempDir(), "kubeconfig")

@@ -42,7 +42,7 @@ func newArchived(t *testing.T, ns string, o siteOptions, change ...func(*v1alpha
 	c := &clock{now: time.Now()}
 	server := apitest.Need(t, server)
 	server.RunControllers(t, "job-controller", "garbage-collector-controller")
-	o.dns = func(m *manager.Options) { m.Calendar = c.Now }
+	o.change = func(m *manager.Options) { m.Calendar = c.Now }
 	a := &archived{site: newSite(t, ns, o), clock: c}
 	domain := a.makeDomain()
 	a.provide(t)

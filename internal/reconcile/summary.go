@@ -163,7 +163,7 @@ func (p *Pass) stamp(c metav1.Condition) metav1.Condition {
 	if old := meta.FindStatusCondition(p.before.GetConditions(), c.Type); old != nil && old.Status == c.Status {
 		c.LastTransitionTime = old.LastTransitionTime
 	}
-	c.Message = Cut(c.Message, MaxMessage)
+	c.Message = cutBytes(c.Message, MaxMessage)
 	return c
 }
 
@@ -179,8 +179,18 @@ func oneLine(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
-// Cut shortens a text to what the API server accepts, without leaving half a character.
-func Cut(text string, limit int) string {
+// Cut shortens a text to a number of characters, which is how a schema counts.
+func Cut(text string, characters int) string {
+	for i := range text {
+		if characters--; characters < 0 {
+			return text[:i]
+		}
+	}
+	return text
+}
+
+// cutBytes shortens a text to a number of bytes, which is how the events API and etcd count, without leaving half a character.
+func cutBytes(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}

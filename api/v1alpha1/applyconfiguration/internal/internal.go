@@ -269,6 +269,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: currentNotShown
+      type:
+        scalar: numeric
     - name: cutOver
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.CutOverStatus
@@ -284,12 +287,18 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSServerView
           elementRelationship: atomic
+    - name: observedNotShown
+      type:
+        scalar: numeric
     - name: previous
       type:
         list:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: previousNotShown
+      type:
+        scalar: numeric
     - name: recordRequest
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RecordRequest
