@@ -161,6 +161,14 @@ func (a *Archive) KeepMonthsOrDefault() int {
 	return int(*a.KeepMonths)
 }
 
+// IntoOrDefault is the folder below which messages are restored.
+func (r *Restore) IntoOrDefault() string {
+	if r.Into == "" {
+		return "Ripristino " + r.Token
+	}
+	return r.Into
+}
+
 // ScheduleOrDefault is when the work is done.
 func (p *RetentionPolicy) ScheduleOrDefault() RetentionSchedule {
 	if p.Spec.Schedule == nil {

@@ -362,6 +362,20 @@ const (
 	ReasonListsDiffer = "ListsDiffer"
 	// ReasonPeerLacksPolicy surfaces when messages are due here and the other site answers and has no such policy.
 	ReasonPeerLacksPolicy = "PeerLacksPolicy"
+
+	// ConditionRestored is there only while spec.restore is given, and True when what it asks for is in the mailbox.
+	ConditionRestored = "Restored"
+	// ReasonMessagesRestored surfaces when the restore ended well; status.restore counts the messages.
+	ReasonMessagesRestored = "MessagesRestored"
+	// ReasonRestoreUnderWay surfaces while the restore's Job works.
+	ReasonRestoreUnderWay = "RestoreUnderWay"
+	// ReasonRestoreFailed surfaces when the restore's Job ended before everything was put back.
+	ReasonRestoreFailed = "RestoreFailed"
+	// ReasonRestoreRefused surfaces when no Job is begun: there is no such Mailbox in the namespace, its mail is not on a stack of this
+	// operator, or the archive or the stack cannot be reached; the message says which.
+	ReasonRestoreRefused = "RestoreRefused"
+	// ReasonPreferredSiteRestores surfaces when the mailbox's preferred site is the other one: it restores, and this one shows it.
+	ReasonPreferredSiteRestores = "PreferredSiteRestores"
 )
 
 // Conditions and reasons of MailboxMigration.

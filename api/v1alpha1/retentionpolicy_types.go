@@ -39,6 +39,8 @@ type RetentionPolicy struct {
 // RetentionPolicySpec is what should be kept, and how long.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.remove) || has(self.archive)",message="remove needs archive: say where a message is kept before it is removed from its mailbox"
+// +kubebuilder:validation:XValidation:rule="!has(self.restore) || has(self.archive)",message="restore needs archive: say where the packages are that messages are restored from"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.restore) || !has(self.restore) || self.restore == oldSelf.restore || self.restore.token != oldSelf.restore.token",message="restore is done once for each token: give another token with another restore"
 // +kubebuilder:validation:XValidation:rule="!has(self.remove) || self.mailboxes.type != 'Labelled'",message="remove is not for mailboxes.type Labelled: what cannot be undone must not hang on a label; choose Domain or Referring"
 // +kubebuilder:validation:XValidation:rule="!has(self.remove) || self.remove.when != 'Acknowledged' || (has(self.offload) && self.offload.acknowledgement == 'Required')",message="remove.when Acknowledged needs offload with acknowledgement Required: add it, or choose Archived"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || ((!has(oldSelf.logs) || (has(self.logs) && self.logs.keepMonths >= oldSelf.logs.keepMonths)) && (!has(oldSelf.infected) || (has(self.infected) && self.infected.keepMonths >= oldSelf.infected.keepMonths)) && (!has(oldSelf.custody) || (has(self.custody) && self.custody.keepMonths >= oldSelf.custody.keepMonths)) && (!has(oldSelf.afterClosure) || (has(self.afterClosure) && self.afterClosure.archiveUntil >= oldSelf.afterClosure.archiveUntil)))",message="logs, infected, custody and afterClosure cannot be kept for less while legalHolds has an entry: restore the former values, or end the hold in a change of its own first"
@@ -81,6 +83,67 @@ type RetentionPolicySpec struct {
 	// schedule says when the work is done; every day at 03:00 when not given.
 	// +optional
 	Schedule *RetentionSchedule `json:"schedule,omitempty"`
+	// restore asks, once for each token, for archived messages to be put back into their mailbox. What the mailbox holds stays as it is.
+	// +optional
+	Restore *Restore `json:"restore,omitempty"`
+}
+
+// Restore asks for messages of the archive to be put back into the mailbox that they were archived from, below a folder of their own.
+type Restore struct {
+	// token names the request, like "r1"; the same request is done once, and done again under another token.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9._-]+$`
+	Token string `json:"token,omitempty"`
+	// mailbox is its address. Its Mailbox must be in this namespace.
+	// +required
+	Mailbox EmailAddress `json:"mailbox,omitempty"`
+	// messages says which; everything of the mailbox that is archived when not given.
+	// +optional
+	Messages *RestoredMessages `json:"messages,omitempty"`
+	// into is the folder below which messages come, each in a folder of the name that it was archived from; "Ripristino" and the token
+	// when not given.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([A-Za-z0-9 ._-]*[A-Za-z0-9_-])?$`
+	Into string `json:"into,omitempty"`
+}
+
+// RestoredMessages are the messages that match everything that is given.
+//
+// +kubebuilder:validation:MinProperties=1
+type RestoredMessages struct {
+	// identifier in daticert.xml: the message and its receipts.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[!-~]+$`
+	Identifier string `json:"identifier,omitempty"`
+	// messageID is the Message-ID in the header, without brackets.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[!-~]+$`
+	MessageID string `json:"messageID,omitempty"`
+	// sha256 of the whole message, as the archive's index has it.
+	// +optional
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	SHA256 string `json:"sha256,omitempty"`
+	// folder that they were archived from, with those below it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Folder string `json:"folder,omitempty"`
+	// arrivedFrom is the first day, in Rome, of arrival.
+	// +optional
+	ArrivedFrom Date `json:"arrivedFrom,omitempty"`
+	// arrivedUntil is the last day, in Rome, of arrival.
+	// +optional
+	ArrivedUntil Date `json:"arrivedUntil,omitempty"`
 }
 
 // RetainedMailboxesType says how mailboxes are selected.
@@ -436,7 +499,7 @@ type RetentionPolicyStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// lastRun is when the work was last done.
 	// +optional
@@ -474,6 +537,9 @@ type RetentionPolicyStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Disputes *int64 `json:"disputes,omitempty"`
+	// restore is the last restore that was begun.
+	// +optional
+	Restore *RestoreStatus `json:"restore,omitempty"`
 	// holds are the legal holds in force on what is selected.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -554,6 +620,67 @@ type DueForRemoval struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=16
 	Sites []string `json:"sites,omitempty"`
+}
+
+// RestoreState is where a restore stands.
+// +kubebuilder:validation:Enum=Running;Done;Failed
+type RestoreState string
+
+const (
+	// RestoreRunning is a restore whose Job works.
+	RestoreRunning RestoreState = "Running"
+	// RestoreDone is a restore that put everything back.
+	RestoreDone RestoreState = "Done"
+	// RestoreFailed is a restore that ended before; what it had put back stays, and another token does what is left.
+	RestoreFailed RestoreState = "Failed"
+)
+
+// RestoreStatus is what became of a restore.
+type RestoreStatus struct {
+	// token of the request.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Token string `json:"token,omitempty"`
+	// site that restores.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	Site string `json:"site,omitempty"`
+	// slot names its Job among those of the policy.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	Slot string `json:"slot,omitempty"`
+	// mailbox that took the messages.
+	// +required
+	Mailbox EmailAddress `json:"mailbox,omitempty"`
+	// into is the folder below which they are.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=80
+	Into string `json:"into,omitempty"`
+	// state is where it stands.
+	// +required
+	State RestoreState `json:"state,omitempty"`
+	// begunAt is when its Job was let run.
+	// +required
+	BegunAt metav1.Time `json:"begunAt,omitzero"`
+	// restored messages.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Restored *int64 `json:"restored,omitempty"`
+	// present counts the messages that were there already, put by an earlier try.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Present *int64 `json:"present,omitempty"`
+	// manifest is the list of them, as the engine keeps it with the mailbox.
+	// +optional
+	Manifest *ManifestStatus `json:"manifest,omitempty"`
+	// message is why it failed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
 }
 
 // RetentionPolicyList is a list of RetentionPolicy.

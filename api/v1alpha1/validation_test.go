@@ -181,6 +181,18 @@ func labelled(change ...func(*v1alpha1.RetainedMailboxes)) client.Object {
 	})
 }
 
+// restoring is a policy that is asked to restore a message.
+func restoring(token string, change ...func(*v1alpha1.RetentionPolicySpec)) client.Object {
+	return retention(func(p *v1alpha1.RetentionPolicySpec) {
+		p.Restore = &v1alpha1.Restore{Token: token, Mailbox: "protocollo@pec.comune.test", Messages: &v1alpha1.RestoredMessages{Identifier: "opec1.20260301@pec.test"}}
+		for _, c := range change {
+			c(p)
+		}
+	})
+}
+
+func otherFolder(p *v1alpha1.RetentionPolicySpec) { p.Restore.Into = "Per il ricorso" }
+
 // held is a policy under a legal hold.
 func held(change func(*v1alpha1.RetentionPolicySpec)) client.Object {
 	return makeRetention(func(p *v1alpha1.RetentionPolicySpec) {
@@ -617,6 +629,14 @@ var rules = map[string]struct{ accept, refuse []change }{
 		refuse: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) {
 			p.Mailboxes = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedLabelled, Labels: []v1alpha1.LabelRequirement{anOffice}}
 		}), nil}},
+	},
+	"restore needs archive": {
+		accept: []change{{restoring("r1"), nil}},
+		refuse: []change{{restoring("r1", func(p *v1alpha1.RetentionPolicySpec) { p.Archive, p.Remove = nil, nil }), nil}},
+	},
+	"restore is done once for each token": {
+		accept: []change{{restoring("r1"), restoring("r1")}, {restoring("r1"), restoring("r2", otherFolder)}, {restoring("r1"), retention(policy)}, {retention(policy), restoring("r1")}},
+		refuse: []change{{restoring("r1"), restoring("r1", otherFolder)}},
 	},
 	"give destination.s3 exactly when": {
 		accept: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) {

@@ -38,10 +38,11 @@ const (
 
 // table declares the conditions of a RetentionPolicy.
 var table = reconcile.Table{
-	Positive:    []string{v1alpha1.ConditionArchiving, v1alpha1.ConditionHoldsRespected},
-	Informative: []string{v1alpha1.ConditionDisputed, v1alpha1.ConditionWaitingForPeer, v1alpha1.ConditionOverlapping, v1alpha1.ConditionClocksAgree},
-	Served:      "the policy is carried out at this site as its spec says",
-	Meanwhile:   "a Job that runs goes on, no other is started; ",
+	Positive: []string{v1alpha1.ConditionArchiving, v1alpha1.ConditionHoldsRespected},
+	Informative: []string{v1alpha1.ConditionDisputed, v1alpha1.ConditionWaitingForPeer, v1alpha1.ConditionOverlapping,
+		v1alpha1.ConditionClocksAgree, v1alpha1.ConditionRestored},
+	Served:    "the policy is carried out at this site as its spec says",
+	Meanwhile: "a Job that runs goes on, no other is started; ",
 }
 
 // Reconciler carries RetentionPolicies out at one site.
@@ -98,6 +99,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		showHolds,
 		findWork,
 		lookAtPeer,
+		restoreMessages,
 		findDestination,
 		keepSchedule,
 	)

@@ -170,6 +170,7 @@ type peerList struct {
 	looked         bool // in this pass
 	answers, there bool // the site; the policy there
 	due            *v1alpha1.DueForRemoval
+	restore        *v1alpha1.RestoreStatus
 }
 
 // verdict is what comes of two lists.

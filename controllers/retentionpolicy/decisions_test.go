@@ -173,3 +173,49 @@ func TestListsAreComparedAndNeverObeyed(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatARestoreAsksFor(t *testing.T) {
+	p := makePolicy(func(p *v1alpha1.RetentionPolicy) {
+		p.Spec.Restore = &v1alpha1.Restore{Token: "r1", Mailbox: "anna@pec.comune.test", Messages: &v1alpha1.RestoredMessages{
+			Folder: "INBOX", ArrivedFrom: "2026-03-28", ArrivedUntil: "2026-03-29"}} // the night on which the clocks go forward
+	})
+	plan := giveBackOf(p, p.Spec.Restore, mailbox{address: "anna@pec.comune.test", engine: "https://e"})
+	if plan.Into != "Ripristino r1" || plan.S3 == nil || !plan.S3.RetainUntil.IsZero() || plan.Mailbox.Address != "anna@pec.comune.test" {
+		t.Errorf("the plan is %+v", plan)
+	}
+	want := retention.Wanted{Folder: "INBOX", From: time.Date(2026, 3, 27, 23, 0, 0, 0, time.UTC), Before: time.Date(2026, 3, 29, 22, 0, 0, 0, time.UTC)}
+	if diff := cmp.Diff(want, plan.Wanted); diff != "" {
+		t.Error(diff)
+	}
+	again := p.Spec.Restore.DeepCopy()
+	if slotOf(again) != slotOf(p.Spec.Restore) {
+		t.Error("one request has two Jobs")
+	}
+	again.Into = "Altrove"
+	if slotOf(again) == slotOf(p.Spec.Restore) {
+		t.Error("two requests have one Job")
+	}
+}
+
+func TestWhatBecameOfARestore(t *testing.T) {
+	data := json.RawMessage(`{"added":3,"existed":1,"digest":"` + strings.Repeat("a", 64) + `","manifest":"manifest-restore-a"}`)
+	for name, tt := range map[string]struct {
+		state    jobs.State
+		want     v1alpha1.RestoreState
+		message  string
+		manifest bool
+	}{
+		"all is well":        {jobs.State{Results: map[int]worker.Result{0: {Data: data}}}, v1alpha1.RestoreDone, "", true},
+		"its pod failed":     {jobs.State{Results: map[int]worker.Result{0: {Reason: "ArchiveDamaged", Message: "x", Data: json.RawMessage(`{"added":2}`)}}}, v1alpha1.RestoreFailed, "ArchiveDamaged: x", false},
+		"its Job failed":     {jobs.State{Problem: "DeadlineExceeded: long"}, v1alpha1.RestoreFailed, "DeadlineExceeded: long", false},
+		"its result is lost": {jobs.State{Succeeded: []int{0}}, v1alpha1.RestoreFailed, "its result was lost with its pod", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got v1alpha1.RestoreStatus
+			recordRestore(&got, tt.state)
+			if got.State != tt.want || got.Message != tt.message || (got.Manifest != nil) != tt.manifest {
+				t.Errorf("recorded %+v", got)
+			}
+		})
+	}
+}

@@ -177,7 +177,7 @@ func lookAtPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
 	other, err := s.Peer.Policy(ctx, client.ObjectKeyFromObject(s.policy))
 	switch {
 	case err == nil:
-		s.peer = peerList{looked: true, answers: true, there: true, due: other.Status.DueForRemoval}
+		s.peer = peerList{looked: true, answers: true, there: true, due: other.Status.DueForRemoval, restore: other.Status.Restore}
 	case apierrors.IsNotFound(err):
 		s.peer = peerList{looked: true, answers: true}
 	case errors.Is(err, peer.ErrNotConnected):

@@ -284,15 +284,24 @@ func (s *scope) jobPlan(run v1alpha1.RetentionRun, work retention.Plan) (jobs.Pl
 	if err != nil {
 		return jobs.Plan{}, fmt.Errorf("encoding the plan of %s: %w", run.Name, err)
 	}
+	plan := s.newPlan(run.Name, "archive")
+	plan.Plan, plan.Mailboxes, plan.Parallel = raw, int32(len(work.Mailboxes)), parallel //nolint:gosec // no cluster has as many
+	return plan, nil
+}
+
+// newPlan is a Job of the policy that has its archive.
+func (s *scope) newPlan(slot, command string) jobs.Plan {
 	plan := jobs.Plan{
 		Owner:     metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "RetentionPolicy", Name: s.policy.Name, UID: s.policy.UID},
-		Namespace: s.policy.Namespace, Slot: run.Name, Image: s.Image, Arguments: []string{"retain", "archive"},
-		Plan: raw, Mailboxes: int32(len(work.Mailboxes)), Parallel: parallel, Sources: sourcesOf(s.policy),
+		Namespace: s.policy.Namespace, Slot: slot, Image: s.Image, Arguments: []string{"retain", command},
 	}
-	if claim := s.policy.Spec.Archive.Destination.VolumeClaim; claim != nil {
-		plan.Claim = claim.Name
+	if s.policy.Spec.Archive != nil {
+		plan.Sources = sourcesOf(s.policy)
+		if claim := s.policy.Spec.Archive.Destination.VolumeClaim; claim != nil {
+			plan.Claim = claim.Name
+		}
 	}
-	return plan, nil
+	return plan
 }
 
 // planOfJob is the plan that a Job was made with: its indexes mean the mailboxes of that one.

@@ -34,7 +34,7 @@ type Table struct {
 // summarise turns what a pass said, and the error that ended it, into the object's conditions, in the order that a person
 // reads them: Ready, what the operator is doing about it, then the parts.
 func (t Table) summarise(p *Pass, err error) {
-	stopped, typed := verdict(err)
+	stopped, typed := Verdict(err)
 	if typed {
 		p.said[stopped.Type] = stopped
 	}
@@ -135,7 +135,7 @@ func (t Table) topOf(p *Pass) metav1.Condition {
 
 // kstatus is the condition, if any, by which kstatus tells progress from failure: each exists only while True, never both.
 func (t Table) kstatus(p *Pass, top metav1.Condition, err error) []metav1.Condition {
-	c, _ := verdict(err)
+	c, _ := Verdict(err)
 	c.Status = metav1.ConditionTrue
 	isAtRest := err == nil || isHeld(err)
 	switch {

@@ -75,9 +75,10 @@ func (p Plan) task(m MailboxPlan, work string) Task {
 	return t
 }
 
-// open opens where packages go, and says where a journal is safest: on the claim it outlives the pod.
-func (p Plan) open(ctx context.Context, job worker.Job) (to Place, work string, err error) {
-	if p.S3 == nil {
+// openPlace opens where packages are, a bucket or else the Job's claim, and says where a journal is safest: on the claim it outlives
+// the pod.
+func openPlace(ctx context.Context, job worker.Job, bucket *S3) (to Place, work string, err error) {
+	if bucket == nil {
 		if info, err := os.Stat(job.ClaimDir); err != nil || !info.IsDir() {
 			return nil, "", fmt.Errorf("%w: %s is no directory", errConfiguration, job.ClaimDir)
 		}
@@ -98,7 +99,7 @@ func (p Plan) open(ctx context.Context, job worker.Job) (to Place, work string, 
 			return nil, "", fmt.Errorf("%w: there is no certificate in %s", errConfiguration, RootsFile)
 		}
 	}
-	b, err := OpenBucket(ctx, *p.S3, Keys{ID: string(bytes.TrimSpace(id)), Secret: string(bytes.TrimSpace(secret))}, roots)
+	b, err := OpenBucket(ctx, *bucket, Keys{ID: string(bytes.TrimSpace(id)), Secret: string(bytes.TrimSpace(secret))}, roots)
 	if errors.Is(err, errNoLock) {
 		err = fmt.Errorf("%w: %w", errConfiguration, err)
 	}

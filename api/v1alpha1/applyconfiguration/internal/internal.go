@@ -1474,6 +1474,80 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RemovalCondition
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RemovalCondition
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.Restore
+  map:
+    fields:
+    - name: into
+      type:
+        scalar: string
+    - name: mailbox
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EmailAddress
+    - name: messages
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoredMessages
+    - name: token
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreState
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreStatus
+  map:
+    fields:
+    - name: begunAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: into
+      type:
+        scalar: string
+    - name: mailbox
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EmailAddress
+    - name: manifest
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ManifestStatus
+    - name: message
+      type:
+        scalar: string
+    - name: present
+      type:
+        scalar: numeric
+    - name: restored
+      type:
+        scalar: numeric
+    - name: site
+      type:
+        scalar: string
+    - name: slot
+      type:
+        scalar: string
+    - name: state
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreState
+    - name: token
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoredMessages
+  map:
+    fields:
+    - name: arrivedFrom
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Date
+    - name: arrivedUntil
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Date
+    - name: folder
+      type:
+        scalar: string
+    - name: identifier
+      type:
+        scalar: string
+    - name: messageID
+      type:
+        scalar: string
+    - name: sha256
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RetainedMailboxes
   map:
     fields:
@@ -1546,6 +1620,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: remove
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Removal
+    - name: restore
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Restore
     - name: schedule
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RetentionSchedule
@@ -1594,6 +1671,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: -1
+    - name: restore
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreStatus
     - name: runs
       type:
         list:

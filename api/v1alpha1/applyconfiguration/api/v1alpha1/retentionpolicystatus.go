@@ -37,6 +37,8 @@ type RetentionPolicyStatusApplyConfiguration struct {
 	DueForRemoval *DueForRemovalApplyConfiguration `json:"dueForRemoval,omitempty"`
 	// disputes are mailboxes of which one site would remove what the other would not.
 	Disputes *int64 `json:"disputes,omitempty"`
+	// restore is the last restore that was begun.
+	Restore *RestoreStatusApplyConfiguration `json:"restore,omitempty"`
 	// holds are the legal holds in force on what is selected.
 	Holds *int32 `json:"holds,omitempty"`
 }
@@ -150,6 +152,14 @@ func (b *RetentionPolicyStatusApplyConfiguration) WithDueForRemoval(value *DueFo
 // If called multiple times, the Disputes field is set to the value of the last call.
 func (b *RetentionPolicyStatusApplyConfiguration) WithDisputes(value int64) *RetentionPolicyStatusApplyConfiguration {
 	b.Disputes = &value
+	return b
+}
+
+// WithRestore sets the Restore field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Restore field is set to the value of the last call.
+func (b *RetentionPolicyStatusApplyConfiguration) WithRestore(value *RestoreStatusApplyConfiguration) *RetentionPolicyStatusApplyConfiguration {
+	b.Restore = value
 	return b
 }
 
