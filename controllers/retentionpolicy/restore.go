@@ -54,7 +54,7 @@ func (s *scope) showRestore(ask *v1alpha1.Restore) {
 	switch last := s.policy.Status.Restore; {
 	case last == nil: // nothing was begun, and why was said
 	case last.State == v1alpha1.RestoreRunning:
-		s.False(v1alpha1.ConditionRestored, v1alpha1.ReasonRestoreUnderWay, "restore "+last.Token+" is under way")
+		s.False(v1alpha1.ConditionRestored, v1alpha1.ReasonRestoreUnderWay, "restore "+last.Token+" is under way; wait for it, or see its Job")
 	case last.State == v1alpha1.RestoreFailed:
 		s.False(v1alpha1.ConditionRestored, v1alpha1.ReasonRestoreFailed, fmt.Sprintf(
 			"restore %s ended before everything was put back: %s; what is there stays, and another token does what is left", last.Token, last.Message))

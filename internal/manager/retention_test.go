@@ -516,3 +516,89 @@ func TestALabelMovesAMailboxIntoAPolicyAndOut(t *testing.T) {
 	selected("primo", 0, 0)
 	selected("protocollo", 1, 0)
 }
+
+// endRestore lets the pod of a restore's Job end with last words.
+func (a *archived) endRestore(t *testing.T, job *batchv1.Job, words string) {
+	t.Helper()
+	eventually(t, func() error {
+		var pods corev1.PodList
+		if err := a.List(context.Background(), &pods, client.InNamespace(a.ns), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+			return err
+		}
+		for i := range pods.Items {
+			if pod := &pods.Items[i]; pod.Status.Phase == corev1.PodPending {
+				pod.Status.Phase = corev1.PodSucceeded
+				pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "job", Image: "x", State: corev1.ContainerState{
+					Terminated: &corev1.ContainerStateTerminated{Message: words}}}}
+				if err := a.Status().Update(context.Background(), pod); err != nil {
+					return err
+				}
+			}
+		}
+		a.get(t, a.ns, job.Name, job)
+		if !slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool { return c.Type == batchv1.JobComplete && c.Status == corev1.ConditionTrue }) {
+			return errors.New("the Job is not over")
+		}
+		return nil
+	})
+}
+
+func TestARestoreIsDoneOnceForEachToken(t *testing.T) {
+	a := newArchived(t, "ritorno", siteOptions{}, func(p *v1alpha1.RetentionPolicy) {
+		p.Spec.Restore = &v1alpha1.Restore{Token: "r1", Mailbox: "carla@pec.ritorno.test"}
+	})
+	a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreRefused)
+	ask := func(token string, change func(*v1alpha1.Restore)) {
+		t.Helper()
+		update(t, a.site, a.policy, func(p *v1alpha1.RetentionPolicy) {
+			p.Spec.Restore = &v1alpha1.Restore{Token: token, Mailbox: v1alpha1.EmailAddress("anna@" + a.domain)}
+			change(p.Spec.Restore)
+		})
+	}
+	ask("r2", func(*v1alpha1.Restore) {})
+	if c := a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreRefused); len(a.jobs(t)) > 0 {
+		t.Errorf("a refused restore has a Job: %s", c.Message)
+	}
+	eventually(t, func() error { // the archive's claim is not there
+		c := a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreRefused)
+		if !strings.Contains(c.Message, "PersistentVolumeClaim archive") {
+			return fmt.Errorf("Restored says %q", c.Message)
+		}
+		return nil
+	})
+	a.claim(t)
+	a.look(t, 1, "12:00") // outside the windows: a person asked
+	a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreUnderWay)
+	job := a.job(t, a.policy.Status.Restore.Slot)
+	if *job.Spec.Suspend || *job.Spec.Completions != 1 {
+		t.Errorf("the restore's Job: %+v", job.Spec)
+	}
+	a.pods.With(t, a.domain, func(e *apitest.Engine) {
+		if g := e.Grants[a.ns+"/"+job.Name]; len(g.Addresses) != 1 || g.Addresses[0] != "anna@"+a.domain || !g.Write || g.Until.Sub(a.clock.Now()) > 7*time.Hour {
+			t.Errorf("granted %+v", g)
+		}
+	})
+	a.endRestore(t, job, `{"index":0,"data":{"added":3,"existed":1,"digest":"`+strings.Repeat("ab", 32)+`","manifest":"manifest-restore-abab"}}`)
+	a.look(t, 1, "12:10")
+	a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionTrue, v1alpha1.ReasonMessagesRestored)
+	status := a.look(t, 1, "12:11")
+	if r := status.Restore; r.Token != "r2" || r.State != v1alpha1.RestoreDone || *r.Restored != 3 || *r.Present != 1 || r.Manifest.Location != "manifest-restore-abab" || r.Into != "Ripristino r2" {
+		t.Errorf("the restore: %+v", status.Restore)
+	}
+	a.pods.With(t, a.domain, func(e *apitest.Engine) {
+		if g := e.Grants[a.ns+"/"+job.Name]; len(g.Addresses) != 0 {
+			t.Errorf("after the restore it is still granted %+v", g)
+		}
+	})
+	if a.job(t, status.Restore.Slot).Spec.TTLSecondsAfterFinished == nil || len(a.jobs(t)) != 1 {
+		t.Errorf("%d Jobs", len(a.jobs(t)))
+	}
+	ask("r3", func(r *v1alpha1.Restore) { r.Messages = &v1alpha1.RestoredMessages{Folder: "Società"} })
+	a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreUnderWay)
+	third := a.job(t, a.policy.Status.Restore.Slot)
+	a.endRestore(t, third, `{"index":0}`)
+	a.look(t, 1, "12:20")
+	if c := a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreFailed); !strings.Contains(c.Message, "lost with its pod") {
+		t.Errorf("Restored says %q", c.Message)
+	}
+}
