@@ -393,7 +393,7 @@ const (
 	ConditionRestored = "Restored"
 	// ReasonMessagesRestored surfaces when the restore ended well; status.restore counts the messages.
 	ReasonMessagesRestored = "MessagesRestored"
-	// ReasonRestoreUnderWay surfaces while the restore's Job works.
+	// ReasonRestoreUnderWay surfaces when the restore's Job works, or is about to.
 	ReasonRestoreUnderWay = "RestoreUnderWay"
 	// ReasonRestoreFailed surfaces when the restore's Job ended before everything was put back.
 	ReasonRestoreFailed = "RestoreFailed"
