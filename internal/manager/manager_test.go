@@ -730,7 +730,7 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 	t.Cleanup(stop)
 	toA, toB := server.AddPeer(t, "peer-b"), second.AddPeer(t, "peer-a")
 	var ahead atomic.Int64 // by how much the clock of site a is put forward
-	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, dns: func(o *manager.Options) {
+	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, change: func(o *manager.Options) {
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	}})
 	var domainA *v1alpha1.PECDomain

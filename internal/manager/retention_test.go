@@ -355,14 +355,17 @@ func (s *site) gone(t *testing.T, job *batchv1.Job) {
 }
 
 func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
-	a := newArchived(t, "cancella", siteOptions{})
+	a := newArchived(t, "cancella", siteOptions{}, func(p *v1alpha1.RetentionPolicy) {
+		p.Spec.Restore = &v1alpha1.Restore{Token: "r1", Mailbox: "anna@pec.cancella.test"}
+	})
 	a.claim(t)
-	a.look(t, 1, "03:31")
-	job := a.job(t, a.slot(1))
+	status := a.look(t, 1, "03:31")
+	run, restore := a.job(t, a.slot(1)), a.job(t, status.Restore.Slot)
 	if err := a.Delete(context.Background(), a.policy); err != nil {
 		t.Fatal(err)
 	}
-	a.gone(t, job)
+	a.gone(t, run)
+	a.gone(t, restore)
 	claim := &corev1.PersistentVolumeClaim{}
 	if a.get(t, a.ns, "archive", claim); !claim.DeletionTimestamp.IsZero() {
 		t.Error("the archive's claim is being deleted")
