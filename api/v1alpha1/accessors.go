@@ -82,6 +82,11 @@ func (m *ManagedProvider) PeerLink(site string) string {
 	return ""
 }
 
+// HasOtherLink says whether a site other than the given one has a peer link.
+func (m *ManagedProvider) HasOtherLink(site string) bool {
+	return slices.ContainsFunc(m.MailHosts, func(h MailHost) bool { return h.Site != site && h.PeerLink != "" })
+}
+
 // RecipientLimit is the greatest number of recipients of one message.
 func (m *ManagedProvider) RecipientLimit() int32 {
 	if m.Limits == nil || m.Limits.MaxRecipients == nil {

@@ -233,6 +233,21 @@ const (
 	// ReasonRecordsFaulty surfaces when a check found a fault; the message names the first.
 	ReasonRecordsFaulty = "RecordsFaulty"
 
+	// ConditionStoresInSync (Managed) is there only when a peer is configured, and True when the digests of what both sites' stores hold
+	// (folder, GUID and flags of every message) agree for every mailbox of the stack, but for mail that arrived within two minutes. It is
+	// told by the digests, never by what a sync says of itself.
+	ConditionStoresInSync = "StoresInSync"
+	// ReasonStoresEqual surfaces when both sites' stores hold the same mail.
+	ReasonStoresEqual = "StoresEqual"
+	// ReasonStoresMerging surfaces when a mailbox differs for more than two minutes: after the line was cut that is normal.
+	ReasonStoresMerging = "StoresMerging"
+	// ReasonStoresDiverged surfaces when a mailbox has differed for half an hour though its syncs were made; status.sites[].stores names it.
+	ReasonStoresDiverged = "StoresDiverged"
+	// ReasonStoresNotCompared surfaces before every mailbox was compared once, and while the other site's release makes no digests.
+	ReasonStoresNotCompared = "StoresNotCompared"
+	// ReasonSingleSite surfaces when spec.provider.managed.mailHosts gives no other site a peerLink: there is no second store.
+	ReasonSingleSite = "SingleSite"
+
 	// ConditionServiceLevelMet is there only when spec.serviceLevel is given, and True when in the running period of four months (DM 2
 	// November 2005, art. 12):
 	//  - the service was down for no longer, in all, than the promised percentage allows, and

@@ -600,6 +600,9 @@ type SiteStatus struct {
 	// specs is what the site's Mailbox resources of the domain come to.
 	// +optional
 	Specs *SiteSpecs `json:"specs,omitempty"`
+	// stores is what the stores of a Managed domain hold at the site.
+	// +optional
+	Stores *SiteStores `json:"stores,omitempty"`
 }
 
 // MailboxCounts counts Mailbox resources.

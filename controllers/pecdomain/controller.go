@@ -111,6 +111,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		placeDomain,
 		closeRows,
 		linkPeer,
+		compareStores,
 		settleDNS,
 	}},
 	v1alpha1.ProviderHosted: {table: hostedTable, phases: []reconcile.Phase[*scope]{

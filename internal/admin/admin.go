@@ -207,6 +207,7 @@ type PeerState struct {
 	LastSuccess time.Time `json:"lastSuccess"`
 	Pending     int       `json:"pending"` // mailboxes that wait to be synced
 	LastError   string    `json:"lastError,omitempty"`
+	Stores      *Stores   `json:"stores,omitempty"` // nil without a peer, and from an engine of an earlier release
 }
 
 // ErrNotFound is answered for a mailbox or domain that the directory does not hold.

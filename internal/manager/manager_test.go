@@ -768,6 +768,20 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 		})
 		a.request(t, domainA, "equal")
 		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionUnknown, v1alpha1.ReasonStoresNotCompared)
+		said := func(stores admin.Stores) {
+			a.pods.With(t, a.domain, func(e *apitest.Engine) { e.Stores = &stores })
+		}
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0a"})
+		a.request(t, domainA, "stores agree")
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionTrue, v1alpha1.ReasonStoresEqual)
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0b", Differing: 1, Diverged: 1, Addresses: []string{"anna@" + a.domain}})
+		a.request(t, domainA, "stores diverge")
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionFalse, v1alpha1.ReasonStoresDiverged)
+		if own, theirs := domainA.Status.Sites[0].Stores, domainA.Status.Sites[1].Stores; own.Digest != "0a" || theirs.Digest != "0b" || !slices.Equal(theirs.Addresses, []string{"anna@" + a.domain}) {
+			t.Errorf("site a shows of the stores %+v and %+v", own, theirs)
+		}
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0a"})
 		b.create(t, makeMailbox(b.ns, "solo-b", b.domain))
 		eventually(t, func() error {
 			b.get(t, b.ns, b.domain, domainB)

@@ -1757,6 +1757,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: specs
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SiteSpecs
+    - name: stores
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SiteStores
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteStores
+  map:
+    fields:
+    - name: addresses
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: differing
+      type:
+        scalar: numeric
+    - name: digest
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Storage
   map:
     fields:
