@@ -82,8 +82,8 @@ const (
 	// ReasonClaimReplaced surfaces when a claim has the name but not the identity of the one that was made.
 	ReasonClaimReplaced = "ClaimReplaced"
 
-	// ConditionCertificateValid (Managed) is True when the Secret of spec.provider.managed.tls holds a certificate that is
-	// valid now, and its key.
+	// ConditionCertificateValid (Managed) is True when the Secret of spec.provider.managed.tls, one's own or the one that cert-manager
+	// fills, holds a certificate that is valid now, and its key.
 	ConditionCertificateValid = "CertificateValid"
 	// ConditionSigningReady (Managed) is True when the Secret of spec.provider.managed.signing holds a certificate that is
 	// valid now, and its key.
@@ -94,6 +94,13 @@ const (
 	ReasonCertificateUnreadable = "CertificateUnreadable"
 	// ReasonKeyMismatch surfaces when the key is not that of the certificate.
 	ReasonKeyMismatch = "KeyMismatch"
+	// ReasonCertManagerAbsent surfaces when tls.issuerRef is given and the cluster has no cert-manager, or the chart's value certManager does
+	// not let the operator use it.
+	ReasonCertManagerAbsent = "CertManagerAbsent"
+	// ReasonCertificatePending surfaces when cert-manager has not issued the certificate yet.
+	ReasonCertificatePending = "CertificatePending"
+	// ReasonCertificateFailed surfaces when cert-manager says that it could not issue the certificate; the message repeats why.
+	ReasonCertificateFailed = "CertificateFailed"
 	// ReasonCertificateExpired surfaces when the certificate is past its end, or before its beginning.
 	ReasonCertificateExpired = "CertificateExpired"
 
@@ -243,7 +250,7 @@ const (
 	ReasonStoresMerging = "StoresMerging"
 	// ReasonStoresDiverged surfaces when a mailbox has differed for half an hour though its syncs were made; status.sites[].stores names it.
 	ReasonStoresDiverged = "StoresDiverged"
-	// ReasonStoresNotCompared surfaces before every mailbox was compared once, and while the other site's release makes no digests.
+	// ReasonStoresNotCompared surfaces when not every mailbox was compared yet, and while the other site's release makes no digests.
 	ReasonStoresNotCompared = "StoresNotCompared"
 	// ReasonSingleSite surfaces when spec.provider.managed.mailHosts gives no other site a peerLink: there is no second store.
 	ReasonSingleSite = "SingleSite"

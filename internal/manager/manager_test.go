@@ -285,7 +285,7 @@ func (s *site) makeDomain(change ...func(*v1alpha1.PECDomain)) *v1alpha1.PECDoma
 				},
 				Endpoints:      v1alpha1.Endpoints{Submission: "smtps." + s.ns + ".test", IMAP: "imaps." + s.ns + ".test"},
 				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi")},
-				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
+				TLS:            v1alpha1.ServerCertificate{SecretName: "mail-tls"},
 				Signing:        v1alpha1.Signing{SecretName: "signing"},
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
 			}},

@@ -82,6 +82,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.IMAPSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InboundRule"):
 		return &apiv1alpha1.InboundRuleApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("IssuerReference"):
+		return &apiv1alpha1.IssuerReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Keep"):
 		return &apiv1alpha1.KeepApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LawfulKeep"):
@@ -198,6 +200,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SendingLimits"):
 		return &apiv1alpha1.SendingLimitsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServerCertificate"):
+		return &apiv1alpha1.ServerCertificateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServiceLevel"):
 		return &apiv1alpha1.ServiceLevelApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServiceLevelStatus"):

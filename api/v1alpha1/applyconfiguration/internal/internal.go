@@ -569,6 +569,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.IssuerReference
+  map:
+    fields:
+    - name: group
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Keep
   map:
     fields:
@@ -978,7 +990,7 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Timestamping
     - name: tls
       type:
-        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ServerCertificate
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ManifestStatus
   map:
     fields:
@@ -1680,6 +1692,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: recipientsPerMessage
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.ServerCertificate
+  map:
+    fields:
+    - name: issuerRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.IssuerReference
+    - name: secretName
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ServiceLevel
   map:
     fields:
