@@ -367,7 +367,8 @@ const (
 	ConditionTargetReady = "TargetReady"
 	// ReasonTargetServed surfaces when the stack takes mailboxes and the source can be named.
 	ReasonTargetServed = "TargetServed"
-	// ReasonPreferredSiteMigrates surfaces when the target's preferred site is the other one: it acts, and this one looks on.
+	// ReasonPreferredSiteMigrates surfaces when the target's preferred site is the other one and has reported nothing yet: it acts, and
+	// this one looks on.
 	ReasonPreferredSiteMigrates = "PreferredSiteMigrates"
 	// ReasonSourceUnusable surfaces when nothing can be copied from the source that the spec names.
 	ReasonSourceUnusable = "SourceUnusable"
@@ -402,6 +403,19 @@ const (
 	ReasonPhaseOver = "PhaseOver"
 	// ReasonPhaseMissed surfaces when a phase is left out because its time passed.
 	ReasonPhaseMissed = "PhaseMissed"
+
+	// ReasonOtherSiteSilent surfaces at the site that looks on while the one that acts does not answer: dates are kept, nothing is copied.
+	ReasonOtherSiteSilent = "OtherSiteSilent"
+	// ReasonOtherSiteBehind surfaces at the site that looks on while what the one that acts reports is of another spec.
+	ReasonOtherSiteBehind = "OtherSiteBehind"
+	// ReasonListUnknown surfaces when the other site closed the list of mailboxes, and this spec has another one.
+	ReasonListUnknown = "ListUnknown"
+
+	// ConditionStandingIn is there, True, only while this site acts in the place of the target's preferred one, which is silent or has
+	// not taken its part back.
+	ConditionStandingIn = "StandingIn"
+	// ReasonPreferredSiteSilent surfaces when the preferred site did not answer for long enough to act in its place.
+	ReasonPreferredSiteSilent = "PreferredSiteSilent"
 
 	// ConditionLateRequests is there, True, only while the spec lists mailboxes that were not listed when RequestsClose passed: they
 	// are not moved.

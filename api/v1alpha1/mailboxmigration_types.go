@@ -18,6 +18,7 @@ import (
 // +kubebuilder:printcolumn:name="Copied",type=integer,JSONPath=`.status.mailboxes.copied`,description="Mailboxes that the last pass copied whole."
 // +kubebuilder:printcolumn:name="Verified",type=integer,JSONPath=`.status.mailboxes.verified`,description="Mailboxes whose copy was proved complete."
 // +kubebuilder:printcolumn:name="Messages",type=integer,JSONPath=`.status.messages`,description="Messages at the source, as the last pass read them."
+// +kubebuilder:printcolumn:name="Site",type=string,JSONPath=`.status.acting.site`,description="The site that acts."
 // +kubebuilder:printcolumn:name="Succeeded",type=string,JSONPath=`.status.conditions[?(@.type=="Succeeded")].status`,description="Whether every phase is done."
 // +kubebuilder:printcolumn:name="Progress",type=string,JSONPath=`.status.conditions[?(@.type=="PhasesSettled")].message`,description="What runs or waits now, and what comes next."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the resource was created."
@@ -334,7 +335,7 @@ type MailboxMigrationStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:MaxItems=14
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// phases are those of the calendar, with the times they come to.
 	// +optional
@@ -356,11 +357,41 @@ type MailboxMigrationStatus struct {
 	// manifest is the list of everything that was copied.
 	// +optional
 	Manifest *ManifestStatus `json:"manifest,omitempty"`
+	// acting says which site acts on the migration.
+	// +optional
+	Acting *MigrationActing `json:"acting,omitempty"`
 	// run is the token of the run that this speaks of.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Run string `json:"run,omitempty"`
+}
+
+// MigrationActing says which site acts, and what the other one needs to go on in its place.
+type MigrationActing struct {
+	// site that acts, as far as this one knows.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Site string `json:"site,omitempty"`
+	// epoch counts who began to act in another's place; of two sites that say that they act, the one with the lower epoch stops.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Epoch *int64 `json:"epoch,omitempty"`
+	// settled are the slots of the timetable that are over, like verify.Done or archive.Missed, but for the daily copies.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=32
+	// +kubebuilder:validation:items:Pattern=`^[a-z-]+\.(Done|Missed)$`
+	Settled []string `json:"settled,omitempty"`
+	// list is the SHA-256, in hex, of the list of mailboxes as it closed.
+	// +optional
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	List string `json:"list,omitempty"`
 }
 
 // MigrationPhaseState says how far a phase is.

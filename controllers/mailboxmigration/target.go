@@ -21,8 +21,10 @@ import (
 type target struct {
 	domain *v1alpha1.PECDomain
 	host   types.NamespacedName
-	source string                    // host:port
-	ca     *v1alpha1.SecretReference // of the source; nil for the system's roots
+	// preferred is the site that acts while it lives; "" is none.
+	preferred string
+	source    string                    // host:port
+	ca        *v1alpha1.SecretReference // of the source; nil for the system's roots
 }
 
 func inNamespace(m *v1alpha1.MailboxMigration) client.ListOption {
@@ -35,8 +37,8 @@ func targetAddress(address string, m *v1alpha1.MailboxMigration) string {
 	return local + "@" + m.Spec.Target.DomainRef.Name
 }
 
-// chooseSite leaves the migration to the target's preferred site: two that copy would double.
-func chooseSite(ctx context.Context, s *scope) (reconcile.Result, error) {
+// findDomain finds the target's domain, and the one whose stack serves it.
+func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 	name := s.migration.Spec.Target.DomainRef.Name
 	domain := &v1alpha1.PECDomain{}
 	err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.migration.Namespace, Name: name}, domain)
@@ -52,29 +54,16 @@ func chooseSite(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if err := s.Client.Get(ctx, s.target.host, host); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", s.target.host, name, err)
 	}
-	if site := index.PreferredSite(domain, host); site != "" && site != s.Site && s.Peer.State().Configured {
-		s.showOther(ctx)
-		return reconcile.Result{}, reconcile.Waiting(followed, v1alpha1.ConditionTargetReady, v1alpha1.ReasonPreferredSiteMigrates, fmt.Sprintf(
-			"site %s is the preferred one of %s and acts; what it reports is shown here, and binds mailboxes here too", site, s.target.host.Name))
-	}
+	s.target.preferred = index.PreferredSite(domain, host)
 	return reconcile.Result{}, nil
-}
-
-// showOther shows what the acting site reports. Its phases bind the mailboxes of this site as well: whoever may not send there must not
-// send here. While it does not answer, what it reported last stays in force.
-func (s *scope) showOther(ctx context.Context) {
-	other, err := s.Peer.Migration(ctx, client.ObjectKeyFromObject(s.migration))
-	if err != nil || identity(other) != identity(s.migration) {
-		return
-	}
-	status := &s.migration.Status
-	status.Phases, status.Run, status.Manifest = other.Status.Phases, other.Status.Run, other.Status.Manifest
-	status.Mailboxes, status.Messages, status.Bytes = other.Status.Mailboxes, other.Status.Messages, other.Status.Bytes
 }
 
 // findTarget finds the engine that takes the copies, and the server that they come from. Dates are kept whether or not it is there:
 // only copying waits.
 func findTarget(ctx context.Context, s *scope) (reconcile.Result, error) {
+	if s.part != acts {
+		return reconcile.Result{}, nil
+	}
 	if problem, err := s.findSource(ctx); err != nil || problem != "" {
 		if problem != "" {
 			s.False(v1alpha1.ConditionTargetReady, v1alpha1.ReasonSourceUnusable, problem)

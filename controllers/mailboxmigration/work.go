@@ -72,6 +72,9 @@ func (s *scope) start(ctx context.Context, slot calendar.Slot) (bool, error) {
 	switch {
 	case s.engine == nil:
 		return false, nil // TargetReady says why
+	case s.listUnknown():
+		s.wait(v1alpha1.ReasonListUnknown, "the other site closed the list of mailboxes, and this spec lists others; list here those that were listed then, as kubectl describe shows them there")
+		return false, nil
 	case len(list) == 0:
 		return true, s.settle(ctx, slot, recordedDone, entry{Evidence: "no mailbox is listed that was listed when the list closed"})
 	case s.migration.DryRun() && slot.Phase != calendar.Copy:

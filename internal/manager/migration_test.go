@@ -1,11 +1,15 @@
 package manager_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +29,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/jobs"
 	"github.com/pec-operator/pec-operator/internal/manager"
+	"github.com/pec-operator/pec-operator/internal/reconcile/check"
 )
 
 // clock is the one of dated plans, which the test moves.
@@ -409,49 +414,256 @@ func TestADeletedMigrationEndsItsJobAndKeepsCopiesAndLedger(t *testing.T) {
 	}
 }
 
-// Site a acts, because the target prefers it; here works site b, and a is an API server that shows what a reported.
-func TestTheOtherSiteIsBoundByTheSameLetter(t *testing.T) {
-	apitest.Need(t, server)
-	first, err := apitest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = first.Stop() })
-	b := newSite(t, "vincolo", siteOptions{name: "b", peer: first.AddPeer(t, "lettore")})
-	domain := b.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" })
-	b.provide(t)
-	target := b.hostedDomain(b.ns, "pec.nuovo-vincolo.test")
-	box := makeMailbox(b.ns, "protocollo", b.domain)
-	moving := &v1alpha1.MailboxMigration{ObjectMeta: metav1.ObjectMeta{Namespace: b.ns, Name: "trasloco"}, Spec: v1alpha1.MailboxMigrationSpec{
-		Source: v1alpha1.MigrationSource{Type: v1alpha1.MigrationFromDomain, DomainRef: &v1alpha1.LocalReference{Name: b.domain}},
-		Target: v1alpha1.MigrationTarget{DomainRef: v1alpha1.LocalReference{Name: target.Name}},
-		Mailboxes: []v1alpha1.MigratedMailbox{{Address: v1alpha1.EmailAddress(box.Address()), SourceCredentials: v1alpha1.SecretKeyReference{Name: "password"},
-			Request: v1alpha1.MigrationRequest{Protocol: "1/2026", Date: "2026-01-01"}}},
-		Calendar: v1alpha1.MigrationCalendar{TimeZone: "Europe/Rome", Phases: []v1alpha1.MigrationPhase{
-			{Name: v1alpha1.PhaseBlockSending, At: "2026-04-28T08:00:00"}, {Name: v1alpha1.PhaseOpenNew, At: "2026-04-28T18:00:00"}}},
-	}}
-	c, err := client.New(first.Config, client.Options{Scheme: manager.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	there := moving.DeepCopy()
-	(&site{Client: c}).create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: b.ns}}, there)
-	there.Status.Phases = []v1alpha1.MigrationPhaseStatus{{Name: v1alpha1.PhaseBlockSending, At: "2026-04-28T08:00:00", State: v1alpha1.PhaseRunning,
-		StartsAt: metav1.NewTime(time.Date(2026, 4, 28, 6, 0, 0, 0, time.UTC))}}
-	if err := c.Status().Update(context.Background(), there); err != nil {
-		t.Fatal(err)
-	}
-	b.create(t, domain, target, password(b.ns, hashed), box, moving)
+// line is a TCP line to an API server, which the test can cut.
+type line struct {
+	listener net.Listener
+	mu       sync.Mutex
+	cut      bool
+	open     []net.Conn
+}
 
-	b.waitFor(t, moving, v1alpha1.ConditionTargetReady, metav1.ConditionFalse, v1alpha1.ReasonPreferredSiteMigrates)
-	eventually(t, func() error {
-		b.get(t, b.ns, box.Name, box)
-		if got := box.Status.EffectiveAccess; got == nil || got.Reason != v1alpha1.RuleBlockSending {
-			return fmt.Errorf("access at site b is %+v while site a blocks sending", got)
+// lineTo makes a kubeconfig go through a line.
+func lineTo(t *testing.T, kubeconfig []byte) (*line, []byte) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	server := regexp.MustCompile(`https://(127\.0\.0\.1:\d+)`).FindSubmatch(kubeconfig)
+	if server == nil {
+		t.Fatalf("no address in %s", kubeconfig)
+	}
+	l := &line{listener: listener}
+	go l.run(string(server[1]))
+	return l, bytes.ReplaceAll(kubeconfig, server[1], []byte(listener.Addr().String()))
+}
+
+func (l *line) run(to string) {
+	for {
+		near, err := l.listener.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", to)
+		l.mu.Lock()
+		if l.cut || err != nil {
+			_ = near.Close()
+		} else {
+			l.open = append(l.open, near, far)
+			go func() { _, _ = io.Copy(near, far) }()
+			go func() { _, _ = io.Copy(far, near) }()
+		}
+		l.mu.Unlock()
+	}
+}
+
+func (l *line) set(cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = cut
+	if cut {
+		for _, c := range l.open {
+			_ = c.Close()
+		}
+		l.open = nil
+	}
+}
+
+// duet are two sites, each with an API server, controllers and an operator of its own, under one clock.
+type duet struct {
+	a, b     *journey
+	toA, toB *line
+	clock    *clock
+}
+
+func newDuet(t *testing.T, ns, local string, standIn time.Duration) *duet {
+	t.Helper()
+	apitest.Need(t, server)
+	second, err := apitest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = second.Stop() })
+	server.RunControllers(t, "job-controller")
+	second.RunControllers(t, "job-controller")
+	at, err := calendar.ParseLocal(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &duet{clock: &clock{now: at.UTC()}}
+	set := func(o *manager.Options) { o.Calendar, o.StandIn = d.clock.Now, standIn }
+	var peerOfA, peerOfB []byte
+	d.toA, peerOfB = lineTo(t, server.AddPeer(t, "lettore-b-"+ns))
+	d.toB, peerOfA = lineTo(t, second.AddPeer(t, "lettore-a-"+ns))
+	d.a = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "a", peer: peerOfA, dns: set})}
+	d.b = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "b", server: second, peer: peerOfB, dns: set})}
+	for _, j := range []*journey{d.a, d.b} {
+		runKubelet(t, j.site)
+		domain := j.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" })
+		j.provide(t)
+		j.create(t, domain, password(j.ns, hashed))
+		j.ready(t, domain)
+	}
+	return d
+}
+
+// create makes the same migration at both sites.
+func (d *duet) create(t *testing.T, m *v1alpha1.MailboxMigration) {
+	t.Helper()
+	for _, j := range []*journey{d.a, d.b} {
+		j.migration = m.DeepCopy()
+		j.create(t, j.migration)
+	}
+}
+
+// token changes the run's token at both sites.
+func (d *duet) token(t *testing.T, token string) {
+	t.Helper()
+	for _, j := range []*journey{d.a, d.b} {
+		update(t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) { m.Spec.Run = &v1alpha1.MigrationRun{Token: token} })
+	}
+}
+
+// reaches looks until a condition stands so at a site.
+func (j *journey) reaches(name string, status metav1.ConditionStatus, reason string) *metav1.Condition {
+	j.t.Helper()
+	var c *metav1.Condition
+	eventuallyWithin(j.t, 90*time.Second, func() error {
+		j.look()
+		time.Sleep(200 * time.Millisecond)
+		text := j.progress()
+		if c = meta.FindStatusCondition(j.migration.Status.Conditions, name); c == nil || c.Status != status || c.Reason != reason {
+			return fmt.Errorf("at site %s %s is not %s %s: %s", j.options.Site, name, status, reason, text)
 		}
 		return nil
 	})
-	if row := b.row(t, box.Address()); row.Sending == "" {
-		t.Errorf("the row at site b lets him send: %+v", row)
+	return c
+}
+
+// moving is a migration out of the duet's domain, of a mailbox of it, in a few hours of one day.
+func (d *duet) moving(t *testing.T) (m *v1alpha1.MailboxMigration, box *v1alpha1.Mailbox) {
+	t.Helper()
+	box = makeMailbox(d.a.ns, "protocollo", d.a.domain)
+	for _, j := range []*journey{d.a, d.b} {
+		target := j.hostedDomain(j.ns, "pec.nuovo-"+j.ns+".test")
+		target.Spec.PreferredSite = "a"
+		j.site.create(t, target, box.DeepCopy())
+		j.ready(t, target)
+	}
+	return &v1alpha1.MailboxMigration{ObjectMeta: metav1.ObjectMeta{Namespace: d.a.ns, Name: "trasloco"}, Spec: v1alpha1.MailboxMigrationSpec{
+		Source: v1alpha1.MigrationSource{Type: v1alpha1.MigrationFromDomain, DomainRef: &v1alpha1.LocalReference{Name: d.a.domain}},
+		Target: v1alpha1.MigrationTarget{DomainRef: v1alpha1.LocalReference{Name: "pec.nuovo-" + d.a.ns + ".test"}},
+		Mailboxes: []v1alpha1.MigratedMailbox{{Address: v1alpha1.EmailAddress(box.Address()), SourceCredentials: v1alpha1.SecretKeyReference{Name: "password"},
+			Request: v1alpha1.MigrationRequest{Protocol: "1/2026", Date: "2026-01-01"}}},
+		Run: &v1alpha1.MigrationRun{Token: "r1"},
+		Calendar: v1alpha1.MigrationCalendar{TimeZone: "Europe/Rome", Phases: []v1alpha1.MigrationPhase{
+			{Name: v1alpha1.PhaseFreeze, At: "2026-04-28T07:00:00", Until: "2026-04-28T19:00:00"},
+			{Name: v1alpha1.PhaseRequestsClose, At: "2026-04-28T07:30:00"},
+			{Name: v1alpha1.PhaseBlockSending, At: "2026-04-28T08:00:00"},
+			{Name: v1alpha1.PhaseOpenNew, At: "2026-04-28T18:00:00"}}},
+	}}, box
+}
+
+// access waits until the row of a mailbox refuses sending, or not.
+func (j *journey) access(box *v1alpha1.Mailbox, refused admin.Refusal) {
+	j.t.Helper()
+	eventually(j.t, func() error {
+		if row := j.row(j.t, box.Address()); row.Sending != refused {
+			return fmt.Errorf("at site %s the row's refusal is %q, want %q", j.options.Site, row.Sending, refused)
+		}
+		return nil
+	})
+}
+
+func (d *duet) at(t *testing.T, local string) {
+	t.Helper()
+	at, err := calendar.ParseLocal(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.clock.set(at.UTC())
+}
+
+func TestTheOtherSiteShowsAndIsBoundByTheSameLetter(t *testing.T) {
+	d := newDuet(t, "vincolo", "2026-04-28T06:50:00", time.Hour)
+	m, box := d.moving(t)
+	d.create(t, m)
+	c := d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionUnknown, v1alpha1.ReasonPhasesAhead)
+	if !strings.HasPrefix(c.Message, "site a: next: freeze at") {
+		t.Errorf("site b says %q", c.Message)
+	}
+	d.at(t, "2026-04-28T07:00:00")
+	d.a.look()
+	d.a.done("freeze", d.clock.Now())
+	for _, j := range []*journey{d.a, d.b} {
+		eventually(t, func() error {
+			j.look()
+			if until := j.row(t, box.Address()).FrozenUntil; until.IsZero() {
+				return fmt.Errorf("at site %s the row is not frozen", j.options.Site)
+			}
+			return nil
+		})
+	}
+	d.at(t, "2026-04-28T07:30:00")
+	d.a.look()
+	d.a.done("copy-20260428", d.clock.Now())
+	d.at(t, "2026-04-28T08:00:00")
+	d.a.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+	d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+	d.a.access(box, admin.RefusalMigration)
+	d.b.access(box, admin.RefusalMigration)
+
+	update(t, d.a.site, d.a.migration, func(m *v1alpha1.MailboxMigration) { m.Spec.Suspend = v1alpha1.SuspendReconciliation })
+	c = d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionUnknown, v1alpha1.ReasonSuspended)
+	if !strings.HasPrefix(c.Message, "site a: ") {
+		t.Errorf("of a migration that is suspended at site a, site b says %q", c.Message)
+	}
+	update(t, d.a.site, d.a.migration, func(m *v1alpha1.MailboxMigration) { m.Spec.Suspend = "" })
+	until := m.Spec.Calendar.Phases[0].Until
+	for i, end := range []v1alpha1.LocalTime{"2026-04-28T17:00:00", until} { // before OpenNew, and right again
+		for _, j := range []*journey{d.a, d.b} {
+			update(t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) { m.Spec.Calendar.Phases[0].Until = end })
+		}
+		if i == 0 {
+			d.b.reaches(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCalendarInvalid)
+		}
+	}
+
+	d.token(t, "mx-spostati")
+	d.a.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionUnknown, v1alpha1.ReasonPhasesAhead)
+	d.at(t, "2026-04-28T18:00:00")
+	d.a.look()
+	d.a.done("open-new", d.clock.Now())
+	d.at(t, "2026-04-28T19:00:00")
+	for _, j := range []*journey{d.a, d.b} {
+		c := j.reaches(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonServed)
+		check.Status(t, j.migration)
+		if at := j.migration.Status.Acting; at == nil || at.Site != "a" || *at.Epoch != 1 {
+			t.Errorf("at site %s acts %+v", j.options.Site, at)
+		}
+		if status := j.migration.Status; *status.Mailboxes.Verified != 1 || status.Manifest == nil || len(status.Phases) != 4 {
+			t.Errorf("at site %s the status is %+v", j.options.Site, status)
+		}
+		if j == d.b && !strings.HasPrefix(c.Message, "site a reports that") {
+			t.Errorf("site b says %q", c.Message)
+		}
+	}
+	golden(t, "MailboxMigration", "other-site", d.b.migration)
+	out, err := d.b.on.Kubectl(t, "wait", "--for=condition=Succeeded", "-n", d.b.ns, "mbxmig/"+m.Name, "--timeout=10s")
+	if err != nil {
+		t.Errorf("kubectl wait at site b: %v %s", err, out)
+	}
+	d.b.settle(t)
+	d.b.look()
+	d.b.looked()
+	for _, w := range d.b.writes.Take() {
+		if strings.Contains(w, "configmaps") || strings.Contains(w, "jobs") {
+			t.Errorf("a quiet pass at site b wrote: %s", w)
+		}
+	}
+	var made batchv1.JobList
+	if err := d.b.List(context.Background(), &made, client.InNamespace(d.b.ns)); err != nil || len(made.Items) > 0 {
+		t.Errorf("site b made %d Jobs (%v)", len(made.Items), err)
 	}
 }

@@ -54,6 +54,9 @@ func (t Table) summarise(p *Pass, err error) {
 		}
 	}
 	ready := t.ready(parts)
+	if ready.Status == metav1.ConditionTrue && p.Served != "" {
+		ready.Message = p.Served
+	}
 	if fields := p.Object.NotInForce(); len(fields) > 0 {
 		ready.Message += "; NotInForce names what is only stored"
 		parts = append(parts, p.stamp(metav1.Condition{Type: v1alpha1.ConditionNotInForce, Status: metav1.ConditionTrue,
