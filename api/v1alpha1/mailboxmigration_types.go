@@ -63,7 +63,7 @@ type MailboxMigrationSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=128
 	Mailboxes []MigratedMailbox `json:"mailboxes,omitempty"`
-	// keep is what the holders will find unchanged.
+	// keep is what the holders will find unchanged; PromisesKept shows whether they will.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=4
@@ -157,7 +157,10 @@ type MigrationRequest struct {
 	Date Date `json:"date,omitempty"`
 }
 
-// MigrationKeep is something that holders find unchanged.
+// MigrationKeep is something that holders find unchanged; the condition PromisesKept says whether they will, for as far as that can be
+// known: Name, that the copy has the same address; Password, that the target mailbox's Secret holds the password that opens the
+// source; Endpoints, that the servers' names stay; SendingLimits, where the source is a PECDomain here, that none becomes lower. The
+// limits and the submission server of another provider are not known here. Nothing is changed for it.
 // +kubebuilder:validation:Enum=Name;Password;Endpoints;SendingLimits
 type MigrationKeep string
 
@@ -272,7 +275,8 @@ type MigrationPhase struct {
 	// end the later wins.
 	// +optional
 	Until LocalTime `json:"until,omitempty"`
-	// endpoint is the host where the old mailboxes are read.
+	// endpoint is the host where the old mailboxes are read, by IMAPS. Each is opened there when it is verified, with its password at the
+	// source, and PromisesKept shows whether it can be read and not written.
 	// +optional
 	Endpoint Hostname `json:"endpoint,omitempty"`
 }
@@ -335,7 +339,7 @@ type MailboxMigrationStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=14
+	// +kubebuilder:validation:MaxItems=13
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// phases are those of the calendar, with the times they come to.
 	// +optional
@@ -383,7 +387,7 @@ type MigrationActing struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=32
+	// +kubebuilder:validation:items:MaxLength=24
 	// +kubebuilder:validation:items:Pattern=`^[a-z-]+\.(Done|Missed)$`
 	Settled []string `json:"settled,omitempty"`
 	// list is the SHA-256, in hex, of the list of mailboxes as it closed.
@@ -433,7 +437,7 @@ type MigrationPhaseStatus struct {
 	// evidence is where the proof of it is.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:MaxLength=384
 	Evidence string `json:"evidence,omitempty"`
 }
 

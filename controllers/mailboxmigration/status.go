@@ -16,7 +16,7 @@ import (
 )
 
 // maxFailed is how many failed mailboxes a status names, maxEvidence how many bytes it says of a phase: the API server refuses more.
-const maxFailed, maxEvidence = 16, 512
+const maxFailed, maxEvidence = 16, 384
 
 // sayProgress says how far the phases and the mailboxes are.
 func (s *scope) sayProgress() {

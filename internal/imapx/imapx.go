@@ -3,6 +3,7 @@
 package imapx
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,7 +28,8 @@ const (
 
 // Options say whose mailbox is read, and where.
 type Options struct {
-	Address string         // host:port; the certificate must bear the host's name
+	Address string         // host:port
+	Name    string         // that the certificate must bear; "" is the host
 	Roots   *x509.CertPool // nil for the system's
 	User    string
 	// Password is never printed: no error of this package repeats it.
@@ -73,7 +75,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reaching %s: %w", o.Address, err)
 	}
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: o.Roots}}
+	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cmp.Or(o.Name, host), RootCAs: o.Roots}}
 	conn, err := dialer.DialContext(ctx, "tcp", o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("reaching %s: %w", o.Address, err)

@@ -1,20 +1,20 @@
 package manager_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -414,67 +414,10 @@ func TestADeletedMigrationEndsItsJobAndKeepsCopiesAndLedger(t *testing.T) {
 	}
 }
 
-// line is a TCP line to an API server, which the test can cut.
-type line struct {
-	listener net.Listener
-	mu       sync.Mutex
-	cut      bool
-	open     []net.Conn
-}
-
-// lineTo makes a kubeconfig go through a line.
-func lineTo(t *testing.T, kubeconfig []byte) (*line, []byte) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	server := regexp.MustCompile(`https://(127\.0\.0\.1:\d+)`).FindSubmatch(kubeconfig)
-	if server == nil {
-		t.Fatalf("no address in %s", kubeconfig)
-	}
-	l := &line{listener: listener}
-	go l.run(string(server[1]))
-	return l, bytes.ReplaceAll(kubeconfig, server[1], []byte(listener.Addr().String()))
-}
-
-func (l *line) run(to string) {
-	for {
-		near, err := l.listener.Accept()
-		if err != nil {
-			return
-		}
-		far, err := net.Dial("tcp", to)
-		l.mu.Lock()
-		if l.cut || err != nil {
-			_ = near.Close()
-		} else {
-			l.open = append(l.open, near, far)
-			go func() { _, _ = io.Copy(near, far) }()
-			go func() { _, _ = io.Copy(far, near) }()
-		}
-		l.mu.Unlock()
-	}
-}
-
-func (l *line) set(cut bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cut = cut
-	if cut {
-		for _, c := range l.open {
-			_ = c.Close()
-		}
-		l.open = nil
-	}
-}
-
 // duet are two sites, each with an API server, controllers and an operator of its own, under one clock.
 type duet struct {
-	a, b     *journey
-	toA, toB *line
-	clock    *clock
+	a, b  *journey
+	clock *clock
 }
 
 func newDuet(t *testing.T, ns, local string, standIn time.Duration) *duet {
@@ -493,11 +436,8 @@ func newDuet(t *testing.T, ns, local string, standIn time.Duration) *duet {
 	}
 	d := &duet{clock: &clock{now: at.UTC()}}
 	set := func(o *manager.Options) { o.Calendar, o.StandIn = d.clock.Now, standIn }
-	var peerOfA, peerOfB []byte
-	d.toA, peerOfB = lineTo(t, server.AddPeer(t, "lettore-b-"+ns))
-	d.toB, peerOfA = lineTo(t, second.AddPeer(t, "lettore-a-"+ns))
-	d.a = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "a", peer: peerOfA, dns: set})}
-	d.b = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "b", server: second, peer: peerOfB, dns: set})}
+	d.a = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "a", peer: second.AddPeer(t, "lettore-a-"+ns), dns: set})}
+	d.b = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "b", server: second, peer: server.AddPeer(t, "lettore-b-"+ns), dns: set})}
 	for _, j := range []*journey{d.a, d.b} {
 		runKubelet(t, j.site)
 		domain := j.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" })
@@ -506,6 +446,31 @@ func newDuet(t *testing.T, ns, local string, standIn time.Duration) *duet {
 		j.ready(t, domain)
 	}
 	return d
+}
+
+// cut keeps the sites from seeing each other, until the answer is called.
+func (d *duet) cut(t *testing.T) (heal func()) {
+	t.Helper()
+	living := map[string][]byte{}
+	write := func(path string, kubeconfig []byte) {
+		if err := os.WriteFile(path, kubeconfig, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, j := range []*journey{d.a, d.b} {
+		path := j.options.PeerKubeconfig
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		living[path] = raw
+		write(path, regexp.MustCompile(`server: .*`).ReplaceAll(raw, []byte("server: https://127.0.0.1:1")))
+	}
+	return func() {
+		for path, raw := range living {
+			write(path, raw)
+		}
+	}
 }
 
 // create makes the same migration at both sites.
@@ -649,6 +614,7 @@ func TestTheOtherSiteShowsAndIsBoundByTheSameLetter(t *testing.T) {
 			t.Errorf("site b says %q", c.Message)
 		}
 	}
+	d.b.migration.Status.LastHandledReconcileAt = "" // however often it was looked
 	golden(t, "MailboxMigration", "other-site", d.b.migration)
 	out, err := d.b.on.Kubectl(t, "wait", "--for=condition=Succeeded", "-n", d.b.ns, "mbxmig/"+m.Name, "--timeout=10s")
 	if err != nil {
@@ -666,4 +632,109 @@ func TestTheOtherSiteShowsAndIsBoundByTheSameLetter(t *testing.T) {
 	if err := d.b.List(context.Background(), &made, client.InNamespace(d.b.ns)); err != nil || len(made.Items) > 0 {
 		t.Errorf("site b made %d Jobs (%v)", len(made.Items), err)
 	}
+}
+
+// actor waits until a site says who acts, in which epoch.
+func (j *journey) actor(site string, epoch int64) {
+	j.t.Helper()
+	eventuallyWithin(j.t, 90*time.Second, func() error {
+		j.look()
+		time.Sleep(200 * time.Millisecond)
+		text := j.progress()
+		if at := j.migration.Status.Acting; at == nil || at.Site != site || *at.Epoch != epoch {
+			return fmt.Errorf("at site %s acts %+v, want site %s in epoch %d: %s", j.options.Site, at, site, epoch, text)
+		}
+		return nil
+	})
+}
+
+// jobs are the slots that a site made Jobs for.
+func (j *journey) jobs() []string {
+	j.t.Helper()
+	var made batchv1.JobList
+	if err := j.List(context.Background(), &made, client.InNamespace(j.ns)); err != nil {
+		j.t.Fatal(err)
+	}
+	var slots []string
+	for _, job := range made.Items {
+		slots = append(slots, job.Annotations[jobs.SlotAnnotation])
+	}
+	slices.Sort(slots)
+	return slots
+}
+
+func TestTheOtherSiteStandsInForAMigrationAndStandsBack(t *testing.T) {
+	const standIn = 6 * time.Second
+	d := newDuet(t, "vicario", "2026-04-28T07:00:00", standIn)
+	m, box := d.moving(t)
+	d.create(t, m)
+	d.at(t, "2026-04-28T07:30:00")
+	d.a.look()
+	d.a.done("copy-20260428", d.clock.Now())
+	d.b.actor("a", 1)
+	eventually(t, func() error {
+		if _, known := d.b.ledger()["requests-close.Done"]; !known {
+			return errors.New("site b has not noted that the list is closed")
+		}
+		return nil
+	})
+
+	heal := d.cut(t)
+	c := d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionUnknown, v1alpha1.ReasonOtherSiteSilent)
+	if !strings.Contains(c.Message, "site a acts and reports nothing") {
+		t.Errorf("site b says %q", c.Message)
+	}
+	d.at(t, "2026-04-28T08:00:00")
+	d.b.look()
+	d.b.access(box, admin.RefusalMigration)
+	if made := d.b.jobs(); len(made) > 0 {
+		t.Errorf("site b copies before site a was silent for %s: %v", standIn, made)
+	}
+	d.b.reaches(v1alpha1.ConditionStandingIn, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteSilent)
+	d.b.restart() // it knows that it stands in
+	d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+	d.b.actor("b", 2)
+	if diff := cmp.Diff([]string{"final-delta", "verify"}, d.b.jobs()); diff != "" {
+		t.Errorf("site b copied from nothing: -want +got %s", diff)
+	}
+	d.a.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver) // it lives, and was cut off
+
+	heal()
+	d.a.actor("a", 3)
+	d.b.actor("a", 3)
+	d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+	if c := meta.FindStatusCondition(d.b.migration.Status.Conditions, v1alpha1.ConditionStandingIn); c != nil || !strings.HasPrefix(d.b.message(v1alpha1.ConditionPhasesSettled), "site a: ") {
+		t.Errorf("site b does not stand back: %+v", d.b.migration.Status.Conditions)
+	}
+	d.token(t, "mx-spostati")
+	d.a.done("cut-over", d.clock.Now())
+	d.b.reaches(v1alpha1.ConditionMailboxesCopied, metav1.ConditionTrue, v1alpha1.ReasonMailboxesVerified)
+
+	heal = d.cut(t)
+	d.b.actor("b", 4)
+	d.at(t, "2026-04-28T18:00:00")
+	d.b.look()
+	d.b.done("open-new", d.clock.Now())
+	d.b.access(box, admin.RefusalMigration)
+	heal()
+	d.at(t, "2026-04-28T19:00:00")
+	for _, j := range []*journey{d.a, d.b} {
+		j.actor("a", 5)
+		j.reaches(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonServed)
+		check.Status(t, j.migration)
+		if *j.migration.Status.Mailboxes.Verified != 1 {
+			t.Errorf("at site %s %+v", j.options.Site, j.migration.Status.Mailboxes)
+		}
+	}
+	if diff := cmp.Diff([]string{"final-delta", "verify"}, d.b.jobs()); diff != "" {
+		t.Errorf("site b copied after the cut-over: -want +got %s", diff)
+	}
+}
+
+// message is that of a condition, as it was read last.
+func (j *journey) message(name string) string {
+	if c := meta.FindStatusCondition(j.migration.Status.Conditions, name); c != nil {
+		return c.Message
+	}
+	return ""
 }

@@ -37,8 +37,11 @@ type Plan struct {
 	AlignFlags bool   `json:"alignFlags"`
 	Store      string `json:"store"`  // URL of the engine
 	Source     string `json:"source"` // host:port
-	// SourceCA names the file with the roots of the source's certificate; "" for the system's.
-	SourceCA string `json:"sourceCA"`
+	// SourceName is what the source's certificate bears; "" is the host of Source.
+	SourceName string `json:"sourceName,omitempty"`
+	// SourceCA names the file with the roots of the source's certificate, SourceRoots are such roots in PEM; without either, the system's.
+	SourceCA    string `json:"sourceCA"`
+	SourceRoots string `json:"sourceRoots,omitempty"`
 	// PerSecond bounds the messages that one run of one mailbox fetches; 0 is no bound.
 	PerSecond float64 `json:"perSecond"`
 	// ApproveSkipped are the digests of messages that may be left behind.

@@ -103,6 +103,10 @@ func (t Table) suspend(p *Pass) {
 	top := t.topOf(p)
 	top.Reason, top.Message = now.Reason, now.Message
 	conditions := []metav1.Condition{top, p.stamp(now)}
+	if t.Top != "" && top.Status != metav1.ConditionTrue {
+		now.Type = v1alpha1.ConditionReconciling // kstatus would take what was begun and is not done for done
+		conditions = append(conditions, p.stamp(now))
+	}
 	for _, c := range p.before.GetConditions() {
 		if c.Type != t.top() && c.Type != v1alpha1.ConditionSuspended && c.Type != v1alpha1.ConditionReconciling {
 			conditions = append(conditions, c)
