@@ -164,6 +164,17 @@ type MigrationRequest struct {
 // +kubebuilder:validation:Enum=Name;Password;Endpoints;SendingLimits
 type MigrationKeep string
 
+const (
+	// KeepName is the mailbox's address.
+	KeepName MigrationKeep = "Name"
+	// KeepPassword is the holder's password.
+	KeepPassword MigrationKeep = "Password"
+	// KeepEndpoints are the names of the servers that mail programs use.
+	KeepEndpoints MigrationKeep = "Endpoints"
+	// KeepSendingLimits are the limits of what may be sent.
+	KeepSendingLimits MigrationKeep = "SendingLimits"
+)
+
 // IfMissed says what to do with a phase whose time passed while nobody acted.
 // +kubebuilder:validation:Enum=RunLate;Skip;Hold
 type IfMissed string

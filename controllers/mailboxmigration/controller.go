@@ -37,7 +37,7 @@ const (
 var table = reconcile.Table{
 	Top:         v1alpha1.ConditionSucceeded,
 	Positive:    []string{v1alpha1.ConditionCalendarSettled, v1alpha1.ConditionTargetReady, v1alpha1.ConditionMailboxesCopied, v1alpha1.ConditionPhasesSettled},
-	Informative: []string{v1alpha1.ConditionClocksAgree, v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionLateRequests, v1alpha1.ConditionStandingIn},
+	Informative: []string{v1alpha1.ConditionClocksAgree, v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionLateRequests, v1alpha1.ConditionStandingIn, v1alpha1.ConditionPromisesKept},
 	Served:      "every phase is done or was left out, and every listed mailbox's copy was proved complete",
 	Meanwhile:   "a Job that runs goes on, no other is started; ",
 }
@@ -56,6 +56,8 @@ type Reconciler struct {
 	StandIn time.Duration
 	Image   string
 	Site    string
+
+	seen looks
 }
 
 // scope is what the phases of one pass share.
@@ -80,6 +82,7 @@ type scope struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	migration := &v1alpha1.MailboxMigration{}
 	if err := r.Client.Get(ctx, req.NamespacedName, migration); err != nil {
+		r.seen.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !migration.DeletionTimestamp.IsZero() {
@@ -90,7 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	s := &scope{Pass: pass, Reconciler: r, migration: migration}
-	result, err := reconcile.Walk(ctx, s, settleCalendar, showHolds, openLedger, findDomain, chooseSite, findTarget, keepDates)
+	result, err := reconcile.Walk(ctx, s, settleCalendar, showHolds, openLedger, findDomain, chooseSite, findTarget, keepDates, judgePromises)
 	return r.Finish(ctx, pass, result, err, s.show)
 }
 

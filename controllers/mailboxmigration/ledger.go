@@ -56,6 +56,9 @@ type outcome struct {
 	Extra     int64                    `json:"extra"`
 	Failed    []v1alpha1.FailedMailbox `json:"failed,omitempty"`
 	Manifests []manifest               `json:"manifests,omitempty"`
+	// Opened says that the old mailboxes were opened where the letter says that they can be read, Old which were not as they should be.
+	Opened bool                     `json:"opened,omitempty"`
+	Old    []v1alpha1.FailedMailbox `json:"old,omitempty"`
 }
 
 // manifest is that of one mailbox, and the record of the engine that holds it.
@@ -222,6 +225,9 @@ func outcomeOf(state jobs.State, addresses []string) outcome {
 			o.Saved += int64(r.Saved)
 			o.Skipped += int64(r.Skipped)
 			o.Extra += int64(r.Extra)
+			if o.Opened = o.Opened || r.Old != ""; r.Old != "" && r.Old != migration.OldReadOnly {
+				o.Old = append(o.Old, v1alpha1.FailedMailbox{Address: v1alpha1.EmailAddress(address), Reason: r.Old})
+			}
 			if r.Manifest != "" {
 				o.Manifests = append(o.Manifests, manifest{Address: address, Digest: r.Manifest, Record: r.Location})
 			}

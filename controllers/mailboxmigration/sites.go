@@ -182,7 +182,8 @@ func (s *scope) standBack(ctx context.Context) error {
 }
 
 // mirrored are the conditions that the site that acts alone can judge.
-var mirrored = []string{v1alpha1.ConditionTargetReady, v1alpha1.ConditionMailboxesCopied, v1alpha1.ConditionPhasesSettled, v1alpha1.ConditionLateRequests}
+var mirrored = []string{v1alpha1.ConditionTargetReady, v1alpha1.ConditionMailboxesCopied, v1alpha1.ConditionPhasesSettled, v1alpha1.ConditionLateRequests,
+	v1alpha1.ConditionPromisesKept}
 
 // mirror shows what the acting site reports. Its phases bind the mailboxes of this site as well: whoever may not send there must not
 // send here.

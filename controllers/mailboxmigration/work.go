@@ -60,6 +60,9 @@ func (s *scope) workPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, at
 	if s.target.source.ca != nil {
 		plan.SourceCA = "ca"
 	}
+	if slot.Phase == calendar.Verify {
+		plan.Old, plan.OldName = s.old()
+	}
 	for i, m := range list {
 		plan.Mailboxes = append(plan.Mailboxes, migration.Mailbox{Address: string(m.Address), Target: targetAddress(string(m.Address), s.migration), Password: strconv.Itoa(i)})
 	}

@@ -132,6 +132,16 @@ func (c *Client) Examine(folder string) (State, error) {
 	return State{UIDValidity: data.UIDValidity, UIDNext: uint32(data.UIDNext), Messages: data.NumMessages}, nil
 }
 
+// Writable says whether the server offers to change a folder: only SELECT tells. It marks messages as no longer \Recent, which no
+// client shows, and changes nothing else as long as the folder is never closed: closing would expunge. It ends the use of the client.
+func (c *Client) Writable(folder string) (bool, error) {
+	data, err := c.client.Select(folder, nil).Wait()
+	if err != nil {
+		return false, fmt.Errorf("opening the folder %q: %w", folder, err)
+	}
+	return len(data.PermanentFlags) > 0, nil
+}
+
 // Messages lists the open folder, by UID.
 func (c *Client) Messages() ([]Message, error) {
 	all := imap.UIDSet{imap.UIDRange{Start: 1, Stop: 0}}

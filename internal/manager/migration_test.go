@@ -442,7 +442,7 @@ func newDuet(t *testing.T, ns, local string, standIn time.Duration) *duet {
 		runKubelet(t, j.site)
 		domain := j.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" })
 		j.provide(t)
-		j.create(t, domain, password(j.ns, hashed))
+		j.create(t, domain, password(j.ns, canary))
 		j.ready(t, domain)
 	}
 	return d
@@ -513,7 +513,8 @@ func (d *duet) moving(t *testing.T) (m *v1alpha1.MailboxMigration, box *v1alpha1
 	for _, j := range []*journey{d.a, d.b} {
 		target := j.hostedDomain(j.ns, "pec.nuovo-"+j.ns+".test")
 		target.Spec.PreferredSite = "a"
-		j.site.create(t, target, box.DeepCopy())
+		limited := makeMailbox(j.ns, "protocollo", target.Name, func(m *v1alpha1.Mailbox) { m.Spec.Sending = &v1alpha1.SendingLimits{MessagesPerDay: ptr.To(int32(5))} })
+		j.site.create(t, target, box.DeepCopy(), limited)
 		j.ready(t, target)
 	}
 	return &v1alpha1.MailboxMigration{ObjectMeta: metav1.ObjectMeta{Namespace: d.a.ns, Name: "trasloco"}, Spec: v1alpha1.MailboxMigrationSpec{
@@ -521,7 +522,7 @@ func (d *duet) moving(t *testing.T) (m *v1alpha1.MailboxMigration, box *v1alpha1
 		Target: v1alpha1.MigrationTarget{DomainRef: v1alpha1.LocalReference{Name: "pec.nuovo-" + d.a.ns + ".test"}},
 		Mailboxes: []v1alpha1.MigratedMailbox{{Address: v1alpha1.EmailAddress(box.Address()), SourceCredentials: v1alpha1.SecretKeyReference{Name: "password"},
 			Request: v1alpha1.MigrationRequest{Protocol: "1/2026", Date: "2026-01-01"}}},
-		Run: &v1alpha1.MigrationRun{Token: "r1"},
+		Run: &v1alpha1.MigrationRun{Token: "r1"}, Keep: []v1alpha1.MigrationKeep{v1alpha1.KeepPassword, v1alpha1.KeepEndpoints, v1alpha1.KeepSendingLimits},
 		Calendar: v1alpha1.MigrationCalendar{TimeZone: "Europe/Rome", Phases: []v1alpha1.MigrationPhase{
 			{Name: v1alpha1.PhaseFreeze, At: "2026-04-28T07:00:00", Until: "2026-04-28T19:00:00"},
 			{Name: v1alpha1.PhaseRequestsClose, At: "2026-04-28T07:30:00"},
@@ -569,6 +570,13 @@ func TestTheOtherSiteShowsAndIsBoundByTheSameLetter(t *testing.T) {
 			}
 			return nil
 		})
+	}
+	for _, j := range []*journey{d.a, d.b} {
+		c := j.reaches(v1alpha1.ConditionPromisesKept, metav1.ConditionFalse, v1alpha1.ReasonPromiseBroken)
+		want := "SendingLimits: the target mailbox may send less than " + box.Address() + " does; raise its spec.sending"
+		if got := strings.TrimPrefix(c.Message, "site a: "); got != want {
+			t.Errorf("at site %s it says %q", j.options.Site, c.Message)
+		}
 	}
 	d.at(t, "2026-04-28T07:30:00")
 	d.a.look()

@@ -66,8 +66,29 @@ func Work(ctx context.Context, job worker.Job) (Report, error) {
 	if plan.Kind != KindCopy && err == nil {
 		r.report = Report{Saved: r.report.Saved, Flagged: r.report.Flagged}
 		err = r.verify(ctx)
+		r.report.Old = openOld(ctx, job, plan, r.mailbox)
 	}
 	return r.report, r.verdict(ctx, err)
+}
+
+// openOld opens the mailbox where the letter says that the old one can be read, and says how it was found.
+func openOld(ctx context.Context, job worker.Job, plan Plan, m Mailbox) string {
+	if plan.Old == "" {
+		return ""
+	}
+	plan.Source, plan.SourceName = plan.Old, plan.OldName
+	client, err := dial(ctx, job, plan, m)
+	if refused := (*exit.Error)(nil); errors.As(err, &refused) {
+		return refused.Reason
+	}
+	defer client.Close()
+	switch writable, err := client.Writable("INBOX"); {
+	case err != nil:
+		return ReasonSourceUnreachable
+	case writable:
+		return OldWritable
+	}
+	return OldReadOnly
 }
 
 // verdict is how the pod should end.
