@@ -315,7 +315,7 @@ type MigrationCopy struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	MaxMessagesPerSecond *int32 `json:"maxMessagesPerSecond,omitempty"`
-	// windows in which copying may start; any time when not given. The final copy waits for no window.
+	// windows in which copying may start; any time when not given. The final copy must find one before OpenNew.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=14

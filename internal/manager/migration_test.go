@@ -420,16 +420,8 @@ type duet struct {
 	clock *clock
 }
 
-func newDuet(t *testing.T, ns, local string, standIn time.Duration) *duet {
+func newDuet(t *testing.T, second *apitest.Server, ns, local string, standIn time.Duration) *duet {
 	t.Helper()
-	apitest.Need(t, server)
-	second, err := apitest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = second.Stop() })
-	server.RunControllers(t, "job-controller")
-	second.RunControllers(t, "job-controller")
 	at, err := calendar.ParseLocal(local)
 	if err != nil {
 		t.Fatal(err)
@@ -551,8 +543,21 @@ func (d *duet) at(t *testing.T, local string) {
 	d.clock.set(at.UTC())
 }
 
-func TestTheOtherSiteShowsAndIsBoundByTheSameLetter(t *testing.T) {
-	d := newDuet(t, "vincolo", "2026-04-28T06:50:00", time.Hour)
+func TestAMigrationAtTwoSites(t *testing.T) {
+	apitest.Need(t, server)
+	second, err := apitest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = second.Stop() })
+	server.RunControllers(t, "job-controller")
+	second.RunControllers(t, "job-controller")
+	t.Run("the other site shows it, and is bound by the same letter", func(t *testing.T) { followed(t, second) })
+	t.Run("the other site stands in, and stands back", func(t *testing.T) { stoodInFor(t, second) })
+}
+
+func followed(t *testing.T, second *apitest.Server) {
+	d := newDuet(t, second, "vincolo", "2026-04-28T06:50:00", time.Hour)
 	m, box := d.moving(t)
 	d.create(t, m)
 	c := d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionUnknown, v1alpha1.ReasonPhasesAhead)
@@ -671,9 +676,9 @@ func (j *journey) jobs() []string {
 	return slots
 }
 
-func TestTheOtherSiteStandsInForAMigrationAndStandsBack(t *testing.T) {
+func stoodInFor(t *testing.T, second *apitest.Server) {
 	const standIn = 6 * time.Second
-	d := newDuet(t, "vicario", "2026-04-28T07:00:00", standIn)
+	d := newDuet(t, second, "vicario", "2026-04-28T07:00:00", standIn)
 	m, box := d.moving(t)
 	d.create(t, m)
 	d.at(t, "2026-04-28T07:30:00")

@@ -148,6 +148,10 @@ func providersLetter(t *testing.T) {
 		t.Logf("at site %s:\n%s", site, seen[site]())
 	}
 	equal("after the token changed")
+	// The old provider, which was to be read only, takes changes still.
+	if kept := kubectl(t, "b", "get", "mbxmig", "-n", office, l.name, "-o", promises); kept != "PromiseBroken" {
+		t.Errorf("of the promises site b says %q", kept)
+	}
 	for _, person := range everybody {
 		old := mailtest.Holder{Server: server, Address: person + "@" + oldDomain, Password: parola}
 		if diff := cmp.Diff(before[person], old.Snapshot(t, mailtest.Copied)); diff != "" {
@@ -191,12 +195,16 @@ spec:
     ifMissed: RunLate
     phases:
     - {name: RequestsClose, at: "%s"}
-    - {name: BlockSending, at: "%s"}
-    - {name: OpenNew, at: "%s"}
+    - {name: BlockSending, at: "%[7]s"}
+    - {name: OldReadOnly, at: "%[7]s", endpoint: %[3]s}
+    - {name: OpenNew, at: "%[8]s"}
   copy: {maxMessagesPerSecond: %d}
   run: {token: %s}
 `, l.name, office, oldHost, newDomain, listed, l.asking, moment(l.blocked), moment(l.open), l.perSecond, l.token)
 }
+
+// promises is where kubectl finds what became of the letter's promises.
+const promises = `jsonpath={.status.conditions[?(@.type=="PromisesKept")].reason}`
 
 // watch is the progress view of a migration at a site, as kubectl shows it until the answer is called.
 func watch(t *testing.T, site, name string) (seen func() string) {
@@ -244,6 +252,7 @@ func (l letter) saved(t *testing.T, slot string) int {
 
 const (
 	unionDomain = "pec.unione-esempio.test"
+	stackIMAP   = "imaps.gestore-uno.test"
 	moving      = 30 // messages of a mailbox that moves from one domain of a stack to another
 )
 
@@ -310,10 +319,11 @@ spec:
     phases:
     - {name: RequestsClose, at: "%[6]s"}
     - {name: BlockSending, at: "%[7]s"}
+    - {name: OldReadOnly, at: "%[7]s", endpoint: %[11]s}
     - {name: OpenNew, at: "%[8]s"}
   copy: %[9]s
   run: {token: %[10]s}
-`, name, office, newDomain, unionDomain, person, moment(asking), moment(blocked), moment(open), copy, token)
+`, name, office, newDomain, unionDomain, person, moment(asking), moment(blocked), moment(open), copy, token, stackIMAP)
 	}
 	everywhere := func(manifest string) {
 		t.Helper()
@@ -322,7 +332,7 @@ spec:
 		}
 	}
 	l := letter{name: name}
-	window := fmt.Sprintf(`{dryRun: Enabled, windows: [{opens: "%s", closes: "%s"}]}`, calendar.InRome(opens).Format("15:04"), calendar.InRome(opens.Add(time.Hour)).Format("15:04"))
+	window := fmt.Sprintf(`{dryRun: Enabled, windows: [{opens: "%s", closes: "%s"}]}`, calendar.InRome(opens).Format("15:04"), calendar.InRome(opens.Add(6*time.Hour)).Format("15:04")) // the final copy must find it open
 	everywhere(manifest(time.Now().Add(2*time.Hour), time.Now().Add(3*time.Hour), window, "r1"))
 	tidy(t, "delete", "mbxmig", "-n", office, name)
 	l.await(t, `{.status.phases[?(@.name=="RequestsClose")].state}`, "Done")
@@ -356,6 +366,10 @@ spec:
 	for _, site := range road.SiteNames {
 		kubectl(t, site, "wait", "--for=condition=Succeeded", "-n", office, "mbxmig/"+name, "--timeout=60s")
 		t.Logf("at site %s:\n%s", site, kubectl(t, site, "get", "mbxmig", "-n", office, name, "-o", `jsonpath={range .status.conditions[*]}{.type}={.status} {.reason}: {.message}{"\n"}{end}`))
+	}
+	// Its own stack's endpoint was found read-only, because the source's rows say so by then.
+	if kept := kubectl(t, "a", "get", "mbxmig", "-n", office, name, "-o", promises); kept != "AllKept" {
+		t.Errorf("of the promises it says %q", kept)
 	}
 	for domain, when := range map[string]string{unionDomain: "the copy", newDomain: "the source"} {
 		if diff := cmp.Diff(before, holder(domain).Snapshot(t, same)); diff != "" {
