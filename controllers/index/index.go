@@ -55,12 +55,6 @@ func PreferredSite(d, host *v1alpha1.PECDomain) string {
 	return cmp.Or(d.Spec.PreferredSite, host.Spec.PreferredSite, first)
 }
 
-// MailboxName is the name that the Mailbox of an address must have. Pure.
-func MailboxName(address string) string {
-	local, domain, _ := strings.Cut(strings.ToLower(address), "@")
-	return strings.ReplaceAll(local, "_", "--") + ".at." + domain
-}
-
 // Pool is the namespace and name of the PECDomain whose contract counts for a domain; false when it has no contract.
 func Pool(d *v1alpha1.PECDomain) (types.NamespacedName, bool) {
 	pool, ok := d.Pool()

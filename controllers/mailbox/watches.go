@@ -80,7 +80,7 @@ func migrated(_ context.Context, o client.Object) []crreconcile.Request {
 	}
 	var requests []crreconcile.Request
 	for _, box := range m.Spec.Mailboxes {
-		requests = append(requests, crreconcile.Request{NamespacedName: types.NamespacedName{Namespace: m.Namespace, Name: index.MailboxName(string(box.Address))}})
+		requests = append(requests, crreconcile.Request{NamespacedName: types.NamespacedName{Namespace: m.Namespace, Name: v1alpha1.MailboxName(string(box.Address))}})
 	}
 	return requests
 }

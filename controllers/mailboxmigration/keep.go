@@ -162,7 +162,7 @@ func (s *scope) sourceDomain(ctx context.Context) (*v1alpha1.PECDomain, error) {
 
 func (s *scope) mailboxOf(ctx context.Context, address string) (*v1alpha1.Mailbox, error) {
 	m := &v1alpha1.Mailbox{}
-	name := index.MailboxName(address)
+	name := v1alpha1.MailboxName(address)
 	if err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.migration.Namespace, Name: name}, m); err != nil {
 		return nil, ignoreMissing(err, "reading mailbox "+name)
 	}
