@@ -356,7 +356,7 @@ spec:
 	l.await(t, `{.status.conditions[?(@.type=="PhasesSettled")].reason} {.status.mailboxes.verified}`, "AwaitingCutOver 1")
 	for _, site := range road.SiteNames {
 		eventually(t, time.Minute, func() error {
-			if rule := kubectl(t, site, "get", "mailbox", "-n", office, person+".at."+newDomain, "-o", "jsonpath={.status.effectiveAccess.reason}"); rule != "BlockSending" {
+			if rule := kubectl(t, site, "get", "mailbox", "-n", office, person+".at."+newDomain, "-o", "jsonpath={.status.effectiveAccess.reason}"); rule != "MigrationOldReadOnly" {
 				return fmt.Errorf("at site %s the old mailbox's access is by %q", site, rule)
 			}
 			return nil
