@@ -84,7 +84,11 @@ func chooseSite(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{RequeueAfter: followed}, s.mirror(other)
 	case s.part == dates:
 		s.recall(role.Actor)
-		return reconcile.Result{RequeueAfter: min(followed, max(soon, s.StandIn-s.Jobs.Now().Sub(state.Since)))}, nil
+		wait := followed
+		if left := s.StandIn - s.Jobs.Now().Sub(state.Since); left > 0 {
+			wait = min(wait, max(left, soon)) // a date that came meanwhile is still in its grace when this site stands in
+		}
+		return reconcile.Result{RequeueAfter: wait}, nil
 	case s.target.preferred != "" && s.target.preferred != s.Site && state.Configured:
 		s.True(v1alpha1.ConditionStandingIn, v1alpha1.ReasonPreferredSiteSilent, fmt.Sprintf(
 			"site %s, the preferred one, was silent; this one acts until that takes its part back", s.target.preferred))

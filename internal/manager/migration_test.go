@@ -506,7 +506,7 @@ func (d *duet) moving(t *testing.T) (m *v1alpha1.MailboxMigration, box *v1alpha1
 		target := j.hostedDomain(j.ns, "pec.nuovo-"+j.ns+".test")
 		target.Spec.PreferredSite = "a"
 		limited := makeMailbox(j.ns, "protocollo", target.Name, func(m *v1alpha1.Mailbox) { m.Spec.Sending = &v1alpha1.SendingLimits{MessagesPerDay: ptr.To(int32(5))} })
-		j.site.create(t, target, box.DeepCopy(), limited)
+		j.create(t, target, box.DeepCopy(), limited)
 		j.ready(t, target)
 	}
 	return &v1alpha1.MailboxMigration{ObjectMeta: metav1.ObjectMeta{Namespace: d.a.ns, Name: "trasloco"}, Spec: v1alpha1.MailboxMigrationSpec{
