@@ -415,7 +415,8 @@ const (
 	ConditionTargetReady = "TargetReady"
 	// ReasonTargetServed surfaces when the stack takes mailboxes and the source can be named.
 	ReasonTargetServed = "TargetServed"
-	// ReasonPreferredSiteMigrates surfaces when the target's preferred site is the other one: it acts, and this one looks on.
+	// ReasonPreferredSiteMigrates surfaces when the target's preferred site is the other one and has reported nothing yet: it acts, and
+	// this one looks on.
 	ReasonPreferredSiteMigrates = "PreferredSiteMigrates"
 	// ReasonSourceUnusable surfaces when nothing can be copied from the source that the spec names.
 	ReasonSourceUnusable = "SourceUnusable"
@@ -450,6 +451,30 @@ const (
 	ReasonPhaseOver = "PhaseOver"
 	// ReasonPhaseMissed surfaces when a phase is left out because its time passed.
 	ReasonPhaseMissed = "PhaseMissed"
+
+	// ReasonOtherSiteSilent surfaces when the site that acts does not answer the one that looks on: dates are kept there,
+	// nothing is copied.
+	ReasonOtherSiteSilent = "OtherSiteSilent"
+	// ReasonOtherSiteBehind surfaces when what the site that acts reports is of another spec than that of the one that looks on.
+	ReasonOtherSiteBehind = "OtherSiteBehind"
+	// ReasonListUnknown surfaces when the other site closed the list of mailboxes, and this spec has another one.
+	ReasonListUnknown = "ListUnknown"
+
+	// ConditionStandingIn is there, True, only while this site acts in the place of the target's preferred one, which is silent or has
+	// not taken its part back.
+	ConditionStandingIn = "StandingIn"
+	// ReasonPreferredSiteSilent surfaces when the preferred site did not answer for long enough to act in its place.
+	ReasonPreferredSiteSilent = "PreferredSiteSilent"
+
+	// ConditionPromisesKept is there once spec.keep or the endpoint of OldReadOnly was looked at, and True when the holders will find all
+	// of it as the letter promises. It holds nothing up, and stays as it was when the new mailboxes opened.
+	ConditionPromisesKept = "PromisesKept"
+	// ReasonAllKept surfaces when all that spec.keep and the endpoint promise was found so.
+	ReasonAllKept = "AllKept"
+	// ReasonPromiseBroken surfaces when something of it is not so; the message says what, and what to do.
+	ReasonPromiseBroken = "PromiseBroken"
+	// ReasonPromiseUnproved surfaces when nothing is found broken and something cannot be known here, or not yet.
+	ReasonPromiseUnproved = "PromiseUnproved"
 
 	// ConditionLateRequests is there, True, only while the spec lists mailboxes that were not listed when RequestsClose passed: they
 	// are not moved.

@@ -82,6 +82,7 @@ const canary = "canary-9f3c-password"
 // site is an operator at work on an API server, with namespaces of its own.
 type site struct {
 	client.Client
+	on     *apitest.Server
 	pods   *apitest.Pods
 	writes *apitest.Writes
 	ns     string // of the Managed domain
@@ -121,7 +122,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{Client: c, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
+	s := &site{Client: c, on: o.server, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
 	granted := append([]string{ns}, o.namespaces...)
 	listed := slices.Clone(granted)
 	if o.withoutRole != "" {

@@ -128,6 +128,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MassiveUseApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MigratedMailbox"):
 		return &apiv1alpha1.MigratedMailboxApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MigrationActing"):
+		return &apiv1alpha1.MigrationActingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MigrationCalendar"):
 		return &apiv1alpha1.MigrationCalendarApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MigrationCopy"):

@@ -774,6 +774,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxMigrationStatus
   map:
     fields:
+    - name: acting
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationActing
     - name: bytes
       type:
         scalar: numeric
@@ -1038,6 +1041,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: sourceCredentials
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretKeyReference
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationActing
+  map:
+    fields:
+    - name: epoch
+      type:
+        scalar: numeric
+    - name: list
+      type:
+        scalar: string
+    - name: settled
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: site
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationCalendar
   map:
     fields:
