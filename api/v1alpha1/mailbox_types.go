@@ -114,7 +114,9 @@ type MailboxSpec struct {
 	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
 	// +optional
 	Notifications *Notifications `json:"notifications,omitempty"`
-	// antispam judges ordinary mail. This release stores it and judges nothing.
+	// antispam judges ordinary mail, if the stack runs a spam filter: what looks like spam goes into the folder Junk, and what
+	// certainly is, or would be forwarded, is refused (550) when it arrives. Certified mail is never judged. The holder may change
+	// it, if holderMayChange lets him.
 	// +optional
 	Antispam Antispam `json:"antispam,omitempty"`
 	// rules file arriving mail into folders; the first that matches decides. None of them loses a message. The holder may change
@@ -251,14 +253,14 @@ type Notifications struct {
 	Frequency NotificationFrequency `json:"frequency,omitempty"`
 }
 
-// Antispam says whether ordinary mail is judged before it is delivered.
+// Antispam says whether ordinary mail is judged by a spam filter.
 // +kubebuilder:validation:Enum=Enabled;Disabled
 type Antispam string
 
 const (
 	// AntispamEnabled judges ordinary mail.
 	AntispamEnabled Antispam = "Enabled"
-	// AntispamDisabled delivers it unjudged.
+	// AntispamDisabled leaves it unjudged.
 	AntispamDisabled Antispam = "Disabled"
 )
 

@@ -30,7 +30,7 @@ const (
 	third  = "la terza password"
 )
 
-var allChoices = []admin.Choice{admin.ChoiceNotifications, admin.ChoiceOrdinaryMail, admin.ChoicePassword, admin.ChoiceRules}
+var allChoices = []admin.Choice{admin.ChoiceAntispam, admin.ChoiceNotifications, admin.ChoiceOrdinaryMail, admin.ChoicePassword, admin.ChoiceRules}
 
 // hashed is a Secret's password as the operator places it; a low cost keeps the tests quick.
 func hashed(t testing.TB, raw string) string {
@@ -171,6 +171,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 		"/v1/settings/notifications": `{"addresses":["mario@ordinaria.test"],"frequency":"Daily"}`,
 		"/v1/settings/rules":         `{"rules":[{"name":"clienti","header":"From","contains":"rossi@","folder":"Clienti/Rossi"}]}`,
 		"/v1/settings/ordinary-mail": `{"policy":"Forward","forwardTo":"mario@ordinaria.test"}`,
+		"/v1/settings/antispam":      `{"antispam":"Enabled"}`,
 		"/v1/settings/password":      `{"password":"` + second + `"}`,
 	} {
 		if status, _, answer := w.as(sender, map[bool]string{true: second, false: first}[w.knows(sender, second)], http.MethodPut, path, body); status != http.StatusOK {
@@ -188,6 +189,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 		Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily},
 		Rules:         []admin.Rule{{Name: "clienti", Header: "From", Contains: "rossi@", Folder: "Clienti/Rossi"}},
 		OrdinaryMail:  admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: "mario@ordinaria.test"},
+		Antispam:      admin.AntispamEnabled,
 		Password:      holderPassword{ChangedAt: got.Password.ChangedAt},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || got.Password.ChangedAt.IsZero() {
