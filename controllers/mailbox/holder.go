@@ -36,11 +36,12 @@ var engineSettings = map[v1alpha1.HolderSetting]admin.Choice{
 	v1alpha1.HolderOrdinaryMail:  admin.ChoiceOrdinaryMail,
 	v1alpha1.HolderNotifications: admin.ChoiceNotifications,
 	v1alpha1.HolderRules:         admin.ChoiceRules,
+	v1alpha1.HolderAntispam:      admin.ChoiceAntispam,
 }
 
 // given is what the spec, and its domain's, give to the holder. Pure.
 func given(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain) admin.Given {
-	var g admin.Given
+	g := admin.Given{Antispam: admin.Antispam(m.Spec.Antispam)}
 	for _, setting := range m.LeftToHolder() {
 		if choice, ok := engineSettings[setting]; ok {
 			g.MayChange = append(g.MayChange, choice)

@@ -35,6 +35,9 @@ type Verdict struct {
 	Rules []string // that matched against it, the weightiest first
 }
 
+// Folder is where suspect mail is delivered.
+const Folder = "Junk"
+
 const (
 	// judgeTimeout is longer than rspamd's own limit for one message, which ends with an answer.
 	judgeTimeout = 10 * time.Second

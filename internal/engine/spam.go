@@ -13,12 +13,8 @@ import (
 
 // Certified mail is never shown to the filter, whatever it carries: its sender was told that it will be delivered.
 
-const (
-	// maxJudged is the largest message that the filter is asked about, in bytes; spam is small, and the filter's memory too.
-	maxJudged = 4 << 20
-	// junk is the folder that suspect mail is delivered into; Dovecot makes it, by the detail of the address.
-	junk = "Junk"
-)
+// maxJudged is the largest message that the filter is asked about, in bytes; spam is small, and the filter's memory too.
+const maxJudged = 4 << 20
 
 // spam is what the filter holds against a message, as the transaction's record has it: the verdict is given once, at the end of DATA.
 type spam struct {
@@ -38,10 +34,10 @@ func (s *spam) fields() []byte {
 	return fmt.Appendf(nil, "X-Spam-Flag: YES\r\nX-Spam-Status: Yes, score=%.1f\r\n\ttests=%s\r\n", s.Score, strings.Join(rules, ",\r\n\t"))
 }
 
-// junkOf is the address of a mailbox's folder for suspect mail, as Dovecot's LMTP takes it; no local part has a plus.
+// junkOf is the address of a mailbox's folder for suspect mail, as Dovecot's LMTP takes it. No local part has a plus.
 func junkOf(rcpt string) string {
 	at := strings.LastIndexByte(rcpt, '@')
-	return rcpt[:at] + "+" + junk + rcpt[at:]
+	return rcpt[:at] + "+" + antispam.Folder + rcpt[at:]
 }
 
 // wantsJudged says whether a mailbox has its ordinary mail judged.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -196,6 +197,16 @@ func TestTheOperatorIsToldOfAFilterThatIsNotThere(t *testing.T) {
 	}
 	if diff := cmp.Diff(before.Problems, w.engine.problems(t.Context())); diff != "" {
 		t.Errorf("readiness hangs on the filter (-want +got):\n%s", diff)
+	}
+}
+
+func TestAHolderCannotAskForAFilterThatIsNotThere(t *testing.T) {
+	w := givenWorld(t)
+	w.engine.settings.Rspamd = ""
+	for setting, want := range map[string]int{"Enabled": http.StatusUnprocessableEntity, "Disabled": http.StatusOK} {
+		if status, _, answer := w.as(sender, first, http.MethodPut, "/v1/settings/antispam", `{"antispam":"`+setting+`"}`); status != want {
+			t.Errorf("%s is answered %d %s", setting, status, answer)
+		}
 	}
 }
 
