@@ -16,7 +16,7 @@ func placeHolder(ctx context.Context, s *scope) (reconcile.Result, error) {
 	want, address := given(s.mailbox, s.domain), s.mailbox.Address()
 	have, err := s.engine.Holder(ctx, address)
 	if freeze := freezeOf(s.migrations); freeze != nil && err == nil && !have.Given.Same(want) {
-		return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its rules, notifications, limits or what its holder may change) is not carried out")
+		return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its rules, notifications, antispam, limits or what its holder may change) is not carried out")
 	}
 	if err == nil && !have.Given.Same(want) {
 		if err = s.engine.PutGiven(ctx, address, want); err == nil {

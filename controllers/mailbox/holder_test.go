@@ -24,7 +24,7 @@ func TestGiven(t *testing.T) {
 			v1alpha1.MailboxSpec{Sending: &v1alpha1.SendingLimits{RecipientsPerMessage: ptr.To(int32(50))}}, admin.Given{MayChange: everything, RecipientsPerMessage: 50}},
 		"what is named is left to the holder": {
 			v1alpha1.MailboxSpec{HolderMayChange: []v1alpha1.HolderSetting{v1alpha1.HolderRules}}, admin.Given{MayChange: []admin.Choice{admin.ChoiceRules}, MessagesPerDay: 100}},
-		"antispam is passed on": {v1alpha1.MailboxSpec{Antispam: v1alpha1.AntispamEnabled}, admin.Given{MayChange: everything, MessagesPerDay: 100, Antispam: admin.AntispamEnabled}},
+		"antispam is passed on":  {v1alpha1.MailboxSpec{Antispam: v1alpha1.AntispamEnabled}, admin.Given{MayChange: everything, MessagesPerDay: 100, Antispam: admin.AntispamEnabled}},
 		"Nothing leaves nothing": {v1alpha1.MailboxSpec{HolderMayChange: []v1alpha1.HolderSetting{v1alpha1.HolderNothing}}, admin.Given{MessagesPerDay: 100}},
 		"rules and notifications are passed on": {
 			v1alpha1.MailboxSpec{
