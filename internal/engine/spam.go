@@ -14,7 +14,7 @@ import (
 // Certified mail is never shown to the filter, whatever it carries: its sender was told that it will be delivered.
 
 // maxJudged is the largest message that the filter is asked about, in bytes; spam is small, and the filter's memory too.
-const maxJudged = 4 << 20
+const maxJudged = 2 << 20
 
 // spam is what the filter holds against a message, as the transaction's record has it: the verdict is given once, at the end of DATA.
 type spam struct {
