@@ -238,6 +238,12 @@ func (m *MailboxMigration) Freezing() (until *metav1.Time, freezing bool) {
 	return nil, false
 }
 
+// RunsSpamFilter says whether the domain's own stack has a spam filter.
+func (d *PECDomain) RunsSpamFilter() bool {
+	m := d.Spec.Provider.Managed
+	return m != nil && m.Antispam == AntispamEnabled
+}
+
 // KeyOrDefault is the key to read in the Secret.
 func (r SecretKeyReference) KeyOrDefault() string {
 	if r.Key == "" {
@@ -250,7 +256,7 @@ func (r SecretKeyReference) KeyOrDefault() string {
 func (m *Mailbox) LeftToHolder() []HolderSetting {
 	switch said := m.Spec.HolderMayChange; {
 	case said == nil:
-		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules}
+		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules, HolderAntispam}
 	case slices.Contains(said, HolderNothing):
 		return nil
 	default:

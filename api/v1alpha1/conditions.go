@@ -354,6 +354,13 @@ const (
 	ConditionUnderLegalHold = "UnderLegalHold"
 	// ReasonHoldListed surfaces when a hold is listed; the message has the references.
 	ReasonHoldListed = "HoldListed"
+
+	// ConditionSpamFilterMissing is there, True, only while spec.antispam is Enabled and the stack runs no spam filter: ordinary mail
+	// is then not judged.
+	ConditionSpamFilterMissing = "SpamFilterMissing"
+	// ReasonStackWithoutFilter surfaces when the PECDomain whose stack serves the mailbox does not say provider.managed.antispam:
+	// Enabled; the message names it.
+	ReasonStackWithoutFilter = "StackWithoutFilter"
 )
 
 // Conditions and reasons of RetentionPolicy.

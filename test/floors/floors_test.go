@@ -50,6 +50,7 @@ var floors = map[string]int{
 	"internal/imapx":                  1,
 	"internal/migration":              2,
 	"internal/antivirus":              1,
+	"internal/antispam":               1,
 }
 
 // pure rooms import no Kubernetes client, and api/ nothing but apimachinery.

@@ -985,6 +985,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: antispam
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antispam
     - name: antivirus
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antivirus
