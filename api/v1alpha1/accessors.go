@@ -4,6 +4,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -84,6 +85,11 @@ func (m *ManagedProvider) PeerLink(site string) string {
 	return ""
 }
 
+// HasOtherLink says whether a site other than the given one has a peer link.
+func (m *ManagedProvider) HasOtherLink(site string) bool {
+	return slices.ContainsFunc(m.MailHosts, func(h MailHost) bool { return h.Site != site && h.PeerLink != "" })
+}
+
 // RecipientLimit is the greatest number of recipients of one message.
 func (m *ManagedProvider) RecipientLimit() int32 {
 	if m.Limits == nil || m.Limits.MaxRecipients == nil {
@@ -145,6 +151,12 @@ func (e Endpoint) HostPort(port int32) string {
 // Address is the certified address.
 func (m *Mailbox) Address() string { return m.Spec.LocalPart + "@" + m.Spec.DomainRef.Name }
 
+// MailboxName is the name of the Mailbox of an address.
+func MailboxName(address string) string {
+	local, domain, _ := strings.Cut(strings.ToLower(address), "@")
+	return strings.ReplaceAll(local, "_", "--") + ".at." + domain
+}
+
 // GetConditions returns the conditions, for the shared mechanism.
 func (p *RetentionPolicy) GetConditions() []metav1.Condition { return p.Status.Conditions }
 
@@ -171,16 +183,12 @@ func (a *Archive) KeepMonthsOrDefault() int {
 	return int(*a.KeepMonths)
 }
 
-// Covers says whether the policy is for a mailbox of its namespace: one that names a policy is for that policy alone.
-func (p *RetentionPolicy) Covers(m *Mailbox) bool {
-	if !m.DeletionTimestamp.IsZero() {
-		return false
+// IntoOrDefault is the folder below which messages are restored.
+func (r *Restore) IntoOrDefault() string {
+	if r.Into == "" {
+		return "Ripristino " + r.Token
 	}
-	ref := m.Spec.RetentionPolicyRef
-	if p.Spec.Mailboxes.Type == RetainedReferring {
-		return ref != nil && ref.Name == p.Name
-	}
-	return ref == nil && p.Spec.Mailboxes.DomainRef != nil && m.Spec.DomainRef.Name == p.Spec.Mailboxes.DomainRef.Name
+	return r.Into
 }
 
 // ScheduleOrDefault is when the work is done.
@@ -240,6 +248,12 @@ func (m *MailboxMigration) Freezing() (until *metav1.Time, freezing bool) {
 	return nil, false
 }
 
+// RunsSpamFilter says whether the domain's own stack has a spam filter.
+func (d *PECDomain) RunsSpamFilter() bool {
+	m := d.Spec.Provider.Managed
+	return m != nil && m.Antispam == AntispamEnabled
+}
+
 // KeyOrDefault is the key to read in the Secret.
 func (r SecretKeyReference) KeyOrDefault() string {
 	if r.Key == "" {
@@ -252,7 +266,7 @@ func (r SecretKeyReference) KeyOrDefault() string {
 func (m *Mailbox) LeftToHolder() []HolderSetting {
 	switch said := m.Spec.HolderMayChange; {
 	case said == nil:
-		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules}
+		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules, HolderAntispam}
 	case slices.Contains(said, HolderNothing):
 		return nil
 	default:

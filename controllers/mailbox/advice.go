@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/retentionpolicy"
 	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/mailage"
 )
@@ -61,20 +62,19 @@ type archiver struct {
 	provider string
 }
 
-// archivedBy finds the RetentionPolicy that archives the mailbox; of several the first by name.
+// archivedBy finds the RetentionPolicy that archives the mailbox.
 func (s *scope) archivedBy(ctx context.Context) (archiver, error) {
 	var policies v1alpha1.RetentionPolicyList
 	if err := s.Client.List(ctx, &policies, client.InNamespace(s.mailbox.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return archiver{}, fmt.Errorf("listing the retention policies of %s: %w", s.mailbox.Address(), err)
 	}
-	var by archiver
+	name, _ := retentionpolicy.PolicyOf(policies.Items, s.mailbox)
 	for i := range policies.Items {
-		p := &policies.Items[i]
-		if p.Spec.Archive != nil && p.Covers(s.mailbox) && (by.policy == "" || p.Name < by.policy) {
-			by = archiver{policy: p.Name, days: *p.Spec.Archive.OlderThanDays}
+		if p := &policies.Items[i]; p.Name == name && p.Spec.Archive != nil {
+			return archiver{policy: name, days: *p.Spec.Archive.OlderThanDays}, nil
 		}
 	}
-	return by, nil
+	return archiver{}, nil
 }
 
 // judgeArchive is ArchiveRecommended, given the reason that it had; nothing where there is nothing to say.

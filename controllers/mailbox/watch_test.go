@@ -29,7 +29,7 @@ func TestWatches(t *testing.T) {
 		"it has been silent for long":                   {"a", dead(16 * time.Minute), true},
 		"it refuses us, which says nothing of its life": {"a", peer.State{Configured: true, Since: noon.Add(-time.Hour)}, false},
 	} {
-		if got := watches(c.preferred, "b", c.other, noon); got != c.want {
+		if got := watches(c.preferred, "b", c.other, 15*time.Minute, noon); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

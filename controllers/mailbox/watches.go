@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"context"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,7 +23,7 @@ func placed(o client.Object) bool {
 func concernsAll(before, after client.Object) bool {
 	old, is := before.(*v1alpha1.PECDomain), after.(*v1alpha1.PECDomain)
 	return placed(old) != placed(is) || concernsWatched(old, is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
-		(old.Spec.Contract == nil) != (is.Spec.Contract == nil)
+		(old.Spec.Contract == nil) != (is.Spec.Contract == nil) || old.RunsSpamFilter() != is.RunsSpamFilter()
 }
 
 // concernsHeld says whether a change of a domain may let in whom its contract holds, or give them another place in the queue. Pure.
@@ -81,9 +80,7 @@ func migrated(_ context.Context, o client.Object) []crreconcile.Request {
 	}
 	var requests []crreconcile.Request
 	for _, box := range m.Spec.Mailboxes {
-		local, domain, _ := strings.Cut(strings.ToLower(string(box.Address)), "@")
-		name := strings.ReplaceAll(local, "_", "--") + ".at." + domain
-		requests = append(requests, crreconcile.Request{NamespacedName: types.NamespacedName{Namespace: m.Namespace, Name: name}})
+		requests = append(requests, crreconcile.Request{NamespacedName: types.NamespacedName{Namespace: m.Namespace, Name: v1alpha1.MailboxName(string(box.Address))}})
 	}
 	return requests
 }

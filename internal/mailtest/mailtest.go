@@ -239,7 +239,7 @@ func managed(domain string) *v1alpha1.PECDomain {
 	}
 }
 
-// SelfSigned is a certificate for names, and its key, both PEM.
+// SelfSigned is a certificate for names or an address, and its key, both PEM.
 func SelfSigned(t *testing.T, names ...string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -247,6 +247,9 @@ func SelfSigned(t *testing.T, names ...string) (cert, key string) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: names[0]}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		DNSNames: names, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	if address := net.ParseIP(names[0]); address != nil {
+		template.DNSNames, template.IPAddresses = nil, append(template.IPAddresses, address)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	must(t, err)
