@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -140,6 +141,12 @@ func (m *Mailbox) QuotaIn(d *PECDomain) *resource.Quantity {
 // Address is the certified address.
 func (m *Mailbox) Address() string { return m.Spec.LocalPart + "@" + m.Spec.DomainRef.Name }
 
+// MailboxName is the name of the Mailbox of an address.
+func MailboxName(address string) string {
+	local, domain, _ := strings.Cut(strings.ToLower(address), "@")
+	return strings.ReplaceAll(local, "_", "--") + ".at." + domain
+}
+
 // GetConditions returns the conditions, for the shared mechanism.
 func (p *RetentionPolicy) GetConditions() []metav1.Condition { return p.Status.Conditions }
 
@@ -164,6 +171,14 @@ func (a *Archive) KeepMonthsOrDefault() int {
 		return defaultKeepMonths
 	}
 	return int(*a.KeepMonths)
+}
+
+// IntoOrDefault is the folder below which messages are restored.
+func (r *Restore) IntoOrDefault() string {
+	if r.Into == "" {
+		return "Ripristino " + r.Token
+	}
+	return r.Into
 }
 
 // ScheduleOrDefault is when the work is done.

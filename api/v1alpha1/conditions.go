@@ -389,11 +389,41 @@ const (
 	// ReasonHoldsInForce surfaces when there is a legal hold; the message has the references.
 	ReasonHoldsInForce = "HoldsInForce"
 
-	// ConditionWaitingForPeer is there, True, only while spec.remove is given and a peer is configured whose list of what is due
-	// is not known to be this site's.
+	// ConditionOverlapping is there, True, only while a policy of the same type selects mailboxes that this one selects too.
+	ConditionOverlapping = "Overlapping"
+	// ReasonFirstNameWins surfaces when mailboxes are under the policy whose name comes first; the message names some.
+	ReasonFirstNameWins = "FirstNameWins"
+
+	// ConditionWaitingForPeer is there, True, only while spec.remove is given, a peer is configured, and the lists of what is due
+	// cannot be compared.
 	ConditionWaitingForPeer = "WaitingForPeer"
-	// ReasonPeerListUnknown surfaces when the other site has not shown a list of its own.
+	// ReasonOwnListUnknown surfaces when this site has no list yet, or none since the holds changed.
+	ReasonOwnListUnknown = "OwnListUnknown"
+	// ReasonPeerListUnknown surfaces when the other site does not answer, or shows no list of the same run.
 	ReasonPeerListUnknown = "PeerListUnknown"
+	// ReasonArchiveNotHere surfaces when this site does not archive and cannot read the archive either, so that it has no list.
+	ReasonArchiveNotHere = "ArchiveNotHere"
+
+	// ConditionDisputed is there, True, only while spec.remove is given and one site would remove what the other would not.
+	ConditionDisputed = "Disputed"
+	// ReasonListsDiffer surfaces when the lists of the same run differ; the message names up to ten mailboxes.
+	ReasonListsDiffer = "ListsDiffer"
+	// ReasonPeerLacksPolicy surfaces when messages are due here and the other site answers and has no such policy.
+	ReasonPeerLacksPolicy = "PeerLacksPolicy"
+
+	// ConditionRestored is there only while spec.restore is given, and True when what it asks for is in the mailbox.
+	ConditionRestored = "Restored"
+	// ReasonMessagesRestored surfaces when the restore ended well; status.restore counts the messages.
+	ReasonMessagesRestored = "MessagesRestored"
+	// ReasonRestoreUnderWay surfaces when the restore's Job works, or is about to.
+	ReasonRestoreUnderWay = "RestoreUnderWay"
+	// ReasonRestoreFailed surfaces when the restore's Job ended before everything was put back.
+	ReasonRestoreFailed = "RestoreFailed"
+	// ReasonRestoreRefused surfaces when no Job is begun: there is no such Mailbox in the namespace, its mail is not on a stack of this
+	// operator, or the archive or the stack cannot be reached; the message says which.
+	ReasonRestoreRefused = "RestoreRefused"
+	// ReasonPreferredSiteRestores surfaces when the mailbox's preferred site is the other one: it restores, and this one shows it.
+	ReasonPreferredSiteRestores = "PreferredSiteRestores"
 )
 
 // Conditions and reasons of MailboxMigration.
@@ -415,7 +445,8 @@ const (
 	ConditionTargetReady = "TargetReady"
 	// ReasonTargetServed surfaces when the stack takes mailboxes and the source can be named.
 	ReasonTargetServed = "TargetServed"
-	// ReasonPreferredSiteMigrates surfaces when the target's preferred site is the other one: it acts, and this one looks on.
+	// ReasonPreferredSiteMigrates surfaces when the target's preferred site is the other one and has reported nothing yet: it acts, and
+	// this one looks on.
 	ReasonPreferredSiteMigrates = "PreferredSiteMigrates"
 	// ReasonSourceUnusable surfaces when nothing can be copied from the source that the spec names.
 	ReasonSourceUnusable = "SourceUnusable"
@@ -450,6 +481,30 @@ const (
 	ReasonPhaseOver = "PhaseOver"
 	// ReasonPhaseMissed surfaces when a phase is left out because its time passed.
 	ReasonPhaseMissed = "PhaseMissed"
+
+	// ReasonOtherSiteSilent surfaces when the site that acts does not answer the one that looks on: dates are kept there,
+	// nothing is copied.
+	ReasonOtherSiteSilent = "OtherSiteSilent"
+	// ReasonOtherSiteBehind surfaces when what the site that acts reports is of another spec than that of the one that looks on.
+	ReasonOtherSiteBehind = "OtherSiteBehind"
+	// ReasonListUnknown surfaces when the other site closed the list of mailboxes, and this spec has another one.
+	ReasonListUnknown = "ListUnknown"
+
+	// ConditionStandingIn is there, True, only while this site acts in the place of the target's preferred one, which is silent or has
+	// not taken its part back.
+	ConditionStandingIn = "StandingIn"
+	// ReasonPreferredSiteSilent surfaces when the preferred site did not answer for long enough to act in its place.
+	ReasonPreferredSiteSilent = "PreferredSiteSilent"
+
+	// ConditionPromisesKept is there once spec.keep or the endpoint of OldReadOnly was looked at, and True when the holders will find all
+	// of it as the letter promises. It holds nothing up, and stays as it was when the new mailboxes opened.
+	ConditionPromisesKept = "PromisesKept"
+	// ReasonAllKept surfaces when all that spec.keep and the endpoint promise was found so.
+	ReasonAllKept = "AllKept"
+	// ReasonPromiseBroken surfaces when something of it is not so; the message says what, and what to do.
+	ReasonPromiseBroken = "PromiseBroken"
+	// ReasonPromiseUnproved surfaces when nothing is found broken and something cannot be known here, or not yet.
+	ReasonPromiseUnproved = "PromiseUnproved"
 
 	// ConditionLateRequests is there, True, only while the spec lists mailboxes that were not listed when RequestsClose passed: they
 	// are not moved.

@@ -82,6 +82,7 @@ const canary = "canary-9f3c-password"
 // site is an operator at work on an API server, with namespaces of its own.
 type site struct {
 	client.Client
+	on     *apitest.Server
 	pods   *apitest.Pods
 	writes *apitest.Writes
 	ns     string // of the Managed domain
@@ -96,10 +97,10 @@ type site struct {
 type siteOptions struct {
 	name        string // "a" when empty
 	server      *apitest.Server
-	namespaces  []string // beside its own, with a Role
-	withoutRole string   // a namespace that is listed and has no Role
-	peer        []byte   // kubeconfig
-	dns         func(*manager.Options)
+	namespaces  []string               // beside its own, with a Role
+	withoutRole string                 // a namespace that is listed and has no Role
+	peer        []byte                 // kubeconfig
+	change      func(*manager.Options) // of any other option
 }
 
 // noDNS is the network of a test that is not about DNS.
@@ -121,7 +122,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{Client: c, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
+	s := &site{Client: c, on: o.server, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
 	granted := append([]string{ns}, o.namespaces...)
 	listed := slices.Clone(granted)
 	if o.withoutRole != "" {
@@ -139,8 +140,8 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
 		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS,
 	}
-	if o.dns != nil {
-		o.dns(&options)
+	if o.change != nil {
+		o.change(&options)
 	}
 	if o.peer != nil {
 		options.PeerKubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
@@ -730,7 +731,7 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 	t.Cleanup(stop)
 	toA, toB := server.AddPeer(t, "peer-b"), second.AddPeer(t, "peer-a")
 	var ahead atomic.Int64 // by how much the clock of site a is put forward
-	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, dns: func(o *manager.Options) {
+	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, change: func(o *manager.Options) {
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	}})
 	var domainA *v1alpha1.PECDomain

@@ -44,6 +44,7 @@ var floors = map[string]int{
 	"internal/audit":                  2,
 	"internal/store":                  1,
 	"internal/mailtest":               2,
+	"internal/s3test":                 2,
 	"internal/jobs":                   2,
 	"internal/retention":              2,
 	"internal/imapx":                  1,
