@@ -539,7 +539,9 @@ func (a *archived) endRestore(t *testing.T, job *batchv1.Job, words string) {
 			}
 		}
 		a.get(t, a.ns, job.Name, job)
-		if !slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool { return c.Type == batchv1.JobComplete && c.Status == corev1.ConditionTrue }) {
+		if !slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+			return c.Type == batchv1.JobComplete && c.Status == corev1.ConditionTrue
+		}) {
 			return errors.New("the Job is not over")
 		}
 		return nil
