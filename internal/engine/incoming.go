@@ -46,7 +46,7 @@ func (e *Engine) incoming(m mail) []error {
 		}
 		return answers
 	}
-	threat, err := e.receive(j, queueID, tx.Recipients, m.raw)
+	threat, err := e.receive(arrived{judgement: j, queueID: queueID, tx: tx, recorded: recorded}, m.raw)
 	if err != nil {
 		return all(len(m.rcpts), err)
 	}
@@ -58,16 +58,27 @@ func (e *Engine) incoming(m mail) []error {
 
 func isUncertified(t pec.Type) bool { return t == pec.TypeOrdinary || t == pec.TypeAnomaly }
 
-// receive does what a certified message asks of the incoming point before any mailbox gets it. An envelope is scanned, and taken
-// in charge if it is clean; of a notice only what it says about our own messages counts.
-func (e *Engine) receive(j pec.Judgement, queueID string, rcpts []string, raw []byte) (threat string, err error) {
-	if j.Type != pec.TypeEnvelope {
-		return "", e.settle(j)
+// arrived is a certified message with the transaction that brought it.
+type arrived struct {
+	judgement pec.Judgement
+	queueID   string
+	tx        transaction
+	recorded  bool // by a milter: it came in from outside
+}
+
+// receive does what a certified message asks of the incoming point before any mailbox gets it. A clean envelope is taken in charge. What
+// a notice says about our own messages counts even if it holds a virus: it is signed, and the virus is in what it carries.
+func (e *Engine) receive(a arrived, raw []byte) (threat string, err error) {
+	if threat, err = e.verdictOf(a, raw); err != nil {
+		return "", err
 	}
-	if threat, err = e.scanEnvelope(j, queueID, raw); err != nil || threat != "" {
-		return threat, err
+	switch {
+	case a.judgement.Type != pec.TypeEnvelope:
+		err = e.settle(a.judgement)
+	case threat == "":
+		err = e.takeInCharge(a.judgement, a.queueID, a.tx.Recipients)
 	}
-	return "", e.takeInCharge(j, queueID, rcpts)
+	return threat, err
 }
 
 // judge is pec.Classify and what only the SMTP transaction can tell: an envelope comes from a user of the provider that

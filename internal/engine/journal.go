@@ -56,6 +56,7 @@ type transaction struct {
 	Provider   string   `json:"provider,omitempty"`
 	MessageID  string   `json:"messageID,omitempty"`
 	Reasons    []string `json:"reasons,omitempty"` // why it is ordinary mail or an anomaly
+	Scanned    bool     `json:"scanned,omitempty"` // for viruses; what was found is a record of its own
 }
 
 // accepted is a certified submission: all that its notices need, whenever they are made.

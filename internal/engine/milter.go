@@ -169,7 +169,11 @@ func (e *Engine) judgeTransaction(queueID string, tx transaction, raw []byte) st
 				e.log.Info("refused", "queue", queueID, "client", tx.Client, "type", j.Type, "reasons", j.Errors, "answer", answer)
 				return answer
 			}
+		} else if _, err := e.verdict(j, queueID, raw); err != nil {
+			e.log.Error("scanning a message", "port", tx.Port, "queue", queueID, "error", err)
+			return answerTemporary
 		}
+		tx.Scanned = e.settings.Antivirus.Clamd != ""
 	}
 	if tx.Port == portSubmission {
 		return e.judgeSubmission(queueID, tx)

@@ -45,6 +45,8 @@ func (s section) WriteTo(w io.Writer) (int64, error) {
 // joined is one content behind the other.
 type joined []io.WriterTo
 
+func (j *joined) add(piece []byte) { *j = append(*j, flat(piece)) }
+
 func (j joined) WriteTo(w io.Writer) (total int64, err error) {
 	for _, c := range j {
 		n, err := c.WriteTo(w)
