@@ -25,6 +25,8 @@ type Signer struct {
 	chain     []*x509.Certificate // leaf first
 	key       crypto.Signer
 	algorithm pkix.AlgorithmIdentifier
+	certs     []byte // of the chain
+	bound     []byte // the signed attribute that binds the leaf
 }
 
 // NewSigner reads a certificate chain (PEM, leaf first) and the leaf's key (PEM: PKCS#8, PKCS#1 or SEC 1).
@@ -106,6 +108,15 @@ func NewSignerWithKey(chain []*x509.Certificate, key crypto.Signer) (*Signer, er
 	if len(leaf.EmailAddresses) == 0 {
 		return nil, errors.New("making a signer: the certificate names no mail address (rfc822Name)")
 	}
+	for _, c := range chain {
+		s.certs = append(s.certs, c.Raw...)
+	}
+	hash := sha256.Sum256(leaf.Raw)
+	bound, err := encodeAttribute(oidSigningCertificateV2, signingCertificate{[]certificateID{{hash[:]}}})
+	if err != nil {
+		return nil, fmt.Errorf("making a signer: %w", err)
+	}
+	s.bound = bound
 	return s, nil
 }
 
@@ -197,10 +208,6 @@ func (s *Signer) signOver(contentDigest, enclosed []byte, at time.Time) ([]byte,
 	if err != nil {
 		return nil, fmt.Errorf("signing with %s: %w", s.chain[0].Subject, err)
 	}
-	var certs []byte
-	for _, c := range s.chain {
-		certs = append(certs, c.Raw...)
-	}
 	leaf := s.chain[0]
 	info := signerInfo{
 		Version:            1,
@@ -213,7 +220,7 @@ func (s *Signer) signOver(contentDigest, enclosed []byte, at time.Time) ([]byte,
 	data := signedData{
 		Version:          1,
 		DigestAlgorithms: []pkix.AlgorithmIdentifier{{Algorithm: oidSHA256}},
-		Certificates:     contextZero(certs),
+		Certificates:     contextZero(s.certs),
 		Signers:          []signerInfo{info},
 	}
 	data.Content = encapsulated{oidData, enclosed}
@@ -233,31 +240,36 @@ func (s *Signer) random() io.Reader {
 	return rand.Reader
 }
 
+// plainData is the signed attribute that the content is data.
+var plainData = func() []byte {
+	der, err := encodeAttribute(oidContentType, oidData)
+	if err != nil {
+		panic("pec: constants that cannot be encoded: " + err.Error())
+	}
+	return der
+}()
+
 // signedAttributes is the content of the SET OF signed attributes, sorted as DER asks.
 func (s *Signer) signedAttributes(digest []byte, at time.Time) ([]byte, error) {
-	leaf := sha256.Sum256(s.chain[0].Raw)
-	var encoded [][]byte
-	for _, a := range []struct {
-		oid   asn1.ObjectIdentifier
-		value any
-	}{
-		{oidContentType, oidData},
-		{oidSigningTime, at.UTC().Truncate(time.Second)},
-		{oidMessageDigest, digest},
-		{oidSigningCertificateV2, signingCertificate{[]certificateID{{leaf[:]}}}},
-	} {
-		value, err := asn1.Marshal(a.value)
-		if err != nil {
-			return nil, err
-		}
-		der, err := asn1.Marshal(attribute{Type: a.oid, Values: []asn1.RawValue{{FullBytes: value}}})
-		if err != nil {
-			return nil, err
-		}
-		encoded = append(encoded, der)
+	signed, err := encodeAttribute(oidSigningTime, at.UTC().Truncate(time.Second))
+	if err != nil {
+		return nil, err
 	}
+	hash, err := encodeAttribute(oidMessageDigest, digest)
+	if err != nil {
+		return nil, err
+	}
+	encoded := [][]byte{plainData, signed, hash, s.bound}
 	slices.SortFunc(encoded, bytes.Compare)
 	return bytes.Join(encoded, nil), nil
+}
+
+func encodeAttribute(oid asn1.ObjectIdentifier, value any) ([]byte, error) {
+	der, err := asn1.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	return asn1.Marshal(attribute{Type: oid, Values: []asn1.RawValue{{FullBytes: der}}})
 }
 
 // contextZero is [0] IMPLICIT of a SET with this content.

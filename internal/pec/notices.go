@@ -161,7 +161,7 @@ func (n notice) form() form {
 }
 
 // documentSize is about what a document takes beside the message in it.
-const documentSize = 16 << 10
+const documentSize = 8 << 10
 
 func (s *Signer) notice(p Provider, at time.Time, n notice) ([]byte, error) {
 	return collect(documentSize, func(w io.Writer) error { return s.writeNotice(w, p, at, n) })
@@ -175,7 +175,7 @@ func (s *Signer) writeNotice(w io.Writer, p Provider, at time.Time, n notice) er
 		return fmt.Errorf("building %s for %s: %w", c.Type, c.Identifier, err)
 	}
 	f := n.form()
-	h := &headerWriter{}
+	h := newHeader()
 	h.token("X-Ricevuta", string(c.Type))
 	switch {
 	case c.Type == TypeVirusDetection:

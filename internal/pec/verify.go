@@ -1,10 +1,12 @@
 package pec
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/smallstep/pkcs7"
@@ -123,13 +125,80 @@ func (s Signature) verifyChain(roots *x509.CertPool, at time.Time, use x509.ExtK
 	if !s.Time.IsZero() && (s.Time.Before(s.Signer.NotBefore) || s.Time.After(s.Signer.NotAfter)) {
 		return fmt.Errorf("signed at %s, outside of the certificate's validity", s.Time.Format(time.RFC3339))
 	}
+	key := s.chainKey(roots, use)
+	if chains.holds(key, at) {
+		return nil
+	}
 	intermediates := x509.NewCertPool()
 	for _, c := range s.others {
 		intermediates.AddCert(c)
 	}
-	_, err := s.Signer.Verify(x509.VerifyOptions{
+	found, err := s.Signer.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: intermediates, CurrentTime: at,
 		KeyUsages: []x509.ExtKeyUsage{use},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	chains.add(key, termOf(found[0]))
+	return nil
+}
+
+// chainKey is everything besides the time that decides on a chain.
+func (s Signature) chainKey(roots *x509.CertPool, use x509.ExtKeyUsage) chainKey {
+	h := sha256.New()
+	for _, c := range append([]*x509.Certificate{s.Signer}, s.others...) {
+		h.Write(c.Raw) // DER tells by itself where it ends
+	}
+	return chainKey{roots, use, [sha256.Size]byte(h.Sum(nil))}
+}
+
+type chainKey struct {
+	roots *x509.CertPool
+	use   x509.ExtKeyUsage
+	certs [sha256.Size]byte
+}
+
+// term is how long all certificates of a chain are valid.
+type term struct{ from, to time.Time }
+
+func termOf(chain []*x509.Certificate) term {
+	t := term{chain[0].NotBefore, chain[0].NotAfter}
+	for _, c := range chain[1:] {
+		if c.NotBefore.After(t.from) {
+			t.from = c.NotBefore
+		}
+		if c.NotAfter.Before(t.to) {
+			t.to = c.NotAfter
+		}
+	}
+	return t
+}
+
+// chains are those that were found to hold. A few certificates sign all mail, and their chain costs more than their signature; only
+// the time can change what was found, because a pool of roots is never changed once it is in use.
+var chains = knownChains{terms: map[chainKey]term{}}
+
+type knownChains struct {
+	mu    sync.Mutex
+	terms map[chainKey]term
+}
+
+// maxChains bounds the memory of what was found: beyond it, all is found again.
+const maxChains = 1000
+
+func (k *knownChains) holds(key chainKey, at time.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t, known := k.terms[key]
+	return known && !at.Before(t.from) && !at.After(t.to)
+}
+
+func (k *knownChains) add(key chainKey, t term) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.terms) >= maxChains {
+		clear(k.terms)
+	}
+	k.terms[key] = t
 }
