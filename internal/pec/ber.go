@@ -34,7 +34,7 @@ func toDER(ber []byte) ([]byte, error) {
 // isDER says that the first element of ber needs no conversion, and returns what follows it.
 func isDER(ber []byte, depth int) (rest []byte, ok bool) {
 	tag, indefinite, body, rest, err := berHeader(ber)
-	if err != nil || indefinite || depth > maxCMSNesting || tag == 0x20|asn1.TagOctetString || !bytes.HasPrefix(ber, appendHeader(make([]byte, 0, 5), tag, len(body))) {
+	if err != nil || indefinite || depth > maxCMSNesting || tag == 0x20|asn1.TagOctetString || !bytes.HasPrefix(ber, appendHeader(make([]byte, 0, 6), tag, len(body))) {
 		return nil, false
 	}
 	for tag&0x20 != 0 && len(body) > 0 {
@@ -52,7 +52,7 @@ func derElement(ber []byte, depth int) (der, rest []byte, err error) {
 		return nil, nil, errBER
 	}
 	if tag&0x20 == 0 {
-		return appendElement(tag, body), rest, nil
+		return wrap(tag, body), rest, nil
 	}
 	var children []byte
 	for indefinite || len(body) > 0 {
@@ -68,9 +68,9 @@ func derElement(ber []byte, depth int) (der, rest []byte, err error) {
 	}
 	if tag == 0x20|asn1.TagOctetString {
 		joined, err := joinOctets(children)
-		return appendElement(asn1.TagOctetString, joined), rest, err
+		return wrap(asn1.TagOctetString, joined), rest, err
 	}
-	return appendElement(tag, children), rest, nil
+	return wrap(tag, children), rest, nil
 }
 
 // berHeader reads tag and length. The body of an element of indefinite length is all that follows.
@@ -114,8 +114,17 @@ func joinOctets(pieces []byte) (joined []byte, err error) {
 	return joined, nil
 }
 
-func appendElement(tag byte, content []byte) []byte {
-	return append(appendHeader(make([]byte, 0, len(content)+5), tag, len(content)), content...)
+// wrap is an element with all contents in it, one behind the other.
+func wrap(tag byte, contents ...[]byte) []byte {
+	n := 0
+	for _, c := range contents {
+		n += len(c)
+	}
+	out := appendHeader(make([]byte, 0, n+6), tag, n)
+	for _, c := range contents {
+		out = append(out, c...)
+	}
+	return out
 }
 
 // appendHeader adds tag and length as DER writes them.
@@ -127,7 +136,8 @@ func appendHeader(out []byte, tag byte, n int) []byte {
 		return append(out, tag, 0x81, byte(n))
 	case n < 1<<16:
 		return append(out, tag, 0x82, byte(n>>8), byte(n))
-	default: // maxCMSBytes is below 1<<24
+	case n < 1<<24:
 		return append(out, tag, 0x83, byte(n>>16), byte(n>>8), byte(n))
 	}
+	return append(out, tag, 0x84, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 }
