@@ -113,21 +113,24 @@ func verifyBytes(p7 *pkcs7.PKCS7, leaf *x509.Certificate) error {
 
 // VerifyChain checks that the signer's certificate leads to a root, was valid at that time, and when it signed, and is for mail.
 func (s Signature) VerifyChain(roots *x509.CertPool, at time.Time) error {
-	return s.verifyChain(roots, at, x509.ExtKeyUsageEmailProtection)
+	_, err := s.chainTo(roots, at, x509.ExtKeyUsageEmailProtection)
+	return err
 }
 
 // VerifyAnyUse is [Signature.VerifyChain] for what is no mail: the certificate may be for any use.
 func (s Signature) VerifyAnyUse(roots *x509.CertPool, at time.Time) error {
-	return s.verifyChain(roots, at, x509.ExtKeyUsageAny)
+	_, err := s.chainTo(roots, at, x509.ExtKeyUsageAny)
+	return err
 }
 
-func (s Signature) verifyChain(roots *x509.CertPool, at time.Time, use x509.ExtKeyUsage) error {
+// chainTo is the chain, leaf first and root last.
+func (s Signature) chainTo(roots *x509.CertPool, at time.Time, use x509.ExtKeyUsage) ([]*x509.Certificate, error) {
 	if !s.Time.IsZero() && (s.Time.Before(s.Signer.NotBefore) || s.Time.After(s.Signer.NotAfter)) {
-		return fmt.Errorf("signed at %s, outside of the certificate's validity", s.Time.Format(time.RFC3339))
+		return nil, fmt.Errorf("signed at %s, outside of the certificate's validity", s.Time.Format(time.RFC3339))
 	}
 	key := s.chainKey(roots, use)
-	if chains.holds(key, at) {
-		return nil
+	if chain := chains.find(key, at); chain != nil {
+		return chain, nil
 	}
 	intermediates := x509.NewCertPool()
 	for _, c := range s.others {
@@ -138,10 +141,10 @@ func (s Signature) verifyChain(roots *x509.CertPool, at time.Time, use x509.ExtK
 		KeyUsages: []x509.ExtKeyUsage{use},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	chains.add(key, termOf(found[0]))
-	return nil
+	chains.add(key, found[0])
+	return found[0], nil
 }
 
 // chainKey is everything besides the time that decides on a chain.
@@ -177,28 +180,35 @@ func termOf(chain []*x509.Certificate) term {
 
 // chains are those that were found to hold. A few certificates sign all mail, and their chain costs more than their signature; only
 // the time can change what was found, because a pool of roots is never changed once it is in use.
-var chains = knownChains{terms: map[chainKey]term{}}
+var chains = knownChains{found: map[chainKey]knownChain{}}
 
 type knownChains struct {
 	mu    sync.Mutex
-	terms map[chainKey]term
+	found map[chainKey]knownChain
+}
+
+type knownChain struct {
+	term
+	certs []*x509.Certificate
 }
 
 // maxChains bounds the memory of what was found: beyond it, all is found again.
 const maxChains = 1000
 
-func (k *knownChains) holds(key chainKey, at time.Time) bool {
+func (k *knownChains) find(key chainKey, at time.Time) []*x509.Certificate {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	t, known := k.terms[key]
-	return known && !at.Before(t.from) && !at.After(t.to)
+	if c, known := k.found[key]; known && !at.Before(c.from) && !at.After(c.to) {
+		return c.certs
+	}
+	return nil
 }
 
-func (k *knownChains) add(key chainKey, t term) {
+func (k *knownChains) add(key chainKey, chain []*x509.Certificate) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.terms) >= maxChains {
-		clear(k.terms)
+	if len(k.found) >= maxChains {
+		clear(k.found)
 	}
-	k.terms[key] = t
+	k.found[key] = knownChain{termOf(chain), chain}
 }
