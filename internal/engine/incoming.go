@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"crypto/x509"
 	"fmt"
 	"strings"
 	"time"
@@ -34,7 +33,11 @@ func (e *Engine) incoming(m mail) []error {
 	if err != nil {
 		return all(len(m.rcpts), fmt.Errorf("judging %s: %w", queueID, err))
 	}
-	j := judge(m.raw, m.from, index, roots, at)
+	// Without revocation lists: the milter asked them, and what they say since must not change what was taken.
+	j := judge(m.raw, m.from, pec.Trust{Index: index, Roots: roots}, at)
+	if recorded && tx.Standing == pec.StandingRevoked {
+		j = pec.Judgement{Type: tx.Type, MessageID: tx.MessageID, Errors: tx.Reasons}
+	}
 	answers := make([]error, len(m.rcpts))
 	if isUncertified(j.Type) {
 		if recorded && !isUncertified(tx.Type) {
@@ -81,10 +84,10 @@ func (e *Engine) receive(a arrived, raw []byte) (threat string, err error) {
 	return threat, err
 }
 
-// judge is pec.Classify and what only the SMTP transaction can tell: an envelope comes from a user of the provider that
+// judge is pec.Document.JudgeBy and what only the SMTP transaction can tell: an envelope comes from a user of the provider that
 // signed it, or one provider could issue messages in the name of another's users, and a notice from one who may issue it.
-func judge(raw []byte, from string, index pec.Index, roots *x509.CertPool, at time.Time) pec.Judgement {
-	j := pec.Classify(raw, index, roots, at)
+func judge(raw []byte, from string, trust pec.Trust, at time.Time) pec.Judgement {
+	j := pec.Open(raw).JudgeBy(trust, at)
 	why := ""
 	switch {
 	case isUncertified(j.Type):
