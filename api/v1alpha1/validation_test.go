@@ -43,7 +43,7 @@ func makeDomain(change func(*v1alpha1.PECDomain)) *v1alpha1.PECDomain {
 				MailHosts:      []v1alpha1.MailHost{{Host: "mx-a.esempio.test", Site: "a", Preference: ptr.To(int32(10)), PeerLink: "link-a.esempio.test:9443"}},
 				Endpoints:      v1alpha1.Endpoints{Submission: "smtps.esempio.test", IMAP: "imaps.esempio.test"},
 				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi"), StorageClassName: ptr.To("retain")},
-				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
+				TLS:            v1alpha1.ServerCertificate{SecretName: "mail-tls"},
 				Signing:        v1alpha1.Signing{SecretName: "signing"},
 				Limits:         &v1alpha1.Limits{},
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
@@ -217,6 +217,12 @@ func scanned(d v1alpha1.AntivirusDefinitions) client.Object {
 	return managed(func(m *v1alpha1.ManagedProvider) {
 		m.Antivirus = &v1alpha1.Antivirus{Definitions: d, DefinitionsMaxAgeMinutes: ptr.To(int32(60))}
 	})
+}
+
+var issuer = &v1alpha1.IssuerReference{Name: "interna", Kind: "ClusterIssuer"}
+
+func shown(c v1alpha1.ServerCertificate) client.Object {
+	return managed(func(m *v1alpha1.ManagedProvider) { m.TLS = c })
 }
 
 func defaults(m v1alpha1.MailboxDefaults) client.Object {
@@ -422,6 +428,10 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.OrdinaryMail = forward }), nil}, {defaults(v1alpha1.MailboxDefaults{OrdinaryMail: forward}), nil}},
 		refuse: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.OrdinaryMail = nowhere }), nil}, {spec(func(m *v1alpha1.MailboxSpec) { m.OrdinaryMail = toldWhere }), nil},
 			{defaults(v1alpha1.MailboxDefaults{OrdinaryMail: nowhere}), nil}},
+	},
+	"give exactly one of secretName and issuerRef in provider.managed.tls": {
+		accept: []change{{shown(v1alpha1.ServerCertificate{SecretName: "mail-tls"}), nil}, {shown(v1alpha1.ServerCertificate{IssuerRef: issuer}), nil}},
+		refuse: []change{{shown(v1alpha1.ServerCertificate{SecretName: "mail-tls", IssuerRef: issuer}), nil}},
 	},
 	"give exactly one of configMapRef and claimRef": {
 		accept: []change{{scanned(v1alpha1.AntivirusDefinitions{ConfigMapRef: some}), nil}},

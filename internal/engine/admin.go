@@ -201,7 +201,8 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 	}
 	s.Index = e.indexState()
 	s.Peer = e.sync.state(e.hasPeer(ctx))
-	return s, nil
+	s.Peer.Stores, err = e.storesState(ctx, s.Peer.Configured)
+	return s, err
 }
 
 func (e *Engine) hasPeer(ctx context.Context) bool {

@@ -36,6 +36,9 @@ const (
 	kindSettled        = "settled"         // PEC identifier, recipient whose outcome is known
 )
 
+// kindManifest is the proof of a copy into a mailbox: mailbox, name of the proof.
+const kindManifest = "manifest"
+
 // The kinds of the holder's half.
 const (
 	kindPlacement = "credentials-placed" // placementKey

@@ -262,7 +262,7 @@ func TestTheOtherSiteStandsInAndTheFirstOneStops(t *testing.T) {
 	n := apitest.RunNames(t, map[string]string{"supplente.test": hostsOf()})
 	s := newSite(t, "supplente", siteOptions{name: "b", peer: dead, dns: func(o *manager.Options) {
 		withNames(n)(o)
-		o.DNSStandIn = 5 * time.Second
+		o.StandIn = 5 * time.Second
 	}})
 	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.DNS, d.Spec.PreferredSite = written("supplente.test"), "a" })
 	s.provide(t)

@@ -82,6 +82,7 @@ const canary = "canary-9f3c-password"
 // site is an operator at work on an API server, with namespaces of its own.
 type site struct {
 	client.Client
+	on     *apitest.Server
 	pods   *apitest.Pods
 	writes *apitest.Writes
 	ns     string // of the Managed domain
@@ -121,7 +122,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{Client: c, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
+	s := &site{Client: c, on: o.server, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
 	granted := append([]string{ns}, o.namespaces...)
 	listed := slices.Clone(granted)
 	if o.withoutRole != "" {
@@ -285,7 +286,7 @@ func (s *site) makeDomain(change ...func(*v1alpha1.PECDomain)) *v1alpha1.PECDoma
 				},
 				Endpoints:      v1alpha1.Endpoints{Submission: "smtps." + s.ns + ".test", IMAP: "imaps." + s.ns + ".test"},
 				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi")},
-				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
+				TLS:            v1alpha1.ServerCertificate{SecretName: "mail-tls"},
 				Signing:        v1alpha1.Signing{SecretName: "signing"},
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
 			}},
@@ -768,6 +769,20 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 		})
 		a.request(t, domainA, "equal")
 		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionUnknown, v1alpha1.ReasonStoresNotCompared)
+		said := func(stores admin.Stores) {
+			a.pods.With(t, a.domain, func(e *apitest.Engine) { e.Stores = &stores })
+		}
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0a"})
+		a.request(t, domainA, "stores agree")
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionTrue, v1alpha1.ReasonStoresEqual)
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0b", Differing: 1, Diverged: 1, Addresses: []string{"anna@" + a.domain}})
+		a.request(t, domainA, "stores diverge")
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionFalse, v1alpha1.ReasonStoresDiverged)
+		if own, theirs := domainA.Status.Sites[0].Stores, domainA.Status.Sites[1].Stores; own.Digest != "0a" || theirs.Digest != "0b" || !slices.Equal(theirs.Addresses, []string{"anna@" + a.domain}) {
+			t.Errorf("site a shows of the stores %+v and %+v", own, theirs)
+		}
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0a"})
 		b.create(t, makeMailbox(b.ns, "solo-b", b.domain))
 		eventually(t, func() error {
 			b.get(t, b.ns, b.domain, domainB)

@@ -139,6 +139,7 @@ func TestThePromisedServiceIsMeasured(t *testing.T) {
 			}
 			return nil
 		})
+		time.Sleep(1500 * time.Millisecond) // the ledger counts whole seconds
 		domain = promised()
 		s.create(t, domain)
 		s.waitFor(t, domain, v1alpha1.ConditionServiceLevelMet, metav1.ConditionTrue, v1alpha1.ReasonWithinServiceLevel)

@@ -54,6 +54,9 @@ func (t Table) summarise(p *Pass, err error) {
 		}
 	}
 	ready := t.ready(parts)
+	if ready.Status == metav1.ConditionTrue && p.Served != "" {
+		ready.Message = p.Served
+	}
 	if fields := p.Object.NotInForce(); len(fields) > 0 {
 		ready.Message += "; NotInForce names what is only stored"
 		parts = append(parts, p.stamp(metav1.Condition{Type: v1alpha1.ConditionNotInForce, Status: metav1.ConditionTrue,
@@ -100,6 +103,10 @@ func (t Table) suspend(p *Pass) {
 	top := t.topOf(p)
 	top.Reason, top.Message = now.Reason, now.Message
 	conditions := []metav1.Condition{top, p.stamp(now)}
+	if t.Top != "" && top.Status != metav1.ConditionTrue {
+		now.Type = v1alpha1.ConditionReconciling // kstatus would take what was begun and is not done for done
+		conditions = append(conditions, p.stamp(now))
+	}
 	for _, c := range p.before.GetConditions() {
 		if c.Type != t.top() && c.Type != v1alpha1.ConditionSuspended && c.Type != v1alpha1.ConditionReconciling {
 			conditions = append(conditions, c)

@@ -572,6 +572,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.IssuerReference
+  map:
+    fields:
+    - name: group
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Keep
   map:
     fields:
@@ -765,6 +777,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxMigrationStatus
   map:
     fields:
+    - name: acting
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationActing
     - name: bytes
       type:
         scalar: numeric
@@ -981,7 +996,7 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Timestamping
     - name: tls
       type:
-        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ServerCertificate
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ManifestStatus
   map:
     fields:
@@ -1029,6 +1044,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: sourceCredentials
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretKeyReference
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationActing
+  map:
+    fields:
+    - name: epoch
+      type:
+        scalar: numeric
+    - name: list
+      type:
+        scalar: string
+    - name: settled
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: site
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationCalendar
   map:
     fields:
@@ -1683,6 +1716,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: recipientsPerMessage
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.ServerCertificate
+  map:
+    fields:
+    - name: issuerRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.IssuerReference
+    - name: secretName
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ServiceLevel
   map:
     fields:
@@ -1760,6 +1802,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: specs
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SiteSpecs
+    - name: stores
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SiteStores
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteStores
+  map:
+    fields:
+    - name: addresses
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: differing
+      type:
+        scalar: numeric
+    - name: digest
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Storage
   map:
     fields:
