@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,10 @@ func TestAntivirus(t *testing.T) {
 				t.Errorf("%s: found %q, %v, want %q", name, threat, err, test.want)
 			}
 		}
+		given := (&v1alpha1.Antivirus{}).MemoryGiven()
+		if peak := r.peak(t); peak > given.Value() {
+			t.Errorf("clamd took %d MiB, and is given %s for few definitions", peak>>20, given.String())
+		}
 		if _, err := s.Scan(io.MultiReader(strings.NewReader(large), dying{r})); err == nil {
 			t.Error("a scanner that was killed in the middle of a message found it clean")
 		}
@@ -65,6 +70,25 @@ func TestAntivirus(t *testing.T) {
 			t.Error("a scanner that is gone found something clean")
 		}
 	})
+}
+
+// peak is the most memory that process 1 of a container had, in bytes; mapped files count, though the kernel can take their pages back.
+func (r *running) peak(t *testing.T) (bytes int64) {
+	t.Helper()
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", r.cmd.Process.Pid, r.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(children)) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	if _, err := fmt.Sscan(after, &bytes); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("clamd's peak: %d MiB", bytes>>10)
+	return bytes << 10
 }
 
 // dying is the end of a message that takes clamd away, as the kernel does when its memory is used up.
