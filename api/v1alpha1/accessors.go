@@ -184,6 +184,14 @@ func (a *Archive) KeepMonthsOrDefault() int {
 	return int(*a.KeepMonths)
 }
 
+// IntoOrDefault is the folder below which messages are restored.
+func (r *Restore) IntoOrDefault() string {
+	if r.Into == "" {
+		return "Ripristino " + r.Token
+	}
+	return r.Into
+}
+
 // ScheduleOrDefault is when the work is done.
 func (p *RetentionPolicy) ScheduleOrDefault() RetentionSchedule {
 	if p.Spec.Schedule == nil {
@@ -241,6 +249,12 @@ func (m *MailboxMigration) Freezing() (until *metav1.Time, freezing bool) {
 	return nil, false
 }
 
+// RunsSpamFilter says whether the domain's own stack has a spam filter.
+func (d *PECDomain) RunsSpamFilter() bool {
+	m := d.Spec.Provider.Managed
+	return m != nil && m.Antispam == AntispamEnabled
+}
+
 // KeyOrDefault is the key to read in the Secret.
 func (r SecretKeyReference) KeyOrDefault() string {
 	if r.Key == "" {
@@ -253,7 +267,7 @@ func (r SecretKeyReference) KeyOrDefault() string {
 func (m *Mailbox) LeftToHolder() []HolderSetting {
 	switch said := m.Spec.HolderMayChange; {
 	case said == nil:
-		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules}
+		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules, HolderAntispam}
 	case slices.Contains(said, HolderNothing):
 		return nil
 	default:

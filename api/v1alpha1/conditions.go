@@ -354,6 +354,13 @@ const (
 	ConditionUnderLegalHold = "UnderLegalHold"
 	// ReasonHoldListed surfaces when a hold is listed; the message has the references.
 	ReasonHoldListed = "HoldListed"
+
+	// ConditionSpamFilterMissing is there, True, only while spec.antispam is Enabled and the stack runs no spam filter: ordinary mail
+	// is then not judged.
+	ConditionSpamFilterMissing = "SpamFilterMissing"
+	// ReasonStackWithoutFilter surfaces when the PECDomain whose stack serves the mailbox does not say provider.managed.antispam:
+	// Enabled; the message names it.
+	ReasonStackWithoutFilter = "StackWithoutFilter"
 )
 
 // Conditions and reasons of RetentionPolicy.
@@ -389,11 +396,41 @@ const (
 	// ReasonHoldsInForce surfaces when there is a legal hold; the message has the references.
 	ReasonHoldsInForce = "HoldsInForce"
 
-	// ConditionWaitingForPeer is there, True, only while spec.remove is given and a peer is configured whose list of what is due
-	// is not known to be this site's.
+	// ConditionOverlapping is there, True, only while a policy of the same type selects mailboxes that this one selects too.
+	ConditionOverlapping = "Overlapping"
+	// ReasonFirstNameWins surfaces when mailboxes are under the policy whose name comes first; the message names some.
+	ReasonFirstNameWins = "FirstNameWins"
+
+	// ConditionWaitingForPeer is there, True, only while spec.remove is given, a peer is configured, and the lists of what is due
+	// cannot be compared.
 	ConditionWaitingForPeer = "WaitingForPeer"
-	// ReasonPeerListUnknown surfaces when the other site has not shown a list of its own.
+	// ReasonOwnListUnknown surfaces when this site has no list yet, or none since the holds changed.
+	ReasonOwnListUnknown = "OwnListUnknown"
+	// ReasonPeerListUnknown surfaces when the other site does not answer, or shows no list of the same run.
 	ReasonPeerListUnknown = "PeerListUnknown"
+	// ReasonArchiveNotHere surfaces when this site does not archive and cannot read the archive either, so that it has no list.
+	ReasonArchiveNotHere = "ArchiveNotHere"
+
+	// ConditionDisputed is there, True, only while spec.remove is given and one site would remove what the other would not.
+	ConditionDisputed = "Disputed"
+	// ReasonListsDiffer surfaces when the lists of the same run differ; the message names up to ten mailboxes.
+	ReasonListsDiffer = "ListsDiffer"
+	// ReasonPeerLacksPolicy surfaces when messages are due here and the other site answers and has no such policy.
+	ReasonPeerLacksPolicy = "PeerLacksPolicy"
+
+	// ConditionRestored is there only while spec.restore is given, and True when what it asks for is in the mailbox.
+	ConditionRestored = "Restored"
+	// ReasonMessagesRestored surfaces when the restore ended well; status.restore counts the messages.
+	ReasonMessagesRestored = "MessagesRestored"
+	// ReasonRestoreUnderWay surfaces when the restore's Job works, or is about to.
+	ReasonRestoreUnderWay = "RestoreUnderWay"
+	// ReasonRestoreFailed surfaces when the restore's Job ended before everything was put back.
+	ReasonRestoreFailed = "RestoreFailed"
+	// ReasonRestoreRefused surfaces when no Job is begun: there is no such Mailbox in the namespace, its mail is not on a stack of this
+	// operator, or the archive or the stack cannot be reached; the message says which.
+	ReasonRestoreRefused = "RestoreRefused"
+	// ReasonPreferredSiteRestores surfaces when the mailbox's preferred site is the other one: it restores, and this one shows it.
+	ReasonPreferredSiteRestores = "PreferredSiteRestores"
 )
 
 // Conditions and reasons of MailboxMigration.

@@ -14,9 +14,7 @@ func (d *PECDomain) NotInForce() []string {
 
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 func (m *Mailbox) NotInForce() []string {
-	u := fields{}
-	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
-	return u
+	return nil
 }
 
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.

@@ -181,6 +181,10 @@ type ManagedProvider struct {
 	// provider may do.
 	// +optional
 	Antivirus *Antivirus `json:"antivirus,omitempty"`
+	// antispam is Enabled to run a spam filter (rspamd) in the stack's pod, which judges the ordinary mail of the mailboxes that want
+	// it. None runs when not given. A change restarts the pod.
+	// +optional
+	Antispam Antispam `json:"antispam,omitempty"`
 	// timestamping is the authority (TSA) that stamps the seal of each day of the log; without it the seals are signed alone.
 	// +optional
 	Timestamping *Timestamping `json:"timestamping,omitempty"`

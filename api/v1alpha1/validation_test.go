@@ -169,6 +169,30 @@ func retention(change func(*v1alpha1.RetentionPolicySpec)) client.Object {
 	return makeRetention(change)
 }
 
+var anOffice = v1alpha1.LabelRequirement{Key: "comune.test/office", Operator: v1alpha1.LabelIn, Values: []string{"protocollo", ""}}
+
+// labelled is a policy over mailboxes with a label, that removes nothing.
+func labelled(change ...func(*v1alpha1.RetainedMailboxes)) client.Object {
+	return retention(func(p *v1alpha1.RetentionPolicySpec) {
+		p.Mailboxes, p.Remove = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedLabelled, Labels: []v1alpha1.LabelRequirement{anOffice}}, nil
+		for _, c := range change {
+			c(&p.Mailboxes)
+		}
+	})
+}
+
+// restoring is a policy that is asked to restore a message.
+func restoring(token string, change ...func(*v1alpha1.RetentionPolicySpec)) client.Object {
+	return retention(func(p *v1alpha1.RetentionPolicySpec) {
+		p.Restore = &v1alpha1.Restore{Token: token, Mailbox: "protocollo@pec.comune.test", Messages: &v1alpha1.RestoredMessages{Identifier: "opec1.20260301@pec.test"}}
+		for _, c := range change {
+			c(p)
+		}
+	})
+}
+
+func otherFolder(p *v1alpha1.RetentionPolicySpec) { p.Restore.Into = "Per il ricorso" }
+
 // held is a policy under a legal hold.
 func held(change func(*v1alpha1.RetentionPolicySpec)) client.Object {
 	return makeRetention(func(p *v1alpha1.RetentionPolicySpec) {
@@ -598,6 +622,32 @@ var rules = map[string]struct{ accept, refuse []change }{
 		refuse: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) { p.Mailboxes.DomainRef = nil }), nil},
 			{retention(func(p *v1alpha1.RetentionPolicySpec) { p.Mailboxes.Type = v1alpha1.RetainedReferring }), nil}},
 	},
+	"give mailboxes.labels exactly when": {
+		accept: []change{{labelled(), nil}},
+		refuse: []change{{labelled(func(m *v1alpha1.RetainedMailboxes) { m.Labels = nil }), nil},
+			{retention(func(p *v1alpha1.RetentionPolicySpec) { p.Mailboxes.Labels = []v1alpha1.LabelRequirement{anOffice} }), nil}},
+	},
+	"give values exactly when": {
+		accept: []change{{labelled(), nil}, {labelled(func(m *v1alpha1.RetainedMailboxes) {
+			m.Labels[0].Operator, m.Labels[0].Values = v1alpha1.LabelExists, nil
+		}), nil}},
+		refuse: []change{{labelled(func(m *v1alpha1.RetainedMailboxes) { m.Labels[0].Values = nil }), nil},
+			{labelled(func(m *v1alpha1.RetainedMailboxes) { m.Labels[0].Operator = v1alpha1.LabelDoesNotExist }), nil}},
+	},
+	"remove is not for mailboxes.type Labelled": {
+		accept: []change{{labelled(), nil}},
+		refuse: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) {
+			p.Mailboxes = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedLabelled, Labels: []v1alpha1.LabelRequirement{anOffice}}
+		}), nil}},
+	},
+	"restore needs archive": {
+		accept: []change{{restoring("r1"), nil}},
+		refuse: []change{{restoring("r1", func(p *v1alpha1.RetentionPolicySpec) { p.Archive, p.Remove = nil, nil }), nil}},
+	},
+	"restore is done once for each token": {
+		accept: []change{{restoring("r1"), restoring("r1")}, {restoring("r1"), restoring("r2", otherFolder)}, {restoring("r1"), retention(policy)}, {retention(policy), restoring("r1")}},
+		refuse: []change{{restoring("r1"), restoring("r1", otherFolder)}},
+	},
 	"give destination.s3 exactly when": {
 		accept: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) {
 			p.Archive.Destination = v1alpha1.ArchiveDestination{Type: v1alpha1.ArchiveToS3, S3: s3}
@@ -876,7 +926,7 @@ func TestFreshObjectsAreNotObserved(t *testing.T) {
 func TestExamplesApply(t *testing.T) {
 	c := newClient(t)
 	documents := map[string]string{}
-	for _, pattern := range []string{"../../docs/kinds/*.md", "../../config/samples/*.yaml"} {
+	for _, pattern := range []string{"../../docs/kinds/*.md", "../../docs/*.md", "../../config/samples/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no examples at %s: %v", pattern, err)

@@ -60,6 +60,10 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
 			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
 	}
+	if s.mailbox.Spec.Antispam == v1alpha1.AntispamEnabled && !host.RunsSpamFilter() {
+		s.True(v1alpha1.ConditionSpamFilterMissing, v1alpha1.ReasonStackWithoutFilter, fmt.Sprintf(
+			"ordinary mail is not judged: the stack of PECDomain %s runs no spam filter; set its provider.managed.antispam to Enabled, or leave antispam of this mailbox out", key))
+	}
 	s.domain, s.engine = domain, s.Engines.For(key)
 	return reconcile.Result{}, nil
 }

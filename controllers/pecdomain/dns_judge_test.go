@@ -242,6 +242,9 @@ func TestWhatStrangersPublishFitsTheSchema(t *testing.T) {
 	if len(got) != maxRecords || slices.ContainsFunc(got, func(s string) bool { return len(s) > 262 || strings.ContainsRune(s, 'à') }) {
 		t.Errorf("got %d records, the first %q", len(got), got[0])
 	}
+	if left := notShown(len(many), maxRecords); left == nil || *left != 84 || notShown(maxRecords, maxRecords) != nil {
+		t.Errorf("%v records are not shown", left)
+	}
 }
 
 func TestALongRequestIsCutBetweenLinesAndSaysSo(t *testing.T) {

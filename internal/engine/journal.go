@@ -59,6 +59,7 @@ type transaction struct {
 	Provider   string   `json:"provider,omitempty"`
 	MessageID  string   `json:"messageID,omitempty"`
 	Reasons    []string `json:"reasons,omitempty"` // why it is ordinary mail or an anomaly
+	Spam       *spam    `json:"spam,omitempty"`    // what the filter holds against it
 	Scanned    bool     `json:"scanned,omitempty"` // for viruses; what was found is a record of its own
 	// Standing is what was known of the revocation of the signer's certificates.
 	Standing       pec.Standing `json:"standing,omitempty"`

@@ -97,10 +97,10 @@ type site struct {
 type siteOptions struct {
 	name        string // "a" when empty
 	server      *apitest.Server
-	namespaces  []string // beside its own, with a Role
-	withoutRole string   // a namespace that is listed and has no Role
-	peer        []byte   // kubeconfig
-	dns         func(*manager.Options)
+	namespaces  []string               // beside its own, with a Role
+	withoutRole string                 // a namespace that is listed and has no Role
+	peer        []byte                 // kubeconfig
+	change      func(*manager.Options) // of any other option
 }
 
 // noDNS is the network of a test that is not about DNS.
@@ -140,8 +140,8 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
 		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS,
 	}
-	if o.dns != nil {
-		o.dns(&options)
+	if o.change != nil {
+		o.change(&options)
 	}
 	if o.peer != nil {
 		options.PeerKubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
@@ -560,19 +560,23 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s.create(t, domain, box, outside, password(s.ns, canary))
 
 	s.ready(t, domain, box, outside)
-	for o, want := range map[reconcile.Object]string{domain: "dns.extra.dkim", box: "antispam", outside: "provider.external.imap"} {
+	for o, want := range map[reconcile.Object]string{domain: "dns.extra.dkim", outside: "provider.external.imap"} {
 		c := s.waitFor(t, o, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
 		if !strings.HasSuffix(c.Message, ": "+want) {
 			t.Errorf("%s: %q does not name %q", o.GetName(), c.Message, want)
 		}
 	}
+	if c := s.waitFor(t, box, v1alpha1.ConditionSpamFilterMissing, metav1.ConditionTrue, v1alpha1.ReasonStackWithoutFilter); !strings.Contains(c.Message, s.domain) {
+		t.Errorf("the stack without a filter is not named: %q", c.Message)
+	}
 	if c := s.waitFor(t, box, v1alpha1.ConditionUnderLegalHold, metav1.ConditionTrue, v1alpha1.ReasonHoldListed); !strings.Contains(c.Message, "RG 123/2026") {
 		t.Errorf("the hold is not named: %q", c.Message)
 	}
-	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Antispam, m.Spec.LegalHolds = v1alpha1.AntispamDisabled, nil })
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.Antispam = v1alpha1.AntispamEnabled })
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.LegalHolds = nil })
 	eventually(t, func() error {
 		s.get(t, s.ns, box.Name, box)
-		for _, name := range []string{v1alpha1.ConditionNotInForce, v1alpha1.ConditionUnderLegalHold} {
+		for _, name := range []string{v1alpha1.ConditionSpamFilterMissing, v1alpha1.ConditionUnderLegalHold} {
 			if meta.FindStatusCondition(box.Status.Conditions, name) != nil {
 				return errors.New(name + " stays after its cause is gone")
 			}
@@ -731,7 +735,7 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 	t.Cleanup(stop)
 	toA, toB := server.AddPeer(t, "peer-b"), second.AddPeer(t, "peer-a")
 	var ahead atomic.Int64 // by how much the clock of site a is put forward
-	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, dns: func(o *manager.Options) {
+	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, change: func(o *manager.Options) {
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	}})
 	var domainA *v1alpha1.PECDomain

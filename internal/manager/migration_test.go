@@ -279,7 +279,7 @@ func TestTheLetterIsKeptThoughTheOperatorDiesInEveryPhase(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.clock.set(start.UTC())
-	j.site = newSite(t, "trasloco", siteOptions{dns: func(o *manager.Options) { o.Calendar = j.clock.Now }})
+	j.site = newSite(t, "trasloco", siteOptions{change: func(o *manager.Options) { o.Calendar = j.clock.Now }})
 	j.operator = j.power.through(j.operator)
 	j.restart()
 	runKubelet(t, j.site)
@@ -368,7 +368,7 @@ func TestADeletedMigrationEndsItsJobAndKeepsCopiesAndLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	j := &journey{t: t, clock: &clock{now: at.UTC()}}
-	j.site = newSite(t, "interrotto", siteOptions{dns: func(o *manager.Options) { o.Calendar = j.clock.Now }})
+	j.site = newSite(t, "interrotto", siteOptions{change: func(o *manager.Options) { o.Calendar = j.clock.Now }})
 	domain, box := j.makeDomain(), makeMailbox(j.ns, "ufficio00", j.domain)
 	j.provide(t)
 	j.create(t, domain, box, password(j.ns, hashed))

@@ -63,7 +63,7 @@ func TestThePromisedServiceIsMeasured(t *testing.T) {
 	apitest.Need(t, server)
 	n := apitest.RunNames(t, map[string]string{"servizio.test": hostsOf()})
 	submission, imap := openDoor(t, "220 smtps ESMTP"), openDoor(t, "* OK ready")
-	s := newSite(t, "servizio", siteOptions{dns: func(o *manager.Options) {
+	s := newSite(t, "servizio", siteOptions{change: func(o *manager.Options) {
 		withNames(n)(o)
 		names := o.DNSDial
 		o.ServiceEvery = 200 * time.Millisecond

@@ -439,29 +439,8 @@ const restrictedPod = `  automountServiceAccountToken: false
 func officesArchive(t *testing.T) {
 	t.Parallel()
 	name := "archivio-" + strings.ToLower(rand.Text()[:6])
-	for _, site := range road.SiteNames {
-		apply(t, site, newMailbox(name, parola)+"  retentionPolicyRef: {name: "+name+"}\n")
-	}
-	kubectl(t, "a", "wait", "--for=condition=Ready", "-n", office, "mailbox/"+name+".at."+newDomain, "--timeout=60s")
-	at, err := r.Account(t.Context(), "a", municipality)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := mailtest.Holder{Server: net.JoinHostPort(at.Host, "993"), Address: name + "@" + newDomain, Password: parola}.Login(t)
-	defer client.Close()
-	if err := client.Create("Prot/2021", nil).Wait(); err != nil {
-		t.Fatal(err)
-	}
-	for i := range ancient + recent {
-		date := time.Now().AddDate(0, 0, -200)
-		if i >= ancient {
-			date = time.Now().AddDate(0, 0, -10)
-		}
-		raw, flags, _ := mailtest.Adverse(i)
-		mailtest.Append(t, client, []string{"INBOX", "Prot/2021"}[i%2], raw, append(flags, imap.FlagSeen), date)
-	}
-
-	due := time.Now().Add(5 * time.Second).Truncate(time.Minute).Add(time.Minute) // the first whole minute that the policy sees come
+	holder := oldOffice(t, name)
+	due := nextMinute()
 	policy := fmt.Sprintf(`---
 apiVersion: v1
 kind: PersistentVolumeClaim
@@ -476,9 +455,7 @@ spec:
   archive: {olderThanDays: 90, destination: {type: VolumeClaim, volumeClaim: {name: %[1]s}}}
   schedule: {at: "%[3]s", timeZone: Europe/Rome}
 `, name, office, calendar.InRome(due).Format("15:04"))
-	for _, site := range road.SiteNames {
-		apply(t, site, policy)
-	}
+	onBothSites(t, policy)
 	tidy(t, "delete", "pecret", "-n", office, name)
 	view := func() string { return kubectl(t, "a", "get", "pecret", "-n", office, name, "-o", "wide") }
 	eventually(t, time.Until(due)+time.Minute, func() error {
@@ -507,6 +484,7 @@ spec:
 		t.Errorf("a flipped byte was not found: %s", status)
 	}
 	sh(flip)
+	giveBack(t, holder, func(ask string) { onBothSites(t, policy+"  restore: "+ask+"\n") })
 	for _, site := range road.SiteNames {
 		kubectl(t, site, "delete", "pecret", "-n", office, name)
 	}
@@ -518,6 +496,86 @@ spec:
 	})
 	if status := verify(); status != "status 0" {
 		t.Errorf("the archive did not outlive its policy: %s", status)
+	}
+}
+
+// nextMinute is the first whole minute that a policy that is applied now sees come.
+func nextMinute() time.Time {
+	return time.Now().Add(5 * time.Second).Truncate(time.Minute).Add(time.Minute)
+}
+
+func onBothSites(t *testing.T, manifests string) {
+	t.Helper()
+	for _, site := range road.SiteNames {
+		apply(t, site, manifests)
+	}
+}
+
+// oldOffice makes a mailbox under the policy of the same name, with old messages and young ones in two folders.
+func oldOffice(t *testing.T, name string) mailtest.Holder {
+	t.Helper()
+	onBothSites(t, newMailbox(name, parola)+"  retentionPolicyRef: {name: "+name+"}\n")
+	kubectl(t, "a", "wait", "--for=condition=Ready", "-n", office, "mailbox/"+name+".at."+newDomain, "--timeout=60s")
+	at, err := r.Account(t.Context(), "a", municipality)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder := mailtest.Holder{Server: net.JoinHostPort(at.Host, "993"), Address: name + "@" + newDomain, Password: parola}
+	client := holder.Login(t)
+	defer client.Close()
+	if err := client.Create("Prot/2021", nil).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range ancient + recent {
+		date := time.Now().AddDate(0, 0, -200)
+		if i >= ancient {
+			date = time.Now().AddDate(0, 0, -10)
+		}
+		raw, flags, _ := mailtest.Adverse(i)
+		mailtest.Append(t, client, []string{"INBOX", "Prot/2021"}[i%2], raw, append(flags, imap.FlagSeen), date)
+	}
+	return holder
+}
+
+// giveBack lets the holder lose the old messages of the inbox, and has them restored by YAML: twice, of which the second adds nothing.
+func giveBack(t *testing.T, holder mailtest.Holder, ask func(string)) {
+	t.Helper()
+	name, _, _ := strings.Cut(holder.Address, "@")
+	kept := func(folder string) string { return strings.TrimPrefix(folder, "Per il ricorso/") }
+	before := holder.Snapshot(t, kept)
+	client := holder.Login(t)
+	defer client.Close()
+	if _, err := client.Select("INBOX", nil).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	old := imap.SeqSet{imap.SeqRange{Start: 1, Stop: ancient / 2}}
+	if err := client.Store(old, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: []imap.Flag{imap.FlagDeleted}, Silent: true}, nil).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Expunge().Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := total(holder.Snapshot(t, kept)); left != ancient/2+recent {
+		t.Fatalf("after the holder lost %d messages %d are left", ancient/2, left)
+	}
+	for _, round := range []struct{ token, counted string }{{"r1", fmt.Sprint("Done ", ancient/2, " 0")}, {"r2", fmt.Sprint("Done 0 ", ancient/2)}} {
+		began := time.Now()
+		ask(fmt.Sprintf("{token: %s, mailbox: %s, messages: {folder: INBOX}, into: Per il ricorso}", round.token, holder.Address))
+		eventually(t, time.Minute, func() error {
+			got := kubectl(t, "a", "get", "pecret", "-n", office, name, "-o", "jsonpath={.status.restore.token} {.status.restore.state} {.status.restore.restored} {.status.restore.present}")
+			if got != round.token+" "+round.counted {
+				return fmt.Errorf("the restore is %q, want %q:\n%s", got, round.counted, kubectl(t, "a", "get", "pecret", "-n", office, name, "-o", "yaml"))
+			}
+			return nil
+		})
+		t.Logf("restore %s: %s in %v", round.token, round.counted, time.Since(began))
+		if diff := cmp.Diff(before, holder.Snapshot(t, kept)); diff != "" {
+			t.Errorf("after restore %s: -before +after:\n%.2000s", round.token, diff)
+		}
+	}
+	shown, err := client.List("", "Per il ricorso/*", &imap.ListOptions{SelectSubscribed: true}).Collect()
+	if err != nil || len(shown) != 1 || shown[0].Mailbox != "Per il ricorso/INBOX" {
+		t.Errorf("a client that shows what it is subscribed to shows %v (%v)", shown, err)
 	}
 }
 

@@ -272,6 +272,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: currentNotShown
+      type:
+        scalar: numeric
     - name: cutOver
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.CutOverStatus
@@ -287,12 +290,18 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSServerView
           elementRelationship: atomic
+    - name: observedNotShown
+      type:
+        scalar: numeric
     - name: previous
       type:
         list:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: previousNotShown
+      type:
+        scalar: numeric
     - name: recordRequest
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RecordRequest
@@ -390,6 +399,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
     - name: digest
+      type:
+        scalar: string
+    - name: mailboxes
+      type:
+        scalar: string
+    - name: run
       type:
         scalar: string
     - name: sites
@@ -590,6 +605,23 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: keepMonths
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.LabelOperator
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.LabelRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LabelOperator
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.LawfulKeep
   map:
     fields:
@@ -956,6 +988,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: antispam
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antispam
     - name: antivirus
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antivirus
@@ -1502,12 +1537,92 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RemovalCondition
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RemovalCondition
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.Restore
+  map:
+    fields:
+    - name: into
+      type:
+        scalar: string
+    - name: mailbox
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EmailAddress
+    - name: messages
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoredMessages
+    - name: token
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreState
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreStatus
+  map:
+    fields:
+    - name: begunAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: into
+      type:
+        scalar: string
+    - name: mailbox
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EmailAddress
+    - name: manifest
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ManifestStatus
+    - name: message
+      type:
+        scalar: string
+    - name: present
+      type:
+        scalar: numeric
+    - name: restored
+      type:
+        scalar: numeric
+    - name: site
+      type:
+        scalar: string
+    - name: slot
+      type:
+        scalar: string
+    - name: state
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreState
+    - name: token
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoredMessages
+  map:
+    fields:
+    - name: arrivedFrom
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Date
+    - name: arrivedUntil
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Date
+    - name: folder
+      type:
+        scalar: string
+    - name: identifier
+      type:
+        scalar: string
+    - name: messageID
+      type:
+        scalar: string
+    - name: sha256
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RetainedMailboxes
   map:
     fields:
     - name: domainRef
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalReference
+    - name: labels
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LabelRequirement
+          elementRelationship: atomic
     - name: type
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RetainedMailboxesType
@@ -1568,6 +1683,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: remove
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Removal
+    - name: restore
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Restore
     - name: schedule
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RetentionSchedule
@@ -1597,6 +1715,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: dueForRemoval
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DueForRemoval
+    - name: elsewhere
+      type:
+        scalar: numeric
     - name: holds
       type:
         scalar: numeric
@@ -1613,6 +1734,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: -1
+    - name: restore
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreStatus
     - name: runs
       type:
         list:
