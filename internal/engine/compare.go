@@ -22,7 +22,6 @@ import (
 const (
 	digestVerb    = "digest "
 	digestRefused = "-"
-	expunged      = "EXPUNGED"       // each site moves there what its holder deleted, and a merge brings both copies
 	compareStale  = 30 * time.Minute // three full passes
 	compareSoon   = 5 * time.Second  // the shortest pause before a mailbox that differs is synced again
 	compareLater  = 5 * time.Minute  // the longest

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/sieve"
 )
@@ -32,6 +33,7 @@ type choice struct {
 	OrdinaryMail  *admin.Ordinary      `json:"ordinaryMail,omitempty"`
 	Notifications *admin.Notifications `json:"notifications,omitempty"`
 	Rules         []admin.Rule         `json:"rules,omitempty"`
+	Antispam      admin.Antispam       `json:"antispam,omitempty"`
 }
 
 func (c choice) key() string {
@@ -105,7 +107,7 @@ func (h *holders) instant(address string, now time.Time, after ...time.Time) tim
 // dayOf is the day in Rome, on which the daily limits are counted.
 func dayOf(t time.Time) string { return t.In(pec.Rome()).Format(time.DateOnly) }
 
-// loadHolders reads from the log what holders chose, what was sent today, and which arrivals nobody may have been told of; then it
+// loadHolders reads from the log what holders chose, what was sent today and in the last month, and which arrivals nobody may have been told of; then it
 // makes directory and rules say so. It runs before anything is served.
 func (e *Engine) loadHolders(ctx context.Context) error {
 	today, fault := dayOf(e.now()), ""
@@ -128,6 +130,15 @@ func (e *Engine) loadHolders(ctx context.Context) error {
 			if tx.Port == portSubmission {
 				e.holders.count(fold(tx.From), today, 1)
 			}
+		case kindAccepted:
+			if e.now().Sub(r.Time) > (mailage.MonthDays+1)*24*time.Hour {
+				return nil
+			}
+			var a accepted
+			if err := r.Decode(&a); err != nil {
+				return err
+			}
+			e.senders.add(fold(a.Transit.Sender), r.Time, e.now())
 		case kindDelivered:
 			return e.arrivals.remember(r, e.now())
 		}
@@ -238,7 +249,7 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 	if err != nil {
 		return admin.Holder{}, err
 	}
-	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now()))}
+	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now()))}
 	if c, ok := e.holders.of(row, admin.ChoicePassword); ok && row.PasswordChangedByHolder {
 		h.PasswordChangedAt = c.At
 		h.Changed = append(h.Changed, admin.ChoicePassword)
@@ -254,6 +265,10 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 	if c, ok := e.holders.of(row, admin.ChoiceRules); ok && slices.Contains(given.MayChange, admin.ChoiceRules) {
 		h.InForce.Rules = c.Rules
 		h.Changed = append(h.Changed, admin.ChoiceRules)
+	}
+	if c, ok := e.holders.of(row, admin.ChoiceAntispam); ok && slices.Contains(given.MayChange, admin.ChoiceAntispam) {
+		h.InForce.Antispam = c.Antispam
+		h.Changed = append(h.Changed, admin.ChoiceAntispam)
 	}
 	slices.Sort(h.Changed)
 	return h, nil
