@@ -549,8 +549,8 @@ const (
 	// ReasonListUnknown surfaces when the other site closed the list of mailboxes, and this spec has another one.
 	ReasonListUnknown = "ListUnknown"
 
-	// ConditionStandingIn is there, True, only while this site acts in the place of the target's preferred one, which is silent or has
-	// not taken its part back.
+	// ConditionStandingIn is there, True, only while this site acts in the place of the preferred one, which is silent or has not
+	// taken its part back.
 	ConditionStandingIn = "StandingIn"
 	// ReasonPreferredSiteSilent surfaces when the preferred site did not answer for long enough to act in its place.
 	ReasonPreferredSiteSilent = "PreferredSiteSilent"

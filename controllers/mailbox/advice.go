@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/retentionpolicy"
+	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/mailage"
 )
@@ -62,13 +62,13 @@ type archiver struct {
 	provider string
 }
 
-// archivedBy finds the RetentionPolicy that archives the mailbox.
+// archivedBy finds the RetentionPolicy that archives the mailbox: the one that it is under, if that archives.
 func (s *scope) archivedBy(ctx context.Context) (archiver, error) {
 	var policies v1alpha1.RetentionPolicyList
 	if err := s.Client.List(ctx, &policies, client.InNamespace(s.mailbox.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return archiver{}, fmt.Errorf("listing the retention policies of %s: %w", s.mailbox.Address(), err)
 	}
-	name, _ := retentionpolicy.PolicyOf(policies.Items, s.mailbox)
+	name, _ := index.PolicyOf(policies.Items, s.mailbox)
 	for i := range policies.Items {
 		if p := &policies.Items[i]; p.Name == name && p.Spec.Archive != nil {
 			return archiver{policy: name, days: *p.Spec.Archive.OlderThanDays}, nil

@@ -21,6 +21,8 @@ const (
 	// after a start must not take the disks from the mail.
 	agesRound = time.Minute
 	agesPause = 20 * time.Millisecond
+	// expunged is the folder of what the holder deleted: no quota counts it, and after a merge it has the copies of both sites.
+	expunged = "EXPUNGED"
 )
 
 // ages are what the last searches found, by mailbox. They are a view of the mailboxes themselves: a restart searches again, and a

@@ -239,7 +239,7 @@ func managed(domain string) *v1alpha1.PECDomain {
 	}
 }
 
-// SelfSigned is a certificate for names or an address, and its key, both PEM.
+// SelfSigned is a certificate for names, the first of which may be an address, and its key, both PEM.
 func SelfSigned(t *testing.T, names ...string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -249,7 +249,7 @@ func SelfSigned(t *testing.T, names ...string) (cert, key string) {
 		DNSNames: names, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
 	if address := net.ParseIP(names[0]); address != nil {
-		template.DNSNames, template.IPAddresses = nil, append(template.IPAddresses, address)
+		template.DNSNames, template.IPAddresses = names[1:], append(template.IPAddresses, address)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	must(t, err)
