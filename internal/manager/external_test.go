@@ -81,7 +81,7 @@ func TestExternalMailbox(t *testing.T) {
 	const ns = "altrove"
 	address := func(local string) string { return local + "@pec." + ns + ".test" }
 	road := &line{to: mailtest.StartBeside(t, "TestProviderBeside", map[string]string{address("protocollo"): canary, address("vuota"): canary}, mailtest.Quota)}
-	s := newSite(t, ns, siteOptions{dns: func(o *manager.Options) { o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots }})
+	s := newSite(t, ns, siteOptions{change: func(o *manager.Options) { o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots }})
 	c := road.to.Login(t, address("protocollo"), canary)
 	raw := "Subject: Prova\r\n\r\n" + strings.Repeat(strings.Repeat("x", 98)+"\r\n", 10000)
 	for _, age := range []int{1, 10, 20, 200, 400, 800} { // a megabyte each, of ten
