@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -134,6 +135,12 @@ func (m *Mailbox) QuotaIn(d *PECDomain) *resource.Quantity {
 
 // Address is the certified address.
 func (m *Mailbox) Address() string { return m.Spec.LocalPart + "@" + m.Spec.DomainRef.Name }
+
+// MailboxName is the name of the Mailbox of an address.
+func MailboxName(address string) string {
+	local, domain, _ := strings.Cut(strings.ToLower(address), "@")
+	return strings.ReplaceAll(local, "_", "--") + ".at." + domain
+}
 
 // GetConditions returns the conditions, for the shared mechanism.
 func (p *RetentionPolicy) GetConditions() []metav1.Condition { return p.Status.Conditions }

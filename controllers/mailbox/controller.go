@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
@@ -30,7 +31,7 @@ const (
 	// password in our memory.
 	recheck = 30 * time.Second
 	// concurrent passes: hashing a password takes a core for a quarter of a second.
-	concurrent = 4
+	concurrent = 16
 	// passTimeout bounds a pass, so that a hanging engine holds up its own mailboxes only.
 	passTimeout = time.Minute
 )
@@ -64,9 +65,13 @@ type scope struct {
 	mailbox *v1alpha1.Mailbox
 	domain  *v1alpha1.PECDomain // the mailbox's, when it was found
 	engine  *admin.Client
-	// row is what the stack holds of the address; fresh says that it holds nothing.
-	row   admin.Mailbox
-	fresh bool
+	// directory is that of the stack that serves the mailbox.
+	directory *engines.Mirror
+	// row is what the stack holds of the address, and holder what its holder made of it; fresh says that it holds nothing, and
+	// settled that nothing which was asked for it is half done.
+	row            admin.Mailbox
+	holder         admin.Holder
+	fresh, settled bool
 	// migrations are those that move the mailbox away, by name.
 	migrations []v1alpha1.MailboxMigration
 	// granted is what may be provisioned.
@@ -115,6 +120,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.MailboxMigration{}, handler.EnqueueRequestsFromMapFunc(migrated), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAccess(e.ObjectOld, e.ObjectNew) },
 		})).
+		WatchesRawSource(source.Func(r.compareStacks)).
 		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {

@@ -60,7 +60,7 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
 			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
 	}
-	s.domain, s.engine = domain, s.Engines.For(key)
+	s.domain, s.engine, s.directory = domain, s.Engines.For(key), s.Engines.Directory(key)
 	return reconcile.Result{}, nil
 }
 
@@ -101,7 +101,7 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 // placeRow makes the directory's row say what the spec says, as far as it is admitted. The password is hashed only when the
 // Secret is another than the row was made from: a hash has a random salt and would differ on every pass.
 func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
-	want := s.wantedRow()
+	want, was := s.wantedRow(), s.row
 	freeze := freezeOf(s.migrations)
 	switch {
 	case s.credentials != nil:
@@ -116,25 +116,29 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if freeze != nil {
 		want = unchanged(s.row, want)
 	}
-	if s.fresh || !s.row.Same(want) {
+	if s.fresh || !s.settled || !s.row.Same(want) {
 		var err error
 		if s.fresh || s.row.CredentialsVersion != want.CredentialsVersion {
 			if want.Password, err = s.credentials.hash(); err != nil {
 				return reconcile.Result{}, fmt.Errorf("hashing the password of %s: %w", want.Address, err)
 			}
 		}
-		if err := s.engine.PutMailbox(ctx, want); err != nil {
-			return reconcile.Result{}, s.waits(err)
+		place := admin.Place{Address: want.Address, Mailbox: &want}
+		if g := given(s.mailbox, s.domain); freeze == nil && !s.holder.Given.Same(g) {
+			place.Given = &g
 		}
-		if s.row.Access == admin.AccessClosed {
-			readopted(s.Recorder, s.mailbox, s.row.ClosedAt)
+		if err := s.place(ctx, place); err != nil {
+			return reconcile.Result{}, err
+		}
+		if was.Access == admin.AccessClosed {
+			readopted(s.Recorder, s.mailbox, was.ClosedAt)
 		}
 	}
 	s.placed(want)
 	if held {
 		return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its quota, type, password or ordinary mail) is not carried out")
 	}
-	return reconcile.Result{RequeueAfter: recheck}, nil
+	return reconcile.Result{}, nil
 }
 
 // wantedRow is the row as the spec and the rules want it, but for the credentials.
@@ -146,6 +150,16 @@ func (s *scope) wantedRow() admin.Mailbox {
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)
 	return row
+}
+
+// place has the stack hold something of the mailbox, and takes over what it holds then.
+func (s *scope) place(ctx context.Context, p admin.Place) error {
+	placed, err := s.directory.Place(ctx, p)
+	if err != nil {
+		return s.waits(err)
+	}
+	s.row, s.holder = placed.Mailbox, placed.Holder
+	return nil
 }
 
 // placed shows the row that the stack holds now.

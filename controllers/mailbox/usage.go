@@ -34,18 +34,19 @@ type looks struct {
 	next map[types.NamespacedName]time.Time
 }
 
-// due says whether to look now, and then sets the next time.
-func (l *looks) due(key types.NamespacedName, now time.Time) bool {
+// due says whether to look now, and how long it is until the next look.
+func (l *looks) due(key types.NamespacedName, now time.Time) (bool, time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now.Before(l.next[key]) {
-		return false
+		return false, l.next[key].Sub(now)
 	}
 	if l.next == nil {
 		l.next = map[types.NamespacedName]time.Time{}
 	}
-	l.next[key] = now.Add(usageEvery + rand.N(usageEvery/5)) // spread: all were made at once
-	return true
+	after := usageEvery + rand.N(usageEvery/5) // spread: all were made at once
+	l.next[key] = now.Add(after)
+	return true, after
 }
 
 // forget drops what is remembered of a mailbox that is gone.
@@ -57,7 +58,11 @@ func (l *looks) forget(key types.NamespacedName) {
 
 // watchUsage shows what the mailbox holds. Not knowing it is no fault of the mailbox: what was known stays.
 func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if s.looks.due(client.ObjectKeyFromObject(s.mailbox), s.Now) {
+	due, next := s.looks.due(client.ObjectKeyFromObject(s.mailbox), s.Now)
+	switch {
+	case s.fresh && s.mailbox.Status.Usage == nil: // made by this pass; Dovecot would make its folders now, to answer nothing
+		s.mailbox.Status.Usage = shown(s.mailbox.Status.Usage, admin.Usage{}, s.granted.Bytes)
+	case due:
 		u, err := s.engine.Usage(ctx, s.mailbox.Address())
 		if err != nil {
 			logf.FromContext(ctx).V(4).Info("the use of the mailbox is not known", "error", err.Error())
@@ -67,7 +72,7 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	usage := s.mailbox.Status.Usage
 	if usage == nil {
-		return reconcile.Result{}, nil
+		return reconcile.Result{RequeueAfter: next}, nil
 	}
 	was := ""
 	if c := meta.FindStatusCondition(s.mailbox.Status.Conditions, v1alpha1.ConditionQuotaHealthy); c != nil {
@@ -75,7 +80,7 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	c := judgeQuota(*usage.Percent, was, s.granted.Bytes)
 	s.Say(c.Type, c.Status, c.Reason, c.Message)
-	return reconcile.Result{}, nil
+	return reconcile.Result{RequeueAfter: next}, nil
 }
 
 // shown is the usage to show: another one only when it changed by something that matters, which is a point of the quota, a tenth

@@ -56,6 +56,7 @@ type Engine struct {
 	holders  *holders
 	arrivals *arrivals
 	gate     *gate
+	digests  digests
 	// placed is the index whose domains the directory holds.
 	placed struct {
 		sync.Mutex

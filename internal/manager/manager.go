@@ -157,7 +157,7 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		o.Calendar = o.Now
 	}
 	cluster = rest.CopyConfig(cluster)
-	cluster.QPS, cluster.Burst = 100, 200 // the API server's own fairness is what bounds us; this only stops a runaway
+	cluster.QPS, cluster.Burst = 1000, 2000 // the API server's own fairness is what bounds us; this only stops a runaway
 	authority, err := siteAuthority(ctx, cluster, o)
 	if err != nil {
 		return nil, err

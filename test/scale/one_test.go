@@ -24,7 +24,10 @@ func (w *world) until(localPart string, act func() error, done func(*v1alpha1.Ma
 	limit := time.After(time.Minute)
 	for {
 		select {
-		case event := <-watch.ResultChan():
+		case event, open := <-watch.ResultChan():
+			if !open {
+				w.t.Fatalf("the API server ended the watch over %s", localPart)
+			}
 			if m, is := event.Object.(*v1alpha1.Mailbox); is && done(m) {
 				return time.Since(began)
 			}

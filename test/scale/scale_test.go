@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -55,10 +56,10 @@ func TestManyMailboxesOfOneDomain(t *testing.T) {
 		t.Logf("requests: %v", nonzero(done))
 		t.Logf("memory: operator %s, engine %s MiB", w.operator.memory(), w.engine.memory())
 
-		time.Sleep(5*time.Second)
+		time.Sleep(5 * time.Second)
 		before, cpu, engineCPU = w.requests(), w.operator.cpu(), w.engine.cpu()
 		time.Sleep(quietFor)
-		t.Logf("quiet %s: operator CPU %.2f s, engine CPU %.2f s, requests %v", quietFor, (w.operator.cpu()-cpu).Seconds(), (w.engine.cpu()-engineCPU).Seconds(), nonzero(w.since(before)))
+		t.Logf("quiet %s: operator CPU %.2f s, engine CPU %.2f s, requests %v", quietFor, (w.operator.cpu() - cpu).Seconds(), (w.engine.cpu() - engineCPU).Seconds(), nonzero(w.since(before)))
 
 		io = w.engine.written()
 		var took1 []time.Duration
@@ -124,22 +125,19 @@ func (w *world) inParallel(f func(int) error) {
 // untilReady calls f for each mailbox, and is how long it takes until all are Ready, as who watches them sees it.
 func (w *world) untilReady(f func(int) error) time.Duration {
 	w.t.Helper()
-	watch, err := w.Watch(context.Background(), &v1alpha1.MailboxList{}, client.InNamespace(ns))
+	informer, err := w.seen.GetInformer(w.t.Context(), &v1alpha1.Mailbox{})
 	must(w.t, err)
-	defer watch.Stop()
-	all := make(chan struct{})
-	go func() {
-		seen := map[string]bool{}
-		for event := range watch.ResultChan() {
-			m, is := event.Object.(*v1alpha1.Mailbox)
-			if is && strings.HasPrefix(m.Name, "casella.") && isReady(m) {
-				if seen[m.Name] = true; len(seen) == many {
-					close(all)
-					return
-				}
+	all, ready := make(chan struct{}), map[string]bool{}
+	look := func(o any) {
+		if m, is := o.(*v1alpha1.Mailbox); is && strings.HasPrefix(m.Name, "casella.") && isReady(m) && !ready[m.Name] {
+			if ready[m.Name] = true; len(ready) == many {
+				close(all)
 			}
 		}
-	}()
+	}
+	handler, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: look, UpdateFunc: func(_, o any) { look(o) }})
+	must(w.t, err)
+	defer informer.RemoveEventHandler(handler) //nolint:errcheck // it is there
 	began := time.Now()
 	w.inParallel(f)
 	created := time.Since(began)

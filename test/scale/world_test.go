@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,6 +25,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -39,6 +42,7 @@ import (
 const roleVariable = "PEC_SCALE_ROLE"
 
 func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard()) // the operator sets its own
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	var err error
@@ -69,6 +73,7 @@ const (
 type world struct {
 	client.WithWatch
 	t          *testing.T
+	seen       cache.Cache // of Mailboxes, as somebody who watches them has it
 	metrics    *kubernetes.Clientset
 	kubeconfig string
 	stack      *mailtest.Stack
@@ -97,6 +102,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t}
 	w.WithWatch, err = client.NewWithWatch(server.Config, client.Options{Scheme: manager.Scheme()})
 	must(t, err)
+	w.seen, err = cache.New(server.Config, cache.Options{Scheme: manager.Scheme()})
+	must(t, err)
+	go func() { _ = w.seen.Start(t.Context()) }()
 	w.metrics, err = kubernetes.NewForConfig(server.Config)
 	must(t, err)
 	kubeconfig, err := server.Kubeconfig("operator")
@@ -297,7 +305,13 @@ func start(t *testing.T, role string, env []string, args ...string) *process {
 
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	<-p.done
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		p.t.Errorf("a process does not end")
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // it says where it is
+		<-p.done
+	}
 }
 
 // figure is a line of a file of the process in /proc.
