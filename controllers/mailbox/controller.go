@@ -27,10 +27,9 @@ import (
 const (
 	// soon is the pause while the stack is awaited.
 	soon = 2 * time.Second
-	// recheck is how often a Secret and a row are read again: neither is watched, because a cache of Secrets is a copy of every
-	// password in our memory.
+	// recheck is how often it is looked again for what is missing and may not be watched.
 	recheck = 30 * time.Second
-	// concurrent passes: hashing a password takes a core for a quarter of a second.
+	// concurrent passes: most of the time they wait, for an API server and for the request that they share.
 	concurrent = 16
 	// passTimeout bounds a pass, so that a hanging engine holds up its own mailboxes only.
 	passTimeout = time.Minute
@@ -46,8 +45,10 @@ var table = reconcile.Table{
 // Reconciler makes Mailboxes real at one site.
 type Reconciler struct {
 	*reconcile.Mechanism
-	// Live reads Secrets past the cache.
+	// Live reads Secrets past the cache: a cache of them is a copy of every password in our memory.
 	Live client.Reader
+	// Secrets says when one changed.
+	Secrets *Secrets
 	// Access lists the namespaces that the operator may work in.
 	Access reconcile.Access
 	// Engines dials the engines of this site.
@@ -121,6 +122,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAccess(e.ObjectOld, e.ObjectNew) },
 		})).
 		WatchesRawSource(source.Func(r.compareStacks)).
+		WatchesRawSource(source.Func(r.watchSecrets)).
 		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {

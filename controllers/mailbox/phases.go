@@ -78,6 +78,9 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, message)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
+	if s.credentials = s.unread(); s.credentials != nil {
+		return reconcile.Result{}, nil
+	}
 	secret := &corev1.Secret{}
 	err := s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret)
 	switch {
@@ -92,9 +95,12 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 		s.False(v1alpha1.ConditionCredentialsValid, reason, fmt.Sprintf("Secret %s, key %s: %s", ref.Name, ref.KeyOrDefault(), message))
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
-	c.version = fmt.Sprintf("%s/%s@%s#%s", secret.UID, ref.Name, secret.ResourceVersion, ref.KeyOrDefault())
+	c.version = versionOf(secret) + "#" + ref.KeyOrDefault()
 	s.credentials = &c
 	s.True(v1alpha1.ConditionCredentialsValid, reason, message)
+	if _, watched := s.Secrets.version(s.mailbox.Namespace, ref.Name); watched {
+		return reconcile.Result{}, nil
+	}
 	return reconcile.Result{RequeueAfter: recheck}, nil
 }
 
