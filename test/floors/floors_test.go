@@ -15,6 +15,7 @@ var floors = map[string]int{
 	"internal/pec":                    0,
 	"internal/calendar":               0,
 	"internal/contract":               0,
+	"internal/hostile":                0,
 	"internal/settings":               1,
 	"internal/password":               1,
 	"internal/sieve":                  1,
