@@ -17,7 +17,7 @@ import (
 
 const (
 	// compareEvery is how often each stack is asked whether its directory is still as it was.
-	compareEvery = 2 * time.Second
+	compareEvery = time.Second
 	// stacksAtOnce are asked at the same time, so that dead ones do not keep the others waiting.
 	stacksAtOnce = 32
 )
