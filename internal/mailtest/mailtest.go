@@ -64,7 +64,7 @@ func Inside(t *testing.T, body func(t *testing.T)) {
 	case os.Getuid() != 0:
 		t.Fatal("mounting needs root: run `make unit` as root, or `go test -short` to leave this test out")
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=15m")
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=50m")
 	cmd.Env = append(os.Environ(), insideVariable+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()

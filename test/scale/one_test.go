@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/emersion/go-imap/v2/imapclient"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -52,17 +53,48 @@ func (w *world) firstLogin(localPart string) time.Duration {
 	w.create(makeSecret(localPart, password))
 	began := time.Now()
 	w.until(localPart, func() error { return w.Create(w.t.Context(), makeMailbox(localPart, localPart)) }, isReady)
-	w.login(localPart)
+	w.login(localPart, password)
 	return time.Since(began)
 }
 
-// login is how long an IMAP login takes, with the connection and its TLS.
-func (w *world) login(localPart string) time.Duration {
+// changePassword is how long after the edit of a Secret a session ends that was open. The former password is of no use then.
+func (w *world) changePassword(localPart string) time.Duration {
 	w.t.Helper()
+	session := w.dial()
+	must(w.t, session.Login(localPart+"@"+domain, password).Wait())
+	secret := &corev1.Secret{}
+	must(w.t, w.get(localPart, secret))
+	secret.Data["password"] = []byte("un-altra-password")
 	began := time.Now()
+	must(w.t, w.Update(w.t.Context(), secret))
+	select {
+	case <-session.Closed():
+	case <-time.After(time.Minute):
+		w.t.Fatalf("the session of %s lives on", localPart)
+	}
+	took := time.Since(began)
+	w.login(localPart, "un-altra-password")
+	former := w.dial()
+	defer former.Close()
+	if former.Login(localPart+"@"+domain, password).Wait() == nil {
+		w.t.Errorf("the former password of %s still opens it", localPart)
+	}
+	return took
+}
+
+func (w *world) dial() *imapclient.Client {
+	w.t.Helper()
 	c, err := imapclient.DialTLS(imaps, &imapclient.Options{TLSConfig: &tls.Config{InsecureSkipVerify: true}}) //nolint:gosec // of the test's own
 	must(w.t, err)
-	err = c.Login(localPart+"@"+domain, password).Wait()
+	return c
+}
+
+// login is how long an IMAP login takes, with the connection and its TLS.
+func (w *world) login(localPart, password string) time.Duration {
+	w.t.Helper()
+	began := time.Now()
+	c := w.dial()
+	err := c.Login(localPart+"@"+domain, password).Wait()
 	took := time.Since(began)
 	must(w.t, errors.Join(err, c.Close()))
 	return took

@@ -4,10 +4,11 @@ package scale
 
 import "time"
 
-// many is enough to see that the measuring works; make soak measures.
+// many is enough to see a write too many; make soak measures.
 const (
-	many     = 300
-	changes  = 20
-	logins   = 10
-	quietFor = 5 * time.Second
+	many     = 100
+	changes  = 10
+	logins   = 3
+	quietFor = 3 * time.Second
+	timed    = false
 )

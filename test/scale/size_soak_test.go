@@ -8,6 +8,7 @@ import "time"
 const (
 	many     = 10_000
 	changes  = 200
-	logins   = 200
+	logins   = 100
 	quietFor = time.Minute
+	timed    = true
 )

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -80,6 +79,8 @@ type world struct {
 	state      string // of the engine, on a disk
 
 	operator, engine *process
+	// table are the figures, for the docs.
+	table [][2]string
 }
 
 func must(t *testing.T, err error) {
@@ -359,12 +360,4 @@ func quantiles(all []time.Duration) string {
 	slices.Sort(all)
 	at := func(q float64) time.Duration { return all[int(q*float64(len(all)-1))].Round(time.Millisecond) }
 	return fmt.Sprintf("p50 %s, p99 %s", at(0.5), at(0.99))
-}
-
-func listening(address string) error {
-	conn, err := net.DialTimeout("tcp", address, time.Second)
-	if err != nil {
-		return err
-	}
-	return conn.Close()
 }
