@@ -233,6 +233,27 @@ const (
 	// ReasonRecordsFaulty surfaces when a check found a fault; the message names the first.
 	ReasonRecordsFaulty = "RecordsFaulty"
 
+	// ConditionServiceLevelMet is there only when spec.serviceLevel is given, and True when in the running period of four months (DM 2
+	// November 2005, art. 12):
+	//  - the service was down for no longer, in all, than the promised percentage allows, and
+	//  - no outage lasted longer than half of that.
+	//
+	// The service is down when submission, IMAP or every mail host greets at no address of its name, of either building, in two looks in a
+	// row. Time in which the operator could not look counts neither way. Mail flows whatever this says.
+	ConditionServiceLevelMet = "ServiceLevelMet"
+	// ReasonWithinServiceLevel surfaces when the service was down for no longer than the period allows.
+	ReasonWithinServiceLevel = "WithinServiceLevel"
+	// ReasonAvailabilityMissed surfaces when the service was down, in all, for longer than the period allows.
+	ReasonAvailabilityMissed = "AvailabilityMissed"
+	// ReasonOutageTooLong surfaces when one outage lasted longer than half of what the period allows.
+	ReasonOutageTooLong = "OutageTooLong"
+	// ReasonServiceNotMeasured surfaces when nobody has looked in this period yet, or the ledger of what was seen cannot be read.
+	ReasonServiceNotMeasured = "ServiceNotMeasured"
+	// ReasonOutageBegan surfaces when the promised service answers nowhere; the note has since when, and what does not answer.
+	ReasonOutageBegan = "OutageBegan"
+	// ReasonOutageEnded surfaces when the promised service answers again; the note has from when to when it did not.
+	ReasonOutageEnded = "OutageEnded"
+
 	// ConditionPeerReachable is there only when a peer is configured, and True when its API server answers this site's reader.
 	ConditionPeerReachable = "PeerReachable"
 	// ReasonPeerAnswers surfaces when the other site's API server answers.
@@ -242,12 +263,17 @@ const (
 	// ReasonPeerIsSelf surfaces when what answers as the other site says that it is this one.
 	ReasonPeerIsSelf = "PeerIsSelf"
 
-	// ConditionSpecInSync is there only when a peer is configured, and True when both sites hold the same spec.
+	// ConditionSpecInSync is there only when a peer is configured, and True when:
+	//  - both sites hold the same spec of the domain, and
+	//  - both hold the same Mailbox resources of it, each with the same spec.
 	ConditionSpecInSync = "SpecInSync"
-	// ReasonSpecsEqual surfaces when both sites hold the same spec.
+	// ReasonSpecsEqual surfaces when both sites hold the same specs.
 	ReasonSpecsEqual = "SpecsEqual"
-	// ReasonSpecsDiffer surfaces when the other site holds another spec.
+	// ReasonSpecsDiffer surfaces when the other site holds another spec of the domain.
 	ReasonSpecsDiffer = "SpecsDiffer"
+	// ReasonMailboxesDiffer surfaces when the sites have held different Mailbox resources for a minute, and only the domain's own spec is
+	// the same; status.sites[].specs counts and names them.
+	ReasonMailboxesDiffer = "MailboxesDiffer"
 	// ReasonPeerLacksObject surfaces when the other site answers and does not have the object.
 	ReasonPeerLacksObject = "PeerLacksObject"
 	// ReasonPeerUnknown surfaces when the other site's spec was never read, or is too old to judge by.

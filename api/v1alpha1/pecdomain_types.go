@@ -74,7 +74,7 @@ type PECDomainSpec struct {
 	// mailboxDefaults are for the mailboxes that do not say otherwise.
 	// +optional
 	MailboxDefaults *MailboxDefaults `json:"mailboxDefaults,omitempty"`
-	// serviceLevel is what was promised of the service. This release stores it and measures nothing.
+	// serviceLevel is what was promised of the service; with it, submission, IMAP and the mail hosts are measured.
 	// +optional
 	ServiceLevel *ServiceLevel `json:"serviceLevel,omitempty"`
 	// preferredSite is the site that serves the domain while both live.
@@ -520,11 +520,11 @@ type PECDomainStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=24
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// sites is what each site says of itself, as far as this one knows.
+	// sites is what each site says of itself, as far as this one knows, and where the other one differs from it.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:MaxItems=2
 	Sites []SiteStatus `json:"sites,omitempty"`
 	// readySites names the sites that are Ready, separated by commas: derived from sites, for the printed column, because a column
 	// shows one value.
@@ -543,6 +543,12 @@ type PECDomainStatus struct {
 	// peerLink is what the other site needs to trust this site's engine.
 	// +optional
 	PeerLink *PeerLinkStatus `json:"peerLink,omitempty"`
+	// serviceLevel is what the promised service has come to.
+	// +optional
+	ServiceLevel *ServiceLevelStatus `json:"serviceLevel,omitempty"`
+	// endpoints are what the holders' programs and other mail servers connect to; absent while a Hosted domain has no host.
+	// +optional
+	Endpoints *EndpointsStatus `json:"endpoints,omitempty"`
 	// dns is what was seen of the domain's records, and what is asked of who runs the zone.
 	// +optional
 	DNS *DNSStatus `json:"dns,omitempty"`
@@ -591,6 +597,9 @@ type SiteStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Mailboxes *int32 `json:"mailboxes,omitempty"`
+	// specs is what the site's Mailbox resources of the domain come to.
+	// +optional
+	Specs *SiteSpecs `json:"specs,omitempty"`
 }
 
 // MailboxCounts counts Mailbox resources.

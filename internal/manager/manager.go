@@ -66,6 +66,8 @@ type Options struct {
 	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
 	// outside of the cluster.
 	EngineAddress func(client.ObjectKey) string
+	// ServiceEvery is the time between two looks at a service; zero is half a minute. No flag: an outage is counted in minutes.
+	ServiceEvery time.Duration
 	// Calendar is the clock of dated plans; nil is Now.
 	Calendar func() time.Time
 	// DNSDial replaces the network under the DNS, in tests; no flag either.
@@ -157,6 +159,9 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	if o.Calendar == nil {
 		o.Calendar = o.Now
 	}
+	if o.ServiceEvery == 0 {
+		o.ServiceEvery = 30 * time.Second
+	}
 	cluster = rest.CopyConfig(cluster)
 	cluster.QPS, cluster.Burst = 1000, 2000 // the API server's own fairness is what bounds us; this only stops a runaway
 	authority, err := siteAuthority(ctx, cluster, o)
@@ -186,9 +191,17 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	if err := mgr.Add(names); err != nil {
 		return nil, fmt.Errorf("adding the DNS patrol: %w", err)
 	}
+	alive, err := watchLease(ctx, mgr, o)
+	if err != nil {
+		return nil, err
+	}
+	watch := &pecdomain.Watch{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Names: names, Every: o.ServiceEvery, Alive: alive, Now: o.Now}
+	if err := mgr.Add(watch); err != nil {
+		return nil, fmt.Errorf("adding the watch over the services: %w", err)
+	}
 	domains := &pecdomain.Reconciler{
 		Mechanism: mechanism("PECDomain"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Authority: authority, Engines: pool,
-		Peer: other, Names: names, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
+		Peer: other, Names: names, Watch: watch, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
 	secrets, err := watchSecrets(mgr.GetConfig(), o)
 	if err != nil {
@@ -228,7 +241,7 @@ func managerOptions(o Options) ctrl.Options {
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:        o.HealthAddress,
 		LeaderElection:                o.LeaderElect,
-		LeaderElectionID:              "pec-operator",
+		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       o.Namespace,
 		LeaderElectionReleaseOnCancel: true,
 		// One process runs several operators only in tests; their metrics are nobody's concern.

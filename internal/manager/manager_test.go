@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -546,9 +547,7 @@ func TestWhatAPersonMustDoIsSaid(t *testing.T) {
 
 func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s := newSite(t, "riposto", siteOptions{namespaces: []string{"riposto-esterno"}})
-	domain := s.makeDomain(func(d *v1alpha1.PECDomain) {
-		d.Spec.ServiceLevel = &v1alpha1.ServiceLevel{AvailabilityPercent: "99.8"}
-	})
+	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.DNS.Extra = &v1alpha1.DNSExtra{DKIM: v1alpha1.RecordVerify} })
 	box := makeMailbox(s.ns, "protocollo", s.domain, func(m *v1alpha1.Mailbox) {
 		m.Spec.Antispam = v1alpha1.AntispamEnabled
 		m.Spec.LegalHolds = []v1alpha1.LegalHold{{Reference: "RG 123/2026", Since: "2026-03-01"}}
@@ -560,7 +559,7 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s.create(t, domain, box, outside, password(s.ns, canary))
 
 	s.ready(t, domain, box, outside)
-	for o, want := range map[reconcile.Object]string{domain: "serviceLevel", box: "antispam", outside: "provider.external.imap"} {
+	for o, want := range map[reconcile.Object]string{domain: "dns.extra.dkim", box: "antispam", outside: "provider.external.imap"} {
 		c := s.waitFor(t, o, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
 		if !strings.HasSuffix(c.Message, ": "+want) {
 			t.Errorf("%s: %q does not name %q", o.GetName(), c.Message, want)
@@ -730,7 +729,10 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 	}
 	t.Cleanup(stop)
 	toA, toB := server.AddPeer(t, "peer-b"), second.AddPeer(t, "peer-a")
-	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB})
+	var ahead atomic.Int64 // by how much the clock of site a is put forward
+	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, dns: func(o *manager.Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	}})
 	var domainA *v1alpha1.PECDomain
 	t.Run("both sites", func(t *testing.T) {
 		b := newSite(t, "duesiti", siteOptions{name: "b", server: second, peer: toA})
@@ -764,6 +766,31 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 			}
 			return nil
 		})
+		a.request(t, domainA, "equal")
+		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
+		b.create(t, makeMailbox(b.ns, "solo-b", b.domain))
+		eventually(t, func() error {
+			b.get(t, b.ns, b.domain, domainB)
+			if len(domainB.Status.Sites) == 0 || *domainB.Status.Sites[0].Mailboxes != 1 {
+				return errors.New("site b does not count its mailbox")
+			}
+			return nil
+		})
+		a.request(t, domainA, "seen")
+		eventually(t, func() error {
+			a.get(t, a.ns, a.domain, domainA)
+			if domainA.Status.LastHandledReconcileAt != "seen" {
+				return errors.New("site a has not looked")
+			}
+			return nil
+		})
+		ahead.Store(int64(2 * time.Minute))
+		a.request(t, domainA, "later")
+		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionFalse, v1alpha1.ReasonMailboxesDiffer)
+		seen := domainA.Status.Sites[1].Specs
+		if seen == nil || !slices.Equal(seen.Names, []string{"solo-b"}) || *seen.Differing != 1 || seen.Digest != domainB.Status.Sites[0].Specs.Digest {
+			t.Errorf("site a sees of site b's mailboxes %+v", seen)
+		}
 	})
 	stop()
 	box := makeMailbox(a.ns, "superstite", a.domain)

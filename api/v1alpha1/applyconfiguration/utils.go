@@ -62,6 +62,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EndpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Endpoints"):
 		return &apiv1alpha1.EndpointsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EndpointsStatus"):
+		return &apiv1alpha1.EndpointsStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EnvironmentVariable"):
 		return &apiv1alpha1.EnvironmentVariableApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EvidenceStatus"):
@@ -198,8 +200,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SendingLimitsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServiceLevel"):
 		return &apiv1alpha1.ServiceLevelApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceLevelStatus"):
+		return &apiv1alpha1.ServiceLevelStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Signing"):
 		return &apiv1alpha1.SigningApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SiteSpecs"):
+		return &apiv1alpha1.SiteSpecsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SiteStatus"):
 		return &apiv1alpha1.SiteStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Storage"):

@@ -430,6 +430,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: submission
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.EndpointsStatus
+  map:
+    fields:
+    - name: imap
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Endpoint
+    - name: mailExchangers
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Hostname
+          elementRelationship: associative
+    - name: pop3
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Endpoint
+    - name: submission
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Endpoint
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.EnvironmentVariable
   map:
     fields:
@@ -1311,6 +1329,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: dns
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSStatus
+    - name: endpoints
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EndpointsStatus
     - name: evidence
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EvidenceStatus
@@ -1330,6 +1351,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: readySites
       type:
         scalar: string
+    - name: serviceLevel
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ServiceLevelStatus
     - name: sites
       type:
         list:
@@ -1662,6 +1686,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: availabilityPercent
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.ServiceLevelStatus
+  map:
+    fields:
+    - name: availability
+      type:
+        scalar: string
+    - name: downMinutes
+      type:
+        scalar: numeric
+    - name: longestOutageMinutes
+      type:
+        scalar: numeric
+    - name: outageSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: periodStart
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: unmeasuredMinutes
+      type:
+        scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Signing
   map:
     fields:
@@ -1673,6 +1718,21 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteLocality
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteSpecs
+  map:
+    fields:
+    - name: differing
+      type:
+        scalar: numeric
+    - name: digest
+      type:
+        scalar: string
+    - name: names
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteStatus
   map:
     fields:
@@ -1694,6 +1754,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: specHash
       type:
         scalar: string
+    - name: specs
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SiteSpecs
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Storage
   map:
     fields:
