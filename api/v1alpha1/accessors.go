@@ -83,6 +83,11 @@ func (m *ManagedProvider) PeerLink(site string) string {
 	return ""
 }
 
+// HasOtherLink says whether a site other than the given one has a peer link.
+func (m *ManagedProvider) HasOtherLink(site string) bool {
+	return slices.ContainsFunc(m.MailHosts, func(h MailHost) bool { return h.Site != site && h.PeerLink != "" })
+}
+
 // RecipientLimit is the greatest number of recipients of one message.
 func (m *ManagedProvider) RecipientLimit() int32 {
 	if m.Limits == nil || m.Limits.MaxRecipients == nil {
@@ -168,6 +173,14 @@ func (a *Archive) KeepMonthsOrDefault() int {
 	return int(*a.KeepMonths)
 }
 
+// IntoOrDefault is the folder below which messages are restored.
+func (r *Restore) IntoOrDefault() string {
+	if r.Into == "" {
+		return "Ripristino " + r.Token
+	}
+	return r.Into
+}
+
 // ScheduleOrDefault is when the work is done.
 func (p *RetentionPolicy) ScheduleOrDefault() RetentionSchedule {
 	if p.Spec.Schedule == nil {
@@ -225,6 +238,12 @@ func (m *MailboxMigration) Freezing() (until *metav1.Time, freezing bool) {
 	return nil, false
 }
 
+// RunsSpamFilter says whether the domain's own stack has a spam filter.
+func (d *PECDomain) RunsSpamFilter() bool {
+	m := d.Spec.Provider.Managed
+	return m != nil && m.Antispam == AntispamEnabled
+}
+
 // KeyOrDefault is the key to read in the Secret.
 func (r SecretKeyReference) KeyOrDefault() string {
 	if r.Key == "" {
@@ -237,7 +256,7 @@ func (r SecretKeyReference) KeyOrDefault() string {
 func (m *Mailbox) LeftToHolder() []HolderSetting {
 	switch said := m.Spec.HolderMayChange; {
 	case said == nil:
-		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules}
+		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules, HolderAntispam}
 	case slices.Contains(said, HolderNothing):
 		return nil
 	default:

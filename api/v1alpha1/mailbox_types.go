@@ -89,7 +89,7 @@ type MailboxSpec struct {
 	// holder (titolare) is the person who is legally responsible for the mailbox.
 	// +required
 	Holder MailboxHolder `json:"holder,omitzero"`
-	// type is the use that the mailbox is contracted for.
+	// type is the use that the mailbox is contracted for: Standard, or Massive to send in bulk, by a grant of the contract.
 	// +optional
 	// +kubebuilder:default=Standard
 	// +unionDiscriminator
@@ -101,7 +101,8 @@ type MailboxSpec struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="size(string(self)) <= 32 && quantity(string(self)).compareTo(quantity('1M')) >= 0",message="quota must be 1M or more: give bytes with a unit, like 2Gi"
 	Quota *resource.Quantity `json:"quota,omitempty"`
-	// access is the most that the holder may do; status.effectiveAccess is what he may do now.
+	// access is the most that the holder may do: Full; ReadOnly, nothing is sent, delivered or changed; Suspended, he cannot log in
+	// either. status.effectiveAccess is what he may do now.
 	// +optional
 	// +kubebuilder:default=Full
 	Access MailboxAccess `json:"access,omitempty"`
@@ -114,7 +115,9 @@ type MailboxSpec struct {
 	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
 	// +optional
 	Notifications *Notifications `json:"notifications,omitempty"`
-	// antispam judges ordinary mail. This release stores it and judges nothing.
+	// antispam judges ordinary mail, if the stack runs a spam filter: what looks like spam goes into the folder Junk, and what
+	// certainly is, or would be forwarded, is refused (550) when it arrives. Certified mail is never judged. Disabled when not given.
+	// The holder may change it, if holderMayChange lets him.
 	// +optional
 	Antispam Antispam `json:"antispam,omitempty"`
 	// rules file arriving mail into folders; the first that matches decides. None of them loses a message. The holder may change
@@ -229,7 +232,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="(self.policy == 'Forward') == has(self.forwardTo)",message="give ordinaryMail.forwardTo exactly when ordinaryMail.policy is Forward"
 // +union
 type OrdinaryMail struct {
-	// policy selects what becomes of it.
+	// policy selects what becomes of it: Discard refuses it (550) when it arrives, Forward sends it on as it is, Deliver puts it into
+	// the mailbox in an anomaly envelope (busta di anomalia).
 	// +required
 	// +unionDiscriminator
 	Policy OrdinaryMailPolicy `json:"policy,omitempty"`
@@ -246,19 +250,19 @@ type Notifications struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=10
 	Addresses []EmailAddress `json:"addresses,omitempty"`
-	// frequency is how often they are told; EachMessage when not given.
+	// frequency is how often they are told: EachMessage, as it arrives, or Daily, at seven in the morning. EachMessage when not given.
 	// +optional
 	Frequency NotificationFrequency `json:"frequency,omitempty"`
 }
 
-// Antispam says whether ordinary mail is judged before it is delivered.
+// Antispam says whether ordinary mail is judged by a spam filter.
 // +kubebuilder:validation:Enum=Enabled;Disabled
 type Antispam string
 
 const (
 	// AntispamEnabled judges ordinary mail.
 	AntispamEnabled Antispam = "Enabled"
-	// AntispamDisabled delivers it unjudged.
+	// AntispamDisabled leaves it unjudged.
 	AntispamDisabled Antispam = "Disabled"
 )
 
@@ -292,12 +296,12 @@ type InboundRule struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.recipientsPerMessage) || self.recipientsPerMessage >= 50",message="sending.recipientsPerMessage is below the law's floor: give 50 or more"
 type SendingLimits struct {
-	// messagesPerDay that the mailbox may send.
+	// messagesPerDay that the mailbox may send; a day begins at midnight in Rome. Unbounded when not given.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000000
 	MessagesPerDay *int32 `json:"messagesPerDay,omitempty"`
-	// recipientsPerMessage that one message may have.
+	// recipientsPerMessage that one message may have, 50 or more; what the stack certifies (limits.maxRecipients) when not given.
 	// +optional
 	// +kubebuilder:validation:Maximum=10000
 	RecipientsPerMessage *int32 `json:"recipientsPerMessage,omitempty"`

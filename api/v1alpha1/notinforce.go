@@ -14,9 +14,7 @@ func (d *PECDomain) NotInForce() []string {
 
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 func (m *Mailbox) NotInForce() []string {
-	u := fields{}
-	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
-	return u
+	return nil
 }
 
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
@@ -33,9 +31,7 @@ func (p *RetentionPolicy) NotInForce() []string {
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 func (m *MailboxMigration) NotInForce() []string {
 	u := fields{}
-	u.add("keep", len(m.Spec.Keep) > 0)
 	for _, p := range m.Spec.Calendar.Phases {
-		u.add("calendar.phases[name=OldReadOnly].endpoint", p.Endpoint != "")
 		u.add("calendar.phases[name=Destroy]", p.Name == PhaseDestroy)
 	}
 	return u

@@ -24,6 +24,29 @@ type SiteSpecs struct {
 	Names []string `json:"names,omitempty"`
 }
 
+// SiteStores are what the stores of a site hold, in a line.
+type SiteStores struct {
+	// digest of all mail in the site's stores, as the engine that wrote this compared it; taken once an hour, and when the sites come to
+	// agree or to differ.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]+$`
+	Digest string `json:"digest,omitempty"`
+	// differing is how many mailboxes have not held the same mail at both sites for half an hour.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Differing *int32 `json:"differing,omitempty"`
+	// addresses are the first ten of them, cut after 96 characters.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=96
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9._@-]+$`
+	Addresses []string `json:"addresses,omitempty"`
+}
+
 // EndpointsStatus is what has to be given to a holder's program, and to who looks after the DNS. The services speak TLS from the first
 // byte.
 type EndpointsStatus struct {

@@ -171,9 +171,9 @@ type ManagedProvider struct {
 	// storage is where the stack keeps mail, queue and evidence.
 	// +required
 	Storage Storage `json:"storage,omitzero"`
-	// tls names the Secret (keys tls.crt, tls.key) that clients and other mail servers are shown.
+	// tls is the certificate that clients and other mail servers are shown.
 	// +required
-	TLS SecretReference `json:"tls,omitzero"`
+	TLS ServerCertificate `json:"tls,omitzero"`
 	// signing is the key that signs every notice and envelope.
 	// +required
 	Signing Signing `json:"signing,omitzero"`
@@ -181,6 +181,10 @@ type ManagedProvider struct {
 	// provider may do.
 	// +optional
 	Antivirus *Antivirus `json:"antivirus,omitempty"`
+	// antispam is Enabled to run a spam filter (rspamd) in the stack's pod, which judges the ordinary mail of the mailboxes that want
+	// it. None runs when not given. A change restarts the pod.
+	// +optional
+	Antispam Antispam `json:"antispam,omitempty"`
 	// timestamping is the authority (TSA) that stamps the seal of each day of the log; without it the seals are signed alone.
 	// +optional
 	Timestamping *Timestamping `json:"timestamping,omitempty"`
@@ -295,6 +299,45 @@ type Limits struct {
 	// maxSizeTimesRecipients is the size of a message times the number of its recipients, in bytes; 100Mi when not given.
 	// +optional
 	MaxSizeTimesRecipients *resource.Quantity `json:"maxSizeTimesRecipients,omitempty"`
+}
+
+// ServerCertificate is a union of where the certificate of the mail ports comes from.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.secretName) != has(self.issuerRef)",message="give exactly one of secretName and issuerRef in provider.managed.tls: a Secret that you keep, or the cert-manager issuer that the operator asks for one"
+// +kubebuilder:validation:MinProperties=1
+type ServerCertificate struct {
+	// secretName names the Secret (keys tls.crt, tls.key) with the certificate, leaf first, and its key.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
+	SecretName string `json:"secretName,omitempty"`
+	// issuerRef names who issues the certificate: the operator makes a cert-manager Certificate for the endpoints and for the mail hosts of
+	// its site, and the stack uses the Secret that cert-manager fills. Needs the chart's value certManager.
+	// +optional
+	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
+}
+
+// IssuerReference names an issuer of cert-manager.
+type IssuerReference struct {
+	// name of the issuer.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
+	Name string `json:"name,omitempty"`
+	// kind of the issuer: Issuer, in the domain's namespace, when not given; ClusterIssuer; or that of another issuer.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z0-9]*$`
+	Kind string `json:"kind,omitempty"`
+	// group of the issuer; cert-manager.io when not given.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
+	Group string `json:"group,omitempty"`
 }
 
 // Signing is a certificate with its key, in a Secret or in an HSM.
@@ -600,6 +643,9 @@ type SiteStatus struct {
 	// specs is what the site's Mailbox resources of the domain come to.
 	// +optional
 	Specs *SiteSpecs `json:"specs,omitempty"`
+	// stores is what the stores of a Managed domain hold at the site.
+	// +optional
+	Stores *SiteStores `json:"stores,omitempty"`
 }
 
 // MailboxCounts counts Mailbox resources.

@@ -38,7 +38,7 @@ const (
 // table declares the conditions of a Mailbox.
 var table = reconcile.Table{
 	Positive:    []string{v1alpha1.ConditionAdmitted, v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionProvisioned},
-	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy},
+	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionSpamFilterMissing},
 	Served:      "the mailbox works at this site as its spec says",
 }
 

@@ -16,7 +16,7 @@ func placeHolder(ctx context.Context, s *scope) (reconcile.Result, error) {
 	want := given(s.mailbox, s.domain)
 	if !s.holder.Given.Same(want) {
 		if freeze := freezeOf(s.migrations); freeze != nil {
-			return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its rules, notifications, limits or what its holder may change) is not carried out")
+			return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its rules, notifications, antispam, limits or what its holder may change) is not carried out")
 		}
 		if err := s.place(ctx, admin.Place{Address: s.mailbox.Address(), Given: &want}); err != nil {
 			return reconcile.Result{}, err
@@ -32,11 +32,12 @@ var engineSettings = map[v1alpha1.HolderSetting]admin.Choice{
 	v1alpha1.HolderOrdinaryMail:  admin.ChoiceOrdinaryMail,
 	v1alpha1.HolderNotifications: admin.ChoiceNotifications,
 	v1alpha1.HolderRules:         admin.ChoiceRules,
+	v1alpha1.HolderAntispam:      admin.ChoiceAntispam,
 }
 
 // given is what the spec, and its domain's, give to the holder. Pure.
 func given(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain) admin.Given {
-	var g admin.Given
+	g := admin.Given{Antispam: admin.Antispam(m.Spec.Antispam)}
 	for _, setting := range m.LeftToHolder() {
 		if choice, ok := engineSettings[setting]; ok {
 			g.MayChange = append(g.MayChange, choice)

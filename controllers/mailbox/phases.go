@@ -60,6 +60,10 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
 			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
 	}
+	if s.mailbox.Spec.Antispam == v1alpha1.AntispamEnabled && !host.RunsSpamFilter() {
+		s.True(v1alpha1.ConditionSpamFilterMissing, v1alpha1.ReasonStackWithoutFilter, fmt.Sprintf(
+			"ordinary mail is not judged: the stack of PECDomain %s runs no spam filter; set its provider.managed.antispam to Enabled, or leave antispam of this mailbox out", key))
+	}
 	s.domain, s.engine, s.directory = domain, s.Engines.For(key), s.Engines.Directory(key)
 	return reconcile.Result{}, nil
 }
@@ -152,6 +156,7 @@ func (s *scope) wantedRow() admin.Mailbox {
 	row := admin.Mailbox{
 		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type),
 		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.row.ClosedAt,
+		FrozenUntil: frozenUntil(s.migrations),
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)

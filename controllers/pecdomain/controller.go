@@ -78,6 +78,8 @@ type scope struct {
 	// specs are this site's Mailbox resources of the domain; nil where they were not read. apart is where the other site's differ.
 	specs specs
 	apart *apart
+	// issue is how far cert-manager is with the certificate of the mail ports.
+	issue issue
 	// target, judged, cut and key are what this pass knows of the domain's records: what they should be, what is done about them,
 	// where a change of provider stands, and the key to write with.
 	target *target
@@ -102,6 +104,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		observeDNS,
 		honourContract,
 		checkAccess,
+		keepCertificate,
 		readSecrets,
 		keepClaims,
 		keepEngineSecret,
@@ -111,6 +114,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		placeDomain,
 		closeRows,
 		linkPeer,
+		compareStores,
 		settleDNS,
 	}},
 	v1alpha1.ProviderHosted: {table: hostedTable, phases: []reconcile.Phase[*scope]{

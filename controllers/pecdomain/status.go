@@ -22,7 +22,7 @@ var (
 	informative = []string{
 		v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync, v1alpha1.ConditionAntivirusFresh, v1alpha1.ConditionDNSOwned,
 		v1alpha1.ConditionDNSRecordsSound, v1alpha1.ConditionContractHonoured, v1alpha1.ConditionEvidenceSealed,
-		v1alpha1.ConditionServiceLevelMet,
+		v1alpha1.ConditionServiceLevelMet, v1alpha1.ConditionStoresInSync,
 	}
 	announced = []string{v1alpha1.ConditionDNSVerified}
 
@@ -86,10 +86,12 @@ func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
 	if s.specs != nil {
 		entries[0].Specs = siteSpecs(s.specs.digest(), nil, s.Now)
 	}
+	entries[0].Stores = s.ownStores()
 	switch other := s.peer; {
 	case other != nil && localSite(other) != nil:
 		entry := siteEntry(localSite(other).Name, v1alpha1.SitePeer, other)
 		entry.Specs = siteSpecs(digestOf(localSite(other)), s.apart, s.Now)
+		entry.Stores = s.peerStores()
 		entries = append(entries, entry)
 	case other == nil && s.Peer.State().Configured:
 		for _, old := range status.Sites { // what was last known of a silent peer stays; PeerReachable says how it stands

@@ -57,6 +57,8 @@ type Engine struct {
 	Problems []string
 	// Antivirus is what it says of its scanner.
 	Antivirus admin.Antivirus
+	// Stores is what it says of both sites' stores.
+	Stores *admin.Stores
 	// Puts counts what was written.
 	Puts int
 	// Down makes the engine refuse connections.
@@ -176,7 +178,7 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPut:
 		e.put(w, r, path)
 	case path == "status":
-		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: admin.PeerState{Configured: e.Peer != nil}})
+		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: admin.PeerState{Configured: e.Peer != nil, Stores: e.Stores}})
 	case path == "digests":
 		tree := &admin.Tree{}
 		for address := range e.Rows {

@@ -30,7 +30,7 @@ const (
 	third  = "la terza password"
 )
 
-var allChoices = []admin.Choice{admin.ChoiceNotifications, admin.ChoiceOrdinaryMail, admin.ChoicePassword, admin.ChoiceRules}
+var allChoices = []admin.Choice{admin.ChoiceAntispam, admin.ChoiceNotifications, admin.ChoiceOrdinaryMail, admin.ChoicePassword, admin.ChoiceRules}
 
 // hashed is a Secret's password as the operator places it; a low cost keeps the tests quick.
 func hashed(t testing.TB, raw string) string {
@@ -144,6 +144,7 @@ func TestHolderAPI(t *testing.T) {
 		"a policy that is not there":           {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Bounce"}`, 422, "invalid"},
 		"forwarding to nowhere":                {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward"}`, 422, "invalid"},
 		"forwarding to a certified mailbox":    {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward","forwardTo":"x@` + theirs + `"}`, 422, "invalid"},
+		"an antispam that is not there":        {sender, first, "PUT", "/v1/settings/antispam", `{"antispam":"Yes"}`, 422, "invalid"},
 		"a frequency that is not there":        {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@ordinaria.test"],"frequency":"Weekly"}`, 422, "invalid"},
 		"a rule that hides messages":           {sender, first, "PUT", "/v1/settings/rules", hidingRule, 422, "invalid"},
 		"what the domain keeps":                {"letta@" + ours, first, "PUT", "/v1/settings/rules", `{"rules":[]}`, 403, "not-yours"},
@@ -170,6 +171,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 		"/v1/settings/notifications": `{"addresses":["mario@ordinaria.test"],"frequency":"Daily"}`,
 		"/v1/settings/rules":         `{"rules":[{"name":"clienti","header":"From","contains":"rossi@","folder":"Clienti/Rossi"}]}`,
 		"/v1/settings/ordinary-mail": `{"policy":"Forward","forwardTo":"mario@ordinaria.test"}`,
+		"/v1/settings/antispam":      `{"antispam":"Enabled"}`,
 		"/v1/settings/password":      `{"password":"` + second + `"}`,
 	} {
 		if status, _, answer := w.as(sender, map[bool]string{true: second, false: first}[w.knows(sender, second)], http.MethodPut, path, body); status != http.StatusOK {
@@ -187,6 +189,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 		Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily},
 		Rules:         []admin.Rule{{Name: "clienti", Header: "From", Contains: "rossi@", Folder: "Clienti/Rossi"}},
 		OrdinaryMail:  admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: "mario@ordinaria.test"},
+		Antispam:      admin.AntispamEnabled,
 		Password:      holderPassword{ChangedAt: got.Password.ChangedAt},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || got.Password.ChangedAt.IsZero() {
@@ -204,6 +207,44 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	}
 	if _, err := os.Stat(script); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("withdrawn rules still file: %v", err)
+	}
+}
+
+func TestAFreezeRefusesAHoldersChangesUntilItEnds(t *testing.T) {
+	w := givenWorld(t)
+	row, err := w.engine.directory.Mailbox(t.Context(), sender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row.FrozenUntil = time.Date(2022, 5, 9, 7, 0, 0, 0, time.UTC)
+	if _, err := w.engine.directory.PutMailbox(t.Context(), row); err != nil {
+		t.Fatal(err)
+	}
+	w.now = row.FrozenUntil.Add(-time.Hour)
+	for path, body := range map[string]string{
+		"PUT /v1/settings/password":         `{"password": "` + second + `"}`,
+		"PUT /v1/settings/ordinary-mail":    `{"policy": "Deliver"}`,
+		"PUT /v1/settings/rules":            `{"rules": []}`,
+		"DELETE /v1/settings/notifications": "",
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		status, code, answer := w.as(sender, first, method, path, body)
+		if status != http.StatusConflict || code != "frozen" || !strings.Contains(answer, "before 2022-05-09 09:00 CEST") {
+			t.Errorf("%s %s: %d %s: %s", method, path, status, code, answer)
+		}
+	}
+	if !w.knows(sender, first) {
+		t.Error("the password changed")
+	}
+	if status, _, answer := w.as(sender, first, http.MethodGet, "/v1/settings", ""); status != http.StatusOK || !strings.Contains(answer, `"frozenUntil":"2022-05-09T07:00:00Z"`) {
+		t.Errorf("the settings are %d: %s", status, answer)
+	}
+	w.now = row.FrozenUntil
+	if status, code, _ := w.as(sender, first, http.MethodPut, "/v1/settings/password", `{"password": "`+second+`"}`); status != http.StatusOK || !w.knows(sender, second) {
+		t.Errorf("after the freeze: %d %s", status, code)
+	}
+	if status, _, answer := w.as(sender, second, http.MethodGet, "/v1/settings", ""); status != http.StatusOK || strings.Contains(answer, "frozenUntil") {
+		t.Errorf("after the freeze the settings are %d: %s", status, answer)
 	}
 }
 

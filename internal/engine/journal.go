@@ -36,6 +36,9 @@ const (
 	kindSettled        = "settled"         // PEC identifier, recipient whose outcome is known
 )
 
+// kindManifest is the proof of a copy into a mailbox: mailbox, name of the proof.
+const kindManifest = "manifest"
+
 // The kinds of the holder's half.
 const (
 	kindPlacement = "credentials-placed" // placementKey
@@ -56,6 +59,7 @@ type transaction struct {
 	Provider   string   `json:"provider,omitempty"`
 	MessageID  string   `json:"messageID,omitempty"`
 	Reasons    []string `json:"reasons,omitempty"` // why it is ordinary mail or an anomaly
+	Spam       *spam    `json:"spam,omitempty"`    // what the filter holds against it
 }
 
 // accepted is a certified submission: all that its notices need, whenever they are made.

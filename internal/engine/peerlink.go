@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -15,12 +16,15 @@ import (
 // The peer link carries what two engines of one domain say to each other, over TLS in which each shows the certificate of its
 // own site's CA. A connection is for one mailbox: the dialer writes "sync <mailbox>", the other end answers "ok" or a reason,
 // and then both are a pipe between the two Dovecots. doveadm is full power over all mail, so no password of it leaves a pod,
-// and nothing but the dsync of one mailbox that both directories hold gets through.
+// and nothing but the dsync of one mailbox that both directories hold gets through. "digest <mailbox>" is in compare.go.
 const (
 	peerVerb        = "sync "
 	peerOK          = "ok"
 	peerDialTimeout = 5 * time.Second
 )
+
+// errUnknownRequest is answered to an engine of a later release.
+var errUnknownRequest = errors.New("unknown request")
 
 // trustedPeer is the peer of the directory and the pool to verify it with.
 func (e *Engine) trustedPeer(ctx context.Context) (admin.Peer, *x509.CertPool, error) {
@@ -74,6 +78,9 @@ func (e *Engine) answerPeer(ctx context.Context, conn net.Conn) error {
 	if err != nil {
 		return err
 	}
+	if mailbox, ok := strings.CutPrefix(line, digestVerb); ok {
+		return e.answerDigest(ctx, remote, mailbox)
+	}
 	dovecot, err := e.openDsync(ctx, line)
 	if err != nil {
 		_ = remote.writeLine(err.Error())
@@ -91,7 +98,7 @@ func (e *Engine) answerPeer(ctx context.Context, conn net.Conn) error {
 // openDsync checks a request and begins the dsync of that one mailbox with our own Dovecot.
 func (e *Engine) openDsync(ctx context.Context, request string) (*wire, error) {
 	if len(request) < len(peerVerb) || request[:len(peerVerb)] != peerVerb {
-		return nil, errors.New("unknown request")
+		return nil, errUnknownRequest
 	}
 	row, err := e.directory.Mailbox(ctx, request[len(peerVerb):])
 	if err != nil {
@@ -130,7 +137,7 @@ func (e *Engine) carrySync(ctx context.Context, local *wire) error {
 	if err != nil {
 		return err
 	}
-	remote, err := e.dialPeer(ctx, user)
+	remote, err := e.dialPeer(ctx, peerVerb+user)
 	if err != nil {
 		e.linkFaults.Store(user, err)
 		_ = local.writeLine("\n-TEMPFAIL")
@@ -155,8 +162,8 @@ func (e *Engine) syncMailbox(ctx context.Context, mailbox string) error {
 	return err
 }
 
-// dialPeer opens a connection for one mailbox.
-func (e *Engine) dialPeer(ctx context.Context, mailbox string) (*wire, error) {
+// dialPeer opens a connection for one thing.
+func (e *Engine) dialPeer(ctx context.Context, request string) (*wire, error) {
 	config, peer, err := e.peerTLS(ctx, x509.ExtKeyUsageServerAuth)
 	if err != nil {
 		return nil, err
@@ -169,7 +176,7 @@ func (e *Engine) dialPeer(ctx context.Context, mailbox string) (*wire, error) {
 	_ = conn.SetDeadline(time.Now().Add(wireHandshake))
 	w := newWire(conn)
 	answer := ""
-	if err = w.writeLine(peerVerb + mailbox); err == nil {
+	if err = w.writeLine(request); err == nil {
 		answer, err = w.readLine()
 	}
 	if err == nil && answer != peerOK {
@@ -177,7 +184,7 @@ func (e *Engine) dialPeer(ctx context.Context, mailbox string) (*wire, error) {
 	}
 	if err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("asking the peer %s for %s: %w", peer.Address, mailbox, err)
+		return nil, fmt.Errorf("asking the peer %s for %s: %w", peer.Address, request, err)
 	}
 	_ = conn.SetDeadline(time.Time{})
 	return w, nil

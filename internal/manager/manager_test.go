@@ -82,6 +82,7 @@ const canary = "canary-9f3c-password"
 // site is an operator at work on an API server, with namespaces of its own.
 type site struct {
 	client.Client
+	on     *apitest.Server
 	pods   *apitest.Pods
 	writes *apitest.Writes
 	ns     string // of the Managed domain
@@ -96,10 +97,10 @@ type site struct {
 type siteOptions struct {
 	name        string // "a" when empty
 	server      *apitest.Server
-	namespaces  []string // beside its own, with a Role
-	withoutRole string   // a namespace that is listed and has no Role
-	peer        []byte   // kubeconfig
-	dns         func(*manager.Options)
+	namespaces  []string               // beside its own, with a Role
+	withoutRole string                 // a namespace that is listed and has no Role
+	peer        []byte                 // kubeconfig
+	change      func(*manager.Options) // of any other option
 }
 
 // noDNS is the network of a test that is not about DNS.
@@ -121,7 +122,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{Client: c, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
+	s := &site{Client: c, on: o.server, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
 	granted := append([]string{ns}, o.namespaces...)
 	listed := slices.Clone(granted)
 	if o.withoutRole != "" {
@@ -139,8 +140,8 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
 		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS,
 	}
-	if o.dns != nil {
-		o.dns(&options)
+	if o.change != nil {
+		o.change(&options)
 	}
 	if o.peer != nil {
 		options.PeerKubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
@@ -285,7 +286,7 @@ func (s *site) makeDomain(change ...func(*v1alpha1.PECDomain)) *v1alpha1.PECDoma
 				},
 				Endpoints:      v1alpha1.Endpoints{Submission: "smtps." + s.ns + ".test", IMAP: "imaps." + s.ns + ".test"},
 				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi")},
-				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
+				TLS:            v1alpha1.ServerCertificate{SecretName: "mail-tls"},
 				Signing:        v1alpha1.Signing{SecretName: "signing"},
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
 			}},
@@ -559,19 +560,23 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s.create(t, domain, box, outside, password(s.ns, canary))
 
 	s.ready(t, domain, box, outside)
-	for o, want := range map[reconcile.Object]string{domain: "dns.extra.dkim", box: "antispam", outside: "provider.external.imap"} {
+	for o, want := range map[reconcile.Object]string{domain: "dns.extra.dkim", outside: "provider.external.imap"} {
 		c := s.waitFor(t, o, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
 		if !strings.HasSuffix(c.Message, ": "+want) {
 			t.Errorf("%s: %q does not name %q", o.GetName(), c.Message, want)
 		}
 	}
+	if c := s.waitFor(t, box, v1alpha1.ConditionSpamFilterMissing, metav1.ConditionTrue, v1alpha1.ReasonStackWithoutFilter); !strings.Contains(c.Message, s.domain) {
+		t.Errorf("the stack without a filter is not named: %q", c.Message)
+	}
 	if c := s.waitFor(t, box, v1alpha1.ConditionUnderLegalHold, metav1.ConditionTrue, v1alpha1.ReasonHoldListed); !strings.Contains(c.Message, "RG 123/2026") {
 		t.Errorf("the hold is not named: %q", c.Message)
 	}
-	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Antispam, m.Spec.LegalHolds = v1alpha1.AntispamDisabled, nil })
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.Antispam = v1alpha1.AntispamEnabled })
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.LegalHolds = nil })
 	eventually(t, func() error {
 		s.get(t, s.ns, box.Name, box)
-		for _, name := range []string{v1alpha1.ConditionNotInForce, v1alpha1.ConditionUnderLegalHold} {
+		for _, name := range []string{v1alpha1.ConditionSpamFilterMissing, v1alpha1.ConditionUnderLegalHold} {
 			if meta.FindStatusCondition(box.Status.Conditions, name) != nil {
 				return errors.New(name + " stays after its cause is gone")
 			}
@@ -730,7 +735,7 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 	t.Cleanup(stop)
 	toA, toB := server.AddPeer(t, "peer-b"), second.AddPeer(t, "peer-a")
 	var ahead atomic.Int64 // by how much the clock of site a is put forward
-	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, dns: func(o *manager.Options) {
+	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, change: func(o *manager.Options) {
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	}})
 	var domainA *v1alpha1.PECDomain
@@ -768,6 +773,20 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 		})
 		a.request(t, domainA, "equal")
 		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionUnknown, v1alpha1.ReasonStoresNotCompared)
+		said := func(stores admin.Stores) {
+			a.pods.With(t, a.domain, func(e *apitest.Engine) { e.Stores = &stores })
+		}
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0a"})
+		a.request(t, domainA, "stores agree")
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionTrue, v1alpha1.ReasonStoresEqual)
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0b", Differing: 1, Diverged: 1, Addresses: []string{"anna@" + a.domain}})
+		a.request(t, domainA, "stores diverge")
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionFalse, v1alpha1.ReasonStoresDiverged)
+		if own, theirs := domainA.Status.Sites[0].Stores, domainA.Status.Sites[1].Stores; own.Digest != "0a" || theirs.Digest != "0b" || !slices.Equal(theirs.Addresses, []string{"anna@" + a.domain}) {
+			t.Errorf("site a shows of the stores %+v and %+v", own, theirs)
+		}
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0a"})
 		b.create(t, makeMailbox(b.ns, "solo-b", b.domain))
 		eventually(t, func() error {
 			b.get(t, b.ns, b.domain, domainB)

@@ -63,7 +63,7 @@ func TestThePromisedServiceIsMeasured(t *testing.T) {
 	apitest.Need(t, server)
 	n := apitest.RunNames(t, map[string]string{"servizio.test": hostsOf()})
 	submission, imap := openDoor(t, "220 smtps ESMTP"), openDoor(t, "* OK ready")
-	s := newSite(t, "servizio", siteOptions{dns: func(o *manager.Options) {
+	s := newSite(t, "servizio", siteOptions{change: func(o *manager.Options) {
 		withNames(n)(o)
 		names := o.DNSDial
 		o.ServiceEvery = 200 * time.Millisecond
@@ -139,6 +139,7 @@ func TestThePromisedServiceIsMeasured(t *testing.T) {
 			}
 			return nil
 		})
+		time.Sleep(1500 * time.Millisecond) // the ledger counts whole seconds
 		domain = promised()
 		s.create(t, domain)
 		s.waitFor(t, domain, v1alpha1.ConditionServiceLevelMet, metav1.ConditionTrue, v1alpha1.ReasonWithinServiceLevel)

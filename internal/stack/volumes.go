@@ -21,7 +21,7 @@ func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 		configVolume(volumeDovecot, n.ConfigMap, fileDovecot),
 		configVolume(volumeSettings, n.ConfigMap, fileEngine),
 		configVolume(volumeIndex, m.ProvidersIndex.ConfigMapRef.Name),
-		secretVolume(volumeTLS, m.TLS.SecretName, corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
+		secretVolume(volumeTLS, TLSSecret(d), corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
 		secretVolume(volumeSigning, m.Signing.SecretName, signingKeys(m)...),
 		secretVolume(volumeKeys, n.EngineSecret),
 		secretVolume(volumeDoveadm, n.EngineSecret, "doveadm.conf"),
@@ -39,7 +39,7 @@ func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 			list = append(list, secretVolume(volumePKCS11, hsm.ConfigSecretRef.SecretName))
 		}
 	}
-	return append(list, antivirusVolumes(d)...)
+	return append(append(list, antivirusVolumes(d)...), spamFilterVolumes(d)...)
 }
 
 // signingKeys are the keys of the signing Secret that the engine sees: with an HSM there is no private key in it.

@@ -45,11 +45,13 @@ var floors = map[string]int{
 	"internal/audit":                  2,
 	"internal/store":                  1,
 	"internal/mailtest":               2,
+	"internal/s3test":                 2,
 	"internal/jobs":                   2,
 	"internal/retention":              2,
 	"internal/imapx":                  1,
 	"internal/migration":              2,
 	"internal/antivirus":              1,
+	"internal/antispam":               1,
 }
 
 // pure rooms import no Kubernetes client, and api/ nothing but apimachinery.

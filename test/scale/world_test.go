@@ -156,7 +156,7 @@ func makeDomain() *v1alpha1.PECDomain {
 				MailHosts:      []v1alpha1.MailHost{{Host: "mx-a.molti.test", Site: site, Preference: ptr.To(int32(10))}},
 				Endpoints:      v1alpha1.Endpoints{Submission: "smtps.molti.test", IMAP: "imaps.molti.test"},
 				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi")},
-				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
+				TLS:            v1alpha1.ServerCertificate{SecretName: "mail-tls"},
 				Signing:        v1alpha1.Signing{SecretName: "signing"},
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
 			}},

@@ -269,6 +269,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: currentNotShown
+      type:
+        scalar: numeric
     - name: cutOver
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.CutOverStatus
@@ -284,12 +287,18 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSServerView
           elementRelationship: atomic
+    - name: observedNotShown
+      type:
+        scalar: numeric
     - name: previous
       type:
         list:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: previousNotShown
+      type:
+        scalar: numeric
     - name: recordRequest
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RecordRequest
@@ -387,6 +396,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
     - name: digest
+      type:
+        scalar: string
+    - name: mailboxes
+      type:
+        scalar: string
+    - name: run
       type:
         scalar: string
     - name: sites
@@ -569,12 +584,41 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.IssuerReference
+  map:
+    fields:
+    - name: group
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Keep
   map:
     fields:
     - name: keepMonths
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.LabelOperator
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.LabelRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LabelOperator
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.LawfulKeep
   map:
     fields:
@@ -762,6 +806,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxMigrationStatus
   map:
     fields:
+    - name: acting
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationActing
     - name: bytes
       type:
         scalar: numeric
@@ -938,6 +985,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: antispam
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antispam
     - name: antivirus
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antivirus
@@ -978,7 +1028,7 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Timestamping
     - name: tls
       type:
-        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ServerCertificate
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ManifestStatus
   map:
     fields:
@@ -1026,6 +1076,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: sourceCredentials
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretKeyReference
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationActing
+  map:
+    fields:
+    - name: epoch
+      type:
+        scalar: numeric
+    - name: list
+      type:
+        scalar: string
+    - name: settled
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: site
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationCalendar
   map:
     fields:
@@ -1466,12 +1534,92 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RemovalCondition
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RemovalCondition
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.Restore
+  map:
+    fields:
+    - name: into
+      type:
+        scalar: string
+    - name: mailbox
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EmailAddress
+    - name: messages
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoredMessages
+    - name: token
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreState
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreStatus
+  map:
+    fields:
+    - name: begunAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: into
+      type:
+        scalar: string
+    - name: mailbox
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EmailAddress
+    - name: manifest
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ManifestStatus
+    - name: message
+      type:
+        scalar: string
+    - name: present
+      type:
+        scalar: numeric
+    - name: restored
+      type:
+        scalar: numeric
+    - name: site
+      type:
+        scalar: string
+    - name: slot
+      type:
+        scalar: string
+    - name: state
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreState
+    - name: token
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoredMessages
+  map:
+    fields:
+    - name: arrivedFrom
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Date
+    - name: arrivedUntil
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Date
+    - name: folder
+      type:
+        scalar: string
+    - name: identifier
+      type:
+        scalar: string
+    - name: messageID
+      type:
+        scalar: string
+    - name: sha256
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RetainedMailboxes
   map:
     fields:
     - name: domainRef
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalReference
+    - name: labels
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LabelRequirement
+          elementRelationship: atomic
     - name: type
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RetainedMailboxesType
@@ -1532,6 +1680,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: remove
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Removal
+    - name: restore
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Restore
     - name: schedule
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RetentionSchedule
@@ -1561,6 +1712,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: dueForRemoval
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DueForRemoval
+    - name: elsewhere
+      type:
+        scalar: numeric
     - name: holds
       type:
         scalar: numeric
@@ -1577,6 +1731,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: -1
+    - name: restore
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreStatus
     - name: runs
       type:
         list:
@@ -1680,6 +1837,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: recipientsPerMessage
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.ServerCertificate
+  map:
+    fields:
+    - name: issuerRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.IssuerReference
+    - name: secretName
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ServiceLevel
   map:
     fields:
@@ -1757,6 +1923,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: specs
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SiteSpecs
+    - name: stores
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SiteStores
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteStores
+  map:
+    fields:
+    - name: addresses
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: differing
+      type:
+        scalar: numeric
+    - name: digest
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Storage
   map:
     fields:

@@ -22,13 +22,14 @@ type MailboxSpecApplyConfiguration struct {
 	LocalPart *string `json:"localPart,omitempty"`
 	// holder (titolare) is the person who is legally responsible for the mailbox.
 	Holder *MailboxHolderApplyConfiguration `json:"holder,omitempty"`
-	// type is the use that the mailbox is contracted for.
+	// type is the use that the mailbox is contracted for: Standard, or Massive to send in bulk, by a grant of the contract.
 	Type *apiv1alpha1.MailboxType `json:"type,omitempty"`
 	// massive is why a Massive mailbox is needed and what it will send. Such a mailbox needs a grant of the domain's contract.
 	Massive *MassiveUseApplyConfiguration `json:"massive,omitempty"`
 	// quota is how much the mailbox may hold; mailboxDefaults.quota of the domain when not given. Without either nothing is provisioned.
 	Quota *resource.Quantity `json:"quota,omitempty"`
-	// access is the most that the holder may do; status.effectiveAccess is what he may do now.
+	// access is the most that the holder may do: Full; ReadOnly, nothing is sent, delivered or changed; Suspended, he cannot log in
+	// either. status.effectiveAccess is what he may do now.
 	Access *apiv1alpha1.MailboxAccess `json:"access,omitempty"`
 	// credentials is where the mailbox's password comes from.
 	Credentials *MailboxCredentialsApplyConfiguration `json:"credentials,omitempty"`
@@ -36,7 +37,9 @@ type MailboxSpecApplyConfiguration struct {
 	OrdinaryMail *OrdinaryMailApplyConfiguration `json:"ordinaryMail,omitempty"`
 	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
 	Notifications *NotificationsApplyConfiguration `json:"notifications,omitempty"`
-	// antispam judges ordinary mail. This release stores it and judges nothing.
+	// antispam judges ordinary mail, if the stack runs a spam filter: what looks like spam goes into the folder Junk, and what
+	// certainly is, or would be forwarded, is refused (550) when it arrives. Certified mail is never judged. Disabled when not given.
+	// The holder may change it, if holderMayChange lets him.
 	Antispam *apiv1alpha1.Antispam `json:"antispam,omitempty"`
 	// rules file arriving mail into folders; the first that matches decides. None of them loses a message. The holder may change
 	// them, if holderMayChange lets him.
