@@ -1,7 +1,9 @@
 package v1alpha1
 
 import (
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -136,6 +138,14 @@ func (m *Mailbox) QuotaIn(d *PECDomain) *resource.Quantity {
 		return d.Spec.MailboxDefaults.Quota
 	}
 	return m.Spec.Quota
+}
+
+// HostPort is host:port, with a default port.
+func (e Endpoint) HostPort(port int32) string {
+	if e.Port != nil {
+		port = *e.Port
+	}
+	return net.JoinHostPort(string(e.Host), strconv.Itoa(int(port)))
 }
 
 // Address is the certified address.

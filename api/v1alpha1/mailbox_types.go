@@ -63,7 +63,8 @@ type Mailbox struct {
 }
 
 // MailboxSpec is what a mailbox should be. Fields that this release only stores say so; the condition NotInForce names those
-// that a Mailbox uses.
+// that a Mailbox uses. A mailbox of an External domain is its provider's: it is watched with quota and credentials, and nothing else of
+// its spec acts.
 //
 // +kubebuilder:validation:XValidation:rule="(self.type == 'Massive') == has(self.massive)",message="give massive, with justification and expectedMessagesPerMonth, exactly when type is Massive"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || !has(oldSelf.quota) || (has(self.quota) && quantity(string(self.quota)).compareTo(quantity(string(oldSelf.quota))) >= 0)",message="quota cannot shrink while legalHolds has an entry: restore the former quota, or end the hold in a change of its own first"
@@ -73,7 +74,7 @@ type MailboxSpec struct {
 	// suspend is Reconciliation to make the operator leave this mailbox as it is; mail keeps flowing. None when not given.
 	// +optional
 	Suspend Suspend `json:"suspend,omitempty"`
-	// domainRef names the PECDomain, in the same namespace, that the mailbox is in.
+	// domainRef names the PECDomain, in the same namespace, that the mailbox is in. Of an External one it is only watched.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="domainRef cannot change: a mailbox of another domain is another mailbox; create it"
 	DomainRef LocalReference `json:"domainRef,omitzero"`
@@ -326,11 +327,17 @@ type MailboxStatus struct {
 	// admittedAs is the type that the mailbox is provisioned as; nothing is provisioned while it is not there.
 	// +optional
 	AdmittedAs MailboxType `json:"admittedAs,omitempty"`
-	// quota is how much the mailbox may hold now, like 2Gi.
+	// quota is how much the mailbox may hold now, like 2Gi; on an External domain, as its provider says, or else the spec.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	Quota string `json:"quota,omitempty"`
+	// triedSecretVersion (External domain) is the version of the Secret that was last tried at the provider. One that it refused is not
+	// tried again.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	TriedSecretVersion string `json:"triedSecretVersion,omitempty"`
 	// usage is what the mailbox holds, looked at every few minutes and written when it changed by something that matters.
 	// +optional
 	Usage *MailboxUsage `json:"usage,omitempty"`
@@ -358,10 +365,27 @@ type MailboxUsage struct {
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Messages *int64 `json:"messages,omitempty"`
-	// percent of the quota.
-	// +required
+	// percent of the quota; not there where nobody says how much fits.
+	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Percent *int32 `json:"percent,omitempty"`
+	// growthPerDay are the bytes that it grows by in a day, in two figures: those of the messages that arrived in the last 30 days, by the
+	// dates that they have, and are still there. Not there before the mailbox was searched, which is done once a day.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	GrowthPerDay *int64 `json:"growthPerDay,omitempty"`
+	// fullOn is the day on which the quota is reached at that rate; not there when that is more than two years away.
+	// +optional
+	FullOn Date `json:"fullOn,omitempty"`
+	// oldPercent is how much of the bytes arrived more than a year ago, in steps of five.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	OldPercent *int32 `json:"oldPercent,omitempty"`
+	// sentPerMonth is how many messages of it this site accepted for sending in the last 30 days, in two figures.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	SentPerMonth *int64 `json:"sentPerMonth,omitempty"`
 }
 
 // AccessLevel says what the holder of a mailbox may do now, all rules considered; each level allows less than the one before.

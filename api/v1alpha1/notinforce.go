@@ -8,7 +8,6 @@ func (d *PECDomain) NotInForce() []string {
 		u.add("dns.onDelete", n.OnDelete == DNSRemoveIfOurs)
 		u.add("dns.extra.dkim", n.Extra != nil && n.Extra.DKIM == RecordVerify)
 	}
-	u.add("provider.external.imap", d.Spec.Provider.External != nil)
 	return u
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/sieve"
 )
@@ -106,7 +107,7 @@ func (h *holders) instant(address string, now time.Time, after ...time.Time) tim
 // dayOf is the day in Rome, on which the daily limits are counted.
 func dayOf(t time.Time) string { return t.In(pec.Rome()).Format(time.DateOnly) }
 
-// loadHolders reads from the log what holders chose, what was sent today, and which arrivals nobody may have been told of; then it
+// loadHolders reads from the log what holders chose, what was sent today and in the last month, and which arrivals nobody may have been told of; then it
 // makes directory and rules say so. It runs before anything is served.
 func (e *Engine) loadHolders(ctx context.Context) error {
 	today, fault := dayOf(e.now()), ""
@@ -129,6 +130,15 @@ func (e *Engine) loadHolders(ctx context.Context) error {
 			if tx.Port == portSubmission {
 				e.holders.count(fold(tx.From), today, 1)
 			}
+		case kindAccepted:
+			if e.now().Sub(r.Time) > (mailage.MonthDays+1)*24*time.Hour {
+				return nil
+			}
+			var a accepted
+			if err := r.Decode(&a); err != nil {
+				return err
+			}
+			e.senders.add(fold(a.Transit.Sender), r.Time, e.now())
 		case kindDelivered:
 			return e.arrivals.remember(r, e.now())
 		}

@@ -48,7 +48,9 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 		done func() error
 	}{
 		{"an edited Secret", func() {
-			update(t, s, password(s.ns, ""), func(secret *corev1.Secret) { secret.Data["password"] = []byte(strings.Replace(hashed, "$12$", "$11$", 1)) })
+			update(t, s, password(s.ns, ""), func(secret *corev1.Secret) {
+				secret.Data["password"] = []byte(strings.Replace(hashed, "$12$", "$11$", 1))
+			})
 		}, func() error {
 			if now := row(); now.CredentialsVersion == placed.CredentialsVersion || !strings.Contains(now.Password, "$11$") {
 				return fmt.Errorf("the row still has %s", now.CredentialsVersion)

@@ -103,7 +103,7 @@ type siteOptions struct {
 	change      func(*manager.Options) // of any other option
 }
 
-// noDNS is the network of a test that is not about DNS.
+// noDNS is the network of a test that is not about DNS, nor about another provider.
 func noDNS(_ context.Context, network, _ string) (net.Conn, error) {
 	return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ENETUNREACH}
 }
@@ -137,8 +137,8 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	s.pods = apitest.RunPods(t, o.name, c)
 	options := manager.Options{
 		Site: o.name, Namespace: own, Namespaces: listed, MailImage: "mail:test",
-		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
-		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS,
+		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour, ExternalInterval: time.Hour,
+		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS, ExternalConnect: noDNS,
 	}
 	if o.change != nil {
 		o.change(&options)

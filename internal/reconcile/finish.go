@@ -153,7 +153,11 @@ func (m *Mechanism) announce(ctx context.Context, p *Pass) {
 			continue // what is well at the first look is no news, and one more write for each of ten thousand mailboxes
 		}
 		eventType := corev1.EventTypeNormal
-		if (stalled && name == m.Table.top()) || (was != nil && was.Status == metav1.ConditionTrue) {
+		worse := was != nil && was.Status == metav1.ConditionTrue
+		if slices.Contains(m.Table.Adverse, name) {
+			worse = is.Status == metav1.ConditionTrue
+		}
+		if worse || (stalled && name == m.Table.top()) {
 			eventType = corev1.EventTypeWarning
 		}
 		m.Recorder.Eventf(p.Object, nil, eventType, is.Reason, "Reconcile", "%s", cutBytes(is.Message, maxNote))

@@ -16,6 +16,8 @@ var floors = map[string]int{
 	"internal/calendar":               0,
 	"internal/contract":               0,
 	"internal/hostile":                0,
+	"internal/mailage":                0,
+	"internal/patrol":                 1,
 	"internal/availability":           0,
 	"internal/settings":               1,
 	"internal/password":               1,
@@ -71,6 +73,8 @@ var forbidden = map[string][]string{
 	"internal/retention":    {"k8s.io/", "sigs.k8s.io/"},
 	"internal/inspect":      {"k8s.io/", "sigs.k8s.io/", "net/http"},
 	"internal/stack":        {"k8s.io/client-go/kubernetes"},
+	"internal/mailage":      {"k8s.io/", "sigs.k8s.io/", "net/http"},
+	"internal/patrol":       {"k8s.io/", "sigs.k8s.io/"},
 }
 
 func TestImportsOnlyGoDown(t *testing.T) {

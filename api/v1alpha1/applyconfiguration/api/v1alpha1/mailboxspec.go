@@ -12,11 +12,12 @@ import (
 // with apply.
 //
 // MailboxSpec is what a mailbox should be. Fields that this release only stores say so; the condition NotInForce names those
-// that a Mailbox uses.
+// that a Mailbox uses. A mailbox of an External domain is its provider's: it is watched with quota and credentials, and nothing else of
+// its spec acts.
 type MailboxSpecApplyConfiguration struct {
 	// suspend is Reconciliation to make the operator leave this mailbox as it is; mail keeps flowing. None when not given.
 	Suspend *apiv1alpha1.Suspend `json:"suspend,omitempty"`
-	// domainRef names the PECDomain, in the same namespace, that the mailbox is in.
+	// domainRef names the PECDomain, in the same namespace, that the mailbox is in. Of an External one it is only watched.
 	DomainRef *LocalReferenceApplyConfiguration `json:"domainRef,omitempty"`
 	// localPart of the address, before the @.
 	LocalPart *string `json:"localPart,omitempty"`
