@@ -19,6 +19,8 @@ import (
 const (
 	// MailboxDomain finds Mailboxes by the name of their domain. The API server selects by it too.
 	MailboxDomain = "spec.domainRef.name"
+	// MailboxSecret finds Mailboxes by the name of the Secret with their credentials.
+	MailboxSecret = "index.secret"
 	// DomainName finds PECDomains by name in all namespaces.
 	DomainName = "index.name"
 	// DomainHost finds PECDomains by the namespace/name of the domain whose stack serves them.
@@ -113,6 +115,7 @@ func Register(ctx context.Context, indexer client.FieldIndexer) error {
 	}{
 		{&v1alpha1.PECDomain{}, DomainPool, domainPool},
 		{&v1alpha1.Mailbox{}, MailboxHeld, mailboxHeld},
+		{&v1alpha1.Mailbox{}, MailboxSecret, func(o client.Object) []string { return []string{o.(*v1alpha1.Mailbox).Spec.Credentials.SecretRef.Name} }},
 		{&v1alpha1.MailboxMigration{}, MigrationAddress, migrationAddress},
 	} {
 		if err := indexer.IndexField(ctx, i.object, i.field, i.values); err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/controllers/index"
-	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
@@ -31,16 +30,15 @@ const (
 
 // readRow reads what the stack holds of the address. A row of another namespace is another body's mail.
 func readRow(ctx context.Context, s *scope) (reconcile.Result, error) {
-	row, err := s.engine.Mailbox(ctx, s.mailbox.Address())
-	s.fresh = errors.Is(err, admin.ErrNotFound)
-	if err != nil && !s.fresh {
+	held, there, settled, err := s.directory.Mailbox(ctx, s.mailbox.Address())
+	if err != nil {
 		return reconcile.Result{}, s.waits(err)
 	}
-	s.row = row
-	if !s.fresh && contracts.Foreign(s.mailbox, row) {
+	s.row, s.holder, s.fresh, s.settled = held.Mailbox, held.Holder, !there, settled
+	if there && contracts.Foreign(s.mailbox, s.row) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressTaken, fmt.Sprintf(
 			"%s is, or was, a mailbox of namespace %s, whose mail is kept and is not shown to another body; create the Mailbox there, or choose another local part",
-			row.Address, row.Owner.Namespace))
+			s.row.Address, s.row.Owner.Namespace))
 	}
 	return reconcile.Result{}, nil
 }

@@ -29,11 +29,10 @@ import (
 const (
 	// soon is the pause while the stack is awaited.
 	soon = 2 * time.Second
-	// recheck is how often a Secret and a row are read again: neither is watched, because a cache of Secrets is a copy of every
-	// password in our memory.
+	// recheck is how often it is looked again for what is missing and may not be watched.
 	recheck = 30 * time.Second
-	// concurrent passes: hashing a password takes a core for a quarter of a second.
-	concurrent = 4
+	// concurrent passes: most of the time they wait, for an API server and for the request that they share.
+	concurrent = 16
 	// passTimeout bounds a pass, so that a hanging engine holds up its own mailboxes only.
 	passTimeout = time.Minute
 )
@@ -41,7 +40,7 @@ const (
 // table declares the conditions of a mailbox that a stack of ours serves.
 var table = reconcile.Table{
 	Positive:    []string{v1alpha1.ConditionAdmitted, v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionProvisioned},
-	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionSpamFilterMissing, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType},
+	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSpamFilterMissing},
 	Adverse:     []string{v1alpha1.ConditionArchiveRecommended},
 	Served:      "the mailbox works at this site as its spec says",
 }
@@ -60,8 +59,10 @@ var provisioned = road{table: table, phases: []reconcile.Phase[*scope]{
 // Reconciler makes Mailboxes real at one site.
 type Reconciler struct {
 	*reconcile.Mechanism
-	// Live reads Secrets past the cache.
+	// Live reads Secrets past the cache: a cache of them is a copy of every password in our memory.
 	Live client.Reader
+	// Secrets says when one changed.
+	Secrets *Secrets
 	// Access lists the namespaces that the operator may work in.
 	Access reconcile.Access
 	// Engines dials the engines of this site.
@@ -88,9 +89,13 @@ type scope struct {
 	domain  *v1alpha1.PECDomain // the mailbox's, when it was found
 	road    road                // of its domain
 	engine  *admin.Client
-	// row is what the stack holds of the address; fresh says that it holds nothing.
-	row   admin.Mailbox
-	fresh bool
+	// directory is that of the stack that serves the mailbox.
+	directory *engines.Mirror
+	// row is what the stack holds of the address, and holder what its holder made of it; fresh says that it holds nothing, and
+	// settled that nothing which was asked for it is half done.
+	row            admin.Mailbox
+	holder         admin.Holder
+	fresh, settled bool
 	// migrations are those that move the mailbox away, by name.
 	migrations []v1alpha1.MailboxMigration
 	// granted is what may be provisioned.
@@ -142,6 +147,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.MailboxMigration{}, handler.EnqueueRequestsFromMapFunc(migrated), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAccess(e.ObjectOld, e.ObjectNew) },
 		})).
+		WatchesRawSource(source.Func(r.compareStacks)).
+		WatchesRawSource(source.Func(r.watchSecrets)).
 		WatchesRawSource(source.Channel(r.Watch.events, &handler.EnqueueRequestForObject{})).
 		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)

@@ -13,21 +13,17 @@ import (
 
 // placeHolder gives the stack what the spec gives to the holder, and shows what the holder made of it.
 func placeHolder(ctx context.Context, s *scope) (reconcile.Result, error) {
-	want, address := given(s.mailbox, s.domain), s.mailbox.Address()
-	have, err := s.engine.Holder(ctx, address)
-	if freeze := freezeOf(s.migrations); freeze != nil && err == nil && !have.Given.Same(want) {
-		return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its rules, notifications, antispam, limits or what its holder may change) is not carried out")
-	}
-	if err == nil && !have.Given.Same(want) {
-		if err = s.engine.PutGiven(ctx, address, want); err == nil {
-			have, err = s.engine.Holder(ctx, address)
+	want := given(s.mailbox, s.domain)
+	if !s.holder.Given.Same(want) {
+		if freeze := freezeOf(s.migrations); freeze != nil {
+			return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its rules, notifications, antispam, limits or what its holder may change) is not carried out")
+		}
+		if err := s.place(ctx, admin.Place{Address: s.mailbox.Address(), Given: &want}); err != nil {
+			return reconcile.Result{}, err
 		}
 	}
-	if err != nil {
-		return reconcile.Result{}, s.waits(err)
-	}
-	s.mailbox.Status.Holder = holderStatus(have)
-	return reconcile.Result{RequeueAfter: recheck}, nil
+	s.mailbox.Status.Holder = holderStatus(s.holder)
+	return reconcile.Result{}, nil
 }
 
 // engineSettings are the settings of a holder that the stack keeps.

@@ -82,7 +82,7 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 		s.True(v1alpha1.ConditionSpamFilterMissing, v1alpha1.ReasonStackWithoutFilter, fmt.Sprintf(
 			"ordinary mail is not judged: the stack of PECDomain %s runs no spam filter; set its provider.managed.antispam to Enabled, or leave antispam of this mailbox out", key))
 	}
-	s.engine = s.Engines.For(key)
+	s.engine, s.directory = s.Engines.For(key), s.Engines.Directory(key)
 	return reconcile.Result{}, nil
 }
 
@@ -100,6 +100,9 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, message)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
+	if s.credentials = s.unread(); s.credentials != nil {
+		return reconcile.Result{}, nil
+	}
 	secret := &corev1.Secret{}
 	err := s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret)
 	switch {
@@ -115,16 +118,19 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
 	c.resourceVersion = secret.ResourceVersion
-	c.version = fmt.Sprintf("%s/%s@%s#%s", secret.UID, ref.Name, secret.ResourceVersion, ref.KeyOrDefault())
+	c.version = versionOf(secret) + "#" + ref.KeyOrDefault()
 	s.credentials = &c
 	s.True(v1alpha1.ConditionCredentialsValid, reason, message)
+	if _, watched := s.Secrets.version(s.mailbox.Namespace, ref.Name); watched && s.directory != nil {
+		return reconcile.Result{}, nil
+	}
 	return reconcile.Result{RequeueAfter: recheck}, nil
 }
 
 // placeRow makes the directory's row say what the spec says, as far as it is admitted. The password is hashed only when the
 // Secret is another than the row was made from: a hash has a random salt and would differ on every pass.
 func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
-	want := s.wantedRow()
+	want, was := s.wantedRow(), s.row
 	freeze := freezeOf(s.migrations)
 	switch {
 	case s.credentials != nil:
@@ -139,25 +145,29 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if freeze != nil {
 		want = unchanged(s.row, want)
 	}
-	if s.fresh || !s.row.Same(want) {
+	if s.fresh || !s.settled || !s.row.Same(want) {
 		var err error
 		if s.fresh || s.row.CredentialsVersion != want.CredentialsVersion {
 			if want.Password, err = s.credentials.hash(); err != nil {
 				return reconcile.Result{}, fmt.Errorf("hashing the password of %s: %w", want.Address, err)
 			}
 		}
-		if err := s.engine.PutMailbox(ctx, want); err != nil {
-			return reconcile.Result{}, s.waits(err)
+		place := admin.Place{Address: want.Address, Mailbox: &want}
+		if g := given(s.mailbox, s.domain); freeze == nil && !s.holder.Given.Same(g) {
+			place.Given = &g
 		}
-		if s.row.Access == admin.AccessClosed {
-			readopted(s.Recorder, s.mailbox, s.row.ClosedAt)
+		if err := s.place(ctx, place); err != nil {
+			return reconcile.Result{}, err
+		}
+		if was.Access == admin.AccessClosed {
+			readopted(s.Recorder, s.mailbox, was.ClosedAt)
 		}
 	}
 	s.placed(want)
 	if held {
 		return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its quota, type, password or ordinary mail) is not carried out")
 	}
-	return reconcile.Result{RequeueAfter: recheck}, nil
+	return reconcile.Result{}, nil
 }
 
 // wantedRow is the row as the spec and the rules want it, but for the credentials.
@@ -170,6 +180,16 @@ func (s *scope) wantedRow() admin.Mailbox {
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)
 	return row
+}
+
+// place has the stack hold something of the mailbox, and takes over what it holds then.
+func (s *scope) place(ctx context.Context, p admin.Place) error {
+	placed, err := s.directory.Place(ctx, p)
+	if err != nil {
+		return s.waits(err)
+	}
+	s.row, s.holder = placed.Mailbox, placed.Holder
+	return nil
 }
 
 // placed shows the row that the stack holds now.

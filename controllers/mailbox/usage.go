@@ -36,18 +36,19 @@ type looks struct {
 	next map[types.NamespacedName]time.Time
 }
 
-// due says whether to look now, and then sets the next time.
-func (l *looks) due(key types.NamespacedName, now time.Time) bool {
+// due says whether to look now, and how long it is until the next look.
+func (l *looks) due(key types.NamespacedName, now time.Time) (bool, time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now.Before(l.next[key]) {
-		return false
+		return false, l.next[key].Sub(now)
 	}
 	if l.next == nil {
 		l.next = map[types.NamespacedName]time.Time{}
 	}
-	l.next[key] = now.Add(usageEvery + rand.N(usageEvery/5)) // spread: all were made at once
-	return true
+	after := usageEvery + rand.N(usageEvery/5) // spread: all were made at once
+	l.next[key] = now.Add(after)
+	return true, after
 }
 
 // forget drops what is remembered of a mailbox that is gone.
@@ -78,7 +79,11 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 			judgeArchive(u, s.reasonWas(v1alpha1.ConditionArchiveRecommended), policy, s.Now),
 			judgeType(u, s.reasonWas(v1alpha1.ConditionUsageMatchesType), s.typed()))
 	}
-	if s.looks.due(client.ObjectKeyFromObject(s.mailbox), s.Now) {
+	due, next := s.looks.due(client.ObjectKeyFromObject(s.mailbox), s.Now)
+	switch {
+	case s.fresh && s.mailbox.Status.Usage == nil: // made by this pass; Dovecot would make its folders now, to answer nothing
+		s.show(measure{quota: s.granted.Bytes, sent: new(int64)}, judge)
+	case due:
 		u, err := s.engine.Usage(ctx, s.mailbox.Address())
 		if err != nil {
 			logf.FromContext(ctx).V(4).Info("the use of the mailbox is not known", "error", err.Error())
@@ -87,7 +92,7 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 	}
 	s.sayAll(judge)
-	return reconcile.Result{}, nil
+	return reconcile.Result{RequeueAfter: next}, nil
 }
 
 // show puts what a look found into the status, if it differs by something that matters, or makes a judge say something else.

@@ -5,10 +5,10 @@
 //
 //	GET  /v1/status                       Status
 //	PUT  /v1/domains/{domain}             Domain
-//	GET  /v1/domains/{domain}/mailboxes   []Mailbox, without passwords
-//	GET  /v1/mailboxes/{address}          Mailbox, without its password; 404 when unknown
+//	GET  /v1/digests?known={digest}       Digests; the buckets only when the directory's is another than the one known
+//	GET  /v1/placed?bucket={number}...    []Placed, without passwords: the mailboxes of some buckets
+//	PUT  /v1/placed                       []Place, answered by []Answer; an empty Password keeps the stored one
 //	GET  /v1/mailboxes/{address}/usage    Usage; 404 when unknown
-//	PUT  /v1/mailboxes/{address}          Mailbox; an empty Password keeps the stored one
 //	PUT  /v1/peer                         Peer
 //	PUT  /v1/index                        Refresh
 //	PUT  /v1/jobs/{namespace}/{name}      Grant
@@ -247,27 +247,10 @@ func (c *Client) PutDomain(ctx context.Context, d Domain) error {
 	return c.call(ctx, http.MethodPut, "/v1/domains/"+url.PathEscape(d.Name), d, nil)
 }
 
-// Mailboxes lists the rows of a domain, without passwords.
-func (c *Client) Mailboxes(ctx context.Context, domain string) ([]Mailbox, error) {
-	var rows []Mailbox
-	return rows, c.call(ctx, http.MethodGet, "/v1/domains/"+url.PathEscape(domain)+"/mailboxes", nil, &rows)
-}
-
-// Mailbox reads one row, without its password. ErrNotFound if there is none.
-func (c *Client) Mailbox(ctx context.Context, address string) (Mailbox, error) {
-	var m Mailbox
-	return m, c.call(ctx, http.MethodGet, "/v1/mailboxes/"+url.PathEscape(address), nil, &m)
-}
-
 // Usage asks what a mailbox holds. ErrNotFound if there is no row.
 func (c *Client) Usage(ctx context.Context, address string) (Usage, error) {
 	var u Usage
 	return u, c.call(ctx, http.MethodGet, "/v1/mailboxes/"+url.PathEscape(address)+"/usage", nil, &u)
-}
-
-// PutMailbox creates or changes one row; it is durable and visible to the next login when this returns.
-func (c *Client) PutMailbox(ctx context.Context, m Mailbox) error {
-	return c.call(ctx, http.MethodPut, "/v1/mailboxes/"+url.PathEscape(m.Address), m, nil)
 }
 
 // PutPeer tells the engine where its peer is and whom to trust there.

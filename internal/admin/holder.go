@@ -1,9 +1,6 @@
 package admin
 
 import (
-	"context"
-	"net/http"
-	"net/url"
 	"reflect"
 	"time"
 )
@@ -79,7 +76,7 @@ type Holder struct {
 	// InForce are the settings as they act now.
 	InForce InForce `json:"inForce"`
 	// SentToday are the messages submitted since the day began in Rome.
-	SentToday int `json:"sentToday"`
+	SentToday int `json:"sentToday,omitempty"`
 	// PasswordChangedAt is when the holder last changed the password that is in force; zero when it is the Secret's.
 	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero"`
 }
@@ -94,16 +91,3 @@ type InForce struct {
 
 // Same says whether two are the same.
 func (g Given) Same(other Given) bool { return reflect.DeepEqual(g, other) }
-
-func holderPath(address string) string { return "/v1/mailboxes/" + url.PathEscape(address) + "/holder" }
-
-// Holder reads a mailbox as its holder has it. ErrNotFound if there is no such mailbox.
-func (c *Client) Holder(ctx context.Context, address string) (Holder, error) {
-	var h Holder
-	return h, c.call(ctx, http.MethodGet, holderPath(address), nil, &h)
-}
-
-// PutGiven gives a mailbox's holder what the resource says; it acts when this returns.
-func (c *Client) PutGiven(ctx context.Context, address string, g Given) error {
-	return c.call(ctx, http.MethodPut, holderPath(address), g, nil)
-}

@@ -1,7 +1,6 @@
 package apitest
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +51,8 @@ type Engine struct {
 	Grants map[string]admin.Grant
 	// Usage is what mailboxes hold, by address.
 	Usage map[string]admin.Usage
+	// Refuses are the addresses that it refuses to place, with why.
+	Refuses map[string]string
 	// Problems are what the engine complains of.
 	Problems []string
 	// Antivirus is what it says of its scanner.
@@ -174,54 +176,60 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
 	switch {
 	case r.Method == http.MethodPut:
-		e.Puts++
 		e.put(w, r, path)
 	case path == "status":
 		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: admin.PeerState{Configured: e.Peer != nil, Stores: e.Stores}})
-	case strings.HasSuffix(path, "/holder"):
-		e.reply(w, admin.Holder{Given: e.Given[holderOf(path)], InForce: admin.InForce{Rules: e.Given[holderOf(path)].Rules}})
+	case path == "digests":
+		tree := &admin.Tree{}
+		for address := range e.Rows {
+			tree.Set(address, e.placed(address).Digest)
+		}
+		d := tree.Digests()
+		if d.All == r.URL.Query().Get("known") {
+			d.Buckets = nil
+		}
+		e.reply(w, d)
+	case path == "placed":
+		rows := []*admin.Placed{}
+		for address := range e.Rows {
+			if slices.Contains(r.URL.Query()["bucket"], strconv.Itoa(admin.Bucket(address))) {
+				rows = append(rows, e.placed(address))
+			}
+		}
+		e.reply(w, rows)
 	case strings.HasSuffix(path, "/usage"):
 		e.reply(w, e.Usage[strings.TrimSuffix(strings.TrimPrefix(path, "mailboxes/"), "/usage")])
-	case strings.HasPrefix(path, "mailboxes/"):
-		row, ok := e.Rows[strings.TrimPrefix(path, "mailboxes/")]
-		if !ok {
-			http.Error(w, "unknown", http.StatusNotFound)
-			return
-		}
-		row.Password = ""
-		e.reply(w, row)
 	default:
-		e.reply(w, e.rowsOf(strings.TrimSuffix(strings.TrimPrefix(path, "domains/"), "/mailboxes")))
+		http.NotFound(w, r)
 	}
 }
 
-// holderOf is the address in the path of a holder.
-func holderOf(path string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(path, "mailboxes/"), "/holder")
-}
-
-func (e *Engine) rowsOf(domain string) []admin.Mailbox {
-	rows := []admin.Mailbox{}
-	for _, row := range e.Rows {
-		if row.Domain == domain {
-			row.Password = ""
-			rows = append(rows, row)
-		}
+// placed is what it holds of an address.
+func (e *Engine) placed(address string) *admin.Placed {
+	p := &admin.Placed{Mailbox: e.Rows[address], Holder: admin.Holder{Given: e.Given[address], InForce: admin.InForce{Rules: e.Given[address].Rules}}}
+	if err := p.Seal(e.Rows[address].Password); err != nil {
+		panic(err)
 	}
-	slices.SortFunc(rows, func(a, b admin.Mailbox) int { return cmp.Compare(a.Address, b.Address) })
-	return rows
+	return p
 }
 
 func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
+	e.Puts++
 	var err error
 	switch {
 	case path == "peer":
 		e.Peer = &admin.Peer{}
 		err = json.NewDecoder(r.Body).Decode(e.Peer)
-	case strings.HasSuffix(path, "/holder"):
-		var g admin.Given
-		err = json.NewDecoder(r.Body).Decode(&g)
-		e.Given[holderOf(path)] = g
+	case path == "placed":
+		var places []admin.Place
+		if err = json.NewDecoder(r.Body).Decode(&places); err == nil {
+			answers := make([]admin.Answer, len(places))
+			for i := range places {
+				answers[i] = e.place(places[i])
+			}
+			e.Puts += len(places) - 1
+			e.reply(w, answers)
+		}
 	case strings.HasPrefix(path, "jobs/"):
 		var g admin.Grant
 		err = json.NewDecoder(r.Body).Decode(&g)
@@ -229,18 +237,6 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 			e.Grants = map[string]admin.Grant{}
 		}
 		e.Grants[strings.TrimPrefix(path, "jobs/")] = g
-	case strings.HasPrefix(path, "mailboxes/"):
-		var row admin.Mailbox
-		err = json.NewDecoder(r.Body).Decode(&row)
-		if !slices.Contains(e.Domains, row.Domain) {
-			http.Error(w, "the stack does not serve "+row.Domain, http.StatusConflict)
-			return
-		}
-		row.PasswordChangedByHolder = false
-		if row.Password == "" {
-			row.Password, row.PasswordChangedByHolder = e.Rows[row.Address].Password, e.Rows[row.Address].PasswordChangedByHolder
-		}
-		e.Rows[row.Address] = row
 	default:
 		var d admin.Domain
 		err = json.NewDecoder(r.Body).Decode(&d)
@@ -251,6 +247,28 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 	}
+}
+
+// place is what the engine does with one place.
+func (e *Engine) place(p admin.Place) admin.Answer {
+	if refusal := e.Refuses[p.Address]; refusal != "" {
+		return admin.Answer{Refused: refusal}
+	}
+	if p.Mailbox != nil {
+		row := *p.Mailbox
+		if !slices.Contains(e.Domains, row.Domain) {
+			return admin.Answer{Refused: "the stack does not serve " + row.Domain}
+		}
+		row.PasswordChangedByHolder = false
+		if row.Password == "" {
+			row.Password, row.PasswordChangedByHolder = e.Rows[row.Address].Password, e.Rows[row.Address].PasswordChangedByHolder
+		}
+		e.Rows[row.Address] = row
+	}
+	if p.Given != nil {
+		e.Given[p.Address] = *p.Given
+	}
+	return admin.Answer{Placed: e.placed(p.Address)}
 }
 
 func (e *Engine) reply(w http.ResponseWriter, v any) {

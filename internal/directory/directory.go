@@ -182,10 +182,11 @@ func (d *Directory) Serves(ctx context.Context, name string) (bool, error) {
 const mailboxColumns = `address, domain, credentials_version, quota_bytes, access,
 	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed, ordinary_mail, forward_to, frozen_until`
 
-func scanMailbox(row interface{ Scan(...any) error }) (m admin.Mailbox, err error) {
+// scanMailbox reads a row's mailboxColumns, and what follows them.
+func scanMailbox(row interface{ Scan(...any) error }, more ...any) (m admin.Mailbox, err error) {
 	var closedAt, frozenUntil int64
-	err = row.Scan(&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access,
-		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil)
+	err = row.Scan(append([]any{&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access,
+		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil}, more...)...)
 	m.ClosedAt, m.FrozenUntil = timeOf(closedAt), timeOf(frozenUntil)
 	return m, err
 }

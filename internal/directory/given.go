@@ -11,14 +11,14 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
-// PutGiven stores what a mailbox's resource gives its holder. admin.ErrNotFound if there is no such mailbox.
-func (d *Directory) PutGiven(ctx context.Context, address string, h admin.Given) error {
+// putGiven stores what a mailbox's resource gives its holder. admin.ErrNotFound if there is no such mailbox.
+func putGiven(ctx context.Context, tx *sql.Tx, address string, h admin.Given) error {
 	address = strings.ToLower(address)
 	raw, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("encoding what the holder of %s is given: %w", address, err)
 	}
-	result, err := d.db.ExecContext(ctx, `UPDATE mailbox SET given = ? WHERE address = ?`, string(raw), address)
+	result, err := tx.ExecContext(ctx, `UPDATE mailbox SET given = ? WHERE address = ?`, string(raw), address)
 	if err != nil {
 		return fmt.Errorf("storing what the holder of %s is given: %w", address, err)
 	}
@@ -40,6 +40,54 @@ func (d *Directory) Given(ctx context.Context, address string) (h admin.Given, e
 		return h, fmt.Errorf("reading what the holder of %s is given: %w", address, err)
 	}
 	return h, nil
+}
+
+// Held is all that the directory holds of a mailbox. What of Given cannot be read is nothing: whoever compares puts it again.
+type Held struct {
+	admin.Mailbox // with its password
+	Given         admin.Given
+}
+
+const heldQuery = `SELECT ` + mailboxColumns + `, password, given FROM mailbox`
+
+// Held reads it. admin.ErrNotFound if there is no such mailbox.
+func (d *Directory) Held(ctx context.Context, address string) (Held, error) {
+	address = strings.ToLower(address)
+	h, err := scanHeld(d.db.QueryRowContext(ctx, heldQuery+` WHERE address = ?`, address))
+	if errors.Is(err, sql.ErrNoRows) {
+		return h, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
+	}
+	if err != nil {
+		return h, fmt.Errorf("reading mailbox %s: %w", address, err)
+	}
+	return h, nil
+}
+
+// HeldAll reads it of every mailbox.
+func (d *Directory) HeldAll(ctx context.Context) ([]Held, error) {
+	rows, err := d.db.QueryContext(ctx, heldQuery)
+	if err != nil {
+		return nil, fmt.Errorf("listing mailboxes: %w", err)
+	}
+	return collect(rows, func(rows *sql.Rows) (Held, error) { return scanHeld(rows) })
+}
+
+func scanHeld(row interface{ Scan(...any) error }) (h Held, err error) {
+	var password, given string
+	h.Mailbox, err = scanMailbox(row, &password, &given)
+	h.Password = password
+	if json.Unmarshal([]byte(given), &h.Given) != nil {
+		h.Given = admin.Given{}
+	}
+	return h, err
+}
+
+// Version changes whenever somebody else than this Directory has changed the database.
+func (d *Directory) Version(ctx context.Context) (n int64, err error) {
+	if err := d.db.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&n); err != nil {
+		return 0, fmt.Errorf("reading the version of the directory: %w", err)
+	}
+	return n, nil
 }
 
 // Password is the hash that a mailbox's logins are checked with. admin.ErrNotFound if there is no such mailbox.

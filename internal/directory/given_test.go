@@ -15,7 +15,11 @@ func TestGivenIsKeptBesideTheRow(t *testing.T) {
 		MayChange: []admin.Choice{admin.ChoicePassword}, Notifications: admin.Notifications{Addresses: []string{"x@ordinaria.test"}},
 		Rules: []admin.Rule{{Name: "a", Header: "From", Contains: `'"; DROP TABLE mailbox; --`, Folder: "F"}}, MessagesPerDay: 7,
 	}
-	if err := d.PutGiven(t.Context(), row().Address, h); !errors.Is(err, admin.ErrNotFound) {
+	give := func(address string) error {
+		outcomes, err := d.Place(t.Context(), []admin.Place{{Address: address, Given: &h}})
+		return errors.Join(err, outcomes[0].Err)
+	}
+	if err := give(row().Address); !errors.Is(err, admin.ErrNotFound) {
 		t.Fatalf("a mailbox that is not there: %v", err)
 	}
 	if _, err := d.PutMailbox(t.Context(), row()); err != nil {
@@ -24,7 +28,7 @@ func TestGivenIsKeptBesideTheRow(t *testing.T) {
 	if got, err := d.Given(t.Context(), row().Address); err != nil || !got.Same(admin.Given{}) {
 		t.Fatalf("before any was put: %+v, %v", got, err)
 	}
-	if err := d.PutGiven(t.Context(), "UFFICIO@pec.example.it", h); err != nil {
+	if err := give("UFFICIO@pec.example.it"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.PutMailbox(t.Context(), row()); err != nil {

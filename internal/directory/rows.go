@@ -21,19 +21,56 @@ var (
 	passwordForm  = regexp.MustCompile(`^\{(BLF-CRYPT|ARGON2ID|SHA512-CRYPT)\}\$[!-~]+$`)
 )
 
-// PutMailbox creates or changes a row. An empty Password keeps the stored one. It returns the row as it was before, without
-// its password, and the zero Mailbox for a new one.
+// Outcome is what became of one place.
+type Outcome struct {
+	// Before is the row as it was, without its password, and the zero Mailbox for a new one.
+	Before admin.Mailbox
+	// Err wraps ErrInvalid or admin.ErrNotFound when the place was refused.
+	Err error
+}
+
+// Place creates or changes rows, in one transaction: a hundred mailboxes wait for one disk. An empty Password keeps the stored one.
+// A place that is refused holds up no other.
+func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome, error) {
+	tx, err := d.db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("storing mailboxes: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
+	outcomes := make([]Outcome, len(places))
+	for i, p := range places {
+		o := &outcomes[i]
+		if p.Mailbox != nil {
+			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox)
+		}
+		if p.Given != nil && o.Err == nil {
+			o.Err = putGiven(ctx, tx, p.Address, *p.Given)
+		}
+		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, admin.ErrNotFound) {
+			return nil, o.Err // the disk, and so all of them
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return nil, fmt.Errorf("storing mailboxes: %w", err)
+	}
+	return outcomes, nil
+}
+
+// PutMailbox places one row.
 func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before admin.Mailbox, err error) {
+	outcomes, err := d.Place(ctx, []admin.Place{{Address: m.Address, Mailbox: &m}})
+	if err != nil {
+		return before, err
+	}
+	return outcomes[0].Before, outcomes[0].Err
+}
+
+func putMailbox(ctx context.Context, tx *sql.Tx, m admin.Mailbox) (before admin.Mailbox, err error) {
 	m.Address, m.Domain = strings.ToLower(m.Address), strings.ToLower(m.Domain)
 	m.OrdinaryMail = cmp.Or(m.OrdinaryMail, admin.OrdinaryDiscard)
 	if err := check(m); err != nil {
 		return before, err
 	}
-	tx, err := d.db.BeginTx(ctx, nil)
-	if err != nil {
-		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
-	}
-	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
 	before, err = scanMailbox(tx.QueryRowContext(ctx, `SELECT `+mailboxColumns+` FROM mailbox WHERE address = ?`, m.Address))
 	isNew := errors.Is(err, sql.ErrNoRows)
 	if err != nil && !isNew {
@@ -58,7 +95,7 @@ func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before adm
 		password_changed = CASE WHEN ?3 = '' THEN password_changed ELSE 0 END`,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
 		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil))
-	if err = errors.Join(err, tx.Commit()); err != nil {
+	if err != nil {
 		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
 	}
 	return before, nil

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -22,7 +21,7 @@ import (
 )
 
 // maxAdminBody bounds a request of the operator, in bytes.
-const maxAdminBody = 1 << 20
+const maxAdminBody = 16 << 20
 
 // adminServer is the API of package admin, for the operator of this site, and that of package store, for its Jobs. Nobody else
 // gets as far as a request.
@@ -40,16 +39,10 @@ func (e *Engine) adminServer() *http.Server {
 	}
 	handle("GET /v1/status", func(r *http.Request) (any, error) { return e.status(r.Context()) })
 	handle("PUT /v1/domains/{domain}", e.putDomain)
-	handle("GET /v1/domains/{domain}/mailboxes", func(r *http.Request) (any, error) {
-		return e.directory.Mailboxes(r.Context(), r.PathValue("domain"))
-	})
-	handle("GET /v1/mailboxes/{address}", func(r *http.Request) (any, error) {
-		return e.directory.Mailbox(r.Context(), r.PathValue("address"))
-	})
+	handle("GET /v1/digests", e.getDigests)
+	handle("GET /v1/placed", e.getPlaced)
+	handle("PUT /v1/placed", e.putPlaced)
 	handle("GET /v1/mailboxes/{address}/usage", e.mailboxUsage)
-	handle("PUT /v1/mailboxes/{address}", e.putMailbox)
-	handle("GET /v1/mailboxes/{address}/holder", e.getHolder)
-	handle("PUT /v1/mailboxes/{address}/holder", e.putGiven)
 	handle("PUT /v1/peer", e.putPeer)
 	handle("PUT /v1/index", e.putIndex)
 	handle("PUT /v1/jobs/{namespace}/{name}", e.putGrant)
@@ -123,38 +116,6 @@ func (e *Engine) putDomain(r *http.Request) (any, error) {
 		return nil, fmt.Errorf("domain %q at the path of %q: %w", d.Name, r.PathValue("domain"), directory.ErrInvalid)
 	}
 	return nil, e.directory.PutDomain(r.Context(), d.Name)
-}
-
-func (e *Engine) putMailbox(r *http.Request) (any, error) {
-	m, err := read[admin.Mailbox](r)
-	if err != nil {
-		return nil, err
-	}
-	if !strings.EqualFold(m.Address, r.PathValue("address")) {
-		return nil, fmt.Errorf("mailbox %q at the path of %q: %w", m.Address, r.PathValue("address"), directory.ErrInvalid)
-	}
-	if e.ours(m.Address) {
-		return nil, fmt.Errorf("mailbox %s: %w: it is the provider's own address, which the engine reads itself", m.Address, directory.ErrInvalid)
-	}
-	if err := e.place(m); err != nil {
-		return nil, err
-	}
-	before, err := e.directory.PutMailbox(r.Context(), m)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.derive(r.Context(), fold(m.Address)); err != nil {
-		return nil, err
-	}
-	if before.Address == "" {
-		e.sync.changed(fold(m.Address))
-		return nil, nil
-	}
-	// Asked again whenever the access is not full, so that a kick that failed is made good by the operator's retry.
-	if m.Access != admin.AccessFull || m.Password != "" || m.QuotaBytes != before.QuotaBytes {
-		return nil, e.doveadm.kick(r.Context(), fold(m.Address))
-	}
-	return nil, nil
 }
 
 func (e *Engine) putPeer(r *http.Request) (any, error) {

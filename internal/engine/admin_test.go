@@ -3,7 +3,6 @@ package engine
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -35,24 +34,31 @@ func TestOperatorPlacesAMailbox(t *testing.T) {
 	c := s.client(admin.OperatorURI("a"), s.authority)
 	ctx := t.Context()
 	want := admin.Mailbox{Address: "nuova@comune.test", Domain: "comune.test", Password: "{BLF-CRYPT}$2y$05$x", CredentialsVersion: "1", QuotaBytes: 5, Access: admin.AccessFull}
-	if err := c.PutMailbox(ctx, want); err == nil || !strings.Contains(err.Error(), "does not serve") {
-		t.Fatalf("a mailbox of a domain that is not served: %v", err)
+	place := func(m admin.Mailbox) admin.Answer {
+		t.Helper()
+		answers, err := c.Place(ctx, []admin.Place{{Address: m.Address, Mailbox: &m}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answers[0]
 	}
-	if _, err := c.Mailbox(ctx, want.Address); !errors.Is(err, admin.ErrNotFound) {
-		t.Fatalf("a mailbox that is not there: %v", err)
+	if a := place(want); !strings.Contains(a.Refused, "does not serve") || a.Placed != nil {
+		t.Fatalf("a mailbox of a domain that is not served: %+v", a)
 	}
-	if err := errors.Join(c.PutDomain(ctx, admin.Domain{Name: want.Domain}), c.PutMailbox(ctx, want), c.PutMailbox(ctx, want)); err != nil {
+	if err := c.PutDomain(ctx, admin.Domain{Name: want.Domain}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := c.Mailbox(ctx, want.Address); err != nil || !got.Same(want) || got.Password != "" {
-		t.Fatalf("read back %+v, %v", got, err)
+	for range 2 {
+		if a := place(want); a.Refused+a.Failed != "" || !a.Placed.Mailbox.Same(want) || a.Placed.Mailbox.Password != "" {
+			t.Fatalf("answered %+v", a)
+		}
 	}
-	if rows, err := c.Mailboxes(ctx, want.Domain); err != nil || len(rows) != 1 {
+	if rows, err := c.Placed(ctx, admin.Bucket(want.Address)); err != nil || len(rows) != 1 || !rows[0].Mailbox.Same(want) {
 		t.Fatalf("listed %v, %v", rows, err)
 	}
 	want.Address, want.Domain = "ricevute@"+ours, ours
-	if err := c.PutMailbox(ctx, want); err == nil {
-		t.Fatal("the provider's own address became a mailbox")
+	if a := place(want); a.Refused == "" || a.Placed != nil {
+		t.Fatalf("the provider's own address became a mailbox: %+v", a)
 	}
 }
 

@@ -61,6 +61,7 @@ type Engine struct {
 	senders  *senders
 	ages     *ages
 	gate     *gate
+	digests  digests
 	// placed is the index whose domains the directory holds.
 	placed struct {
 		sync.Mutex

@@ -168,6 +168,7 @@ func (e *Engine) loadHolders(ctx context.Context) error {
 // derive makes a mailbox's password and rules what the resource and the holder's choices say. A mailbox that is not there is
 // derived when it comes.
 func (e *Engine) derive(ctx context.Context, address string) error {
+	defer e.digests.touch(address)
 	defer e.locks.lock("holder " + address)()
 	row, err := e.directory.Mailbox(ctx, address)
 	if errors.Is(err, admin.ErrNotFound) {
@@ -205,9 +206,9 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 	return e.directory.SetPassword(ctx, row.Address, c.Password)
 }
 
-// place records when a Secret's password came here first: a retry, or a directory that was lost, must not make it newer than what
+// noteSecret records when a Secret's password came here first: a retry, or a directory that was lost, must not make it newer than what
 // the holder chose since.
-func (e *Engine) place(m admin.Mailbox) error {
+func (e *Engine) noteSecret(m admin.Mailbox) error {
 	if m.Password == "" {
 		return nil
 	}
@@ -249,6 +250,11 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 	if err != nil {
 		return admin.Holder{}, err
 	}
+	return e.holderOf(row, given), nil
+}
+
+// holderOf is holder of one who is given that.
+func (e *Engine) holderOf(row admin.Mailbox, given admin.Given) admin.Holder {
 	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now()))}
 	if c, ok := e.holders.of(row, admin.ChoicePassword); ok && row.PasswordChangedByHolder {
 		h.PasswordChangedAt = c.At
@@ -271,7 +277,7 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 		h.Changed = append(h.Changed, admin.ChoiceAntispam)
 	}
 	slices.Sort(h.Changed)
-	return h, nil
+	return h
 }
 
 // mailbox is the directory's row with what its holder made of ordinary mail.

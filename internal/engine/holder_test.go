@@ -49,28 +49,27 @@ func (w *world) put(address, version, raw string, access admin.Access) {
 	if raw != "" {
 		m.Password = hashed(w.t, raw)
 	}
-	body, err := json.Marshal(m)
+	w.place(admin.Place{Address: address, Mailbox: &m})
+}
+
+func (w *world) place(p admin.Place) {
+	w.t.Helper()
+	body, err := json.Marshal([]admin.Place{p})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r := httptest.NewRequest(http.MethodPut, "/", bytes.NewReader(body))
-	r.SetPathValue("address", address)
-	if _, err := w.engine.putMailbox(r); err != nil {
+	answered, err := w.engine.putPlaced(httptest.NewRequest(http.MethodPut, "/", bytes.NewReader(body)))
+	if err != nil {
 		w.t.Fatal(err)
+	}
+	if a := answered.([]admin.Answer)[0]; a.Refused+a.Failed != "" {
+		w.t.Fatalf("%s: %+v", p.Address, a)
 	}
 }
 
 func (w *world) give(address string, h admin.Given) {
 	w.t.Helper()
-	body, err := json.Marshal(h)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	r := httptest.NewRequest(http.MethodPut, "/", bytes.NewReader(body))
-	r.SetPathValue("address", address)
-	if _, err := w.engine.putGiven(r); err != nil {
-		w.t.Fatal(err)
-	}
+	w.place(admin.Place{Address: address, Given: &h})
 }
 
 // as is a holder's request; it answers the status, the error's code, and the body.

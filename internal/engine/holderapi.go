@@ -18,34 +18,9 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/calendar"
-	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/password"
 	"github.com/pec-operator/pec-operator/internal/sieve"
 )
-
-// getHolder and putGiven are the operator's view of a mailbox's holder.
-func (e *Engine) getHolder(r *http.Request) (any, error) {
-	row, err := e.directory.Mailbox(r.Context(), r.PathValue("address"))
-	if err != nil {
-		return nil, err
-	}
-	return e.holder(r.Context(), row)
-}
-
-func (e *Engine) putGiven(r *http.Request) (any, error) {
-	h, err := read[admin.Given](r)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkGiven(h); err != nil {
-		return nil, fmt.Errorf("what the holder of %s is given: %w: %w", r.PathValue("address"), directory.ErrInvalid, err)
-	}
-	address := fold(r.PathValue("address"))
-	if err := e.directory.PutGiven(r.Context(), address, h); err != nil {
-		return nil, err
-	}
-	return nil, e.derive(r.Context(), address)
-}
 
 var choices = []admin.Choice{admin.ChoicePassword, admin.ChoiceOrdinaryMail, admin.ChoiceNotifications, admin.ChoiceRules, admin.ChoiceAntispam}
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/pki"
 )
 
@@ -33,7 +34,7 @@ func newSite(t *testing.T, name, uri string) *site {
 	if s.authority, err = pki.LoadAuthority(pair); err != nil {
 		t.Fatal(err)
 	}
-	leaf, err := s.authority.Issue(pki.Leaf{URI: uri, DNSNames: []string{"localhost"}}, w.now)
+	leaf, err := s.authority.Issue(pki.Leaf{URI: uri, DNSNames: []string{"localhost", engines.Leaf(name, host).DNSNames[0]}}, w.now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,7 @@ import (
 func (w *world) judging(setting admin.Antispam, names ...string) {
 	w.t.Helper()
 	for _, name := range names {
-		if err := w.engine.directory.PutGiven(w.t.Context(), name+"@"+ours, admin.Given{MayChange: allChoices, Antispam: setting}); err != nil {
-			w.t.Fatal(err)
-		}
+		w.give(name+"@"+ours, admin.Given{MayChange: allChoices, Antispam: setting})
 	}
 }
 

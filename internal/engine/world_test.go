@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/binary"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -78,6 +79,12 @@ var keys = sync.OnceValue(func() (k struct {
 // world is a pod around an engine: the disk that outlives a crash, and doubles of Postfix and Dovecot on loopback that keep
 // what they answered 250 for, as the real ones do.
 type world struct {
+	// kicks are whose sessions were ended; fail is a Dovecot that does not answer.
+	kicks struct {
+		sync.Mutex
+		of   []string
+		fail bool
+	}
 	t        testing.TB
 	domain   string
 	settings settings.Engine
@@ -394,7 +401,16 @@ func (w *world) has(user, key string) (bool, error) {
 	return false, nil
 }
 
-func (w *world) kick(context.Context, string) error         { return nil }
+func (w *world) kick(_ context.Context, user string) error {
+	w.kicks.Lock()
+	defer w.kicks.Unlock()
+	if w.kicks.fail {
+		return errors.New("Dovecot does not answer")
+	}
+	w.kicks.of = append(w.kicks.of, user)
+	return nil
+}
+
 func (w *world) sync(context.Context, string, string) error { return nil }
 
 // titles lists what a mailbox holds as "type subject", sorted by arrival.

@@ -31,6 +31,7 @@ type Pool struct {
 
 	mu      sync.Mutex
 	clients map[types.NamespacedName]*admin.Client
+	mirrors map[types.NamespacedName]*Mirror
 	pair    pki.Pair
 }
 
@@ -39,7 +40,7 @@ func NewPool(site string, authority *pki.Authority, now func() time.Time, addres
 	if address == nil {
 		address = serviceAddress
 	}
-	return &Pool{site: site, authority: authority, now: now, address: address, clients: map[types.NamespacedName]*admin.Client{}}
+	return &Pool{site: site, authority: authority, now: now, address: address, clients: map[types.NamespacedName]*admin.Client{}, mirrors: map[types.NamespacedName]*Mirror{}}
 }
 
 func serviceAddress(host types.NamespacedName) string {
@@ -61,6 +62,20 @@ func Leaf(site string, host types.NamespacedName, extra ...string) pki.Leaf {
 func (p *Pool) For(host types.NamespacedName) *admin.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.client(host)
+}
+
+// Directory is the directory of the engine of a Managed domain.
+func (p *Pool) Directory(host types.NamespacedName) *Mirror {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mirrors[host] == nil {
+		p.mirrors[host] = newMirror(p.client(host), p.now)
+	}
+	return p.mirrors[host]
+}
+
+func (p *Pool) client(host types.NamespacedName) *admin.Client {
 	if p.clients[host] == nil {
 		p.clients[host] = admin.NewClient(p.URL(host), p.tlsConfig(host))
 	}

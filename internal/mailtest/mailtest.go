@@ -80,7 +80,7 @@ func again(t *testing.T, test string, arguments ...string) *exec.Cmd {
 	case os.Getuid() != 0:
 		t.Fatal("mounting needs root: run `make unit` as root, or `go test -short` to leave this test out")
 	}
-	cmd := exec.Command(os.Args[0], append([]string{"-test.run=^" + test + "$", "-test.v", "-test.timeout=15m"}, arguments...)...)
+	cmd := exec.Command(os.Args[0], append([]string{"-test.run=^" + test + "$", "-test.v", "-test.timeout=50m"}, arguments...)...)
 	cmd.Env = append(os.Environ(), insideVariable+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	return cmd

@@ -386,9 +386,10 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 
 	t.Run("what it holds is shown", func(t *testing.T) {
 		full := makeMailbox(s.ns, "quasi-piena", s.domain)
-		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Usage[full.Address()] = admin.Usage{Bytes: 900 << 20, Messages: 12} })
 		s.create(t, full)
 		s.ready(t, full)
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Usage[full.Address()] = admin.Usage{Bytes: 900 << 20, Messages: 12} })
+		s.restart() // it looks at all of them
 		c := s.waitFor(t, full, v1alpha1.ConditionQuotaHealthy, metav1.ConditionFalse, v1alpha1.ReasonNearQuota)
 		if u := full.Status.Usage; *u.Percent != 87 || *u.Messages != 12 || !strings.Contains(c.Message, "1 GiB") {
 			t.Errorf("usage %d %%, %d messages: %s", *u.Percent, *u.Messages, c.Message)

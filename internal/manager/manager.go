@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -91,7 +92,7 @@ func Parse(args []string) (Options, error) {
 	flags.StringVar(&namespaces, "namespaces", "", "comma-separated namespaces in which the operator has a Role")
 	flags.StringVar(&o.MailImage, "mail-image", "", "image of the mail stacks")
 	flags.StringVar(&o.PeerKubeconfig, "peer-kubeconfig", "", "file with a kubeconfig that reads the other site; empty for a single site")
-	flags.DurationVar(&o.StandIn, "stand-in", 15*time.Minute, "how long the preferred site must be silent before this one writes records, migrates, archives and watches in its place")
+	flags.DurationVar(&o.StandIn, "stand-in", 15*time.Minute, "how long the preferred site must be silent before this one writes records, migrates, watches and archives in its place")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "hold a Lease, so that one of several replicas works")
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "where /metrics is served; 0 for nowhere")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
@@ -171,7 +172,7 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		o.ServiceEvery = 30 * time.Second
 	}
 	cluster = rest.CopyConfig(cluster)
-	cluster.QPS, cluster.Burst = 100, 200 // the API server's own fairness is what bounds us; this only stops a runaway
+	cluster.QPS, cluster.Burst = 1000, 2000 // the API server's own fairness is what bounds us; this only stops a runaway
 	authority, err := siteAuthority(ctx, cluster, o)
 	if err != nil {
 		return nil, err
@@ -211,12 +212,17 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		Mechanism: mechanism("PECDomain"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Authority: authority, Engines: pool,
 		Peer: other, Names: names, Watch: watch, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
+	secrets, err := watchSecrets(mgr.GetConfig(), o)
+	if err != nil {
+		return nil, err
+	}
 	elsewhere := (&mailbox.Watch{Interval: o.ExternalInterval, Roots: o.ExternalRoots, Connect: o.ExternalConnect, Now: o.Now}).Ready()
 	if err := mgr.Add(elsewhere); err != nil {
 		return nil, fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
 	}
 	mailboxes := &mailbox.Reconciler{
-		Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book, Watch: elsewhere, Peer: other, Site: o.Site, StandIn: o.StandIn,
+		Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Secrets: secrets, Access: o.Namespaces, Engines: pool, Book: book, Watch: elsewhere, Peer: other, Site: o.Site,
+		StandIn: o.StandIn,
 	}
 	work := &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now}
 	migrations := &mailboxmigration.Reconciler{
@@ -237,6 +243,14 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ping", healthz.Ping),
 	)
+}
+
+func watchSecrets(cluster *rest.Config, o Options) (*mailbox.Secrets, error) {
+	c, err := metadata.NewForConfig(cluster)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for metadata: %w", err)
+	}
+	return mailbox.WatchSecrets(c, o.Namespaces)
 }
 
 func managerOptions(o Options) ctrl.Options {

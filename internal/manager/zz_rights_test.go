@@ -22,6 +22,7 @@ var unseen = map[right]string{
 	{"cluster-rules.yaml", "pec-operator.dev", "pecdomains", "list"}:        streamed,
 	{"cluster-rules.yaml", "pec-operator.dev", "mailboxmigrations", "list"}: streamed,
 	{"cluster-rules.yaml", "pec-operator.dev", "retentionpolicies", "list"}: streamed,
+	{"namespace-rules.yaml", "", "secrets", "list"}:                         streamed,
 }
 
 // unseenOfPeer is why a peer's rights may go unused: they are granted here and used by the other site's release.

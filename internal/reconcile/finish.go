@@ -149,6 +149,9 @@ func (m *Mechanism) announce(ctx context.Context, p *Pass) {
 			continue
 		}
 		said[is.Reason] = true // Ready repeats its part's reason: one event says it
+		if len(p.before.GetConditions()) == 0 && is.Status == metav1.ConditionTrue && name != v1alpha1.ConditionNotInForce {
+			continue // what is well at the first look is no news, and one more write for each of ten thousand mailboxes
+		}
 		eventType := corev1.EventTypeNormal
 		worse := was != nil && was.Status == metav1.ConditionTrue
 		if slices.Contains(m.Table.Adverse, name) {

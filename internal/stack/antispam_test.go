@@ -144,7 +144,8 @@ func checkJunk(t *testing.T, p *pod) {
 func checkSpam(t *testing.T, p *pod) {
 	p.mailbox("judged", admin.AccessFull, func(m *admin.Mailbox) { m.OrdinaryMail = admin.OrdinaryDeliver })
 	to, from := "judged@"+domain, "other@"+domain
-	p.must(p.directory.PutGiven(t.Context(), to, admin.Given{Antispam: admin.AntispamEnabled}))
+	_, err := p.directory.Place(t.Context(), []admin.Place{{Address: to, Given: &admin.Given{Antispam: admin.AntispamEnabled}}})
+	p.must(err)
 	wantError(t, "certain", p.send(portMX, "x@remote.test", to, bill+gtube+"\r\n"), "looks like spam")
 	wantError(t, "suspect", p.send(portMX, "x@remote.test", to, doubtful), "")
 	wantError(t, "clean", p.send(portMX, "x@remote.test", to, bill), "")

@@ -12,44 +12,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pec-operator/pec-operator/internal/hostile"
 	dc "github.com/pec-operator/pec-operator/internal/stack/dovecotconf"
 	pf "github.com/pec-operator/pec-operator/internal/stack/postfixconf"
 )
-
-// hostile values are what a resource might hold that must not become configuration.
-var hostile = map[string]string{
-	"a line feed":               "a\nmydestination = evil.test",
-	"a carriage return":         "a\rb",
-	"a line feed and a space":   "a\n  b",
-	"a leading space":           " a",
-	"a trailing space":          "a ",
-	"a NUL":                     "a\x00b",
-	"a tab":                     "a\tb",
-	"a shell's command":         "$(id)",
-	"a shell's command, quoted": "`id`",
-	"a variable of Postfix":     "${mynetworks}",
-	"a variable of Dovecot":     "%{env:PATH}",
-	"the environment":           "$ENV:PATH",
-	"a file":                    "</etc/passwd",
-	"double quotes":             `a" b "c`,
-	"a lone double quote":       `"`,
-	"single quotes":             "a' OR 'a'='a",
-	"a backslash":               `a\`,
-	"a backslash and a quote":   `a\"b`,
-	"an opening brace":          "a {",
-	"a closing brace":           "}",
-	"a block":                   "} service x { executable = /bin/sh",
-	"a comment":                 "a # b",
-	"a leading comment":         "# a",
-	"a comma":                   "a, permit",
-	"an equals sign":            "a = b",
-	"an include":                "!include /etc/passwd",
-	"an override":               "-o mynetworks=0.0.0.0/0",
-	"text above ASCII":          "Società",
-	"a very long value":         strings.Repeat("x", 100_000),
-	"a long value":              strings.Repeat("x y ", 1000) + "x",
-	"plain text":                "mx-a.gestore-uno.test",
-}
 
 // image is the mail image with a folder of the test's at /etc/pec.
 type image struct {
@@ -120,11 +86,11 @@ func TestHostileValues(t *testing.T) {
 		i.write("empty/main.cf", "")
 		i.write("main/master.cf", "")
 		refused := map[string][]string{}
-		for _, name := range slices.Sorted(maps.Keys(hostile)) {
+		for _, name := range slices.Sorted(maps.Keys(hostile.Values)) {
 			for file, check := range map[string]func(image, string) (read, want string, err error){
 				fileMain: mainReads, fileMaster: masterReads, fileDovecot: dovecotReads,
 			} {
-				read, want, err := check(i, hostile[name])
+				read, want, err := check(i, hostile.Values[name])
 				switch {
 				case err != nil:
 					refused[file] = append(refused[file], name)

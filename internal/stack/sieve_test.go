@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/hostile"
 	"github.com/pec-operator/pec-operator/internal/sieve"
 )
 
@@ -246,8 +247,8 @@ func TestHostileRules(t *testing.T) {
 			i.write("rules.sieve", script)
 			return i.reads("/usr/bin/sieve-test", "-c", "/etc/pec/dovecot.conf", "/etc/pec/rules.sieve", "/etc/pec/"+message)
 		}
-		for _, name := range slices.Sorted(maps.Keys(hostile)) {
-			rule := admin.Rule{Name: name, Header: "Subject", Contains: hostile[name], Folder: "Found"}
+		for _, name := range slices.Sorted(maps.Keys(hostile.Values)) {
+			rule := admin.Rule{Name: name, Header: "Subject", Contains: hostile.Values[name], Folder: "Found"}
 			if sieve.Check([]admin.Rule{rule}) != nil {
 				refused = append(refused, name)
 				continue

@@ -15,6 +15,7 @@ var floors = map[string]int{
 	"internal/pec":                    0,
 	"internal/calendar":               0,
 	"internal/contract":               0,
+	"internal/hostile":                0,
 	"internal/mailage":                0,
 	"internal/patrol":                 1,
 	"internal/availability":           0,

@@ -72,7 +72,7 @@ func Start(t *testing.T, domain, passwordHash string, mailboxes ...string) *Site
 func (s *Site) await(t *testing.T, ended chan error) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		_, err := s.Operator.Mailboxes(t.Context(), "nessuno.test")
+		_, err := s.Operator.Digests(t.Context(), "")
 		if err == nil {
 			return
 		}

@@ -1,0 +1,216 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
+)
+
+// digests are those of the directory, kept so that an operator who asks every other second learns for one look at it that nothing
+// changed. A change by somebody else than this engine (a person with a SQL shell) has all of it read again.
+type digests struct {
+	mu      sync.Mutex
+	tree    *admin.Tree // nil before it was first read
+	version int64       // of the directory, for who else changes it
+	touched map[string]bool
+}
+
+// touch has an address looked at again. Who changed the directory or a holder's settings says so when that is done.
+func (d *digests) touch(address string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.touched == nil {
+		d.touched = map[string]bool{}
+	}
+	d.touched[address] = true
+}
+
+// upToDate makes the tree say what the directory says now; the lock is held.
+func (d *digests) upToDate(ctx context.Context, e *Engine) error {
+	version, err := e.directory.Version(ctx)
+	if err != nil {
+		return err
+	}
+	if d.tree == nil || version != d.version {
+		all, err := e.directory.HeldAll(ctx)
+		if err != nil {
+			return err
+		}
+		tree := &admin.Tree{}
+		for _, held := range all {
+			placed, err := e.placedOf(held)
+			if err != nil {
+				return err
+			}
+			tree.Set(held.Address, placed.Digest)
+		}
+		d.tree, d.version, d.touched = tree, version, nil
+	}
+	for address := range d.touched {
+		placed, err := e.placedNow(ctx, address)
+		if err != nil && !errors.Is(err, admin.ErrNotFound) {
+			return err
+		}
+		d.tree.Set(address, placed.Digest) // none when there is no such mailbox
+		delete(d.touched, address)
+	}
+	return nil
+}
+
+func (e *Engine) placedOf(h directory.Held) (admin.Placed, error) {
+	p := admin.Placed{Mailbox: h.Mailbox, Holder: e.holderOf(h.Mailbox, h.Given)}
+	return p, p.Seal(h.Password)
+}
+
+func (e *Engine) placedNow(ctx context.Context, address string) (admin.Placed, error) {
+	held, err := e.directory.Held(ctx, address)
+	if err != nil {
+		return admin.Placed{}, err
+	}
+	return e.placedOf(held)
+}
+
+func (e *Engine) getDigests(r *http.Request) (any, error) {
+	e.digests.mu.Lock()
+	defer e.digests.mu.Unlock()
+	if err := e.digests.upToDate(r.Context(), e); err != nil {
+		return nil, err
+	}
+	d := e.digests.tree.Digests()
+	if d.All == r.URL.Query().Get("known") {
+		d.Buckets = nil
+	}
+	return d, nil
+}
+
+// getPlaced answers the mailboxes of some buckets.
+func (e *Engine) getPlaced(r *http.Request) (any, error) {
+	var asked [admin.Buckets]bool
+	for _, text := range r.URL.Query()["bucket"] {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 || n >= admin.Buckets {
+			return nil, fmt.Errorf("bucket %q: %w: there is no such bucket", text, directory.ErrInvalid)
+		}
+		asked[n] = true
+	}
+	all, err := e.directory.HeldAll(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	answer := []admin.Placed{}
+	for _, held := range all {
+		if !asked[admin.Bucket(held.Address)] {
+			continue
+		}
+		placed, err := e.placedOf(held)
+		if err != nil {
+			return nil, err
+		}
+		answer = append(answer, placed)
+	}
+	return answer, nil
+}
+
+// atOnce bounds what is done for the mailboxes of one request at the same time. Those that wait for the log share its writes.
+const atOnce = 16
+
+// putPlaced carries out what is asked for many mailboxes. What is refused for one, or fails for it, holds up no other.
+func (e *Engine) putPlaced(r *http.Request) (any, error) {
+	ctx := r.Context()
+	places, err := read[[]admin.Place](r)
+	if err != nil {
+		return nil, err
+	}
+	if len(places) > admin.MaxPlaces {
+		return nil, fmt.Errorf("%d places: %w: at most %d at once", len(places), directory.ErrInvalid, admin.MaxPlaces)
+	}
+	answers := make([]admin.Answer, len(places))
+	var good []int
+	var asked []admin.Place
+	for i := range places {
+		if answers[i].Refused = e.checkPlace(&places[i]); places[i].Mailbox != nil || places[i].Given != nil {
+			good, asked = append(good, i), append(asked, places[i])
+		}
+	}
+	if err := e.noteSecrets(asked); err != nil {
+		return nil, err
+	}
+	outcomes, err := e.directory.Place(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	eachOf(asked, func(i int) {
+		answer, err := &answers[good[i]], outcomes[i].Err
+		if err != nil {
+			answer.Refused = err.Error()
+		} else if answer.Placed, err = e.actOn(ctx, asked[i], outcomes[i].Before); err != nil {
+			answer.Placed, answer.Failed = nil, err.Error()
+		}
+	})
+	return answers, nil
+}
+
+// noteSecrets records the Secrets that rows come from before the rows are there.
+func (e *Engine) noteSecrets(places []admin.Place) error {
+	errs := make([]error, len(places))
+	eachOf(places, func(i int) {
+		if m := places[i].Mailbox; m != nil {
+			errs[i] = e.noteSecret(*m)
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// eachOf calls f for each of a list, a few at once.
+func eachOf[T any](list []T, f func(i int)) {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i := range list {
+		group.Go(func() error { f(i); return nil })
+	}
+	_ = group.Wait() // nothing answers an error
+}
+
+// checkPlace says what the directory does not know to be wrong, and takes that out of the place: a rule that cannot be carried out
+// must not keep an access from being withdrawn.
+func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
+	p.Address = fold(p.Address)
+	switch {
+	case e.ours(p.Address):
+		p.Mailbox, p.Given = nil, nil
+		return "it is the provider's own address, which the engine reads itself"
+	case p.Mailbox != nil && fold(p.Mailbox.Address) != p.Address:
+		p.Mailbox, p.Given = nil, nil
+		return "the row is another address's"
+	case p.Given != nil:
+		if err := checkGiven(*p.Given); err != nil {
+			p.Given = nil
+			return "what its holder is given: " + err.Error()
+		}
+	}
+	return ""
+}
+
+// actOn makes what was placed act: the holder's rules, and an end to the sessions that have the rights of before.
+func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox) (*admin.Placed, error) {
+	if err := e.derive(ctx, p.Address); err != nil {
+		return nil, err
+	}
+	if m := p.Mailbox; m != nil && before.Address == "" {
+		e.sync.changed(p.Address)
+	} else if p.Kick || m != nil && (m.Password != "" || m.QuotaBytes != before.QuotaBytes || m.Access != before.Access) {
+		if err := e.doveadm.kick(ctx, p.Address); err != nil {
+			return nil, err
+		}
+	}
+	placed, err := e.placedNow(ctx, p.Address)
+	return &placed, err
+}

@@ -1,0 +1,238 @@
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
+	"github.com/pec-operator/pec-operator/internal/engines"
+)
+
+// host is the PECDomain of the engine under test.
+var host = types.NamespacedName{Namespace: "gestore", Name: ours}
+
+// mirrored is an engine and what an operator knows of its directory.
+type mirrored struct {
+	*site
+	*engines.Mirror
+	clock  time.Time // the operator's
+	server *http.Server
+}
+
+func newMirrored(t *testing.T) *mirrored {
+	t.Helper()
+	m := &mirrored{site: newSite(t, "a", admin.EngineURI("a", ours))}
+	m.clock, m.server = m.now, m.engine.adminServer()
+	address := m.listen(serveHTTP(m.server))
+	_, port, _ := net.SplitHostPort(address)
+	pool := engines.NewPool("a", m.authority, func() time.Time { return m.clock }, func(types.NamespacedName) string { return "localhost:" + port })
+	m.Mirror = pool.Directory(host)
+	return m
+}
+
+func (m *mirrored) must(err error) {
+	m.t.Helper()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// row is a row of the n-th mailbox.
+func (m *mirrored) row(n int) admin.Mailbox {
+	return admin.Mailbox{
+		Address: fmt.Sprintf("casella.%d@%s", n, ours), Domain: ours, Password: "{BLF-CRYPT}$2y$05$x", CredentialsVersion: "1", QuotaBytes: 5,
+		Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDiscard, Owner: admin.Owner{Namespace: "comune", UID: "u"},
+	}
+}
+
+func (m *mirrored) placeRow(row admin.Mailbox) error {
+	_, err := m.Place(context.Background(), admin.Place{Address: row.Address, Mailbox: &row})
+	return err
+}
+
+// shell runs a statement as a person would who opens the database in the pod.
+func (m *mirrored) shell(statement string, args ...any) {
+	m.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(m.settings.Files.State, directoryDir, directory.FileName))
+	m.must(err)
+	defer db.Close()
+	_, err = db.Exec(statement, args...)
+	m.must(err)
+}
+
+// changes are the addresses that a comparison finds changed.
+func (m *mirrored) changes() (addresses []string) {
+	m.t.Helper()
+	m.must(m.Compare(context.Background()))
+	for _, row := range m.Changes() {
+		addresses = append(addresses, row.Address)
+	}
+	slices.Sort(addresses)
+	return addresses
+}
+
+func TestTheMirrorHoldsWhatTheDirectoryHolds(t *testing.T) {
+	m := newMirrored(t)
+	if got := m.changes(); got != nil {
+		t.Fatalf("what is read first passes for changed: %v", got)
+	}
+	const many = 300
+	var group errgroup.Group
+	for n := range many {
+		group.Go(func() error { return m.placeRow(m.row(n)) })
+	}
+	m.must(group.Wait())
+	if got := m.changes(); got != nil {
+		t.Fatalf("what was asked for passes for changed by somebody else: %v", got)
+	}
+	held, there, settled, err := m.Mailbox(t.Context(), m.row(7).Address)
+	if err != nil || !there || !settled || !held.Mailbox.Same(m.row(7)) || held.Mailbox.Password != "" {
+		t.Fatalf("placed %+v, %v %v %v", held, there, settled, err)
+	}
+	rows, err := m.Rows(t.Context(), ours)
+	if err != nil || len(rows) < many {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+
+	for _, step := range []struct {
+		name string
+		do   func()
+		want []string
+	}{
+		{"nothing", func() {}, nil},
+		{"a quota, by a person with a shell", func() { m.shell("UPDATE mailbox SET quota_bytes = 9 WHERE address = ?", m.row(3).Address) }, []string{m.row(3).Address}},
+		{"a password, by a person with a shell", func() {
+			m.shell("UPDATE mailbox SET password = '{BLF-CRYPT}$2y$05$y' WHERE address = ?", m.row(4).Address)
+		}, []string{m.row(4).Address}},
+		{"what a holder is given, made unreadable", func() { m.shell("UPDATE mailbox SET given = '{' WHERE address = ?", m.row(5).Address) }, nil},
+		{"two rows, taken out", func() { m.shell("DELETE FROM mailbox WHERE address IN (?, ?)", m.row(1).Address, m.row(2).Address) }, []string{m.row(1).Address, m.row(2).Address}},
+		{"a holder's choice", func() {
+			m.must(m.engine.choose(t.Context(), choice{Address: m.row(6).Address, Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "b", Folder: "C"}}}))
+		}, nil}, // it is not left to him
+		{"the same choice, once it is", func() {
+			_, err := m.Place(t.Context(), admin.Place{Address: m.row(6).Address, Given: &admin.Given{MayChange: []admin.Choice{admin.ChoiceRules}}})
+			m.must(err)
+			m.must(m.engine.choose(t.Context(), choice{Address: m.row(6).Address, Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "b", Folder: "D"}}}))
+		}, []string{m.row(6).Address}},
+	} {
+		step.do()
+		if diff := cmp.Diff(step.want, m.changes()); diff != "" {
+			t.Errorf("after %s (-want +changed):\n%s", step.name, diff)
+		}
+	}
+	if _, there, _, err := m.Mailbox(t.Context(), m.row(1).Address); there || err != nil {
+		t.Errorf("a row that was taken out is there: %v", err)
+	}
+
+	m.must(m.server.Close())
+	if _, _, _, err := m.Mailbox(t.Context(), m.row(7).Address); err != nil {
+		t.Errorf("an answer of just now is not good enough: %v", err)
+	}
+	m.clock = m.clock.Add(time.Minute)
+	if _, _, _, err := m.Mailbox(t.Context(), m.row(7).Address); err == nil {
+		t.Error("an engine that does not answer is taken at its word of a minute ago")
+	}
+	if rows, err := m.Rows(t.Context(), ours); err == nil || len(rows) < many-2 {
+		t.Errorf("of an engine that does not answer %d rows are known, %v", len(rows), err)
+	}
+}
+
+func TestOnePlaceHoldsUpNoOther(t *testing.T) {
+	m := newMirrored(t)
+	m.must(m.Compare(t.Context()))
+	foreign, own, ruled := m.row(1), m.row(2), m.row(3)
+	foreign.Address, foreign.Domain = "x@altro.test", "altro.test"
+	own.Address = "ricevute@" + ours
+	ruled.Access = admin.AccessSuspended
+	unruly := admin.Given{Rules: []admin.Rule{{Name: "a", Header: "Bcc", Contains: "b", Folder: "C"}}}
+	var good, bad errgroup.Group
+	for n := 10; n < 60; n++ {
+		good.Go(func() error { return m.placeRow(m.row(n)) })
+	}
+	for _, row := range []admin.Mailbox{foreign, own} {
+		bad.Go(func() error {
+			if err := m.placeRow(row); err == nil || !strings.Contains(err.Error(), "the engine refuses") {
+				return fmt.Errorf("%s: %w", row.Address, err)
+			}
+			return nil
+		})
+	}
+	bad.Go(func() error {
+		if _, err := m.Place(t.Context(), admin.Place{Address: ruled.Address, Mailbox: &ruled, Given: &unruly}); err == nil {
+			return fmt.Errorf("rules that cannot be followed were taken")
+		}
+		return nil
+	})
+	m.must(good.Wait())
+	m.must(bad.Wait())
+	if held, there, settled, err := m.Mailbox(t.Context(), ruled.Address); err != nil || !there || !settled || held.Mailbox.Access != admin.AccessSuspended {
+		t.Errorf("bad rules kept an access from being withdrawn: %+v, %v", held.Mailbox, err)
+	}
+	if got := m.changes(); got != nil {
+		t.Errorf("the mirror holds something else than the directory: %v", got)
+	}
+}
+
+// The rights of before end with the sessions, also when Dovecot did not answer at first.
+func TestSessionsEndWithTheirRights(t *testing.T) {
+	m := newMirrored(t)
+	row := m.row(1)
+	m.must(m.placeRow(row))
+	row.Password = ""
+	kicked := func() []string {
+		m.kicks.Lock()
+		defer m.kicks.Unlock()
+		of := m.kicks.of
+		m.kicks.of = nil
+		return of
+	}
+	if got := kicked(); got != nil {
+		t.Errorf("a new mailbox had sessions: %v", got)
+	}
+	for _, step := range []struct {
+		name   string
+		change func()
+		want   []string
+	}{
+		{"nothing", func() {}, nil},
+		{"a quota", func() { row.QuotaBytes = 6 }, []string{row.Address}},
+		{"an access", func() { row.Access = admin.AccessReadOnly }, []string{row.Address}},
+		{"a password", func() { row.Password, row.CredentialsVersion = "{BLF-CRYPT}$2y$05$z", "2" }, []string{row.Address}},
+		{"ordinary mail", func() { row.Password, row.OrdinaryMail = "", admin.OrdinaryDeliver }, nil},
+	} {
+		step.change()
+		m.must(m.placeRow(row))
+		if diff := cmp.Diff(step.want, kicked()); diff != "" {
+			t.Errorf("a change of %s ended sessions (-want +got):\n%s", step.name, diff)
+		}
+	}
+	m.kicks.fail = true
+	row.QuotaBytes = 7
+	if err := m.placeRow(row); err == nil {
+		t.Fatal("the sessions live on, and nobody says so")
+	}
+	if _, _, settled, err := m.Mailbox(t.Context(), row.Address); settled || err != nil {
+		t.Errorf("what is half done passes for done: %v", err)
+	}
+	m.kicks.fail = false
+	m.must(m.placeRow(row))
+	if got := kicked(); !slices.Equal(got, []string{row.Address}) {
+		t.Errorf("the second time ended %v", got)
+	}
+	if _, _, settled, err := m.Mailbox(t.Context(), row.Address); !settled || err != nil {
+		t.Errorf("what is done passes for half done: %v", err)
+	}
+}

@@ -1,0 +1,169 @@
+package manager_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/apitest"
+)
+
+// promptly is far below the half minute after which a pass looks by itself; docs/scale.md has what it takes.
+const promptly = 6 * time.Second
+
+// behind changes what the engine holds behind the operator's back.
+func (s *site) behind(t *testing.T, f func(*apitest.Engine)) {
+	t.Helper()
+	s.pods.With(t, s.domain, f)
+}
+
+func TestWhatChangesIsSeenAtOnce(t *testing.T) {
+	s := newSite(t, "subito", siteOptions{})
+	domain, box := s.makeDomain(), makeMailbox(s.ns, "protocollo", s.domain, func(m *v1alpha1.Mailbox) {
+		m.Spec.Credentials.FirstLogin = v1alpha1.FirstLoginMustChange
+	})
+	late := makeMailbox(s.ns, "in.ritardo", s.domain, func(m *v1alpha1.Mailbox) { m.Spec.Credentials.SecretRef.Name = "in-ritardo" })
+	s.provide(t)
+	s.create(t, domain, password(s.ns, hashed), box, late)
+	s.ready(t, domain, box)
+	address := box.Address()
+	row := func() (row admin.Mailbox) {
+		s.behind(t, func(e *apitest.Engine) { row = e.Rows[address] })
+		return row
+	}
+	placed := row()
+
+	for _, step := range []struct {
+		name string
+		do   func()
+		done func() error
+	}{
+		{"an edited Secret", func() {
+			update(t, s, password(s.ns, ""), func(secret *corev1.Secret) {
+				secret.Data["password"] = []byte(strings.Replace(hashed, "$12$", "$11$", 1))
+			})
+		}, func() error {
+			if now := row(); now.CredentialsVersion == placed.CredentialsVersion || !strings.Contains(now.Password, "$11$") {
+				return fmt.Errorf("the row still has %s", now.CredentialsVersion)
+			}
+			return nil
+		}},
+		{"a Secret that was missing", func() {
+			secret := password(s.ns, hashed)
+			secret.Name = "in-ritardo"
+			s.create(t, secret)
+		}, func() error { return s.isReady(late) }},
+		{"a row that somebody removed", func() {
+			s.behind(t, func(e *apitest.Engine) { delete(e.Rows, address) })
+		}, func() error {
+			if row().Address == "" {
+				return errors.New("the row is not there")
+			}
+			return nil
+		}},
+		{"a row that somebody changed", func() {
+			s.behind(t, func(e *apitest.Engine) {
+				other := e.Rows[address]
+				other.QuotaBytes = 1
+				e.Rows[address] = other
+			})
+		}, func() error {
+			if got := row().QuotaBytes; got != placed.QuotaBytes {
+				return fmt.Errorf("the row has a quota of %d", got)
+			}
+			return nil
+		}},
+		{"a holder who changed the first password", func() {
+			s.behind(t, func(e *apitest.Engine) {
+				other := e.Rows[address]
+				other.PasswordChangedByHolder = true
+				e.Rows[address] = other
+			})
+		}, func() error {
+			if sending := row().Sending; sending != "" {
+				return fmt.Errorf("sending is refused: %s", sending)
+			}
+			return nil
+		}},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			began := time.Now()
+			step.do()
+			eventuallyWithin(t, promptly, step.done)
+			t.Logf("it acted after %s", time.Since(began).Round(time.Millisecond))
+		})
+	}
+}
+
+func (s *site) isReady(m *v1alpha1.Mailbox) error {
+	if err := s.Get(context.Background(), client.ObjectKeyFromObject(m), m); err != nil {
+		return err
+	}
+	return conditionIs(m, v1alpha1.ConditionReady, metav1.ConditionTrue)
+}
+
+func conditionIs(m *v1alpha1.Mailbox, name string, status metav1.ConditionStatus) error {
+	for _, c := range m.Status.Conditions {
+		if c.Type == name && c.Status == status {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not %s=%s: %+v", m.Name, name, status, m.Status.Conditions)
+}
+
+// Bad mailboxes come first, and those beside them are Ready as if they were not there.
+func TestABadMailboxHoldsUpNoOther(t *testing.T) {
+	s := newSite(t, "guasti", siteOptions{})
+	domain := s.makeDomain()
+	s.provide(t)
+	s.create(t, domain, password(s.ns, hashed))
+	s.ready(t, domain)
+	weak := password(s.ns, "x")
+	weak.Name = "debole"
+	s.create(t, weak)
+	s.behind(t, func(e *apitest.Engine) {
+		e.Refuses = map[string]string{"rifiutata@" + s.domain: "its rules cannot be followed"}
+	})
+	secret := func(name string) func(*v1alpha1.Mailbox) {
+		return func(m *v1alpha1.Mailbox) { m.Spec.Credentials.SecretRef.Name = name }
+	}
+	bad := []struct {
+		box               *v1alpha1.Mailbox
+		condition, reason string
+	}{
+		{makeMailbox(s.ns, "senza.secret", s.domain, secret("nessuno")), v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonSecretMissing},
+		{makeMailbox(s.ns, "parola.debole", s.domain, secret("debole")), v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonPasswordUnusable},
+		{makeMailbox(s.ns, "rifiutata", s.domain), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable},
+		{makeMailbox(s.ns, "ricevute", s.domain), v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved},
+	}
+	for _, b := range bad {
+		s.create(t, b.box)
+	}
+	const neighbours = 50
+	good := make([]*v1alpha1.Mailbox, neighbours)
+	each(t, good, func(i int) error {
+		good[i] = makeMailbox(s.ns, fmt.Sprintf("buona.%d", i), s.domain)
+		return s.Create(context.Background(), good[i])
+	})
+	eventually(t, func() error { return s.allReady(neighbours) })
+	for _, b := range bad {
+		c := s.waitFor(t, b.box, b.condition, metav1.ConditionFalse, b.reason)
+		t.Logf("%s: %s", b.box.Name, c.Message)
+	}
+	s.behind(t, func(e *apitest.Engine) {
+		if len(e.Rows) != neighbours {
+			t.Errorf("the stack holds %d rows, want those of the %d good mailboxes", len(e.Rows), neighbours)
+		}
+	})
+	s.behind(t, func(e *apitest.Engine) { e.Refuses = nil })
+	s.ready(t, bad[2].box)
+}
