@@ -32,13 +32,16 @@ type Log struct {
 	mu      sync.Mutex
 	wake    *sync.Cond // a batch waits, or the log closes
 	index   map[indexKey]*place
-	files   []*os.File // segments, oldest first; the last one is written
-	size    int64      // bytes of the last segment that are written
-	last    position   // of the last record, pending ones included
-	written uint64     // records on disk
-	days    []day      // the days that have records, oldest first
-	waiting []*batch   // oldest first; the last one gathers
-	failed  error      // first write error: the file may hold half a batch, so nothing more is written by this process
+	base    Position      // before the first record that is here
+	files   []*os.File    // segments, oldest first; the last one is written
+	firsts  []uint64      // the number of the first record of each
+	size    int64         // bytes of the last segment that are written
+	last    Position      // of the last record, pending ones included
+	written uint64        // records on disk
+	days    []day         // the days that have records, oldest first
+	waiting []*batch      // oldest first; the last one gathers
+	grown   chan struct{} // closed, and made anew, when records came to the disk
+	failed  error         // first write error: the file may hold half a batch, so nothing more is written by this process
 	closing bool
 	done    chan struct{}
 }
@@ -56,7 +59,7 @@ type place struct {
 	offset  int64
 	length  int
 	batch   *batch
-	record  Record // only while batch is set
+	record  *Record // only while batch is set
 }
 
 // batch is a group of records of one day that share one write and one fsync.
@@ -93,7 +96,7 @@ func Open(dir string, segmentSize int64, now func() time.Time) (*Log, error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("locking evidence log %s: another engine has it open: %w", dir, err)
 	}
-	l := &Log{dir: dir, segmentSize: segmentSize, now: now, lock: lock, index: map[indexKey]*place{}, done: make(chan struct{})}
+	l := &Log{dir: dir, segmentSize: segmentSize, now: now, lock: lock, index: map[indexKey]*place{}, grown: make(chan struct{}), done: make(chan struct{})}
 	l.wake = sync.NewCond(&l.mu)
 	if err := l.load(); err != nil {
 		l.closeFiles()
@@ -127,7 +130,7 @@ func (l *Log) Append(kind, key, identifier string, data any) (Record, error) {
 		return Record{}, err
 	}
 	b := l.gathering(r.Seq, l.note(r))
-	p := &place{length: len(line), batch: b, record: r}
+	p := &place{length: len(line), batch: b, record: &r}
 	b.lines, b.places = append(b.lines, line...), append(b.places, p)
 	l.index[keyOf(kind, key)] = p
 	l.wake.Signal()
@@ -202,11 +205,11 @@ func (l *Log) closeFiles() {
 // read returns the record at p, once it is on disk.
 func (l *Log) read(p *place) (Record, error) {
 	l.mu.Lock()
-	b, r := p.batch, p.record
+	b, waits := p.batch, p.record
 	l.mu.Unlock()
 	if b != nil {
 		<-b.done
-		return r, b.err
+		return *waits, b.err
 	}
 	l.mu.Lock()
 	f := l.files[p.segment]

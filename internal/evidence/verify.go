@@ -71,7 +71,7 @@ func Walk(dir string, visit func(path string, r Record) error, fault func(string
 	return nil
 }
 
-func walkSegment(path string, at position, last bool, visit func(string, Record) error, fault func(string)) (position, error) {
+func walkSegment(path string, at Position, last bool, visit func(string, Record) error, fault func(string)) (Position, error) {
 	name := filepath.Base(path)
 	if first, err := firstRecord(path); err != nil || first != at.Seq+1 {
 		fault(fmt.Sprintf("%s: expected the segment that begins with record %d", name, at.Seq+1))
@@ -99,7 +99,7 @@ func walkSegment(path string, at position, last bool, visit func(string, Record)
 		if err != nil {
 			continue
 		}
-		at = position{r.Seq, r.Hash}
+		at = Position{r.Seq, r.Hash}
 		if err := visit(path, r); err != nil {
 			return at, err
 		}
