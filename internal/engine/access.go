@@ -113,7 +113,7 @@ func (e *Engine) accept(submission accepted, original *pec.Original, received []
 	if _, err := e.record(kindAccepted, identifier, identifier, &submission); err != nil {
 		return accepted{}, err
 	}
-	e.timers.start(submission)
+	e.timers.start(submission, e.settings.Site)
 	e.metrics.submissions.WithLabelValues("accepted").Inc()
 	return submission, nil
 }

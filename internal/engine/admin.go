@@ -200,7 +200,9 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 		s.Problems = append(s.Problems, s.Antivirus.Problem)
 	}
 	s.Index = e.indexState()
-	s.Peer = e.sync.state(e.hasPeer(ctx))
+	if s.Peer = e.sync.state(e.hasPeer(ctx)); s.Peer.Configured {
+		s.Replication = e.replication()
+	}
 	return s, nil
 }
 

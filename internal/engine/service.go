@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,12 +20,15 @@ func (e *Engine) readNotice(d delivery, key string) error {
 	}
 	c := d.judgement.Certification
 	var submission accepted
-	found, _, err := e.lookup(kindAccepted, c.Identifier, &submission)
+	found, _, err := e.known(kindAccepted, c.Identifier, &submission)
 	if err != nil {
 		return err
 	}
 	if !found {
-		e.log.Warn("a notice about nothing that this site sent", "type", c.Type, "identifier", c.Identifier, "provider", d.judgement.Provider.Name)
+		if err := e.unknownYet(c.Identifier); err != nil {
+			return err
+		}
+		e.log.Warn("a notice about nothing that we sent", "type", c.Type, "identifier", c.Identifier, "provider", d.judgement.Provider.Name)
 		return nil
 	}
 	for _, rcpt := range concerned(*c) {
@@ -68,17 +72,34 @@ func (a accepted) sentTo(rcpt string) bool {
 	return slices.ContainsFunc(a.Transit.Recipients, func(r recipientRecord) bool { return strings.EqualFold(r.Address, rcpt) })
 }
 
+// mayBeOfPeer says whether an identifier can be of a submission that the other site took and whose record is not here yet.
+func (e *Engine) mayBeOfPeer(identifier string) bool {
+	return strings.EqualFold(domainOf(identifier), e.settings.Provider.MailDomain) && e.hasPeer(context.Background())
+}
+
+// unknownYet is why a notice to the provider waits in the queue: what it is about may stand in the other site's log alone.
+func (e *Engine) unknownYet(identifier string) error {
+	if !e.mayBeOfPeer(identifier) || e.replica.speaks(e.now()) {
+		return nil
+	}
+	return fmt.Errorf("a notice about %s: the other site may have sent that, and is silent", identifier)
+}
+
 // settle records that the outcome for a recipient of ours is known, when a delivery receipt or failure about it arrives: its
-// timers end, whether the sender's mailbox takes the notice or not.
+// timers end, at both sites, whether the sender's mailbox takes the notice or not. It is recorded also when the submission is not
+// known here: it may be the other site's, and means nothing if it is not.
 func (e *Engine) settle(j pec.Judgement) error {
 	c := j.Certification
 	if c.Type != pec.TypeDelivery && c.Type != pec.TypeDeliveryError {
 		return nil
 	}
 	var submission accepted
-	found, _, err := e.lookup(kindAccepted, c.Identifier, &submission)
-	if err != nil || !found || !submission.sentTo(c.Delivery) {
+	found, _, err := e.known(kindAccepted, c.Identifier, &submission)
+	if err != nil {
 		return err
+	}
+	if !found && !e.mayBeOfPeer(c.Identifier) || found && !submission.sentTo(c.Delivery) {
+		return nil
 	}
 	_, err = e.record(kindSettled, c.Identifier+" "+fold(c.Delivery), c.Identifier, &outcomeData{Recipient: fold(c.Delivery), Type: c.Type, Provider: j.Provider.Name})
 	return err

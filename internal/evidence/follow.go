@@ -212,3 +212,19 @@ func follow(at Position, lines []byte) (records []Record, parts [][]byte, err er
 	}
 	return records, parts, nil
 }
+
+// Records is Next, decoded.
+func (r *Reader) Records(about int) (records []Record, err error) {
+	lines, err := r.Next(about)
+	if err != nil {
+		return nil, err
+	}
+	for line := range bytes.Lines(lines) {
+		record, err := decodeLine(line)
+		if err != nil {
+			return nil, fmt.Errorf("reading evidence: %w", err)
+		}
+		records = append(records, record)
+	}
+	return records, nil
+}
