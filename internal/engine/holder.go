@@ -104,32 +104,20 @@ func (h *holders) placed(site string, p placement) {
 	}
 }
 
-// secret is the last password from the Secret that this site had, and since when it counts against the holder's own: since all
-// sites that have the mailbox had one, or, while the other one is silent, since this site had it. A site that comes back, or is
+// secret is the last password from the Secret that this site had, and since when all sites that have the mailbox had one. It counts
+// against the holder's own since then; or, while the other site is silent, since this one had it. A site that comes back, or is
 // built anew, reads the Secret later than the holder may have chosen: that alone is no edit, and brings no old password back.
-func (h *holders) secret(address, site string, peerSpeaks bool) (last placement, since time.Time) {
+func (h *holders) secret(address, site string) (last placement, everywhere time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	last = h.secrets[address][site]
-	since = last.At
+	everywhere = last.At
 	for _, p := range h.secrets[address] {
-		if peerSpeaks && p.At.Before(since) {
-			since = p.At
+		if p.At.Before(everywhere) {
+			everywhere = p.At
 		}
 	}
-	return last, since
-}
-
-// withPassword are the mailboxes whose holders ever chose a password.
-func (h *holders) withPassword() (addresses []string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for address, mine := range h.choices {
-		if _, ok := mine[admin.ChoicePassword]; ok {
-			addresses = append(addresses, address)
-		}
-	}
-	return addresses
+	return last, everywhere
 }
 
 // instant is a time for the next choice or Secret of a mailbox: now, or just after what it has to come after, if the clock went back.
@@ -176,7 +164,13 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 	if !ok {
 		return nil
 	}
-	secret, since := e.holders.secret(row.Address, e.settings.Site, e.replica.speaks(e.now()))
+	secret, since := e.holders.secret(row.Address, e.settings.Site)
+	if c.At.After(since) != c.At.After(secret.At) {
+		e.replica.deriveLater(row.Address)
+	}
+	if !e.replica.speaks(e.now()) {
+		since = secret.At
+	}
 	if !c.At.After(since) {
 		if !row.PasswordChangedByHolder || secret.Password == "" {
 			return nil
@@ -218,7 +212,7 @@ func (e *Engine) recordChoice(ctx context.Context, c choice) error {
 	if err != nil {
 		return err
 	}
-	secret, _ := e.holders.secret(row.Address, e.settings.Site, false)
+	secret, _ := e.holders.secret(row.Address, e.settings.Site)
 	c.At = e.holders.instant(c.Address, e.now(), secret.At, row.ClosedAt)
 	if _, err := e.record(kindChoice, c.key(), "", &c); err != nil {
 		return err

@@ -14,15 +14,14 @@ type replica struct {
 	news, patience time.Duration
 	keepFree       uint64
 
-	mu       sync.Mutex
-	wake     chan struct{} // records came whose messages are to be copied
-	began    time.Time     // this engine's start
-	contact  time.Time     // when the other site was first reached since
-	heard    time.Time     // all that the other site had recorded by then is here
-	speaking bool          // as passReplica saw it last
-	later    map[string]bool
-	faults   map[string]string // by what failed
-	breaks   int
+	mu      sync.Mutex
+	wake    chan struct{} // records came whose messages are to be copied
+	began   time.Time     // this engine's start
+	contact time.Time     // when the other site was first reached since
+	heard   time.Time     // all that the other site had recorded by then is here
+	later   map[string]bool
+	faults  map[string]string // by what failed
+	breaks  int
 
 	// Of this engine's own log the other site holds the records up to held, and by its word the messages up to copied. A word about
 	// records that are not known to be this log's counts for nothing.
@@ -87,15 +86,6 @@ func (r *replica) hearing() hearing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return hearing{heard: r.heard, began: latest(r.began, r.contact)}
-}
-
-// turned says whether the other site fell silent, or is heard again, since it was asked last.
-func (r *replica) turned(now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	before := r.speaking
-	r.speaking = r.speaksNow(now)
-	return before != r.speaking
 }
 
 func (r *replica) deriveLater(address string) {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +58,7 @@ var (
 func (e *Engine) runReplica(ctx context.Context, what string, ask func(context.Context) error) error {
 	failures := 0
 	for ctx.Err() == nil {
-		wait := newsEvery
+		wait := e.replica.news
 		if e.hasPeer(ctx) {
 			begun := time.Now()
 			err := ask(ctx)
@@ -107,7 +106,7 @@ func (e *Engine) pull(ctx context.Context) error {
 		for relist := time.Now().Add(relistEvery); time.Now().Before(relist); {
 			asked := e.now()
 			whole, err := e.pullSome(ctx, w, live)
-			if errors.Is(err, errElsewhere) {
+			if errors.Is(err, errElsewhere) && e.mirrors.of(live) != nil {
 				e.log.Error("the other site's log does not hold what is mirrored here any more: the mirror is set aside, and a new one begun", "log", live)
 				if err = e.mirrors.setAside(live); err == nil {
 					continue
@@ -425,15 +424,10 @@ func (e *Engine) prepareMirrors(dir string) error {
 	return err
 }
 
-// passReplica is done every minute: what could not be derived is tried again, and all passwords that holders chose when the other
-// site fell silent or is heard again, because a Secret's counts then by another rule (holders.password).
+// passReplica is done every minute: what could not be derived is tried again, and so are the passwords that depend on whether the
+// other site is heard (holders.secret).
 func (e *Engine) passReplica(ctx context.Context) {
-	addresses := e.replica.takeLater()
-	if e.replica.turned(e.now()) {
-		addresses = append(addresses, e.holders.withPassword()...)
-	}
-	slices.Sort(addresses)
-	for _, address := range slices.Compact(addresses) {
+	for _, address := range e.replica.takeLater() {
 		if err := e.derive(ctx, address); err != nil {
 			e.log.Error("deriving a mailbox's settings", "mailbox", address, "error", err)
 			e.replica.deriveLater(address)

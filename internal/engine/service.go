@@ -24,15 +24,15 @@ func (e *Engine) readNotice(d delivery, key string) error {
 	if err != nil {
 		return err
 	}
-	if !found {
-		if err := e.unknownYet(c.Identifier); err != nil {
-			return err
-		}
+	if !found && !e.mayBeOfPeer(c.Identifier, at) {
 		e.log.Warn("a notice about nothing that we sent", "type", c.Type, "identifier", c.Identifier, "provider", d.judgement.Provider.Name)
 		return nil
 	}
+	if !found && c.Type == pec.TypeVirusDetection {
+		return fmt.Errorf("a notice about %s: the other site may have sent that, and is not heard", c.Identifier)
+	}
 	for _, rcpt := range concerned(*c) {
-		if !submission.sentTo(rcpt) || !d.judgement.Provider.Manages(rcpt) {
+		if found && !submission.sentTo(rcpt) || !d.judgement.Provider.Manages(rcpt) {
 			e.log.Warn("a notice about a recipient that is none of its provider's, or of the message's", "type", c.Type, "identifier", c.Identifier, "provider", d.judgement.Provider.Name)
 			continue
 		}
@@ -72,17 +72,10 @@ func (a accepted) sentTo(rcpt string) bool {
 	return slices.ContainsFunc(a.Transit.Recipients, func(r recipientRecord) bool { return strings.EqualFold(r.Address, rcpt) })
 }
 
-// mayBeOfPeer says whether an identifier can be of a submission that the other site took and whose record is not here yet.
-func (e *Engine) mayBeOfPeer(identifier string) bool {
-	return strings.EqualFold(domainOf(identifier), e.settings.Provider.MailDomain) && e.hasPeer(context.Background())
-}
-
-// unknownYet is why a notice to the provider waits in the queue: what it is about may stand in the other site's log alone.
-func (e *Engine) unknownYet(identifier string) error {
-	if !e.mayBeOfPeer(identifier) || e.replica.speaks(e.now()) {
-		return nil
-	}
-	return fmt.Errorf("a notice about %s: the other site may have sent that, and is silent", identifier)
+// mayBeOfPeer says whether an identifier that is not known here can be of a submission at the other site: not all is here that was
+// recorded there when the notice about it came.
+func (e *Engine) mayBeOfPeer(identifier string, at time.Time) bool {
+	return strings.EqualFold(domainOf(identifier), e.settings.Provider.MailDomain) && e.hasPeer(context.Background()) && !e.hearing().heard.After(at)
 }
 
 // settle records that the outcome for a recipient of ours is known, when a delivery receipt or failure about it arrives: its
@@ -98,10 +91,12 @@ func (e *Engine) settle(j pec.Judgement) error {
 	if err != nil {
 		return err
 	}
-	if !found && !e.mayBeOfPeer(c.Identifier) || found && !submission.sentTo(c.Delivery) {
+	if !found && !e.mayBeOfPeer(c.Identifier, e.now()) || found && !submission.sentTo(c.Delivery) {
 		return nil
 	}
-	_, err = e.record(kindSettled, c.Identifier+" "+fold(c.Delivery), c.Identifier, &outcomeData{Recipient: fold(c.Delivery), Type: c.Type, Provider: j.Provider.Name})
+	if _, err = e.record(kindSettled, c.Identifier+" "+fold(c.Delivery), c.Identifier, &outcomeData{Recipient: fold(c.Delivery), Type: c.Type, Provider: j.Provider.Name}); err == nil {
+		e.timers.end(timerKey{c.Identifier, fold(c.Delivery)})
+	}
 	return err
 }
 
