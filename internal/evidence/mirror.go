@@ -27,6 +27,7 @@ type Copied struct {
 
 // The files of a mirror beside the segments.
 const (
+	mirrorFile = "mirror" // says that the seals of this log are where it is written
 	baseFile   = "base"
 	copiedFile = "copied"
 	// maxLacking bounds what may be lacking before the copying stops.
@@ -49,11 +50,21 @@ func OpenMirror(dir string, base Position, now func() time.Time) (*Mirror, error
 	if err != nil {
 		return nil, err
 	}
+	if !isMirror(dir) {
+		if err := writeSynced(dir, mirrorFile, nil); err != nil {
+			return nil, errors.Join(fmt.Errorf("beginning a mirror: %w", err), l.Close())
+		}
+	}
 	m := &Mirror{log: l}
 	if err := m.readCopied(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return m, nil
+}
+
+func isMirror(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, mirrorFile))
+	return err == nil
 }
 
 // readBase is where a mirror began, zero if at the very beginning.

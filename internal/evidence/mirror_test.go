@@ -168,6 +168,25 @@ func TestMirrorTakesNothingThatDoesNotFollow(t *testing.T) {
 	}
 }
 
+// The seals of a mirrored log are at the other site: they are missed in a log, and named in a mirror.
+func TestVerifyOfAMirrorNamesTheSealsThatAreElsewhere(t *testing.T) {
+	dir, mirrorDir := t.TempDir(), filepath.Join(t.TempDir(), "mirror")
+	l := mustOpen(t, dir, DefaultSegmentSize)
+	if _, err := l.Append(KindSealed, "2026-11-20", "", sealedData{Seal: strings.Repeat("0", 64), Signature: strings.Repeat("1", 64)}); err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, l, mustMirror(t, mirrorDir, Position{}), 1<<20)
+	for where, want := range map[string][2]int{dir: {2, 0}, mirrorDir: {0, 2}} {
+		report, err := Verify(where, Expect{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int{len(report.Faults), len(report.Notes)}; got != want {
+			t.Errorf("%d faults and %d notes, want %v: %v %v", got[0], got[1], want, report.Faults, report.Notes)
+		}
+	}
+}
+
 func TestReadingBehindARecordThatIsNotThere(t *testing.T) {
 	dir, head := filled(t, 20, 2048)
 	l := mustOpen(t, dir, 2048)

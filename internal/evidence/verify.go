@@ -322,11 +322,14 @@ func (v *verification) checkRecorded() {
 		v.compare(day, stampSuffix, data.Stamp)
 	}
 	slices.Sort(v.report.Faults)
+	slices.Sort(v.report.Notes)
 }
 
 func (v *verification) compare(day, suffix, digest string) {
 	raw, err := os.ReadFile(sealPath(v.dir, day, suffix))
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && isMirror(v.dir):
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%s%s is at the site whose log this is a mirror of", day, suffix))
 	case err != nil:
 		v.fault(fmt.Sprintf("%s%s: the log has it, and it is not there", day, suffix))
 	case hexDigest(raw) != digest:
