@@ -63,10 +63,9 @@ func dovecotMail() []dc.Node {
 		dc.Block("protocol", "imap", dc.Block("mail_plugins", "", dc.Set("imap_quota", dc.Bool(true)))),
 		dc.Block("protocol", "lmtp", dc.Block("mail_plugins", "", dc.Set("sieve", dc.Bool(true)))),
 		// The administrator and the sync see and change everything: with ACLs on, a sync cannot delete a folder and stops for ever.
-		// With sieve the sync also carries the scripts that holders upload.
 		dc.Block("protocol", "doveadm",
 			dc.Set("quota_enforce", dc.Bool(false)),
-			dc.Block("mail_plugins", "", dc.Set("acl", dc.Bool(false)), dc.Set("sieve", dc.Bool(true)))),
+			dc.Block("mail_plugins", "", dc.Set("acl", dc.Bool(false)))),
 		dc.Set("lazy_expunge_mailbox", dc.Word(expunged)),
 		dc.Set("lazy_expunge_only_last_instance", dc.Bool(true)), // a merge renumbers by copy and expunge; those are no deletions
 	}

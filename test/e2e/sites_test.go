@@ -63,7 +63,7 @@ func TestWhatOneBuildingLearnsTheOtherKnows(t *testing.T) {
 		t.Helper()
 		return kubectl(t, site, "exec", "-n", "gestore-uno", pod, "-c", container, "--", "sh", "-c", script)
 	}
-	in("a", "dovecot", `printf 'keep;\n' > /tmp/mio.sieve && doveadm sieve put -u ovunque@pec.comune-esempio.test -a mio /tmp/mio.sieve`)
+	in("a", "dovecot", `printf 'keep;\n' | doveadm sieve put -u ovunque@pec.comune-esempio.test -a mio`)
 	id := send(t, "a", municipality, "ovunque@pec.comune-esempio.test") // its delivery brings the sync
 	eventually(t, time.Minute, func() error {
 		if list := in("b", "dovecot", "doveadm sieve list -u ovunque@pec.comune-esempio.test"); !strings.Contains(list, "mio") || !strings.Contains(list, "ACTIVE") {
