@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -82,6 +83,11 @@ func (m *ManagedProvider) PeerLink(site string) string {
 	return ""
 }
 
+// HasOtherLink says whether a site other than the given one has a peer link.
+func (m *ManagedProvider) HasOtherLink(site string) bool {
+	return slices.ContainsFunc(m.MailHosts, func(h MailHost) bool { return h.Site != site && h.PeerLink != "" })
+}
+
 // RecipientLimit is the greatest number of recipients of one message.
 func (m *ManagedProvider) RecipientLimit() int32 {
 	if m.Limits == nil || m.Limits.MaxRecipients == nil {
@@ -135,6 +141,12 @@ func (m *Mailbox) QuotaIn(d *PECDomain) *resource.Quantity {
 // Address is the certified address.
 func (m *Mailbox) Address() string { return m.Spec.LocalPart + "@" + m.Spec.DomainRef.Name }
 
+// MailboxName is the name of the Mailbox of an address.
+func MailboxName(address string) string {
+	local, domain, _ := strings.Cut(strings.ToLower(address), "@")
+	return strings.ReplaceAll(local, "_", "--") + ".at." + domain
+}
+
 // GetConditions returns the conditions, for the shared mechanism.
 func (p *RetentionPolicy) GetConditions() []metav1.Condition { return p.Status.Conditions }
 
@@ -159,6 +171,14 @@ func (a *Archive) KeepMonthsOrDefault() int {
 		return defaultKeepMonths
 	}
 	return int(*a.KeepMonths)
+}
+
+// IntoOrDefault is the folder below which messages are restored.
+func (r *Restore) IntoOrDefault() string {
+	if r.Into == "" {
+		return "Ripristino " + r.Token
+	}
+	return r.Into
 }
 
 // ScheduleOrDefault is when the work is done.

@@ -82,8 +82,8 @@ const (
 	// ReasonClaimReplaced surfaces when a claim has the name but not the identity of the one that was made.
 	ReasonClaimReplaced = "ClaimReplaced"
 
-	// ConditionCertificateValid (Managed) is True when the Secret of spec.provider.managed.tls holds a certificate that is
-	// valid now, and its key.
+	// ConditionCertificateValid (Managed) is True when the Secret of spec.provider.managed.tls, one's own or the one that cert-manager
+	// fills, holds a certificate that is valid now, and its key.
 	ConditionCertificateValid = "CertificateValid"
 	// ConditionSigningReady (Managed) is True when the Secret of spec.provider.managed.signing holds a certificate that is
 	// valid now, and its key.
@@ -94,6 +94,13 @@ const (
 	ReasonCertificateUnreadable = "CertificateUnreadable"
 	// ReasonKeyMismatch surfaces when the key is not that of the certificate.
 	ReasonKeyMismatch = "KeyMismatch"
+	// ReasonCertManagerAbsent surfaces when tls.issuerRef is given and the cluster has no cert-manager, or the chart's value certManager does
+	// not let the operator use it.
+	ReasonCertManagerAbsent = "CertManagerAbsent"
+	// ReasonCertificatePending surfaces when cert-manager has not issued the certificate yet.
+	ReasonCertificatePending = "CertificatePending"
+	// ReasonCertificateFailed surfaces when cert-manager says that it could not issue the certificate; the message repeats why.
+	ReasonCertificateFailed = "CertificateFailed"
 	// ReasonCertificateExpired surfaces when the certificate is past its end, or before its beginning.
 	ReasonCertificateExpired = "CertificateExpired"
 
@@ -233,6 +240,42 @@ const (
 	// ReasonRecordsFaulty surfaces when a check found a fault; the message names the first.
 	ReasonRecordsFaulty = "RecordsFaulty"
 
+	// ConditionStoresInSync (Managed) is there only when a peer is configured, and True when the digests of what both sites' stores hold
+	// (folder, GUID and flags of every message) agree for every mailbox of the stack, but for mail that arrived within two minutes. It is
+	// told by the digests, never by what a sync says of itself.
+	ConditionStoresInSync = "StoresInSync"
+	// ReasonStoresEqual surfaces when both sites' stores hold the same mail.
+	ReasonStoresEqual = "StoresEqual"
+	// ReasonStoresMerging surfaces when a mailbox differs for more than two minutes: after the line was cut that is normal.
+	ReasonStoresMerging = "StoresMerging"
+	// ReasonStoresDiverged surfaces when a mailbox has differed for half an hour though its syncs were made; status.sites[].stores names it.
+	ReasonStoresDiverged = "StoresDiverged"
+	// ReasonStoresNotCompared surfaces when not every mailbox was compared yet, and while the other site's release makes no digests.
+	ReasonStoresNotCompared = "StoresNotCompared"
+	// ReasonSingleSite surfaces when spec.provider.managed.mailHosts gives no other site a peerLink: there is no second store.
+	ReasonSingleSite = "SingleSite"
+
+	// ConditionServiceLevelMet is there only when spec.serviceLevel is given, and True when in the running period of four months (DM 2
+	// November 2005, art. 12):
+	//  - the service was down for no longer, in all, than the promised percentage allows, and
+	//  - no outage lasted longer than half of that.
+	//
+	// The service is down when submission, IMAP or every mail host greets at no address of its name, of either building, in two looks in a
+	// row. Time in which the operator could not look counts neither way. Mail flows whatever this says.
+	ConditionServiceLevelMet = "ServiceLevelMet"
+	// ReasonWithinServiceLevel surfaces when the service was down for no longer than the period allows.
+	ReasonWithinServiceLevel = "WithinServiceLevel"
+	// ReasonAvailabilityMissed surfaces when the service was down, in all, for longer than the period allows.
+	ReasonAvailabilityMissed = "AvailabilityMissed"
+	// ReasonOutageTooLong surfaces when one outage lasted longer than half of what the period allows.
+	ReasonOutageTooLong = "OutageTooLong"
+	// ReasonServiceNotMeasured surfaces when nobody has looked in this period yet, or the ledger of what was seen cannot be read.
+	ReasonServiceNotMeasured = "ServiceNotMeasured"
+	// ReasonOutageBegan surfaces when the promised service answers nowhere; the note has since when, and what does not answer.
+	ReasonOutageBegan = "OutageBegan"
+	// ReasonOutageEnded surfaces when the promised service answers again; the note has from when to when it did not.
+	ReasonOutageEnded = "OutageEnded"
+
 	// ConditionPeerReachable is there only when a peer is configured, and True when its API server answers this site's reader.
 	ConditionPeerReachable = "PeerReachable"
 	// ReasonPeerAnswers surfaces when the other site's API server answers.
@@ -242,12 +285,17 @@ const (
 	// ReasonPeerIsSelf surfaces when what answers as the other site says that it is this one.
 	ReasonPeerIsSelf = "PeerIsSelf"
 
-	// ConditionSpecInSync is there only when a peer is configured, and True when both sites hold the same spec.
+	// ConditionSpecInSync is there only when a peer is configured, and True when:
+	//  - both sites hold the same spec of the domain, and
+	//  - both hold the same Mailbox resources of it, each with the same spec.
 	ConditionSpecInSync = "SpecInSync"
-	// ReasonSpecsEqual surfaces when both sites hold the same spec.
+	// ReasonSpecsEqual surfaces when both sites hold the same specs.
 	ReasonSpecsEqual = "SpecsEqual"
-	// ReasonSpecsDiffer surfaces when the other site holds another spec.
+	// ReasonSpecsDiffer surfaces when the other site holds another spec of the domain.
 	ReasonSpecsDiffer = "SpecsDiffer"
+	// ReasonMailboxesDiffer surfaces when the sites have held different Mailbox resources for a minute, and only the domain's own spec is
+	// the same; status.sites[].specs counts and names them.
+	ReasonMailboxesDiffer = "MailboxesDiffer"
 	// ReasonPeerLacksObject surfaces when the other site answers and does not have the object.
 	ReasonPeerLacksObject = "PeerLacksObject"
 	// ReasonPeerUnknown surfaces when the other site's spec was never read, or is too old to judge by.
@@ -341,11 +389,41 @@ const (
 	// ReasonHoldsInForce surfaces when there is a legal hold; the message has the references.
 	ReasonHoldsInForce = "HoldsInForce"
 
-	// ConditionWaitingForPeer is there, True, only while spec.remove is given and a peer is configured whose list of what is due
-	// is not known to be this site's.
+	// ConditionOverlapping is there, True, only while a policy of the same type selects mailboxes that this one selects too.
+	ConditionOverlapping = "Overlapping"
+	// ReasonFirstNameWins surfaces when mailboxes are under the policy whose name comes first; the message names some.
+	ReasonFirstNameWins = "FirstNameWins"
+
+	// ConditionWaitingForPeer is there, True, only while spec.remove is given, a peer is configured, and the lists of what is due
+	// cannot be compared.
 	ConditionWaitingForPeer = "WaitingForPeer"
-	// ReasonPeerListUnknown surfaces when the other site has not shown a list of its own.
+	// ReasonOwnListUnknown surfaces when this site has no list yet, or none since the holds changed.
+	ReasonOwnListUnknown = "OwnListUnknown"
+	// ReasonPeerListUnknown surfaces when the other site does not answer, or shows no list of the same run.
 	ReasonPeerListUnknown = "PeerListUnknown"
+	// ReasonArchiveNotHere surfaces when this site does not archive and cannot read the archive either, so that it has no list.
+	ReasonArchiveNotHere = "ArchiveNotHere"
+
+	// ConditionDisputed is there, True, only while spec.remove is given and one site would remove what the other would not.
+	ConditionDisputed = "Disputed"
+	// ReasonListsDiffer surfaces when the lists of the same run differ; the message names up to ten mailboxes.
+	ReasonListsDiffer = "ListsDiffer"
+	// ReasonPeerLacksPolicy surfaces when messages are due here and the other site answers and has no such policy.
+	ReasonPeerLacksPolicy = "PeerLacksPolicy"
+
+	// ConditionRestored is there only while spec.restore is given, and True when what it asks for is in the mailbox.
+	ConditionRestored = "Restored"
+	// ReasonMessagesRestored surfaces when the restore ended well; status.restore counts the messages.
+	ReasonMessagesRestored = "MessagesRestored"
+	// ReasonRestoreUnderWay surfaces when the restore's Job works, or is about to.
+	ReasonRestoreUnderWay = "RestoreUnderWay"
+	// ReasonRestoreFailed surfaces when the restore's Job ended before everything was put back.
+	ReasonRestoreFailed = "RestoreFailed"
+	// ReasonRestoreRefused surfaces when no Job is begun: there is no such Mailbox in the namespace, its mail is not on a stack of this
+	// operator, or the archive or the stack cannot be reached; the message says which.
+	ReasonRestoreRefused = "RestoreRefused"
+	// ReasonPreferredSiteRestores surfaces when the mailbox's preferred site is the other one: it restores, and this one shows it.
+	ReasonPreferredSiteRestores = "PreferredSiteRestores"
 )
 
 // Conditions and reasons of MailboxMigration.
@@ -367,7 +445,8 @@ const (
 	ConditionTargetReady = "TargetReady"
 	// ReasonTargetServed surfaces when the stack takes mailboxes and the source can be named.
 	ReasonTargetServed = "TargetServed"
-	// ReasonPreferredSiteMigrates surfaces when the target's preferred site is the other one: it acts, and this one looks on.
+	// ReasonPreferredSiteMigrates surfaces when the target's preferred site is the other one and has reported nothing yet: it acts, and
+	// this one looks on.
 	ReasonPreferredSiteMigrates = "PreferredSiteMigrates"
 	// ReasonSourceUnusable surfaces when nothing can be copied from the source that the spec names.
 	ReasonSourceUnusable = "SourceUnusable"
@@ -402,6 +481,30 @@ const (
 	ReasonPhaseOver = "PhaseOver"
 	// ReasonPhaseMissed surfaces when a phase is left out because its time passed.
 	ReasonPhaseMissed = "PhaseMissed"
+
+	// ReasonOtherSiteSilent surfaces when the site that acts does not answer the one that looks on: dates are kept there,
+	// nothing is copied.
+	ReasonOtherSiteSilent = "OtherSiteSilent"
+	// ReasonOtherSiteBehind surfaces when what the site that acts reports is of another spec than that of the one that looks on.
+	ReasonOtherSiteBehind = "OtherSiteBehind"
+	// ReasonListUnknown surfaces when the other site closed the list of mailboxes, and this spec has another one.
+	ReasonListUnknown = "ListUnknown"
+
+	// ConditionStandingIn is there, True, only while this site acts in the place of the target's preferred one, which is silent or has
+	// not taken its part back.
+	ConditionStandingIn = "StandingIn"
+	// ReasonPreferredSiteSilent surfaces when the preferred site did not answer for long enough to act in its place.
+	ReasonPreferredSiteSilent = "PreferredSiteSilent"
+
+	// ConditionPromisesKept is there once spec.keep or the endpoint of OldReadOnly was looked at, and True when the holders will find all
+	// of it as the letter promises. It holds nothing up, and stays as it was when the new mailboxes opened.
+	ConditionPromisesKept = "PromisesKept"
+	// ReasonAllKept surfaces when all that spec.keep and the endpoint promise was found so.
+	ReasonAllKept = "AllKept"
+	// ReasonPromiseBroken surfaces when something of it is not so; the message says what, and what to do.
+	ReasonPromiseBroken = "PromiseBroken"
+	// ReasonPromiseUnproved surfaces when nothing is found broken and something cannot be known here, or not yet.
+	ReasonPromiseUnproved = "PromiseUnproved"
 
 	// ConditionLateRequests is there, True, only while the spec lists mailboxes that were not listed when RequestsClose passed: they
 	// are not moved.

@@ -193,6 +193,10 @@ type DNSStatus struct {
 	// +kubebuilder:validation:items:MaxLength=262
 	// +kubebuilder:validation:items:Pattern=`^[ -~]*$`
 	Current []string `json:"current,omitempty"`
+	// currentNotShown counts the records of the set that current has no room for.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	CurrentNotShown *int32 `json:"currentNotShown,omitempty"`
 	// previous is the set that was there before this operator's last write: what to put back by hand, should it have been wrong.
 	// +optional
 	// +listType=atomic
@@ -200,6 +204,10 @@ type DNSStatus struct {
 	// +kubebuilder:validation:items:MaxLength=262
 	// +kubebuilder:validation:items:Pattern=`^[ -~]*$`
 	Previous []string `json:"previous,omitempty"`
+	// previousNotShown counts the records of the set that previous has no room for.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	PreviousNotShown *int32 `json:"previousNotShown,omitempty"`
 	// epoch of the owner text: of two sites, the one with the lower epoch stops.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -209,6 +217,10 @@ type DNSStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=12
 	Observed []DNSServerView `json:"observed,omitempty"`
+	// observedNotShown counts the addresses that were asked and that observed has no room for.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	ObservedNotShown *int32 `json:"observedNotShown,omitempty"`
 	// recordRequest is what the administrator of the zone is asked for; absent when nothing is to be done.
 	// +optional
 	RecordRequest *RecordRequest `json:"recordRequest,omitempty"`

@@ -18,6 +18,7 @@ import (
 // +kubebuilder:printcolumn:name="Copied",type=integer,JSONPath=`.status.mailboxes.copied`,description="Mailboxes that the last pass copied whole."
 // +kubebuilder:printcolumn:name="Verified",type=integer,JSONPath=`.status.mailboxes.verified`,description="Mailboxes whose copy was proved complete."
 // +kubebuilder:printcolumn:name="Messages",type=integer,JSONPath=`.status.messages`,description="Messages at the source, as the last pass read them."
+// +kubebuilder:printcolumn:name="Site",type=string,JSONPath=`.status.acting.site`,description="The site that acts."
 // +kubebuilder:printcolumn:name="Succeeded",type=string,JSONPath=`.status.conditions[?(@.type=="Succeeded")].status`,description="Whether every phase is done."
 // +kubebuilder:printcolumn:name="Progress",type=string,JSONPath=`.status.conditions[?(@.type=="PhasesSettled")].message`,description="What runs or waits now, and what comes next."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the resource was created."
@@ -62,7 +63,7 @@ type MailboxMigrationSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=128
 	Mailboxes []MigratedMailbox `json:"mailboxes,omitempty"`
-	// keep is what the holders will find unchanged.
+	// keep is what the holders will find unchanged; PromisesKept shows whether they will.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=4
@@ -156,9 +157,23 @@ type MigrationRequest struct {
 	Date Date `json:"date,omitempty"`
 }
 
-// MigrationKeep is something that holders find unchanged.
+// MigrationKeep is something that holders find unchanged; the condition PromisesKept says whether they will, for as far as that can be
+// known: Name, that the copy has the same address; Password, that the target mailbox's Secret holds the password that opens the
+// source; Endpoints, that the servers' names stay; SendingLimits, where the source is a PECDomain here, that none becomes lower. The
+// limits and the submission server of another provider are not known here. Nothing is changed for it.
 // +kubebuilder:validation:Enum=Name;Password;Endpoints;SendingLimits
 type MigrationKeep string
+
+const (
+	// KeepName is the mailbox's address.
+	KeepName MigrationKeep = "Name"
+	// KeepPassword is the holder's password.
+	KeepPassword MigrationKeep = "Password"
+	// KeepEndpoints are the names of the servers that mail programs use.
+	KeepEndpoints MigrationKeep = "Endpoints"
+	// KeepSendingLimits are the limits of what may be sent.
+	KeepSendingLimits MigrationKeep = "SendingLimits"
+)
 
 // IfMissed says what to do with a phase whose time passed while nobody acted.
 // +kubebuilder:validation:Enum=RunLate;Skip;Hold
@@ -271,7 +286,8 @@ type MigrationPhase struct {
 	// end the later wins.
 	// +optional
 	Until LocalTime `json:"until,omitempty"`
-	// endpoint is the host where the old mailboxes are read.
+	// endpoint is the host where the old mailboxes are read, by IMAPS. Each is opened there when it is verified, with its password at the
+	// source, and PromisesKept shows whether it can be read and not written.
 	// +optional
 	Endpoint Hostname `json:"endpoint,omitempty"`
 }
@@ -299,7 +315,7 @@ type MigrationCopy struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	MaxMessagesPerSecond *int32 `json:"maxMessagesPerSecond,omitempty"`
-	// windows in which copying may start; any time when not given. The final copy waits for no window.
+	// windows in which copying may start; any time when not given. The final copy must find one before OpenNew.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=14
@@ -334,7 +350,7 @@ type MailboxMigrationStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:MaxItems=13
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// phases are those of the calendar, with the times they come to.
 	// +optional
@@ -356,11 +372,41 @@ type MailboxMigrationStatus struct {
 	// manifest is the list of everything that was copied.
 	// +optional
 	Manifest *ManifestStatus `json:"manifest,omitempty"`
+	// acting says which site acts on the migration.
+	// +optional
+	Acting *MigrationActing `json:"acting,omitempty"`
 	// run is the token of the run that this speaks of.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Run string `json:"run,omitempty"`
+}
+
+// MigrationActing says which site acts, and what the other one needs to go on in its place.
+type MigrationActing struct {
+	// site that acts, as far as this one knows.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Site string `json:"site,omitempty"`
+	// epoch counts who began to act in another's place; of two sites that say that they act, the one with the lower epoch stops.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Epoch *int64 `json:"epoch,omitempty"`
+	// settled are the slots of the timetable that are over, like verify.Done or archive.Missed, but for the daily copies.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=24
+	// +kubebuilder:validation:items:Pattern=`^[a-z-]+\.(Done|Missed)$`
+	Settled []string `json:"settled,omitempty"`
+	// list is the SHA-256, in hex, of the list of mailboxes as it closed.
+	// +optional
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	List string `json:"list,omitempty"`
 }
 
 // MigrationPhaseState says how far a phase is.
@@ -402,7 +448,7 @@ type MigrationPhaseStatus struct {
 	// evidence is where the proof of it is.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:MaxLength=384
 	Evidence string `json:"evidence,omitempty"`
 }
 

@@ -8,7 +8,6 @@ func (d *PECDomain) NotInForce() []string {
 		u.add("dns.onDelete", n.OnDelete == DNSRemoveIfOurs)
 		u.add("dns.extra.dkim", n.Extra != nil && n.Extra.DKIM == RecordVerify)
 	}
-	u.add("serviceLevel", d.Spec.ServiceLevel != nil)
 	u.add("provider.external.imap", d.Spec.Provider.External != nil)
 	return u
 }
@@ -34,9 +33,7 @@ func (p *RetentionPolicy) NotInForce() []string {
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 func (m *MailboxMigration) NotInForce() []string {
 	u := fields{}
-	u.add("keep", len(m.Spec.Keep) > 0)
 	for _, p := range m.Spec.Calendar.Phases {
-		u.add("calendar.phases[name=OldReadOnly].endpoint", p.Endpoint != "")
 		u.add("calendar.phases[name=Destroy]", p.Name == PhaseDestroy)
 	}
 	return u

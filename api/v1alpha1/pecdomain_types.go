@@ -74,7 +74,7 @@ type PECDomainSpec struct {
 	// mailboxDefaults are for the mailboxes that do not say otherwise.
 	// +optional
 	MailboxDefaults *MailboxDefaults `json:"mailboxDefaults,omitempty"`
-	// serviceLevel is what was promised of the service. This release stores it and measures nothing.
+	// serviceLevel is what was promised of the service; with it, submission, IMAP and the mail hosts are measured.
 	// +optional
 	ServiceLevel *ServiceLevel `json:"serviceLevel,omitempty"`
 	// preferredSite is the site that serves the domain while both live.
@@ -171,9 +171,9 @@ type ManagedProvider struct {
 	// storage is where the stack keeps mail, queue and evidence.
 	// +required
 	Storage Storage `json:"storage,omitzero"`
-	// tls names the Secret (keys tls.crt, tls.key) that clients and other mail servers are shown.
+	// tls is the certificate that clients and other mail servers are shown.
 	// +required
-	TLS SecretReference `json:"tls,omitzero"`
+	TLS ServerCertificate `json:"tls,omitzero"`
 	// signing is the key that signs every notice and envelope.
 	// +required
 	Signing Signing `json:"signing,omitzero"`
@@ -295,6 +295,45 @@ type Limits struct {
 	// maxSizeTimesRecipients is the size of a message times the number of its recipients, in bytes; 100Mi when not given.
 	// +optional
 	MaxSizeTimesRecipients *resource.Quantity `json:"maxSizeTimesRecipients,omitempty"`
+}
+
+// ServerCertificate is a union of where the certificate of the mail ports comes from.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.secretName) != has(self.issuerRef)",message="give exactly one of secretName and issuerRef in provider.managed.tls: a Secret that you keep, or the cert-manager issuer that the operator asks for one"
+// +kubebuilder:validation:MinProperties=1
+type ServerCertificate struct {
+	// secretName names the Secret (keys tls.crt, tls.key) with the certificate, leaf first, and its key.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
+	SecretName string `json:"secretName,omitempty"`
+	// issuerRef names who issues the certificate: the operator makes a cert-manager Certificate for the endpoints and for the mail hosts of
+	// its site, and the stack uses the Secret that cert-manager fills. Needs the chart's value certManager.
+	// +optional
+	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
+}
+
+// IssuerReference names an issuer of cert-manager.
+type IssuerReference struct {
+	// name of the issuer.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
+	Name string `json:"name,omitempty"`
+	// kind of the issuer: Issuer, in the domain's namespace, when not given; ClusterIssuer; or that of another issuer.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z0-9]*$`
+	Kind string `json:"kind,omitempty"`
+	// group of the issuer; cert-manager.io when not given.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`
+	Group string `json:"group,omitempty"`
 }
 
 // Signing is a certificate with its key, in a Secret or in an HSM.
@@ -520,11 +559,11 @@ type PECDomainStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=24
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// sites is what each site says of itself, as far as this one knows.
+	// sites is what each site says of itself, as far as this one knows, and where the other one differs from it.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:MaxItems=2
 	Sites []SiteStatus `json:"sites,omitempty"`
 	// readySites names the sites that are Ready, separated by commas: derived from sites, for the printed column, because a column
 	// shows one value.
@@ -543,6 +582,12 @@ type PECDomainStatus struct {
 	// peerLink is what the other site needs to trust this site's engine.
 	// +optional
 	PeerLink *PeerLinkStatus `json:"peerLink,omitempty"`
+	// serviceLevel is what the promised service has come to.
+	// +optional
+	ServiceLevel *ServiceLevelStatus `json:"serviceLevel,omitempty"`
+	// endpoints are what the holders' programs and other mail servers connect to; absent while a Hosted domain has no host.
+	// +optional
+	Endpoints *EndpointsStatus `json:"endpoints,omitempty"`
 	// dns is what was seen of the domain's records, and what is asked of who runs the zone.
 	// +optional
 	DNS *DNSStatus `json:"dns,omitempty"`
@@ -591,6 +636,12 @@ type SiteStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Mailboxes *int32 `json:"mailboxes,omitempty"`
+	// specs is what the site's Mailbox resources of the domain come to.
+	// +optional
+	Specs *SiteSpecs `json:"specs,omitempty"`
+	// stores is what the stores of a Managed domain hold at the site.
+	// +optional
+	Stores *SiteStores `json:"stores,omitempty"`
 }
 
 // MailboxCounts counts Mailbox resources.

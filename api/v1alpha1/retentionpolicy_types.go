@@ -12,7 +12,7 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:path=retentionpolicies,scope=Namespaced,shortName=pecret,categories=pec
 // +kubebuilder:selectablefield:JSONPath=`.spec.mailboxes.type`
-// +kubebuilder:printcolumn:name="Mailboxes",type=string,JSONPath=`.spec.mailboxes.type`,description="Which mailboxes it is for: all of a Domain, or those Referring to it."
+// +kubebuilder:printcolumn:name="Mailboxes",type=string,JSONPath=`.spec.mailboxes.type`,description="Which mailboxes it is for: all of a Domain, those that are Labelled, or those Referring to it."
 // +kubebuilder:printcolumn:name="Archive-After",type=integer,JSONPath=`.spec.archive.olderThanDays`,description="Age in days at which a message is archived."
 // +kubebuilder:printcolumn:name="Last-Run",type=date,JSONPath=`.status.lastRun`,description="Time since the work was last done."
 // +kubebuilder:printcolumn:name="Archived",type=integer,JSONPath=`.status.archived`,description="Messages in the archive."
@@ -39,6 +39,9 @@ type RetentionPolicy struct {
 // RetentionPolicySpec is what should be kept, and how long.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.remove) || has(self.archive)",message="remove needs archive: say where a message is kept before it is removed from its mailbox"
+// +kubebuilder:validation:XValidation:rule="!has(self.restore) || has(self.archive)",message="restore needs archive: say where the packages are that messages are restored from"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.restore) || !has(self.restore) || self.restore == oldSelf.restore || self.restore.token != oldSelf.restore.token",message="restore is done once for each token: give another token with another restore"
+// +kubebuilder:validation:XValidation:rule="!has(self.remove) || self.mailboxes.type != 'Labelled'",message="remove is not for mailboxes.type Labelled: what cannot be undone must not hang on a label; choose Domain or Referring"
 // +kubebuilder:validation:XValidation:rule="!has(self.remove) || self.remove.when != 'Acknowledged' || (has(self.offload) && self.offload.acknowledgement == 'Required')",message="remove.when Acknowledged needs offload with acknowledgement Required: add it, or choose Archived"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || ((!has(oldSelf.logs) || (has(self.logs) && self.logs.keepMonths >= oldSelf.logs.keepMonths)) && (!has(oldSelf.infected) || (has(self.infected) && self.infected.keepMonths >= oldSelf.infected.keepMonths)) && (!has(oldSelf.custody) || (has(self.custody) && self.custody.keepMonths >= oldSelf.custody.keepMonths)) && (!has(oldSelf.afterClosure) || (has(self.afterClosure) && self.afterClosure.archiveUntil >= oldSelf.afterClosure.archiveUntil)))",message="logs, infected, custody and afterClosure cannot be kept for less while legalHolds has an entry: restore the former values, or end the hold in a change of its own first"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || !has(self.remove) || (has(oldSelf.remove) && self.remove.afterArchiveDays >= oldSelf.remove.afterArchiveDays && (self.remove.when == oldSelf.remove.when || self.remove.when == 'Acknowledged'))",message="remove cannot be added, come earlier or ask for less while legalHolds has an entry: restore the former value, or end the hold in a change of its own first"
@@ -80,23 +83,88 @@ type RetentionPolicySpec struct {
 	// schedule says when the work is done; every day at 03:00 when not given.
 	// +optional
 	Schedule *RetentionSchedule `json:"schedule,omitempty"`
+	// restore asks, once for each token, for archived messages to be put back into their mailbox. What the mailbox holds stays as it is.
+	// +optional
+	Restore *Restore `json:"restore,omitempty"`
+}
+
+// Restore asks for messages of the archive to be put back into the mailbox that they were archived from, below a folder of their own.
+type Restore struct {
+	// token names the request, like "r1"; the same request is done once, and done again under another token.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9._-]+$`
+	Token string `json:"token,omitempty"`
+	// mailbox is its address. Its Mailbox must be in this namespace.
+	// +required
+	Mailbox EmailAddress `json:"mailbox,omitempty"`
+	// messages says which; everything of the mailbox that is archived when not given.
+	// +optional
+	Messages *RestoredMessages `json:"messages,omitempty"`
+	// into is the folder below which messages come, each in a folder of the name that it was archived from; "Ripristino" and the token
+	// when not given.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9]([A-Za-z0-9 ._-]*[A-Za-z0-9_-])?$`
+	Into string `json:"into,omitempty"`
+}
+
+// RestoredMessages are the messages that match everything that is given.
+//
+// +kubebuilder:validation:MinProperties=1
+type RestoredMessages struct {
+	// identifier in daticert.xml: the message and its receipts.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[!-~]+$`
+	Identifier string `json:"identifier,omitempty"`
+	// messageID is the Message-ID in the header, without brackets.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[!-~]+$`
+	MessageID string `json:"messageID,omitempty"`
+	// sha256 of the whole message, as the archive's index has it.
+	// +optional
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
+	SHA256 string `json:"sha256,omitempty"`
+	// folder that they were archived from, with those below it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Folder string `json:"folder,omitempty"`
+	// arrivedFrom is the first day, in Rome, of arrival.
+	// +optional
+	ArrivedFrom Date `json:"arrivedFrom,omitempty"`
+	// arrivedUntil is the last day, in Rome, of arrival.
+	// +optional
+	ArrivedUntil Date `json:"arrivedUntil,omitempty"`
 }
 
 // RetainedMailboxesType says how mailboxes are selected.
-// +kubebuilder:validation:Enum=Domain;Referring
+// +kubebuilder:validation:Enum=Domain;Labelled;Referring
 type RetainedMailboxesType string
 
 const (
-	// RetainedOfDomain selects every mailbox of a domain that names no other policy.
+	// RetainedOfDomain selects the mailboxes of a domain that no other policy has.
 	RetainedOfDomain RetainedMailboxesType = "Domain"
-	// RetainedReferring selects the mailboxes of this namespace whose retentionPolicyRef names the policy.
+	// RetainedLabelled selects the mailboxes of this namespace with certain labels, unless they name another policy.
+	RetainedLabelled RetainedMailboxesType = "Labelled"
+	// RetainedReferring selects none but the mailboxes of this namespace whose retentionPolicyRef names the policy.
 	RetainedReferring RetainedMailboxesType = "Referring"
 )
 
-// RetainedMailboxes is a union of the ways to select mailboxes. Labels are not one of them: what is removed must be read from the
-// mailbox or the policy, not from a label that anybody may change.
+// RetainedMailboxes is a union of the ways to select mailboxes. A mailbox is under one policy: the one that it names in
+// retentionPolicyRef, of whatever type; else one that selects it by its labels; else one of its domain; and of several alike the one
+// whose name comes first.
 //
 // +kubebuilder:validation:XValidation:rule="(self.type == 'Domain') == has(self.domainRef)",message="give mailboxes.domainRef exactly when mailboxes.type is Domain"
+// +kubebuilder:validation:XValidation:rule="(self.type == 'Labelled') == has(self.labels)",message="give mailboxes.labels exactly when mailboxes.type is Labelled"
 // +union
 type RetainedMailboxes struct {
 	// type selects how.
@@ -106,6 +174,51 @@ type RetainedMailboxes struct {
 	// domainRef names the PECDomain, in the same namespace.
 	// +optional
 	DomainRef *LocalReference `json:"domainRef,omitempty"`
+	// labels are what a mailbox must have, all of them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Labels []LabelRequirement `json:"labels,omitempty"`
+}
+
+// LabelOperator says how a label is compared.
+// +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
+type LabelOperator string
+
+const (
+	// LabelIn wants one of the values.
+	LabelIn LabelOperator = "In"
+	// LabelNotIn wants another value, or no such label.
+	LabelNotIn LabelOperator = "NotIn"
+	// LabelExists wants the label, with any value.
+	LabelExists LabelOperator = "Exists"
+	// LabelDoesNotExist wants no such label.
+	LabelDoesNotExist LabelOperator = "DoesNotExist"
+)
+
+// LabelRequirement is what a label must be, as an expression of a Kubernetes label selector says it.
+//
+// +kubebuilder:validation:XValidation:rule="(self.operator == 'In' || self.operator == 'NotIn') == has(self.values)",message="give values exactly when operator is In or NotIn"
+type LabelRequirement struct {
+	// key of the label.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=316
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9.]{0,250}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`
+	Key string `json:"key,omitempty"`
+	// operator says how it is compared.
+	// +required
+	Operator LabelOperator `json:"operator,omitempty"`
+	// values that it is compared with.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=0
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$`
+	Values []string `json:"values,omitempty"`
 }
 
 // Archive says when messages are archived, and where.
@@ -386,7 +499,7 @@ type RetentionPolicyStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=12
+	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// lastRun is when the work was last done.
 	// +optional
@@ -400,25 +513,33 @@ type RetentionPolicyStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=7
 	Runs []RetentionRun `json:"runs,omitempty"`
-	// selected mailboxes.
+	// selected mailboxes: those that are under this policy.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Selected *int32 `json:"selected,omitempty"`
+	// elsewhere are the mailboxes that spec.mailboxes selects and that are under another policy.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Elsewhere *int32 `json:"elsewhere,omitempty"`
 	// archived messages.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Archived *int64 `json:"archived,omitempty"`
-	// awaitingAcknowledgement are messages that were handed over and not yet confirmed.
+	// awaitingAcknowledgement are, while offload asks for acknowledgement, the archived messages that document management has not
+	// acknowledged. This release hands nothing over: it is all of them.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	AwaitingAcknowledgement *int64 `json:"awaitingAcknowledgement,omitempty"`
-	// dueForRemoval is the list of messages that would be removed next.
+	// dueForRemoval is this site's own list of messages that would be removed next.
 	// +optional
 	DueForRemoval *DueForRemoval `json:"dueForRemoval,omitempty"`
-	// disputes are messages that one site would remove and the other would not.
+	// disputes are mailboxes of which one site would remove what the other would not.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Disputes *int64 `json:"disputes,omitempty"`
+	// restore is the last restore that was begun.
+	// +optional
+	Restore *RestoreStatus `json:"restore,omitempty"`
 	// holds are the legal holds in force on what is selected.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -467,8 +588,14 @@ type RetentionRun struct {
 	Failed *int32 `json:"failed,omitempty"`
 }
 
-// DueForRemoval is a list of messages that would be removed next.
+// DueForRemoval is a list of messages that would be removed next: those that are in the archive long enough, and byte for byte the same
+// in this site's store.
 type DueForRemoval struct {
+	// run that made the list; lists of the same run only are compared.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	Run string `json:"run,omitempty"`
 	// count of the messages.
 	// +required
 	// +kubebuilder:validation:Minimum=0
@@ -479,6 +606,13 @@ type DueForRemoval struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{64}$`
 	Digest string `json:"digest,omitempty"`
+	// mailboxes are those with something due, twelve characters each: the beginnings of the SHA-256 of the address and of its list. By
+	// them the sites find which ones differ. It is not given for more than 1,024.
+	// +optional
+	// +kubebuilder:validation:MinLength=12
+	// +kubebuilder:validation:MaxLength=12288
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]*$`
+	Mailboxes string `json:"mailboxes,omitempty"`
 	// sites that hold the same list; nothing is removed before both do.
 	// +optional
 	// +listType=set
@@ -486,6 +620,67 @@ type DueForRemoval struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=16
 	Sites []string `json:"sites,omitempty"`
+}
+
+// RestoreState is where a restore stands.
+// +kubebuilder:validation:Enum=Running;Done;Failed
+type RestoreState string
+
+const (
+	// RestoreRunning is a restore whose Job works.
+	RestoreRunning RestoreState = "Running"
+	// RestoreDone is a restore that put everything back.
+	RestoreDone RestoreState = "Done"
+	// RestoreFailed is a restore that ended before; what it had put back stays, and another token does what is left.
+	RestoreFailed RestoreState = "Failed"
+)
+
+// RestoreStatus is what became of a restore.
+type RestoreStatus struct {
+	// token of the request.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Token string `json:"token,omitempty"`
+	// site that restores.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=16
+	Site string `json:"site,omitempty"`
+	// slot names its Job among those of the policy.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	Slot string `json:"slot,omitempty"`
+	// mailbox that took the messages.
+	// +required
+	Mailbox EmailAddress `json:"mailbox,omitempty"`
+	// into is the folder below which they are.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=80
+	Into string `json:"into,omitempty"`
+	// state is where it stands.
+	// +required
+	State RestoreState `json:"state,omitempty"`
+	// begunAt is when its Job was let run.
+	// +required
+	BegunAt metav1.Time `json:"begunAt,omitzero"`
+	// restored messages.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Restored *int64 `json:"restored,omitempty"`
+	// present counts the messages that were there already, put by an earlier try.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Present *int64 `json:"present,omitempty"`
+	// manifest is the list of them, as the engine keeps it with the mailbox.
+	// +optional
+	Manifest *ManifestStatus `json:"manifest,omitempty"`
+	// message is why it failed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
 }
 
 // RetentionPolicyList is a list of RetentionPolicy.

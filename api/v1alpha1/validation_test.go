@@ -43,7 +43,7 @@ func makeDomain(change func(*v1alpha1.PECDomain)) *v1alpha1.PECDomain {
 				MailHosts:      []v1alpha1.MailHost{{Host: "mx-a.esempio.test", Site: "a", Preference: ptr.To(int32(10)), PeerLink: "link-a.esempio.test:9443"}},
 				Endpoints:      v1alpha1.Endpoints{Submission: "smtps.esempio.test", IMAP: "imaps.esempio.test"},
 				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi"), StorageClassName: ptr.To("retain")},
-				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
+				TLS:            v1alpha1.ServerCertificate{SecretName: "mail-tls"},
 				Signing:        v1alpha1.Signing{SecretName: "signing"},
 				Limits:         &v1alpha1.Limits{},
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
@@ -169,6 +169,30 @@ func retention(change func(*v1alpha1.RetentionPolicySpec)) client.Object {
 	return makeRetention(change)
 }
 
+var anOffice = v1alpha1.LabelRequirement{Key: "comune.test/office", Operator: v1alpha1.LabelIn, Values: []string{"protocollo", ""}}
+
+// labelled is a policy over mailboxes with a label, that removes nothing.
+func labelled(change ...func(*v1alpha1.RetainedMailboxes)) client.Object {
+	return retention(func(p *v1alpha1.RetentionPolicySpec) {
+		p.Mailboxes, p.Remove = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedLabelled, Labels: []v1alpha1.LabelRequirement{anOffice}}, nil
+		for _, c := range change {
+			c(&p.Mailboxes)
+		}
+	})
+}
+
+// restoring is a policy that is asked to restore a message.
+func restoring(token string, change ...func(*v1alpha1.RetentionPolicySpec)) client.Object {
+	return retention(func(p *v1alpha1.RetentionPolicySpec) {
+		p.Restore = &v1alpha1.Restore{Token: token, Mailbox: "protocollo@pec.comune.test", Messages: &v1alpha1.RestoredMessages{Identifier: "opec1.20260301@pec.test"}}
+		for _, c := range change {
+			c(p)
+		}
+	})
+}
+
+func otherFolder(p *v1alpha1.RetentionPolicySpec) { p.Restore.Into = "Per il ricorso" }
+
 // held is a policy under a legal hold.
 func held(change func(*v1alpha1.RetentionPolicySpec)) client.Object {
 	return makeRetention(func(p *v1alpha1.RetentionPolicySpec) {
@@ -217,6 +241,12 @@ func scanned(d v1alpha1.AntivirusDefinitions) client.Object {
 	return managed(func(m *v1alpha1.ManagedProvider) {
 		m.Antivirus = &v1alpha1.Antivirus{Definitions: d, DefinitionsMaxAgeMinutes: ptr.To(int32(60))}
 	})
+}
+
+var issuer = &v1alpha1.IssuerReference{Name: "interna", Kind: "ClusterIssuer"}
+
+func shown(c v1alpha1.ServerCertificate) client.Object {
+	return managed(func(m *v1alpha1.ManagedProvider) { m.TLS = c })
 }
 
 func defaults(m v1alpha1.MailboxDefaults) client.Object {
@@ -423,6 +453,10 @@ var rules = map[string]struct{ accept, refuse []change }{
 		refuse: []change{{spec(func(m *v1alpha1.MailboxSpec) { m.OrdinaryMail = nowhere }), nil}, {spec(func(m *v1alpha1.MailboxSpec) { m.OrdinaryMail = toldWhere }), nil},
 			{defaults(v1alpha1.MailboxDefaults{OrdinaryMail: nowhere}), nil}},
 	},
+	"give exactly one of secretName and issuerRef in provider.managed.tls": {
+		accept: []change{{shown(v1alpha1.ServerCertificate{SecretName: "mail-tls"}), nil}, {shown(v1alpha1.ServerCertificate{IssuerRef: issuer}), nil}},
+		refuse: []change{{shown(v1alpha1.ServerCertificate{SecretName: "mail-tls", IssuerRef: issuer}), nil}},
+	},
 	"give exactly one of configMapRef and claimRef": {
 		accept: []change{{scanned(v1alpha1.AntivirusDefinitions{ConfigMapRef: some}), nil}},
 		refuse: []change{{scanned(v1alpha1.AntivirusDefinitions{ConfigMapRef: some, ClaimRef: some}), nil}},
@@ -587,6 +621,32 @@ var rules = map[string]struct{ accept, refuse []change }{
 		}), nil}},
 		refuse: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) { p.Mailboxes.DomainRef = nil }), nil},
 			{retention(func(p *v1alpha1.RetentionPolicySpec) { p.Mailboxes.Type = v1alpha1.RetainedReferring }), nil}},
+	},
+	"give mailboxes.labels exactly when": {
+		accept: []change{{labelled(), nil}},
+		refuse: []change{{labelled(func(m *v1alpha1.RetainedMailboxes) { m.Labels = nil }), nil},
+			{retention(func(p *v1alpha1.RetentionPolicySpec) { p.Mailboxes.Labels = []v1alpha1.LabelRequirement{anOffice} }), nil}},
+	},
+	"give values exactly when": {
+		accept: []change{{labelled(), nil}, {labelled(func(m *v1alpha1.RetainedMailboxes) {
+			m.Labels[0].Operator, m.Labels[0].Values = v1alpha1.LabelExists, nil
+		}), nil}},
+		refuse: []change{{labelled(func(m *v1alpha1.RetainedMailboxes) { m.Labels[0].Values = nil }), nil},
+			{labelled(func(m *v1alpha1.RetainedMailboxes) { m.Labels[0].Operator = v1alpha1.LabelDoesNotExist }), nil}},
+	},
+	"remove is not for mailboxes.type Labelled": {
+		accept: []change{{labelled(), nil}},
+		refuse: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) {
+			p.Mailboxes = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedLabelled, Labels: []v1alpha1.LabelRequirement{anOffice}}
+		}), nil}},
+	},
+	"restore needs archive": {
+		accept: []change{{restoring("r1"), nil}},
+		refuse: []change{{restoring("r1", func(p *v1alpha1.RetentionPolicySpec) { p.Archive, p.Remove = nil, nil }), nil}},
+	},
+	"restore is done once for each token": {
+		accept: []change{{restoring("r1"), restoring("r1")}, {restoring("r1"), restoring("r2", otherFolder)}, {restoring("r1"), retention(policy)}, {retention(policy), restoring("r1")}},
+		refuse: []change{{restoring("r1"), restoring("r1", otherFolder)}},
 	},
 	"give destination.s3 exactly when": {
 		accept: []change{{retention(func(p *v1alpha1.RetentionPolicySpec) {

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -29,10 +30,20 @@ func freezeOf(migrations []v1alpha1.MailboxMigration) *v1alpha1.MailboxMigration
 	return nil
 }
 
+// frozenUntil is when the last Freeze ends that is in force; zero when none is. The engine keeps holders to it. Pure.
+func frozenUntil(migrations []v1alpha1.MailboxMigration) (last time.Time) {
+	for i := range migrations {
+		if until, freezing := migrations[i].Freezing(); freezing && until != nil && until.After(last) {
+			last = until.Time
+		}
+	}
+	return last
+}
+
 // unchanged is what of a wanted row is placed during a freeze: what the holder may do is, because the letter's own dates and a
 // person who locks a mailbox take that away, and neither loses mail; all else stays as the row has it. Pure.
 func unchanged(row, want admin.Mailbox) admin.Mailbox {
-	row.Access, row.Sending, row.Owner = want.Access, want.Sending, want.Owner
+	row.Access, row.Sending, row.Owner, row.FrozenUntil = want.Access, want.Sending, want.Owner, want.FrozenUntil
 	return row
 }
 

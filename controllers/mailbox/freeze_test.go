@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"testing"
+	"time"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -40,6 +41,7 @@ func TestUnchanged(t *testing.T) {
 		"a policy of ordinary mail is held": {func(m *admin.Mailbox) { m.OrdinaryMail, m.ForwardTo = admin.OrdinaryForward, "x@y" }, false},
 		"a lock is placed":                  {func(m *admin.Mailbox) { m.Access = admin.AccessSuspended }, true},
 		"a phase of the letter is placed":   {func(m *admin.Mailbox) { m.Sending = admin.RefusalMigration }, true},
+		"the end of the freeze is placed":   {func(m *admin.Mailbox) { m.FrozenUntil = time.Unix(1000, 0) }, true},
 		"a resource made again is placed":   {func(m *admin.Mailbox) { m.Owner.UID = "other" }, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"context"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -81,9 +80,7 @@ func migrated(_ context.Context, o client.Object) []crreconcile.Request {
 	}
 	var requests []crreconcile.Request
 	for _, box := range m.Spec.Mailboxes {
-		local, domain, _ := strings.Cut(strings.ToLower(string(box.Address)), "@")
-		name := strings.ReplaceAll(local, "_", "--") + ".at." + domain
-		requests = append(requests, crreconcile.Request{NamespacedName: types.NamespacedName{Namespace: m.Namespace, Name: name}})
+		requests = append(requests, crreconcile.Request{NamespacedName: types.NamespacedName{Namespace: m.Namespace, Name: v1alpha1.MailboxName(string(box.Address))}})
 	}
 	return requests
 }

@@ -26,6 +26,8 @@ const (
 	soon, longest = 2 * time.Second, 10 * time.Minute
 	// followed is the pause of the site that does not act: so late does it bind its mailboxes to a phase that began at the other.
 	followed = 15 * time.Second
+	// noticed is the longest pause of the preferred site: so late does it notice that it was stood in for.
+	noticed = time.Minute
 	// passTimeout bounds a pass.
 	passTimeout = time.Minute
 	concurrent  = 4
@@ -35,7 +37,7 @@ const (
 var table = reconcile.Table{
 	Top:         v1alpha1.ConditionSucceeded,
 	Positive:    []string{v1alpha1.ConditionCalendarSettled, v1alpha1.ConditionTargetReady, v1alpha1.ConditionMailboxesCopied, v1alpha1.ConditionPhasesSettled},
-	Informative: []string{v1alpha1.ConditionClocksAgree, v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionLateRequests},
+	Informative: []string{v1alpha1.ConditionClocksAgree, v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionLateRequests, v1alpha1.ConditionStandingIn, v1alpha1.ConditionPromisesKept},
 	Served:      "every phase is done or was left out, and every listed mailbox's copy was proved complete",
 	Meanwhile:   "a Job that runs goes on, no other is started; ",
 }
@@ -49,10 +51,13 @@ type Reconciler struct {
 	Engines *engines.Pool
 	// Jobs is where copies run, Image what their pods run.
 	Jobs *jobs.Cluster
-	// Peer reads the other site.
-	Peer  *peer.Peer
-	Image string
-	Site  string
+	// Peer reads the other site, StandIn is how long it must be silent before this one acts in its place.
+	Peer    *peer.Peer
+	StandIn time.Duration
+	Image   string
+	Site    string
+
+	seen looks
 }
 
 // scope is what the phases of one pass share.
@@ -63,6 +68,7 @@ type scope struct {
 	timetable *calendar.Timetable
 	outlook   calendar.Outlook
 	ledger    *ledger
+	part      part
 	// target and engine are the host of the target's domain; engine is nil while it takes no mailboxes.
 	target target
 	engine *admin.Client
@@ -76,6 +82,7 @@ type scope struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	migration := &v1alpha1.MailboxMigration{}
 	if err := r.Client.Get(ctx, req.NamespacedName, migration); err != nil {
+		r.seen.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !migration.DeletionTimestamp.IsZero() {
@@ -86,7 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	s := &scope{Pass: pass, Reconciler: r, migration: migration}
-	result, err := reconcile.Walk(ctx, s, settleCalendar, showHolds, openLedger, chooseSite, findTarget, keepDates)
+	result, err := reconcile.Walk(ctx, s, settleCalendar, showHolds, openLedger, findDomain, chooseSite, findTarget, keepDates, judgePromises)
 	return r.Finish(ctx, pass, result, err, s.show)
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
-	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // maxActs bounds the acts of one pass; a letter has some twenty slots.
@@ -19,6 +18,9 @@ const maxActs = 64
 
 // keepDates acts, records and looks again, until nothing is left to do now.
 func keepDates(ctx context.Context, s *scope) (reconcile.Result, error) {
+	if s.part == follows {
+		return reconcile.Result{}, nil
+	}
 	if err := s.adopt(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -32,7 +34,9 @@ func keepDates(ctx context.Context, s *scope) (reconcile.Result, error) {
 			break
 		}
 	}
-	s.sayProgress()
+	if s.part == acts {
+		s.sayProgress()
+	}
 	wait := longest
 	if !s.outlook.LookAgain.IsZero() {
 		wait = min(wait, max(s.outlook.LookAgain.Sub(s.Now), soon))
@@ -90,12 +94,15 @@ func (s *scope) act(ctx context.Context) (bool, error) {
 func (s *scope) do(ctx context.Context, a calendar.Action) (bool, error) {
 	switch a.Do {
 	case calendar.Miss:
-		return true, s.settle(ctx, a.Slot, recordedMissed, entry{Evidence: a.Why})
+		return true, s.miss(ctx, a)
 	case calendar.Stop:
 		return true, s.stop(ctx, a.Slot)
 	case calendar.Start:
 	default:
 		return false, nil // nothing here pauses: what runs at a window's end runs on
+	}
+	if s.part != acts && (copies(a.Slot) || a.Slot.Phase == calendar.CutOver || a.Slot.Irreversible) {
+		return false, nil
 	}
 	evidence := entry{Evidence: strings.TrimSpace("begun " + lateness(a) + a.Why)}
 	switch a.Slot.Phase {
@@ -108,15 +115,22 @@ func (s *scope) do(ctx context.Context, a calendar.Action) (bool, error) {
 		return false, nil
 	case calendar.RequestsClose, calendar.BlockSending:
 		if _, closed := s.closed(); !closed {
-			for _, m := range s.migration.Spec.Mailboxes {
-				evidence.Mailboxes = append(evidence.Mailboxes, string(m.Address))
-			}
+			evidence.Mailboxes = s.listed()
 			slices.Sort(evidence.Mailboxes)
-			evidence.Evidence = fmt.Sprintf("%d mailboxes are listed, digest %s", len(evidence.Mailboxes), store.Digest([]byte(strings.Join(evidence.Mailboxes, "\n")))[:16])
+			evidence.List = listDigest(evidence.Mailboxes)
+			evidence.Evidence = fmt.Sprintf("%d mailboxes are listed, digest %s", len(evidence.Mailboxes), evidence.List[:16])
 		}
 	case calendar.Freeze, calendar.OldReadOnly, calendar.OpenNew, calendar.Archive:
 	}
 	return true, s.settle(ctx, a.Slot, recordedDone, evidence)
+}
+
+// miss settles a slot whose time passed. A daily copy of the time in which the other site acted is none that was missed.
+func (s *scope) miss(ctx context.Context, a calendar.Action) error {
+	if s.part == dates && copies(a.Slot) || a.Slot.Phase == calendar.Copy && a.Slot.At.Before(s.ledger.last.At) {
+		return s.record(ctx, a.Slot.Name+recordedMissed, entry{Evidence: "left to the other site"})
+	}
+	return s.settle(ctx, a.Slot, recordedMissed, entry{Evidence: a.Why})
 }
 
 func lateness(a calendar.Action) string {

@@ -27,6 +27,7 @@ type ledger struct {
 	object  *corev1.ConfigMap
 	missing bool
 	entries map[string]entry // by key
+	last    term             // the latest
 }
 
 // entry is one line: what happened to a slot, when, and what proves it.
@@ -37,6 +38,10 @@ type entry struct {
 	Token string `json:"token,omitempty"`
 	// Mailboxes are the addresses that the list held when it closed.
 	Mailboxes []string `json:"mailboxes,omitempty"`
+	// List is the digest of that list; alone, where the other site closed it.
+	List string `json:"list,omitempty"`
+	// Term is one that began.
+	Term *term `json:"term,omitempty"`
 	// Outcome is what a Job came to.
 	Outcome *outcome `json:"outcome,omitempty"`
 }
@@ -51,6 +56,9 @@ type outcome struct {
 	Extra     int64                    `json:"extra"`
 	Failed    []v1alpha1.FailedMailbox `json:"failed,omitempty"`
 	Manifests []manifest               `json:"manifests,omitempty"`
+	// Opened says that the old mailboxes were opened where the letter says that they can be read, Old which were not as they should be.
+	Opened bool                     `json:"opened,omitempty"`
+	Old    []v1alpha1.FailedMailbox `json:"old,omitempty"`
 }
 
 // manifest is that of one mailbox, and the record of the engine that holds it.
@@ -90,7 +98,7 @@ func openLedger(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if message := s.Access.Missing(s.migration.Namespace, nil); message != "" {
 		return reconcile.Result{}, reconcile.Waiting(longest, v1alpha1.ConditionTargetReady, v1alpha1.ReasonNamespaceNotGranted, message)
 	}
-	l := &ledger{object: &corev1.ConfigMap{}, entries: map[string]entry{}}
+	l := &ledger{object: &corev1.ConfigMap{}, entries: map[string]entry{}, last: term{Epoch: 1}}
 	key := client.ObjectKey{Namespace: s.migration.Namespace, Name: ledgerName(s.migration)}
 	err := s.Live.Get(ctx, key, l.object)
 	switch {
@@ -118,6 +126,9 @@ func openLedger(ctx context.Context, s *scope) (reconcile.Result, error) {
 			return reconcile.Result{}, fmt.Errorf("reading ledger %s, key %s: %w", key, name, err)
 		}
 		l.entries[name] = e
+		if e.Term != nil && e.Term.Epoch > l.last.Epoch {
+			l.last = term{Epoch: e.Term.Epoch, Site: e.Term.Site, At: e.At}
+		}
 	}
 	s.ledger = l
 	s.True(v1alpha1.ConditionCalendarSettled, v1alpha1.ReasonTimetableMade, "the dates make a timetable; what is done is kept in ConfigMap "+key.Name)
@@ -165,7 +176,7 @@ func (s *scope) record(ctx context.Context, key string, e entry) error {
 func (s *scope) mailboxes() (list []v1alpha1.MigratedMailbox, late []string) {
 	closed, ok := s.closed()
 	for _, m := range s.migration.Spec.Mailboxes {
-		if ok && !slices.Contains(closed, string(m.Address)) {
+		if ok && closed.Mailboxes != nil && !slices.Contains(closed.Mailboxes, string(m.Address)) {
 			late = append(late, string(m.Address))
 			continue
 		}
@@ -174,14 +185,29 @@ func (s *scope) mailboxes() (list []v1alpha1.MigratedMailbox, late []string) {
 	return list, late
 }
 
-// closed is the list as it was when it closed.
-func (s *scope) closed() ([]string, bool) {
+// listed are the addresses of the spec.
+func (s *scope) listed() []string {
+	all := make([]string, len(s.migration.Spec.Mailboxes))
+	for i, m := range s.migration.Spec.Mailboxes {
+		all[i] = string(m.Address)
+	}
+	return all
+}
+
+// closed is what was recorded when the list closed.
+func (s *scope) closed() (entry, bool) {
 	for _, slot := range []string{"requests-close", "block-sending"} {
 		if e, ok := s.ledger.entries[slot+recordedDone]; ok {
-			return e.Mailboxes, true
+			return e, true
 		}
 	}
-	return nil, false
+	return entry{}, false
+}
+
+// listUnknown says that the other site closed the list, and that the spec's is another: who is on it is not known here.
+func (s *scope) listUnknown() bool {
+	closed, ok := s.closed()
+	return ok && closed.Mailboxes == nil && closed.List != listDigest(s.listed())
 }
 
 // outcomeOf sums up what a Job's indexes came to. Pure.
@@ -199,6 +225,9 @@ func outcomeOf(state jobs.State, addresses []string) outcome {
 			o.Saved += int64(r.Saved)
 			o.Skipped += int64(r.Skipped)
 			o.Extra += int64(r.Extra)
+			if o.Opened = o.Opened || r.Old != ""; r.Old != "" && r.Old != migration.OldReadOnly {
+				o.Old = append(o.Old, v1alpha1.FailedMailbox{Address: v1alpha1.EmailAddress(address), Reason: r.Old})
+			}
 			if r.Manifest != "" {
 				o.Manifests = append(o.Manifests, manifest{Address: address, Digest: r.Manifest, Record: r.Location})
 			}

@@ -16,7 +16,7 @@ import (
 )
 
 // maxFailed is how many failed mailboxes a status names, maxEvidence how many bytes it says of a phase: the API server refuses more.
-const maxFailed, maxEvidence = 16, 512
+const maxFailed, maxEvidence = 16, 384
 
 // sayProgress says how far the phases and the mailboxes are.
 func (s *scope) sayProgress() {
@@ -69,11 +69,22 @@ func progress(o calendar.Outlook, far string) metav1.Condition {
 
 // show fills the status from the timetable and the ledger; what was known stays when they could not be read.
 func (s *scope) show() {
-	if s.timetable == nil || s.ledger == nil || s.outlook.Slots == nil {
+	if s.timetable == nil || s.ledger == nil || s.target.domain == nil {
 		return
 	}
 	status := &s.migration.Status
-	status.Phases = phasesOf(s.migration.Spec.Calendar.Phases, s.outlook.Slots, s.ledger.entries)
+	status.Acting = s.acting()
+	if s.outlook.Slots == nil {
+		return
+	}
+	phases := phasesOf(s.migration.Spec.Calendar.Phases, s.outlook.Slots, s.ledger.entries)
+	if s.part == dates {
+		keepBegun(phases, status.Phases)
+	}
+	status.Phases = phases
+	if verified, ok := s.ledger.entries["verify"+recordedDone]; s.part == dates || ok && verified.Outcome == nil {
+		return // the other site counted
+	}
 	status.Run = s.migration.Token()
 	list, _ := s.mailboxes()
 	last, verified := s.ledger.lastOutcome(s.timetable.Slots)
@@ -145,6 +156,20 @@ func phasesOf(phases []v1alpha1.MigrationPhase, slots []calendar.Status, entries
 		out = append(out, shown)
 	}
 	return out
+}
+
+// keepBegun keeps what was reported to have begun from going back while nothing is reported: what was taken away would come back. Pure.
+func keepBegun(phases, before []v1alpha1.MigrationPhaseStatus) {
+	begun := func(p v1alpha1.MigrationPhaseStatus) bool {
+		return p.State == v1alpha1.PhaseRunning || p.State == v1alpha1.PhaseDone
+	}
+	for i, p := range phases {
+		for _, was := range before {
+			if was.Name == p.Name && begun(was) && !begun(p) {
+				phases[i].State, phases[i].Evidence = was.State, was.Evidence
+			}
+		}
+	}
 }
 
 // phaseState is how far a phase is, from its beginning and, if it is a span, its end.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,14 +16,26 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
+	"github.com/pec-operator/pec-operator/internal/stack"
 )
 
 // target is where mail goes, and source whence.
 type target struct {
 	domain *v1alpha1.PECDomain
 	host   types.NamespacedName
-	source string                    // host:port
-	ca     *v1alpha1.SecretReference // of the source; nil for the system's roots
+	// preferred is the site that acts while it lives; "" is none.
+	preferred string
+	source    source
+}
+
+// source is the IMAPS server that mail is copied from.
+type source struct {
+	address string // host:port
+	// name is what its certificate bears; "" is the host of address.
+	name string
+	// roots, in PEM, are what its certificate is verified with, ca names a Secret with them; without either, the system's.
+	roots string
+	ca    *v1alpha1.SecretReference
 }
 
 func inNamespace(m *v1alpha1.MailboxMigration) client.ListOption {
@@ -35,8 +48,8 @@ func targetAddress(address string, m *v1alpha1.MailboxMigration) string {
 	return local + "@" + m.Spec.Target.DomainRef.Name
 }
 
-// chooseSite leaves the migration to the target's preferred site: two that copy would double.
-func chooseSite(ctx context.Context, s *scope) (reconcile.Result, error) {
+// findDomain finds the target's domain, and the one whose stack serves it.
+func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 	name := s.migration.Spec.Target.DomainRef.Name
 	domain := &v1alpha1.PECDomain{}
 	err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.migration.Namespace, Name: name}, domain)
@@ -52,29 +65,16 @@ func chooseSite(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if err := s.Client.Get(ctx, s.target.host, host); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", s.target.host, name, err)
 	}
-	if site := index.PreferredSite(domain, host); site != "" && site != s.Site && s.Peer.State().Configured {
-		s.showOther(ctx)
-		return reconcile.Result{}, reconcile.Waiting(followed, v1alpha1.ConditionTargetReady, v1alpha1.ReasonPreferredSiteMigrates, fmt.Sprintf(
-			"site %s is the preferred one of %s and acts; what it reports is shown here, and binds mailboxes here too", site, s.target.host.Name))
-	}
+	s.target.preferred = index.PreferredSite(domain, host)
 	return reconcile.Result{}, nil
-}
-
-// showOther shows what the acting site reports. Its phases bind the mailboxes of this site as well: whoever may not send there must not
-// send here. While it does not answer, what it reported last stays in force.
-func (s *scope) showOther(ctx context.Context) {
-	other, err := s.Peer.Migration(ctx, client.ObjectKeyFromObject(s.migration))
-	if err != nil || identity(other) != identity(s.migration) {
-		return
-	}
-	status := &s.migration.Status
-	status.Phases, status.Run, status.Manifest = other.Status.Phases, other.Status.Run, other.Status.Manifest
-	status.Mailboxes, status.Messages, status.Bytes = other.Status.Mailboxes, other.Status.Messages, other.Status.Bytes
 }
 
 // findTarget finds the engine that takes the copies, and the server that they come from. Dates are kept whether or not it is there:
 // only copying waits.
 func findTarget(ctx context.Context, s *scope) (reconcile.Result, error) {
+	if s.part != acts {
+		return reconcile.Result{}, nil
+	}
 	if problem, err := s.findSource(ctx); err != nil || problem != "" {
 		if problem != "" {
 			s.False(v1alpha1.ConditionTargetReady, v1alpha1.ReasonSourceUnusable, problem)
@@ -97,23 +97,49 @@ const imapsPort = 993
 func (s *scope) findSource(ctx context.Context) (problem string, err error) {
 	spec := s.migration.Spec.Source
 	if spec.IMAP != nil {
-		s.target.source, s.target.ca = hostPort(string(spec.IMAP.Host), spec.IMAP.Port), spec.IMAP.CASecretRef
+		s.target.source = source{address: hostPort(string(spec.IMAP.Host), spec.IMAP.Port), ca: spec.IMAP.CASecretRef}
 		return "", nil
 	}
 	domain := &v1alpha1.PECDomain{}
 	err = s.Client.Get(ctx, types.NamespacedName{Namespace: s.migration.Namespace, Name: spec.DomainRef.Name}, domain)
-	switch p := domain.Spec.Provider; {
+	switch external := domain.Spec.Provider.External; {
 	case apierrors.IsNotFound(err):
 		return fmt.Sprintf("there is no PECDomain %s in namespace %s; create it, or name the server in source.imap", spec.DomainRef.Name, s.migration.Namespace), nil
 	case err != nil:
 		return "", fmt.Errorf("reading the source's domain %s: %w", spec.DomainRef.Name, err)
-	case p.Managed != nil:
-		s.target.source = hostPort(p.Managed.Endpoints.IMAP, nil)
-	case p.External != nil:
-		s.target.source = hostPort(string(p.External.IMAP.Host), p.External.IMAP.Port)
-	default:
-		return fmt.Sprintf("PECDomain %s names no IMAP server; add provider.external.imap, or name the server in source.imap", domain.Name), nil
+	case external != nil:
+		s.target.source = source{address: hostPort(string(external.IMAP.Host), external.IMAP.Port)}
+		return "", nil
 	}
+	return s.findStack(ctx, index.Host(domain))
+}
+
+// findStack names the IMAPS server of a stack of this site, by its Service: it must be found also while the domain's public names are
+// another provider's. It is known by the certificate that it was given, whoever issued that.
+func (s *scope) findStack(ctx context.Context, host types.NamespacedName) (problem string, err error) {
+	domain := &v1alpha1.PECDomain{}
+	err = s.Client.Get(ctx, host, domain)
+	managed := domain.Spec.Provider.Managed
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && managed == nil:
+		return fmt.Sprintf("no stack serves PECDomain %s: %s is not a Managed one; correct its provider.hosted", s.migration.Spec.Source.DomainRef.Name, host), nil
+	case err != nil:
+		return "", fmt.Errorf("reading host %s of the source's domain: %w", host, err)
+	}
+	secret := &corev1.Secret{}
+	err = s.Live.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: managed.TLS.SecretName}, secret)
+	if message := s.Access.Missing(host.Namespace, err); message != "" {
+		return message, nil
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("reading Secret %s/%s: %w", host.Namespace, managed.TLS.SecretName, err)
+	}
+	roots := string(secret.Data[corev1.TLSCertKey])
+	if roots == "" {
+		return fmt.Sprintf("Secret %s of namespace %s has no certificate of the source's mail ports; the source's PECDomain says more", managed.TLS.SecretName, host.Namespace), nil
+	}
+	address := stack.NamesFor(host.Name).Mail + "." + host.Namespace + ".svc"
+	s.target.source = source{address: hostPort(address, nil), name: managed.Endpoints.IMAP, roots: roots}
 	return "", nil
 }
 

@@ -36,8 +36,8 @@ func (s *scope) jobPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, att
 	for i, m := range list {
 		p.Sources = append(p.Sources, jobs.Source{File: strconv.Itoa(i), Secret: m.SourceCredentials.Name, Key: m.SourceCredentials.KeyOrDefault()})
 	}
-	if s.target.ca != nil {
-		p.Sources = append(p.Sources, jobs.Source{File: "ca", Secret: s.target.ca.SecretName, Key: "ca.crt"})
+	if s.target.source.ca != nil {
+		p.Sources = append(p.Sources, jobs.Source{File: "ca", Secret: s.target.source.ca.SecretName, Key: "ca.crt"})
 	}
 	return p
 }
@@ -46,7 +46,7 @@ func (s *scope) jobPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, att
 func (s *scope) workPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, attempt string) migration.Plan {
 	plan := migration.Plan{
 		Migration: s.migration.Namespace + "/" + s.migration.Name, Kind: migration.KindCopy, DryRun: s.migration.DryRun(), AlignFlags: true,
-		Store: engines.URL(s.target.host), Source: s.target.source, ApproveSkipped: s.migration.Spec.ApproveSkipped,
+		Store: engines.URL(s.target.host), Source: s.target.source.address, SourceName: s.target.source.name, SourceRoots: s.target.source.roots, ApproveSkipped: s.migration.Spec.ApproveSkipped,
 	}
 	switch {
 	case slot.Phase == calendar.Verify && attempt != "":
@@ -57,8 +57,11 @@ func (s *scope) workPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, at
 	if c := s.migration.Spec.Copy; c != nil && c.MaxMessagesPerSecond != nil {
 		plan.PerSecond = float64(*c.MaxMessagesPerSecond) / float64(min(s.migration.ParallelOrDefault(), int32(len(list)))) //nolint:gosec // at most 128
 	}
-	if s.target.ca != nil {
+	if s.target.source.ca != nil {
 		plan.SourceCA = "ca"
+	}
+	if slot.Phase == calendar.Verify {
+		plan.Old, plan.OldName = s.old()
 	}
 	for i, m := range list {
 		plan.Mailboxes = append(plan.Mailboxes, migration.Mailbox{Address: string(m.Address), Target: targetAddress(string(m.Address), s.migration), Password: strconv.Itoa(i)})
@@ -72,6 +75,9 @@ func (s *scope) start(ctx context.Context, slot calendar.Slot) (bool, error) {
 	switch {
 	case s.engine == nil:
 		return false, nil // TargetReady says why
+	case s.listUnknown():
+		s.wait(v1alpha1.ReasonListUnknown, "the other site closed the list of mailboxes, and this spec lists others; list here those that were listed then, as kubectl describe shows them there")
+		return false, nil
 	case len(list) == 0:
 		return true, s.settle(ctx, slot, recordedDone, entry{Evidence: "no mailbox is listed that was listed when the list closed"})
 	case s.migration.DryRun() && slot.Phase != calendar.Copy:

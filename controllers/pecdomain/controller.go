@@ -47,13 +47,16 @@ type Reconciler struct {
 	Peer *peer.Peer
 	// Names is this site's view of the DNS.
 	Names *Names
+	// Watch measures the services that were promised.
+	Watch *Watch
 	// Book says who is admitted under each contract.
 	Book *contracts.Book
 	// Stack is what the stacks of this site have in common.
 	Stack stack.Settings
 
-	mu     sync.Mutex
-	linked map[types.NamespacedName]admin.Peer // what each engine was last told of its peer
+	mu       sync.Mutex
+	linked   map[types.NamespacedName]admin.Peer     // what each engine was last told of its peer
+	compared map[types.NamespacedName]*memoryOfSpecs // what is remembered of each domain's mailboxes
 }
 
 // scope is what the phases of one pass share.
@@ -72,6 +75,11 @@ type scope struct {
 	linkedByEngine bool
 	// peer is the other site's resource as it was read in this pass; nil when it could not be.
 	peer *v1alpha1.PECDomain
+	// specs are this site's Mailbox resources of the domain; nil where they were not read. apart is where the other site's differ.
+	specs specs
+	apart *apart
+	// issue is how far cert-manager is with the certificate of the mail ports.
+	issue issue
 	// target, judged, cut and key are what this pass knows of the domain's records: what they should be, what is done about them,
 	// where a change of provider stands, and the key to write with.
 	target *target
@@ -88,11 +96,15 @@ type road struct {
 
 var roads = map[v1alpha1.ProviderType]road{
 	v1alpha1.ProviderManaged: {table: managedTable, phases: []reconcile.Phase[*scope]{
+		digestMailboxes,
 		observePeer,
 		claimDomain,
+		showEndpoints,
+		measureService,
 		observeDNS,
 		honourContract,
 		checkAccess,
+		keepCertificate,
 		readSecrets,
 		keepClaims,
 		keepEngineSecret,
@@ -102,11 +114,15 @@ var roads = map[v1alpha1.ProviderType]road{
 		placeDomain,
 		closeRows,
 		linkPeer,
+		compareStores,
 		settleDNS,
 	}},
 	v1alpha1.ProviderHosted: {table: hostedTable, phases: []reconcile.Phase[*scope]{
+		digestMailboxes,
 		observePeer,
 		claimDomain,
+		showEndpoints,
+		measureService,
 		observeDNS,
 		honourContract,
 		findHost,
@@ -115,8 +131,11 @@ var roads = map[v1alpha1.ProviderType]road{
 		settleDNS,
 	}},
 	v1alpha1.ProviderExternal: {table: externalTable, phases: []reconcile.Phase[*scope]{
+		digestMailboxes,
 		observePeer,
 		claimDomain,
+		showEndpoints,
+		measureService,
 		observeDNS,
 		honourContract,
 		settleDNS,
@@ -128,6 +147,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	domain := &v1alpha1.PECDomain{}
 	if err := r.Client.Get(ctx, req.NamespacedName, domain); err != nil {
 		r.Names.forget(req.NamespacedName)
+		r.forget(req.NamespacedName)
+		r.Watch.leave(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !domain.DeletionTimestamp.IsZero() {
@@ -135,6 +156,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	pass, active, err := r.Begin(ctx, domain)
 	if err != nil || !active {
+		r.watchOn(domain)
 		return ctrl.Result{}, err
 	}
 	host := index.Host(domain)

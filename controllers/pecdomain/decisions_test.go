@@ -179,6 +179,8 @@ func TestJudgeSpec(t *testing.T) {
 	own := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{PreferredSite: "a"}}
 	other := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{PreferredSite: "b"}}
 	known := &metav1.Condition{Type: v1alpha1.ConditionSpecInSync, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSpecsEqual}
+	differed := &metav1.Condition{Type: v1alpha1.ConditionSpecInSync, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonMailboxesDiffer}
+	old := &apart{since: now.Add(-time.Minute), names: []string{"protocollo"}}
 	notFound := apierrors.NewNotFound(schema.GroupResource{}, "x")
 	silent := func(d time.Duration) peer.State { return peer.State{Since: now.Add(-d)} }
 	for name, c := range map[string]struct {
@@ -187,18 +189,25 @@ func TestJudgeSpec(t *testing.T) {
 		state peer.State
 		known *metav1.Condition
 		want  string // reason; "" for nothing said
+		apart *apart
 	}{
-		"equal specs":                   {own.DeepCopy(), nil, peer.State{Reachable: true}, nil, v1alpha1.ReasonSpecsEqual},
-		"other specs":                   {other, nil, peer.State{Reachable: true}, nil, v1alpha1.ReasonSpecsDiffer},
-		"absence is not a delete order": {nil, notFound, peer.State{Reachable: true}, known, v1alpha1.ReasonPeerLacksObject},
-		"what was read of a silent peer is believed": {nil, peer.ErrNotConnected, silent(time.Minute), known, v1alpha1.ReasonSpecsEqual},
-		"but not for ever":                           {nil, peer.ErrNotConnected, silent(6 * time.Minute), known, v1alpha1.ReasonPeerUnknown},
-		"nothing is said before the first word":      {nil, peer.ErrNotConnected, silent(time.Second), nil, ""},
-		"a first word that never comes is unknown":   {nil, peer.ErrNotConnected, silent(time.Minute), nil, v1alpha1.ReasonPeerUnknown},
-		"a failed read is not an absence":            {nil, errors.New("timeout"), silent(6 * time.Minute), known, v1alpha1.ReasonPeerUnknown},
+		"equal specs":                   {own.DeepCopy(), nil, peer.State{Reachable: true}, nil, v1alpha1.ReasonSpecsEqual, nil},
+		"other specs":                   {other, nil, peer.State{Reachable: true}, nil, v1alpha1.ReasonSpecsDiffer, nil},
+		"absence is not a delete order": {nil, notFound, peer.State{Reachable: true}, known, v1alpha1.ReasonPeerLacksObject, nil},
+		"what was read of a silent peer is believed": {nil, peer.ErrNotConnected, silent(time.Minute), known, v1alpha1.ReasonSpecsEqual, nil},
+		"but not for ever":                           {nil, peer.ErrNotConnected, silent(6 * time.Minute), known, v1alpha1.ReasonPeerUnknown, nil},
+		"nothing is said before the first word":      {nil, peer.ErrNotConnected, silent(time.Second), nil, "", nil},
+		"a first word that never comes is unknown":   {nil, peer.ErrNotConnected, silent(time.Minute), nil, v1alpha1.ReasonPeerUnknown, nil},
+		"a failed read is not an absence":            {nil, errors.New("timeout"), silent(6 * time.Minute), known, v1alpha1.ReasonPeerUnknown, nil},
+		"mailboxes that differ since a moment ago":   {own.DeepCopy(), nil, peer.State{Reachable: true}, nil, v1alpha1.ReasonSpecsEqual, &apart{since: now}},
+		"mailboxes that differ for a minute":         {own.DeepCopy(), nil, peer.State{Reachable: true}, known, v1alpha1.ReasonMailboxesDiffer, old},
+		"a new process believes what was said":       {own.DeepCopy(), nil, peer.State{Reachable: true}, differed, v1alpha1.ReasonMailboxesDiffer, &apart{since: now}},
+		"the same at last":                           {own.DeepCopy(), nil, peer.State{Reachable: true}, differed, v1alpha1.ReasonSpecsEqual, nil},
+		"the domain's own spec comes first":          {other, nil, peer.State{Reachable: true}, known, v1alpha1.ReasonSpecsDiffer, old},
+		"a digest that moved and shows nothing":      {own.DeepCopy(), nil, peer.State{Reachable: true}, known, v1alpha1.ReasonSpecsEqual, &apart{since: now.Add(-time.Hour)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := judgeSpec(own, c.other, c.err, c.state, c.known, now)
+			got := judgeSpec(own, c.other, c.apart, c.err, c.state, c.known, now)
 			if (got == nil) != (c.want == "") || (got != nil && got.Reason != c.want) {
 				t.Errorf("got %v, want %q", got, c.want)
 			}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/dns"
+	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
@@ -98,8 +99,8 @@ func (s *scope) informed(t target, seen dns.Observation) target {
 	return t
 }
 
-func (s *scope) role(t target) role {
-	return roleOf(s.Stack.Site, t.preferred, s.Peer.State(), s.Names.StandIn, s.Now)
+func (s *scope) role(t target) peer.Role {
+	return peer.RoleOf(s.Stack.Site, t.preferred, s.Peer.State(), s.Names.StandIn, s.Now)
 }
 
 // settle takes a finding into account.

@@ -12,7 +12,7 @@ import (
 
 // cutOver moves an approved change of provider on, and lets its phase decide what is written.
 func (s *scope) cutOver(ctx context.Context, o outlook) error {
-	if o.mode != dns.UpdateMode || len(o.takeover.Expected) == 0 || !o.role.writes || o.trouble.reason != "" || o.settled.Unknown {
+	if o.mode != dns.UpdateMode || len(o.takeover.Expected) == 0 || !o.role.Acts || o.trouble.reason != "" || o.settled.Unknown {
 		return nil
 	}
 	pages, _, err := s.Names.Ledger.read(ctx)
@@ -72,6 +72,6 @@ func (s *scope) agreed(o outlook) bool {
 	if !s.Peer.State().Configured {
 		return true
 	}
-	return o.role.inTouch && s.peer != nil && specHash(s.peer) == specHash(s.domain) && o.otherSite == "" && s.peer.Status.DNS != nil &&
+	return o.role.InTouch && s.peer != nil && specHash(s.peer) == specHash(s.domain) && o.otherSite == "" && s.peer.Status.DNS != nil &&
 		slices.Equal(s.peer.Status.DNS.Current, texts(o.verdict.Seen.MX))
 }

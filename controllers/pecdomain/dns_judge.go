@@ -16,41 +16,11 @@ import (
 // requestTime is how long who runs a zone has for what is asked of him.
 const requestTime = 14 * 24 * time.Hour
 
-// role is a site's part in writing a domain's records: one site writes, and the owner text's epoch stops the other should both think
-// that they do.
-type role struct {
-	// writes says that this site writes.
-	writes bool
-	// inTouch says that the sites see each other, or that there is one only.
-	inTouch bool
-	// stands in for the preferred site.
-	deputy bool
-	// writer is the site that writes, where it is not this one.
-	writer string
-}
-
-// roleOf is the role of a site, which stands in for the preferred one after that has been silent for patience. A peer that refuses our
-// credential is not a dead peer. Pure.
-func roleOf(site, preferred string, other peer.State, patience time.Duration, now time.Time) role {
-	switch {
-	case !other.Configured:
-		return role{writes: true, inTouch: true}
-	case preferred == site || preferred == "":
-		return role{writes: true, inTouch: other.Reachable}
-	case other.Reachable:
-		return role{inTouch: true, writer: preferred}
-	case other.Silent && now.Sub(other.Since) >= patience:
-		return role{writes: true, deputy: true}
-	default:
-		return role{writer: preferred}
-	}
-}
-
 // epochOf is the epoch in which this site judges and writes. own is the one that it last knew to be in force, seen that of the owner
 // text. A site that writes alone and finds a later epoch than it knew has been stood in for, and must stop; in touch with the other
 // one, or as the one who watches, it follows what it sees. Pure.
-func epochOf(r role, own, seen uint64) uint64 {
-	if r.writes && !r.inTouch && !r.deputy && own > 0 {
+func epochOf(r peer.Role, own, seen uint64) uint64 {
+	if r.Acts && !r.InTouch && !r.Deputy && own > 0 {
 		return own
 	}
 	return max(own, seen, 1)
@@ -63,7 +33,7 @@ type outlook struct {
 	settled  dns.Settled
 	mode     dns.Mode
 	takeover dns.Takeover
-	role     role
+	role     peer.Role
 	// trouble says why this operator cannot write, though it should: a condition's reason and message.
 	trouble trouble
 	// retry says that what failed is to be tried again now.
@@ -117,7 +87,7 @@ func (o outlook) judge() judgement {
 		return judgement{keep: true}
 	}
 	mode := o.mode
-	if o.trouble.reason != "" && o.role.writes {
+	if o.trouble.reason != "" && o.role.Acts {
 		mode = dns.VerifyOnly
 	}
 	d := dns.Plan(o.verdict, o.want, dns.Policy{Mode: mode, Takeover: o.takeover})
@@ -159,11 +129,11 @@ func (o outlook) writing(c *dns.Change, why string) judgement {
 	switch {
 	case o.verdict.State == dns.Ours: // only the mark is written
 		j.status, j.reason, j.message, j.course = metav1.ConditionTrue, v1alpha1.ReasonMXOurs, o.verdict.Sentence, onward
-		if !o.role.writes || o.otherSite != "" {
+		if !o.role.Acts || o.otherSite != "" {
 			return j
 		}
-	case !o.role.writes:
-		j.reason, j.message = v1alpha1.ReasonOtherSiteWrites, why+": site "+o.role.writer+" writes, and this one in its place when that has been silent for long"
+	case !o.role.Acts:
+		j.reason, j.message = v1alpha1.ReasonOtherSiteWrites, why+": site "+o.role.Actor+" writes, and this one in its place when that has been silent for long"
 		return j
 	case o.otherSite != "":
 		j.message = why + ": it waits until both sites see the same; " + o.otherSite
@@ -173,7 +143,7 @@ func (o outlook) writing(c *dns.Change, why string) judgement {
 		return j
 	}
 	j.do = c
-	if o.role.deputy { // so that the preferred site, should it be alive and cut off, stops
+	if o.role.Deputy { // so that the preferred site, should it be alive and cut off, stops
 		will := o.want.Owner
 		will.Epoch++
 		c.Will.Owner = will.Text(c.Will.MX)

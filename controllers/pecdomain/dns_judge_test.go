@@ -17,33 +17,10 @@ import (
 	"github.com/pec-operator/pec-operator/internal/peer"
 )
 
-func TestRoleOf(t *testing.T) {
-	ago := func(d time.Duration) time.Time { return now.Add(-d) }
-	for name, c := range map[string]struct {
-		site, preferred string
-		peer            peer.State
-		want            role
-	}{
-		"a single site writes":                                {"a", "b", peer.State{}, role{writes: true, inTouch: true}},
-		"the preferred site writes":                           {"a", "a", peer.State{Configured: true, Reachable: true}, role{writes: true, inTouch: true}},
-		"the preferred site writes alone":                     {"a", "a", peer.State{Configured: true, Since: ago(time.Hour), Silent: true}, role{writes: true}},
-		"the other one watches":                               {"b", "a", peer.State{Configured: true, Reachable: true}, role{inTouch: true, writer: "a"}},
-		"fourteen minutes of silence are not enough":          {"b", "a", peer.State{Configured: true, Since: ago(14 * time.Minute), Silent: true}, role{writer: "a"}},
-		"after fifteen it stands in":                          {"b", "a", peer.State{Configured: true, Since: ago(15 * time.Minute), Silent: true}, role{writes: true, deputy: true}},
-		"a credential that is refused is not a lost building": {"b", "a", peer.State{Configured: true, Since: ago(24 * time.Hour)}, role{writer: "a"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := roleOf(c.site, c.preferred, c.peer, 15*time.Minute, now); got != c.want {
-				t.Errorf("got %+v, want %+v", got, c.want)
-			}
-		})
-	}
-}
-
 func TestEpochOf(t *testing.T) {
-	alone, together, deputy, watching := role{writes: true}, role{writes: true, inTouch: true}, role{writes: true, deputy: true}, role{inTouch: true, writer: "a"}
+	alone, together, deputy, watching := peer.Role{Acts: true}, peer.Role{Acts: true, InTouch: true}, peer.Role{Acts: true, Deputy: true}, peer.Role{InTouch: true, Actor: "a"}
 	for name, c := range map[string]struct {
-		role      role
+		role      peer.Role
 		own, seen uint64
 		want      uint64
 	}{
@@ -80,7 +57,7 @@ func seenAs(set dns.Set, text string) dns.Observation {
 
 func TestJudgeDNS(t *testing.T) {
 	mark := owner.Text(wantSet)
-	writer, watcher, deputy := role{writes: true, inTouch: true}, role{inTouch: true, writer: "a"}, role{writes: true, deputy: true}
+	writer, watcher, deputy := peer.Role{Acts: true, InTouch: true}, peer.Role{InTouch: true, Actor: "a"}, peer.Role{Acts: true, Deputy: true}
 	broken := trouble{v1alpha1.ReasonTSIGKeyRefused, "the key is refused"}
 	type want struct {
 		status  metav1.ConditionStatus
@@ -107,7 +84,7 @@ func TestJudgeDNS(t *testing.T) {
 		"a foreign set under our mark":                              {seenAs(otherSet, mark), nil, want{isFalse, "ForeignMX", stalls, "", true, ""}},
 		"a mixed set":                                               {seenAs(dns.NewSet(wantSet[0], otherSet[0]), mark), nil, want{isFalse, "HybridMX", stalls, "", true, ""}},
 		"another operator's mark":                                   {seenAs(wantSet, dns.Owner{Operator: "altri", Object: "x/y", Epoch: 9}.Text(wantSet)), nil, want{isFalse, "OwnedByOther", stalls, "", true, ""}},
-		"the other site stood in for this one":                      {seenAs(wantSet, dns.Owner{Operator: owner.Operator, Object: owner.Object, Epoch: 2}.Text(wantSet)), func(o *outlook) { o.role.inTouch = false }, want{isFalse, "OwnedByOther", stalls, "", true, "taken over"}},
+		"the other site stood in for this one":                      {seenAs(wantSet, dns.Owner{Operator: owner.Operator, Object: owner.Object, Epoch: 2}.Text(wantSet)), func(o *outlook) { o.role.InTouch = false }, want{isFalse, "OwnedByOther", stalls, "", true, "taken over"}},
 		"the other site watches":                                    {seenAs(nil, ""), func(o *outlook) { o.role = watcher }, want{isFalse, "OtherSiteWrites", waits, "", false, "site a writes"}},
 		"who stands in raises the epoch":                            {seenAs(nil, mark), func(o *outlook) { o.role = deputy }, want{isFalse, "MXWriting", waits, dns.Reviving, false, ""}},
 		"the sites see two things":                                  {seenAs(nil, ""), func(o *outlook) { o.otherSite = "the other site sees [x]" }, want{isFalse, "MXWriting", waits, "", false, "the other site sees [x]"}},
@@ -145,7 +122,7 @@ func TestJudgeDNS(t *testing.T) {
 			if got != c.want || !strings.Contains(j.message, c.want.says) {
 				t.Errorf("got %+v: %s\nwant %+v", got, j.message, c.want)
 			}
-			if j.do != nil && o.role.deputy && !strings.Contains(j.do.Will.Owner, "epoch=2;") {
+			if j.do != nil && o.role.Deputy && !strings.Contains(j.do.Will.Owner, "epoch=2;") {
 				t.Errorf("the owner text is %s", j.do.Will.Owner)
 			}
 		})
@@ -264,6 +241,9 @@ func TestWhatStrangersPublishFitsTheSchema(t *testing.T) {
 	got := texts(dns.NewSet(many...))
 	if len(got) != maxRecords || slices.ContainsFunc(got, func(s string) bool { return len(s) > 262 || strings.ContainsRune(s, 'à') }) {
 		t.Errorf("got %d records, the first %q", len(got), got[0])
+	}
+	if left := notShown(len(many), maxRecords); left == nil || *left != 84 || notShown(maxRecords, maxRecords) != nil {
+		t.Errorf("%v records are not shown", left)
 	}
 }
 

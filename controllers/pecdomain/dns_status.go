@@ -13,6 +13,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/dns"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
 // Bounds of the schema.
@@ -34,18 +35,19 @@ func (s *scope) showDNS(o outlook, t target, m *memory) {
 		old = &v1alpha1.DNSStatus{}
 	}
 	status := &v1alpha1.DNSStatus{
-		State: v1alpha1.DNSState(m.settled.State), Since: ptr.To(metav1.NewTime(m.since.Truncate(time.Second))), Message: cut(o.verdict.Sentence, maxSentence),
+		State: v1alpha1.DNSState(m.settled.State), Since: ptr.To(metav1.NewTime(m.since.Truncate(time.Second))), Message: reconcile.Cut(o.verdict.Sentence, maxSentence),
 		Zone: printable(o.verdict.Zone, 255), Current: texts(o.verdict.Seen.MX), Previous: old.Previous, Observed: views(m.last.seen), CutOver: s.cut,
+		CurrentNotShown: notShown(len(o.verdict.Seen.MX), maxRecords), PreviousNotShown: old.PreviousNotShown, ObservedNotShown: notShown(len(m.last.seen.Views), maxViews),
 		Checks: checksOf(m.last.checks, o.otherSite),
 	}
 	if m.settled.Unknown {
-		status.Message = cut(m.settled.Sentence, maxSentence)
+		status.Message = reconcile.Cut(m.settled.Sentence, maxSentence)
 	}
 	if t.want.Owner != (dns.Owner{}) {
 		status.Epoch = ptr.To(int64(t.want.Owner.Epoch)) //nolint:gosec // an epoch counts take-overs
 	}
 	if c := m.last.wrote; c != nil && m.last.err == nil {
-		status.Previous = texts(c.Was.MX)
+		status.Previous, status.PreviousNotShown = texts(c.Was.MX), notShown(len(c.Was.MX), maxRecords)
 	}
 	if s.judged.ask {
 		status.RecordRequest = requestOf(o, t, m.since)
@@ -72,6 +74,14 @@ func requestOf(o outlook, t target, since time.Time) *v1alpha1.RecordRequest {
 		English:  cutLines(text.English, maxRequest, "INCOMPLETE, do not act on it: %d lines are missing"),
 		Deadline: metav1.NewTime(o.deadline.Truncate(time.Second)),
 	}
+}
+
+// notShown counts what a list of the status has no room for; nil is nothing.
+func notShown(all, room int) *int32 {
+	if all <= room {
+		return nil
+	}
+	return ptr.To(int32(all - room)) //nolint:gosec // a DNS answer has at most thousands
 }
 
 // texts is a set as the status holds it.
@@ -119,16 +129,16 @@ func sameViews(a, b []v1alpha1.DNSServerView) bool {
 func checksOf(checks []dns.Check, otherSite string) []v1alpha1.DNSCheck {
 	var out []v1alpha1.DNSCheck
 	for _, c := range checks {
-		out = append(out, v1alpha1.DNSCheck{Name: c.Name, Result: string(c.Result), Message: cut(c.Message, maxNote)})
+		out = append(out, v1alpha1.DNSCheck{Name: c.Name, Result: string(c.Result), Message: reconcile.Cut(c.Message, maxNote)})
 	}
 	if otherSite != "" {
-		out = append(out, v1alpha1.DNSCheck{Name: "OtherSite", Result: string(dns.Faulty), Message: cut(otherSite, maxNote)})
+		out = append(out, v1alpha1.DNSCheck{Name: "OtherSite", Result: string(dns.Faulty), Message: reconcile.Cut(otherSite, maxNote)})
 	}
 	return out
 }
 
 func cutOverStatus(c dns.Cutover, step dns.Step) *v1alpha1.CutOverStatus {
-	status := &v1alpha1.CutOverStatus{Phase: string(c.Phase), Since: metav1.NewTime(c.Since.Truncate(time.Second)), Message: cut(step.Sentence, maxNote)}
+	status := &v1alpha1.CutOverStatus{Phase: string(c.Phase), Since: metav1.NewTime(c.Since.Truncate(time.Second)), Message: reconcile.Cut(step.Sentence, maxNote)}
 	if !step.Until.IsZero() {
 		status.Until = ptr.To(metav1.NewTime(step.Until.Truncate(time.Second)))
 	}
@@ -153,15 +163,7 @@ func printable(text string, limit int) string {
 		}
 		return r
 	}, text)
-	return cut(clean, limit)
-}
-
-// cut shortens a text to a number of characters, which is how the schema counts.
-func cut(text string, limit int) string {
-	if runes := []rune(text); len(runes) > limit {
-		return string(runes[:limit])
-	}
-	return text
+	return reconcile.Cut(clean, limit)
 }
 
 // cutLines shortens a text to a number of characters between lines, and says first how many are missing: half a record could be

@@ -37,10 +37,11 @@ func observePeer(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
 	s.peer = other
+	s.apart = s.compareMailboxes(ctx)
 	known := func(t string) *metav1.Condition { return meta.FindStatusCondition(s.domain.Status.Conditions, t) }
 	for _, c := range []*metav1.Condition{
 		judgeReachable(state, known(v1alpha1.ConditionPeerReachable), s.Now),
-		judgeSpec(s.domain, s.peer, err, state, known(v1alpha1.ConditionSpecInSync), s.Now),
+		judgeSpec(s.domain, s.peer, s.apart, err, state, known(v1alpha1.ConditionSpecInSync), s.Now),
 	} {
 		if c != nil {
 			s.Say(c.Type, c.Status, c.Reason, c.Message)
@@ -64,12 +65,15 @@ func judgeReachable(state peer.State, known *metav1.Condition, now time.Time) *m
 	return c
 }
 
-// judgeSpec is SpecInSync; nil while nothing is known yet. err is the outcome of reading other. Pure.
-func judgeSpec(own, other *v1alpha1.PECDomain, err error, state peer.State, known *metav1.Condition, now time.Time) *metav1.Condition {
+// judgeSpec is SpecInSync; nil while nothing is known yet. err is the outcome of reading other, a how the mailboxes differ. Pure.
+func judgeSpec(own, other *v1alpha1.PECDomain, a *apart, err error, state peer.State, known *metav1.Condition, now time.Time) *metav1.Condition {
 	c := &metav1.Condition{Type: v1alpha1.ConditionSpecInSync}
 	switch {
+	case other != nil && specHash(own) == specHash(other) && a != nil && (a.settled(now) || (known != nil && known.Reason == v1alpha1.ReasonMailboxesDiffer)):
+		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonMailboxesDiffer
+		c.Message = "the other site holds other Mailbox resources of this domain, status.sites names them; see whether both clusters follow the same Git revision"
 	case other != nil && specHash(own) == specHash(other):
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual, "both sites hold the same spec"
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual, "both sites hold the same specs"
 	case other != nil:
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonSpecsDiffer
 		c.Message = "the other site holds another spec; see whether both clusters follow the same Git revision"

@@ -30,7 +30,7 @@ import (
 func readSecrets(ctx context.Context, s *scope) (reconcile.Result, error) {
 	m := s.domain.Spec.Provider.Managed
 	for _, c := range []struct{ condition, secret, use string }{
-		{v1alpha1.ConditionCertificateValid, m.TLS.SecretName, "mail clients and other mail servers are shown it"},
+		{v1alpha1.ConditionCertificateValid, stack.TLSSecret(s.domain), "mail clients and other mail servers are shown it"},
 		{v1alpha1.ConditionSigningReady, m.Signing.SecretName, "it signs every notice and envelope"},
 	} {
 		secret := &corev1.Secret{}
@@ -42,11 +42,12 @@ func readSecrets(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if c.condition == v1alpha1.ConditionSigningReady && m.Signing.PKCS11 != nil {
 			reason, message = judgeLeaf(secret.Data[corev1.TLSCertKey], s.Now) // its key is in the HSM; the engine says whether it answers
 		}
-		if reason == v1alpha1.ReasonCertificateUsable {
-			s.True(c.condition, reason, "certificate and key are usable: "+c.use)
-			continue
+		issuing := issue{}
+		if c.condition == v1alpha1.ConditionCertificateValid {
+			issuing = s.issue
 		}
-		s.False(c.condition, reason, fmt.Sprintf("Secret %s: %s (%s)", c.secret, message, c.use))
+		usable, reason, message := issuing.beside(reason, fmt.Sprintf("Secret %s: %s (%s)", c.secret, message, c.use), c.use)
+		s.set(c.condition, usable, reason, message)
 	}
 	return reconcile.Result{RequeueAfter: later}, readIndex(ctx, s, m.ProvidersIndex)
 }

@@ -2,9 +2,6 @@ package pecdomain
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,6 +22,7 @@ var (
 	informative = []string{
 		v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync, v1alpha1.ConditionAntivirusFresh, v1alpha1.ConditionDNSOwned,
 		v1alpha1.ConditionDNSRecordsSound, v1alpha1.ConditionContractHonoured, v1alpha1.ConditionEvidenceSealed,
+		v1alpha1.ConditionServiceLevelMet, v1alpha1.ConditionStoresInSync,
 	}
 	announced = []string{v1alpha1.ConditionDNSVerified}
 
@@ -85,9 +83,16 @@ func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
 		status.PeerLink = &v1alpha1.PeerLinkStatus{CABundle: string(s.Authority.PEM)}
 	}
 	entries := []v1alpha1.SiteStatus{siteEntry(s.Stack.Site, v1alpha1.SiteLocal, s.domain)}
+	if s.specs != nil {
+		entries[0].Specs = siteSpecs(s.specs.digest(), nil, s.Now)
+	}
+	entries[0].Stores = s.ownStores()
 	switch other := s.peer; {
 	case other != nil && localSite(other) != nil:
-		entries = append(entries, siteEntry(localSite(other).Name, v1alpha1.SitePeer, other))
+		entry := siteEntry(localSite(other).Name, v1alpha1.SitePeer, other)
+		entry.Specs = siteSpecs(digestOf(localSite(other)), s.apart, s.Now)
+		entry.Stores = s.peerStores()
+		entries = append(entries, entry)
 	case other == nil && s.Peer.State().Configured:
 		for _, old := range status.Sites { // what was last known of a silent peer stays; PeerReachable says how it stands
 			if old.Locality == v1alpha1.SitePeer {
@@ -134,11 +139,4 @@ func stampSites(old, entries []v1alpha1.SiteStatus, now time.Time) []v1alpha1.Si
 }
 
 // specHash is equal at two sites when their specs are.
-func specHash(d *v1alpha1.PECDomain) string {
-	raw, err := json.Marshal(d.Spec)
-	if err != nil {
-		return "" // a spec that came from JSON goes back to JSON
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:8])
-}
+func specHash(d *v1alpha1.PECDomain) string { return hashOf(d.Spec) }

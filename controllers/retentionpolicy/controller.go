@@ -1,6 +1,6 @@
 // Package retentionpolicy carries a RetentionPolicy out at one site: at each time of its schedule a Job archives the mailboxes
-// whose domain prefers this site, and what came of it, and what would be due for removal, is shown. Nothing here removes. It needs
-// no finalizer: a deleted policy takes its Jobs with it by their owner, and what they archived stays.
+// whose domain prefers this site, and what came of it, and what would be due for removal, is shown; both sites list what is due, each
+// from its own store, and compare. Nothing here removes. It needs no finalizer: a deleted policy takes its Jobs with it by their owner, and what they archived stays.
 package retentionpolicy
 
 import (
@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -37,10 +38,11 @@ const (
 
 // table declares the conditions of a RetentionPolicy.
 var table = reconcile.Table{
-	Positive:    []string{v1alpha1.ConditionArchiving, v1alpha1.ConditionHoldsRespected},
-	Informative: []string{v1alpha1.ConditionWaitingForPeer, v1alpha1.ConditionClocksAgree},
-	Served:      "the policy is carried out at this site as its spec says",
-	Meanwhile:   "a Job that runs goes on, no other is started; ",
+	Positive: []string{v1alpha1.ConditionArchiving, v1alpha1.ConditionHoldsRespected},
+	Informative: []string{v1alpha1.ConditionDisputed, v1alpha1.ConditionWaitingForPeer, v1alpha1.ConditionOverlapping,
+		v1alpha1.ConditionClocksAgree, v1alpha1.ConditionRestored},
+	Served:    "the policy is carried out at this site as its spec says",
+	Meanwhile: "a Job that runs goes on, no other is started; ",
 }
 
 // Reconciler carries RetentionPolicies out at one site.
@@ -65,8 +67,14 @@ type scope struct {
 	*reconcile.Pass
 	*Reconciler
 	policy *v1alpha1.RetentionPolicy
-	// selected are the policy's mailboxes; work are those that this site archives.
+	// selected are the policy's mailboxes; work are those that a run here is about.
 	selected, work []mailbox
+	// archives says whether this site archives any of them; else it only reviews what the other one archives.
+	archives bool
+	// missing is what Jobs would lack.
+	missing *missing
+	// peer is what the other site says is due.
+	peer peerList
 	// schedule is spec.schedule, worked out.
 	schedule calendar.Schedule
 }
@@ -89,11 +97,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		compareClocks,
 		selectMailboxes,
 		showHolds,
-		lookAtPeer,
 		findWork,
+		lookAtPeer,
+		restoreMessages,
 		findDestination,
 		keepSchedule,
 	)
+	s.compareLists()
 	if apierrors.IsForbidden(err) {
 		err = reconcile.Waiting(recheck, v1alpha1.ConditionArchiving, v1alpha1.ReasonNamespaceNotGranted, r.Access.Missing(policy.Namespace, err))
 	}
@@ -106,7 +116,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("retentionpolicy").
 		For(&v1alpha1.RetentionPolicy{}, builder.WithPredicates(reconcile.SpecOrRequest())).
-		Watches(&v1alpha1.Mailbox{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(reconcile.SpecOrRequest())).
+		Watches(&v1alpha1.Mailbox{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
+			builder.WithPredicates(predicate.Or(reconcile.SpecOrRequest(), predicate.LabelChangedPredicate{}))).
+		Watches(&v1alpha1.RetentionPolicy{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {
@@ -115,7 +127,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// ofNamespace are the policies of a mailbox's namespace: a mailbox may have come to one, or left one.
+// ofNamespace are the policies of a mailbox's or a policy's namespace: a mailbox may have come to one, or left one.
 func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []crreconcile.Request {
 	var list v1alpha1.RetentionPolicyList
 	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {

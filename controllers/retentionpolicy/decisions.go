@@ -1,11 +1,13 @@
 package retentionpolicy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/calendar"
@@ -14,18 +16,6 @@ import (
 )
 
 // The decisions here are pure: the policy, what is known and the time go in.
-
-// covers says whether a policy is for a mailbox: one that names a policy is for that policy alone.
-func covers(p *v1alpha1.RetentionPolicy, m *v1alpha1.Mailbox) bool {
-	if !m.DeletionTimestamp.IsZero() {
-		return false
-	}
-	ref := m.Spec.RetentionPolicyRef
-	if p.Spec.Mailboxes.Type == v1alpha1.RetainedReferring {
-		return ref != nil && ref.Name == p.Name
-	}
-	return ref == nil && p.Spec.Mailboxes.DomainRef != nil && m.Spec.DomainRef.Name == p.Spec.Mailboxes.DomainRef.Name
-}
 
 // scheduleOf works a schedule out.
 func scheduleOf(spec v1alpha1.RetentionSchedule) (s calendar.Schedule, err error) {
@@ -170,7 +160,67 @@ func planOf(p *v1alpha1.RetentionPolicy, at time.Time, work []mailbox) retention
 		held := len(m.holds) > 0 || len(p.Spec.LegalHolds) > 0
 		// Nothing is acknowledged before something is handed over, and this release hands nothing over.
 		waits := p.Spec.Remove != nil && p.Spec.Remove.When == v1alpha1.RemoveAcknowledged
-		plan.Mailboxes = append(plan.Mailboxes, retention.MailboxPlan{Address: m.address, Engine: m.engine, Host: m.host.String(), Held: held || waits})
+		plan.Mailboxes = append(plan.Mailboxes, retention.MailboxPlan{Address: m.address, Engine: m.engine, Host: m.host.String(), Held: held || waits, Review: m.review})
 	}
 	return plan
+}
+
+// peerList is what the other site says is due.
+type peerList struct {
+	looked         bool // in this pass
+	answers, there bool // the site; the policy there
+	due            *v1alpha1.DueForRemoval
+	restore        *v1alpha1.RestoreStatus
+}
+
+// verdict is what comes of two lists.
+type verdict struct {
+	condition, reason, message string
+	sites                      []string // that hold our list
+	disputes                   *int64
+}
+
+// judgeLists compares this site's list of what is due with the other's. Absence there is a difference, and no order. Pure.
+func judgeLists(site string, ours *v1alpha1.DueForRemoval, other peerList, addresses []string) verdict {
+	v := verdict{condition: v1alpha1.ConditionWaitingForPeer, reason: v1alpha1.ReasonPeerListUnknown, sites: []string{site}}
+	count := func(n int) *int64 { return ptr.To(int64(n)) }
+	switch {
+	case ours == nil:
+		v.reason, v.message = v1alpha1.ReasonOwnListUnknown, "this site has no list of what is due; the next run makes one"
+		return v
+	case !other.answers:
+		v.message = "the other site does not answer, so that its list of what is due is not known; nothing would be removed"
+		return v
+	case !other.there && *ours.Count > 0:
+		v.condition, v.reason, v.disputes = v1alpha1.ConditionDisputed, v1alpha1.ReasonPeerLacksPolicy, count(len(ours.Mailboxes)/(2*retention.Half))
+		v.message = "messages are due here, and the other site has no such policy: apply it there, or take remove out of this one; nothing is removed"
+		return v
+	case other.due == nil || other.due.Run != ours.Run:
+		v.message = "the other site shows no list of " + ours.Run + ", which is this site's; they are compared when it does"
+		return v
+	}
+	there := slices.DeleteFunc(slices.Clone(other.due.Sites), func(name string) bool { return name == site })
+	switch {
+	case len(there) == 0:
+		v.message = "what answers as the other site is " + site + " too: see the value site of both operators"
+	case other.due.Digest == ours.Digest && *other.due.Count == *ours.Count:
+		v.condition, v.reason, v.disputes, v.sites = "", "", count(0), slices.Sorted(slices.Values(append(there, site)))
+	default:
+		names, others := retention.Differing(ours.Mailboxes, other.due.Mailboxes, addresses)
+		v.condition, v.reason, v.disputes = v1alpha1.ConditionDisputed, v1alpha1.ReasonListsDiffer, count(len(names)+others)
+		v.message = fmt.Sprintf("of %s %d messages are due here and %d at site %s, and they are not the same; nothing is removed of any mailbox: %s",
+			ours.Run, *ours.Count, *other.due.Count, there[0], differing(names, others))
+	}
+	return v
+}
+
+// differing words which mailboxes differ.
+func differing(names []string, others int) string {
+	switch {
+	case len(names) == 0 && others == 0:
+		return "there are too many mailboxes to say which"
+	case others == 0:
+		return named(names)
+	}
+	return fmt.Sprintf("%s (%d that this site does not select)", cmp.Or(named(names), "none of this site's"), others)
 }

@@ -2,6 +2,7 @@ package retentionpolicy
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -28,37 +29,6 @@ func makePolicy(change ...func(*v1alpha1.RetentionPolicy)) *v1alpha1.RetentionPo
 		c(p)
 	}
 	return p
-}
-
-func referring(p *v1alpha1.RetentionPolicy) {
-	p.Spec.Mailboxes = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedReferring}
-}
-
-func TestCovers(t *testing.T) {
-	mailbox := func(domain, policy string) *v1alpha1.Mailbox {
-		m := &v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{DomainRef: v1alpha1.LocalReference{Name: domain}}}
-		if policy != "" {
-			m.Spec.RetentionPolicyRef = &v1alpha1.LocalReference{Name: policy}
-		}
-		return m
-	}
-	for name, tt := range map[string]struct {
-		policy  *v1alpha1.RetentionPolicy
-		mailbox *v1alpha1.Mailbox
-		want    bool
-	}{
-		"a mailbox of its domain":                      {makePolicy(), mailbox("pec.comune.test", ""), true},
-		"a mailbox of another domain":                  {makePolicy(), mailbox("pec.altro.test", ""), false},
-		"a mailbox of its domain that names a policy":  {makePolicy(), mailbox("pec.comune.test", "ordinary"), false},
-		"a mailbox that names it":                      {makePolicy(referring), mailbox("pec.altro.test", "ordinary"), true},
-		"a mailbox that names another, or none at all": {makePolicy(referring), mailbox("pec.comune.test", ""), false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := covers(tt.policy, tt.mailbox); got != tt.want {
-				t.Errorf("covers: %t", got)
-			}
-		})
-	}
 }
 
 func TestTheLaterPromiseCounts(t *testing.T) {
@@ -150,5 +120,102 @@ func TestOutcomeNamesMailboxesNotIndexes(t *testing.T) {
 	got = outcomeOf(made, jobs.State{Over: true, Problem: "PodFailurePolicy: no lock"})
 	if len(got.failed) != 3 || got.failed[0] != "a@b.test (PodFailurePolicy: no lock)" {
 		t.Errorf("the whole Job failed: %q", got.failed)
+	}
+}
+
+func TestListsAreComparedAndNeverObeyed(t *testing.T) {
+	result := func(name string, due int64) retention.Result {
+		return retention.Result{Address: name + "@pec.test", Due: retention.DueResult{Count: due, Digest: retention.DueDigest([]string{name})}}
+	}
+	list := func(run string, sites []string, results ...retention.Result) *v1alpha1.DueForRemoval {
+		count, digest := retention.Combine(results)
+		return &v1alpha1.DueForRemoval{Run: run, Count: &count, Digest: digest, Mailboxes: retention.Marks(results), Sites: sites}
+	}
+	var many []retention.Result
+	selected := []string{"anna@pec.test", "bruno@pec.test"}
+	for i := range 15 {
+		many = append(many, result(fmt.Sprintf("m%02d", i), 1))
+		selected = append(selected, many[i].Address)
+	}
+	ours := list("run-2", nil, result("anna", 2), result("bruno", 3))
+	shown := func(due *v1alpha1.DueForRemoval) peerList {
+		return peerList{looked: true, answers: true, there: true, due: due}
+	}
+	for name, tt := range map[string]struct {
+		ours     *v1alpha1.DueForRemoval
+		other    peerList
+		reason   string
+		said     string
+		sites    string
+		disputes *int64
+	}{
+		"the same list":                {ours, shown(list("run-2", []string{"b"}, result("bruno", 3), result("anna", 2))), "", "", "a b", ptr.To(int64(0))},
+		"the same list, agreed before": {ours, shown(list("run-2", []string{"a", "b"}, result("bruno", 3), result("anna", 2))), "", "", "a b", ptr.To(int64(0))},
+		"no list of our own":           {nil, shown(ours), v1alpha1.ReasonOwnListUnknown, "the next run", "a", nil},
+		"the other site does not answer": {ours, peerList{looked: true}, v1alpha1.ReasonPeerListUnknown,
+			"does not answer", "a", nil},
+		"the other site has no list":                  {ours, shown(nil), v1alpha1.ReasonPeerListUnknown, "no list of run-2", "a", nil},
+		"the other site's list is of another run":     {ours, shown(list("run-1", []string{"b"}, result("anna", 2))), v1alpha1.ReasonPeerListUnknown, "no list of run-2", "a", nil},
+		"the other site calls itself by our name":     {ours, shown(list("run-2", []string{"a"}, result("anna", 2), result("bruno", 3))), v1alpha1.ReasonPeerListUnknown, "is a too", "a", nil},
+		"the other site has no such policy":           {ours, peerList{looked: true, answers: true}, v1alpha1.ReasonPeerLacksPolicy, "no such policy", "a", ptr.To(int64(2))},
+		"nothing is due, and no such policy there":    {list("run-2", nil), peerList{looked: true, answers: true}, v1alpha1.ReasonPeerListUnknown, "no list of run-2", "a", nil},
+		"one mailbox differs":                         {ours, shown(list("run-2", []string{"b"}, result("anna", 2), result("bruno", 4))), v1alpha1.ReasonListsDiffer, "same; nothing is removed of any mailbox: bruno@pec.test", "a", ptr.To(int64(1))},
+		"a mailbox has nothing due there":             {ours, shown(list("run-2", []string{"b"}, result("anna", 2))), v1alpha1.ReasonListsDiffer, "5 messages are due here and 2 at site b", "a", ptr.To(int64(1))},
+		"a mailbox there is not selected here":        {ours, shown(list("run-2", []string{"b"}, result("anna", 2), result("bruno", 3), result("dora", 1))), v1alpha1.ReasonListsDiffer, "none of this site's (1 that this site does not select)", "a", ptr.To(int64(1))},
+		"more than ten differ":                        {list("run-2", nil, many...), shown(list("run-2", []string{"b"})), v1alpha1.ReasonListsDiffer, "m09@pec.test, and 5 more", "a", ptr.To(int64(15))},
+		"they differ, and more than can be marked do": {&v1alpha1.DueForRemoval{Run: "run-2", Count: ptr.To(int64(9)), Digest: "x"}, shown(&v1alpha1.DueForRemoval{Run: "run-2", Count: ptr.To(int64(9)), Digest: "y", Sites: []string{"b"}}), v1alpha1.ReasonListsDiffer, "too many mailboxes", "a", ptr.To(int64(0))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := judgeLists("a", tt.ours, tt.other, selected)
+			if v.reason != tt.reason || !strings.Contains(v.message, tt.said) || strings.Join(v.sites, " ") != tt.sites || !cmp.Equal(v.disputes, tt.disputes) {
+				t.Errorf("judged %s, %s: %s (sites %q, disputes %v)", v.condition, v.reason, v.message, v.sites, ptr.Deref(v.disputes, -1))
+			}
+		})
+	}
+}
+
+func TestWhatARestoreAsksFor(t *testing.T) {
+	p := makePolicy(func(p *v1alpha1.RetentionPolicy) {
+		p.Spec.Restore = &v1alpha1.Restore{Token: "r1", Mailbox: "anna@pec.comune.test", Messages: &v1alpha1.RestoredMessages{
+			Folder: "INBOX", ArrivedFrom: "2026-03-28", ArrivedUntil: "2026-03-29"}} // the night on which the clocks go forward
+	})
+	plan := giveBackOf(p, p.Spec.Restore, mailbox{address: "anna@pec.comune.test", engine: "https://e"})
+	if plan.Into != "Ripristino r1" || plan.S3 == nil || !plan.S3.RetainUntil.IsZero() || plan.Mailbox.Address != "anna@pec.comune.test" {
+		t.Errorf("the plan is %+v", plan)
+	}
+	want := retention.Wanted{Folder: "INBOX", From: time.Date(2026, 3, 27, 23, 0, 0, 0, time.UTC), Before: time.Date(2026, 3, 29, 22, 0, 0, 0, time.UTC)}
+	if diff := cmp.Diff(want, plan.Wanted); diff != "" {
+		t.Error(diff)
+	}
+	again := p.Spec.Restore.DeepCopy()
+	if slotOf(again) != slotOf(p.Spec.Restore) {
+		t.Error("one request has two Jobs")
+	}
+	again.Into = "Altrove"
+	if slotOf(again) == slotOf(p.Spec.Restore) {
+		t.Error("two requests have one Job")
+	}
+}
+
+func TestWhatBecameOfARestore(t *testing.T) {
+	data := json.RawMessage(`{"added":3,"existed":1,"digest":"` + strings.Repeat("a", 64) + `","manifest":"manifest-restore-a"}`)
+	for name, tt := range map[string]struct {
+		state    jobs.State
+		want     v1alpha1.RestoreState
+		message  string
+		manifest bool
+	}{
+		"all is well":        {jobs.State{Results: map[int]worker.Result{0: {Data: data}}}, v1alpha1.RestoreDone, "", true},
+		"its pod failed":     {jobs.State{Results: map[int]worker.Result{0: {Reason: "ArchiveDamaged", Message: "x", Data: json.RawMessage(`{"added":2}`)}}}, v1alpha1.RestoreFailed, "ArchiveDamaged: x", false},
+		"its Job failed":     {jobs.State{Problem: "DeadlineExceeded: long"}, v1alpha1.RestoreFailed, "DeadlineExceeded: long", false},
+		"its result is lost": {jobs.State{Succeeded: []int{0}}, v1alpha1.RestoreFailed, "its result was lost with its pod", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got v1alpha1.RestoreStatus
+			recordRestore(&got, tt.state)
+			if got.State != tt.want || got.Message != tt.message || (got.Manifest != nil) != tt.manifest {
+				t.Errorf("recorded %+v", got)
+			}
+		})
 	}
 }

@@ -27,6 +27,7 @@ type mailbox struct {
 	host    types.NamespacedName // of the stack that holds its mail
 	engine  string               // base URL
 	site    string               // that archives it; "" is any
+	review  bool                 // not this site
 	holds   []v1alpha1.LegalHold
 }
 
@@ -39,33 +40,32 @@ func compareClocks(_ context.Context, s *scope) (reconcile.Result, error) {
 
 // selectMailboxes finds the policy's mailboxes and the stacks that hold them.
 func selectMailboxes(ctx context.Context, s *scope) (reconcile.Result, error) {
-	options := []client.ListOption{client.InNamespace(s.policy.Namespace)}
-	if ref := s.policy.Spec.Mailboxes.DomainRef; ref != nil {
-		options = append(options, client.MatchingFields{index.MailboxDomain: ref.Name})
-	}
-	var list v1alpha1.MailboxList
-	if err := s.Client.List(ctx, &list, options...); err != nil {
-		return reconcile.Result{}, fmt.Errorf("listing the mailboxes of %s: %w", client.ObjectKeyFromObject(s.policy), err)
-	}
-	found := map[string]mailbox{} // what is common to a domain's mailboxes
-	for i := range list.Items {
-		m := &list.Items[i]
-		if !covers(s.policy, m) {
-			continue
+	var all v1alpha1.MailboxList
+	var policies v1alpha1.RetentionPolicyList
+	for _, list := range []client.ObjectList{&all, &policies} {
+		if err := s.Client.List(ctx, list, client.InNamespace(s.policy.Namespace)); err != nil {
+			return reconcile.Result{}, fmt.Errorf("listing what %s selects from: %w", client.ObjectKeyFromObject(s.policy), err)
 		}
-		common, ok := found[m.Spec.DomainRef.Name]
+	}
+	found := selectFrom(s.policy, policies.Items, all.Items)
+	s.policy.Status.Selected, s.policy.Status.Elsewhere = ptr.To(int32(len(found.mailboxes))), ptr.To(int32(found.elsewhere)) //nolint:gosec // no cluster has as many
+	if len(found.overlaps) > 0 {
+		s.True(v1alpha1.ConditionOverlapping, v1alpha1.ReasonFirstNameWins,
+			"what policies select alike is under the one whose name comes first: "+named(found.overlaps)+"; give these mailboxes retentionPolicyRef, or select each once")
+	}
+	domains := map[string]mailbox{} // what is common to a domain's mailboxes
+	for _, m := range found.mailboxes {
+		common, ok := domains[m.Spec.DomainRef.Name]
 		if !ok {
 			var err error
 			if common, err = s.findDomain(ctx, m.Spec.DomainRef.Name); err != nil {
 				return reconcile.Result{}, err
 			}
-			found[m.Spec.DomainRef.Name] = common
+			domains[m.Spec.DomainRef.Name] = common
 		}
 		common.address, common.holds = m.Address(), m.Spec.LegalHolds
 		s.selected = append(s.selected, common)
 	}
-	slices.SortFunc(s.selected, func(a, b mailbox) int { return strings.Compare(a.address, b.address) })
-	s.policy.Status.Selected = ptr.To(int32(len(s.selected)))
 	return reconcile.Result{}, nil
 }
 
@@ -124,41 +124,31 @@ func judgeHolds(references []string) (reason, message string) {
 	return v1alpha1.ReasonHoldsInForce, strings.Join(references, ", ") + ": what they cover is archived and not counted as due; nothing of it is removed"
 }
 
-// lookAtPeer shows what the other site says. It never ends a pass.
-func lookAtPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
-	state := s.Peer.State()
-	if !state.Configured {
-		return reconcile.Result{}, nil
-	}
-	if s.policy.Spec.Remove != nil {
-		s.True(v1alpha1.ConditionWaitingForPeer, v1alpha1.ReasonPeerListUnknown,
-			"a list of what is due counts once both sites hold it; in this release only the site that archives makes one, so nothing is removed")
-	}
-	other, err := s.Peer.Policy(ctx, client.ObjectKeyFromObject(s.policy))
-	if err != nil && !errors.Is(err, peer.ErrNotConnected) && !apierrors.IsNotFound(err) {
-		return reconcile.Result{}, err
-	}
-	if err == nil && !slices.ContainsFunc(s.selected, s.isOurs) {
-		status := &s.policy.Status
-		status.LastRun, status.Archived, status.DueForRemoval = other.Status.LastRun, other.Status.Archived, other.Status.DueForRemoval
-	}
-	return reconcile.Result{RequeueAfter: longest}, nil
-}
-
 // isOurs says whether this site archives a mailbox.
 func (s *scope) isOurs(m mailbox) bool {
 	return m.site == "" || m.site == s.Site || !s.Peer.State().Configured
 }
 
-// findWork is what this site has to archive; where there is nothing, the pass has said all.
-func findWork(_ context.Context, s *scope) (reconcile.Result, error) {
+// findWork is what this site has to archive, and, with remove, what it has to list of what the other site archives.
+func findWork(ctx context.Context, s *scope) (reconcile.Result, error) {
 	for _, m := range s.selected {
 		if s.isOurs(m) {
+			s.work, s.archives = append(s.work, m), true
+		} else if m.review = true; s.policy.Spec.Remove != nil {
 			s.work = append(s.work, m)
 		}
 	}
 	if s.policy.Spec.Remove == nil {
 		s.policy.Status.DueForRemoval = nil
+	}
+	if !s.idle() {
+		var err error
+		if s.missing, err = s.lookAtDestination(ctx); err != nil {
+			return reconcile.Result{}, err
+		}
+		if s.missing != nil && !s.archives {
+			s.work, s.policy.Status.DueForRemoval = nil, nil // what lies at the other site only cannot be reviewed here
+		}
 	}
 	switch {
 	case s.policy.Spec.Archive == nil:
@@ -166,46 +156,122 @@ func findWork(_ context.Context, s *scope) (reconcile.Result, error) {
 	case len(s.selected) == 0:
 		s.True(v1alpha1.ConditionArchiving, v1alpha1.ReasonNothingToArchive, "no mailbox is selected; see spec.mailboxes, and retentionPolicyRef of the mailboxes")
 	case len(s.work) == 0:
-		s.True(v1alpha1.ConditionArchiving, v1alpha1.ReasonPreferredSiteArchives,
-			"site "+s.selected[0].site+" is preferred for these mailboxes and archives them; what it reports is shown")
+		s.True(v1alpha1.ConditionArchiving, v1alpha1.ReasonPreferredSiteArchives, s.whoArchives())
 	}
 	return reconcile.Result{}, nil
 }
 
-// idle says whether there is nothing to archive here.
+func (s *scope) whoArchives() string {
+	return "site " + s.selected[0].site + " is preferred for these mailboxes and archives them; what it reports is shown"
+}
+
+// idle says whether there is nothing to do here.
 func (s *scope) idle() bool { return s.policy.Spec.Archive == nil || len(s.work) == 0 }
 
-// findDestination sees that a Job could write where the policy says: a pod whose volume is missing would wait without a word.
-func findDestination(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if s.idle() {
+// lookAtPeer shows what the other site says. It never ends a pass.
+func lookAtPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
+	if !s.Peer.State().Configured {
+		s.showArchived(s.policy.Status.Archived)
 		return reconcile.Result{}, nil
 	}
+	other, err := s.Peer.Policy(ctx, client.ObjectKeyFromObject(s.policy))
+	switch {
+	case err == nil:
+		s.peer = peerList{looked: true, answers: true, there: true, due: other.Status.DueForRemoval, restore: other.Status.Restore}
+	case apierrors.IsNotFound(err):
+		s.peer = peerList{looked: true, answers: true}
+	case errors.Is(err, peer.ErrNotConnected):
+		s.peer = peerList{looked: true}
+	default:
+		return reconcile.Result{}, err
+	}
+	status := &s.policy.Status
+	if err == nil && !s.archives && len(s.selected) > 0 {
+		status.LastRun, status.Archived = other.Status.LastRun, other.Status.Archived
+	}
+	s.showArchived(status.Archived)
+	return reconcile.Result{RequeueAfter: longest}, nil
+}
+
+// showArchived shows how much is archived, and how much of it waits for document management.
+func (s *scope) showArchived(messages *int64) {
+	s.policy.Status.Archived, s.policy.Status.AwaitingAcknowledgement = messages, nil
+	if o := s.policy.Spec.Offload; o != nil && o.Acknowledgement == v1alpha1.AcknowledgementRequired {
+		s.policy.Status.AwaitingAcknowledgement = messages // nothing is acknowledged before something is handed over
+	}
+}
+
+// compareLists shows whether both sites would remove the same, at the end of a pass that looked at the other one: a run may have made
+// a list in it.
+func (s *scope) compareLists() {
+	status := &s.policy.Status
+	switch {
+	case s.policy.Spec.Remove == nil || !s.Peer.State().Configured:
+		status.Disputes = nil
+		if status.DueForRemoval != nil {
+			status.DueForRemoval.Sites = []string{s.Site}
+		}
+		return
+	case !s.peer.looked:
+		return
+	}
+	status.Disputes = nil
+	if s.missing != nil && !s.archives {
+		s.True(v1alpha1.ConditionWaitingForPeer, v1alpha1.ReasonArchiveNotHere, "this site cannot review what the other archives: "+s.missing.message+
+			"; both must be able to read the archive before anything could be removed")
+		return
+	}
+	addresses := make([]string, len(s.selected))
+	for i, m := range s.selected {
+		addresses[i] = m.address
+	}
+	v := judgeLists(s.Site, status.DueForRemoval, s.peer, addresses)
+	if status.DueForRemoval != nil {
+		status.DueForRemoval.Sites = v.sites
+	}
+	status.Disputes = v.disputes
+	if v.condition != "" {
+		s.True(v.condition, v.reason, v.message)
+	}
+}
+
+// missing is what a Job would lack, and the reason for a condition.
+type missing struct{ reason, message string }
+
+// findDestination sees that a Job could write where the policy says: a pod whose volume is missing would wait without a word.
+func findDestination(_ context.Context, s *scope) (reconcile.Result, error) {
+	if s.idle() || s.missing == nil {
+		return reconcile.Result{}, nil
+	}
+	return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionArchiving, s.missing.reason, s.missing.message)
+}
+
+// lookAtDestination answers what a Job would lack, nil for nothing.
+func (s *scope) lookAtDestination(ctx context.Context) (*missing, error) {
 	ns := s.policy.Namespace
 	if message := s.Access.Missing(ns, nil); message != "" {
-		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionArchiving, v1alpha1.ReasonNamespaceNotGranted, message)
-	}
-	missing := func(format string, args ...any) error {
-		return reconcile.Waiting(recheck, v1alpha1.ConditionArchiving, v1alpha1.ReasonDestinationMissing, fmt.Sprintf(format, args...))
+		return &missing{v1alpha1.ReasonNamespaceNotGranted, message}, nil
 	}
 	if claim := s.policy.Spec.Archive.Destination.VolumeClaim; claim != nil {
 		err := s.Live.Get(ctx, client.ObjectKey{Namespace: ns, Name: claim.Name}, &corev1.PersistentVolumeClaim{})
 		if apierrors.IsNotFound(err) {
-			return reconcile.Result{}, missing("there is no PersistentVolumeClaim %s in namespace %s; create it, the operator never makes one for an archive", claim.Name, ns)
+			return &missing{v1alpha1.ReasonDestinationMissing, fmt.Sprintf(
+				"there is no PersistentVolumeClaim %s in namespace %s; create it, the operator never makes one for an archive", claim.Name, ns)}, nil
 		}
 		if err != nil {
-			return reconcile.Result{}, fmt.Errorf("reading PersistentVolumeClaim %s/%s: %w", ns, claim.Name, err)
+			return nil, fmt.Errorf("reading PersistentVolumeClaim %s/%s: %w", ns, claim.Name, err)
 		}
-		return reconcile.Result{}, nil
+		return nil, nil
 	}
 	for _, source := range sourcesOf(s.policy) {
 		secret := &corev1.Secret{}
 		err := s.Live.Get(ctx, client.ObjectKey{Namespace: ns, Name: source.Secret}, secret)
 		if client.IgnoreNotFound(err) != nil {
-			return reconcile.Result{}, fmt.Errorf("reading Secret %s/%s: %w", ns, source.Secret, err)
+			return nil, fmt.Errorf("reading Secret %s/%s: %w", ns, source.Secret, err)
 		}
 		if len(secret.Data[source.Key]) == 0 {
-			return reconcile.Result{}, missing("Secret %s has no key %s; create it", source.Secret, source.Key)
+			return &missing{v1alpha1.ReasonDestinationMissing, fmt.Sprintf("Secret %s has no key %s; create it", source.Secret, source.Key)}, nil
 		}
 	}
-	return reconcile.Result{}, nil
+	return nil, nil
 }

@@ -177,12 +177,16 @@ func (s *scope) settle(ctx context.Context, run v1alpha1.RetentionRun, plan jobs
 	}
 	status := &s.policy.Status
 	status.Runs = record(status.Runs, run)
-	status.LastRun = ptr.To(run.At)
+	if s.archives {
+		status.LastRun = ptr.To(run.At)
+	}
 	if len(outcome.failed) == 0 {
-		status.Archived, status.DueForRemoval = ptr.To(outcome.messages), nil
+		if s.archives {
+			s.showArchived(ptr.To(outcome.messages))
+		}
 		if s.policy.Spec.Remove != nil {
 			count, digest := retention.Combine(outcome.results)
-			status.DueForRemoval = &v1alpha1.DueForRemoval{Count: &count, Digest: digest, Sites: []string{s.Site}}
+			status.DueForRemoval = &v1alpha1.DueForRemoval{Run: run.Name, Count: &count, Digest: digest, Mailboxes: retention.Marks(outcome.results)}
 		}
 	}
 	for _, m := range made.Mailboxes {
@@ -247,7 +251,12 @@ func (s *scope) showRuns() {
 		s.True(v1alpha1.ConditionArchiving, v1alpha1.ReasonAwaitingFirstRun, "no run was due yet; status.nextRun has the time of the first")
 		return
 	}
-	switch run := status.Runs[0]; run.State {
+	run := status.Runs[0]
+	if !s.archives && (run.State == v1alpha1.RunRunning || run.State == v1alpha1.RunDone) {
+		s.True(v1alpha1.ConditionArchiving, v1alpha1.ReasonPreferredSiteArchives, s.whoArchives())
+		return
+	}
+	switch run.State {
 	case v1alpha1.RunRunning:
 		s.True(v1alpha1.ConditionArchiving, v1alpha1.ReasonRunUnderWay, run.Name+" is under way")
 	case v1alpha1.RunDone:
@@ -275,15 +284,24 @@ func (s *scope) jobPlan(run v1alpha1.RetentionRun, work retention.Plan) (jobs.Pl
 	if err != nil {
 		return jobs.Plan{}, fmt.Errorf("encoding the plan of %s: %w", run.Name, err)
 	}
+	plan := s.newPlan(run.Name, "archive")
+	plan.Plan, plan.Mailboxes, plan.Parallel = raw, int32(len(work.Mailboxes)), parallel //nolint:gosec // no cluster has as many
+	return plan, nil
+}
+
+// newPlan is a Job of the policy that has its archive.
+func (s *scope) newPlan(slot, command string) jobs.Plan {
 	plan := jobs.Plan{
 		Owner:     metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "RetentionPolicy", Name: s.policy.Name, UID: s.policy.UID},
-		Namespace: s.policy.Namespace, Slot: run.Name, Image: s.Image, Arguments: []string{"retain", "archive"},
-		Plan: raw, Mailboxes: int32(len(work.Mailboxes)), Parallel: parallel, Sources: sourcesOf(s.policy),
+		Namespace: s.policy.Namespace, Slot: slot, Image: s.Image, Arguments: []string{"retain", command},
 	}
-	if claim := s.policy.Spec.Archive.Destination.VolumeClaim; claim != nil {
-		plan.Claim = claim.Name
+	if s.policy.Spec.Archive != nil {
+		plan.Sources = sourcesOf(s.policy)
+		if claim := s.policy.Spec.Archive.Destination.VolumeClaim; claim != nil {
+			plan.Claim = claim.Name
+		}
 	}
-	return plan, nil
+	return plan
 }
 
 // planOfJob is the plan that a Job was made with: its indexes mean the mailboxes of that one.

@@ -97,6 +97,8 @@ type Mailbox struct {
 	Owner      Owner  `json:"owner,omitzero"`
 	// ClosedAt is when the mailbox was last closed, in whole seconds; it stays when the mailbox is opened again.
 	ClosedAt time.Time `json:"closedAt,omitzero"`
+	// FrozenUntil is when a migration's Freeze of the mailbox ends, in whole seconds; until then its holder changes no setting.
+	FrozenUntil time.Time `json:"frozenUntil,omitzero"`
 	// PasswordChangedByHolder is the engine's own word: no PUT changes it, but a new Password makes it false.
 	PasswordChangedByHolder bool `json:"passwordChangedByHolder,omitempty"`
 }
@@ -104,11 +106,11 @@ type Mailbox struct {
 // Same says whether the row holds what the operator wants; the password is compared by the version it was made from, and what
 // the engine alone says is left out.
 func (m Mailbox) Same(other Mailbox) bool {
-	if !m.ClosedAt.Equal(other.ClosedAt) {
+	if !m.ClosedAt.Equal(other.ClosedAt) || !m.FrozenUntil.Equal(other.FrozenUntil) {
 		return false
 	}
-	m.Password, m.ClosedAt, m.PasswordChangedByHolder = "", time.Time{}, false
-	other.Password, other.ClosedAt, other.PasswordChangedByHolder = "", time.Time{}, false
+	m.Password, m.ClosedAt, m.FrozenUntil, m.PasswordChangedByHolder = "", time.Time{}, time.Time{}, false
+	other.Password, other.ClosedAt, other.FrozenUntil, other.PasswordChangedByHolder = "", time.Time{}, time.Time{}, false
 	m.OrdinaryMail, other.OrdinaryMail = cmp.Or(m.OrdinaryMail, OrdinaryDiscard), cmp.Or(other.OrdinaryMail, OrdinaryDiscard)
 	return m == other
 }
@@ -209,6 +211,7 @@ type PeerState struct {
 	LastSuccess time.Time `json:"lastSuccess"`
 	Pending     int       `json:"pending"` // mailboxes that wait to be synced
 	LastError   string    `json:"lastError,omitempty"`
+	Stores      *Stores   `json:"stores,omitempty"` // nil without a peer, and from an engine of an earlier release
 }
 
 // ErrNotFound is answered for a mailbox or domain that the directory does not hold.

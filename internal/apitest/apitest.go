@@ -4,6 +4,7 @@ package apitest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -79,7 +80,7 @@ func (s *Server) AddOperator(t testing.TB, own string, namespaces ...string) *re
 	user := "operator-" + own
 	grants := []grant{{file: "cluster-rules.yaml"}, {file: "own-rules.yaml", namespace: own}}
 	for _, namespace := range namespaces {
-		grants = append(grants, grant{file: "namespace-rules.yaml", namespace: namespace})
+		grants = append(grants, grant{file: "namespace-rules.yaml", namespace: namespace}, grant{file: "cert-manager-rules.yaml", namespace: namespace})
 	}
 	return s.grant(t, user, grants...).Config()
 }
@@ -202,6 +203,32 @@ func (s *Server) Install(t testing.TB, files ...string) {
 			}
 		}
 	}
+}
+
+// certManager is the release whose kinds InstallCertManager installs. It is read out of the Go module, which go verifies by its checksum,
+// and not imported: its controllers would bring half of the clouds' libraries along.
+const certManager = "github.com/cert-manager/cert-manager@v1.21.2"
+
+// InstallCertManager installs cert-manager's kinds, and no controller of them, until the test ends.
+func (s *Server) InstallCertManager(t testing.TB) {
+	t.Helper()
+	out, err := exec.Command("go", "mod", "download", "-json", certManager).Output()
+	if err != nil {
+		t.Fatalf("downloading %s: %v", certManager, err)
+	}
+	var module struct{ Dir string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		t.Fatal(err)
+	}
+	crds := envtest.CRDInstallOptions{Paths: []string{filepath.Join(module.Dir, "deploy", "crds", "cert-manager.io_certificates.yaml")}, ErrorIfPathMissing: true}
+	if _, err := envtest.InstallCRDs(s.Config, crds); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := envtest.UninstallCRDs(s.Config, crds); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Kubeconfig is a kubeconfig of an administrator of the server, everything inline.

@@ -55,6 +55,8 @@ type Engine struct {
 	Problems []string
 	// Antivirus is what it says of its scanner.
 	Antivirus admin.Antivirus
+	// Stores is what it says of both sites' stores.
+	Stores *admin.Stores
 	// Puts counts what was written.
 	Puts int
 	// Down makes the engine refuse connections.
@@ -175,7 +177,7 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 		e.Puts++
 		e.put(w, r, path)
 	case path == "status":
-		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: admin.PeerState{Configured: e.Peer != nil}})
+		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: admin.PeerState{Configured: e.Peer != nil, Stores: e.Stores}})
 	case strings.HasSuffix(path, "/holder"):
 		e.reply(w, admin.Holder{Given: e.Given[holderOf(path)], InForce: admin.InForce{Rules: e.Given[holderOf(path)].Rules}})
 	case strings.HasSuffix(path, "/usage"):

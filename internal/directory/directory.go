@@ -58,6 +58,7 @@ var laterColumns = []struct{ name, definition string }{
 	{"given", `TEXT NOT NULL DEFAULT '{}'`},
 	{"ordinary_mail", `TEXT NOT NULL DEFAULT 'Discard' CHECK (ordinary_mail IN ('Discard', 'Forward', 'Deliver'))`},
 	{"forward_to", `TEXT NOT NULL DEFAULT ''`},
+	{"frozen_until", `INTEGER NOT NULL DEFAULT 0`},
 }
 
 // Directory is the open database.
@@ -179,16 +180,22 @@ func (d *Directory) Serves(ctx context.Context, name string) (bool, error) {
 }
 
 const mailboxColumns = `address, domain, credentials_version, quota_bytes, access,
-	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed, ordinary_mail, forward_to`
+	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed, ordinary_mail, forward_to, frozen_until`
 
 func scanMailbox(row interface{ Scan(...any) error }) (m admin.Mailbox, err error) {
-	var closedAt int64
+	var closedAt, frozenUntil int64
 	err = row.Scan(&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access,
-		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo)
-	if closedAt != 0 {
-		m.ClosedAt = time.Unix(closedAt, 0).UTC()
-	}
+		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil)
+	m.ClosedAt, m.FrozenUntil = timeOf(closedAt), timeOf(frozenUntil)
 	return m, err
+}
+
+// timeOf is a time that the directory keeps in seconds.
+func timeOf(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
 }
 
 // Mailbox reads one row, without its password. admin.ErrNotFound if there is none.

@@ -91,6 +91,10 @@ func TestATombstoneSaysWhoseItWasAndSinceWhen(t *testing.T) {
 	if _, err := d.PutMailbox(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
+	m.FrozenUntil = m.ClosedAt.Add(time.Hour)
+	if _, err := d.PutMailbox(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
 	if got, err := d.Mailbox(t.Context(), m.Address); err != nil || !got.Same(m) {
 		t.Fatalf("read back %+v, %v", got, err)
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
-// maxGrant bounds the addresses of one grant: a job has as many mailboxes as a resource can list.
-const maxGrant = 1024
+// maxGrant bounds the addresses of one grant. A retention policy's job has every mailbox of a domain, and its plan, a ConfigMap, has
+// room for about five thousand.
+const maxGrant = 8192
 
 // PutGrant replaces what a job may do with the stores of mailboxes. Grants that ended are forgotten.
 func (d *Directory) PutGrant(ctx context.Context, job string, g admin.Grant, now time.Time) error {

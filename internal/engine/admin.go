@@ -203,7 +203,8 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 	if s.Peer = e.sync.state(e.hasPeer(ctx)); s.Peer.Configured {
 		s.Replication = e.replication()
 	}
-	return s, nil
+	s.Peer.Stores, err = e.storesState(ctx, s.Peer.Configured)
+	return s, err
 }
 
 func (e *Engine) hasPeer(ctx context.Context) bool {

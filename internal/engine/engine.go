@@ -51,6 +51,7 @@ type Engine struct {
 	doveadm mailStore
 	store   *dovecotStore
 	sync    *syncer
+	stores  *stores
 	timers  timers
 	sealer  *evidence.Sealer
 	locks   locks
@@ -124,6 +125,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
 	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
+	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put}
 	e.holders, e.arrivals, e.gate = newHolders(), newArrivals(), newGate()
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
@@ -142,7 +144,7 @@ func (e *Engine) newSyncer() *syncer {
 		now: e.now, log: e.log, pending: map[string]pendingSync{}, running: map[string]bool{}, wake: make(chan struct{}, 1),
 		peer:  e.hasPeer,
 		count: func(outcome string) { e.metrics.syncs.WithLabelValues(outcome).Inc() },
-		sync:  e.syncMailbox,
+		sync:  e.syncAndCompare,
 		mailboxes: func(ctx context.Context) ([]string, error) {
 			rows, err := e.directory.Mailboxes(ctx, "")
 			addresses := make([]string, len(rows))

@@ -208,6 +208,44 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	}
 }
 
+func TestAFreezeRefusesAHoldersChangesUntilItEnds(t *testing.T) {
+	w := givenWorld(t)
+	row, err := w.engine.directory.Mailbox(t.Context(), sender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row.FrozenUntil = time.Date(2022, 5, 9, 7, 0, 0, 0, time.UTC)
+	if _, err := w.engine.directory.PutMailbox(t.Context(), row); err != nil {
+		t.Fatal(err)
+	}
+	w.now = row.FrozenUntil.Add(-time.Hour)
+	for path, body := range map[string]string{
+		"PUT /v1/settings/password":         `{"password": "` + second + `"}`,
+		"PUT /v1/settings/ordinary-mail":    `{"policy": "Deliver"}`,
+		"PUT /v1/settings/rules":            `{"rules": []}`,
+		"DELETE /v1/settings/notifications": "",
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		status, code, answer := w.as(sender, first, method, path, body)
+		if status != http.StatusConflict || code != "frozen" || !strings.Contains(answer, "before 2022-05-09 09:00 CEST") {
+			t.Errorf("%s %s: %d %s: %s", method, path, status, code, answer)
+		}
+	}
+	if !w.knows(sender, first) {
+		t.Error("the password changed")
+	}
+	if status, _, answer := w.as(sender, first, http.MethodGet, "/v1/settings", ""); status != http.StatusOK || !strings.Contains(answer, `"frozenUntil":"2022-05-09T07:00:00Z"`) {
+		t.Errorf("the settings are %d: %s", status, answer)
+	}
+	w.now = row.FrozenUntil
+	if status, code, _ := w.as(sender, first, http.MethodPut, "/v1/settings/password", `{"password": "`+second+`"}`); status != http.StatusOK || !w.knows(sender, second) {
+		t.Errorf("after the freeze: %d %s", status, code)
+	}
+	if status, _, answer := w.as(sender, second, http.MethodGet, "/v1/settings", ""); status != http.StatusOK || strings.Contains(answer, "frozenUntil") {
+		t.Errorf("after the freeze the settings are %d: %s", status, answer)
+	}
+}
+
 func TestPasswordOfHolderAndSecret(t *testing.T) {
 	w := givenWorld(t)
 	change := func(from, to string) {

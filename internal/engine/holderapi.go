@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/password"
 	"github.com/pec-operator/pec-operator/internal/sieve"
@@ -259,6 +260,8 @@ type holderSettings struct {
 	Rules         []admin.Rule        `json:"rules"`
 	Sending       holderSending       `json:"sending"`
 	Password      holderPassword      `json:"password"`
+	// FrozenUntil is when something can be changed again, while nothing can.
+	FrozenUntil time.Time `json:"frozenUntil,omitzero"`
 }
 
 type holderSending struct {
@@ -285,8 +288,13 @@ func (e *Engine) settingsOf(ctx context.Context, address string) (holderSettings
 	if h.Given.RecipientsPerMessage > 0 {
 		limit = min(limit, h.Given.RecipientsPerMessage)
 	}
+	frozen := row.FrozenUntil
+	if !frozen.After(e.now()) {
+		frozen = time.Time{}
+	}
 	return holderSettings{
-		Address: row.Address, MayChange: append([]admin.Choice{}, h.Given.MayChange...), Changed: append([]admin.Choice{}, h.Changed...),
+		FrozenUntil: frozen,
+		Address:     row.Address, MayChange: append([]admin.Choice{}, h.Given.MayChange...), Changed: append([]admin.Choice{}, h.Changed...),
 		OrdinaryMail: h.InForce.OrdinaryMail, Notifications: h.InForce.Notifications, Rules: append([]admin.Rule{}, h.InForce.Rules...),
 		Sending:  holderSending{MessagesPerDay: h.Given.MessagesPerDay, RecipientsPerMessage: limit, SentToday: h.SentToday},
 		Password: holderPassword{MustChange: row.Sending == admin.RefusalFirstLogin && !row.PasswordChangedByHolder, ChangedAt: h.PasswordChangedAt},
@@ -307,8 +315,13 @@ func body[T any](s session) (v T, err error) {
 	return v, nil
 }
 
-// may says whether the holder may change a setting.
+// may says whether the holder may change a setting. During a Freeze nothing is kept to be done later: a new password that acts weeks
+// after it was chosen is one that he has forgotten. The date is in the row, so that it passes also when no operator is there.
 func (e *Engine) may(s session, setting admin.Choice) error {
+	if left := s.row.FrozenUntil.Sub(e.now()); left > 0 {
+		return denial{status: http.StatusConflict, Code: "frozen", wait: left, Message: fmt.Sprintf(
+			"the mailbox is being moved: nothing of it can be changed before %s; nothing was changed now, please do it again then", calendar.Minute(s.row.FrozenUntil))}
+	}
 	given, err := e.directory.Given(s.Context(), s.row.Address)
 	if err == nil && !slices.Contains(given.MayChange, setting) {
 		return denial{status: http.StatusForbidden, Code: "not-yours", Message: "who manages your domain keeps this setting; ask there"}

@@ -37,6 +37,9 @@ const (
 	kindReplicated     = "replicated"      // deliveryKey
 )
 
+// kindManifest is the proof of a copy into a mailbox: mailbox, name of the proof.
+const kindManifest = "manifest"
+
 // The kinds of the holder's half.
 const (
 	kindPlacement = "credentials-placed" // placementKey

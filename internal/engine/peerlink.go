@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -15,13 +16,16 @@ import (
 // The peer link carries what two engines of one domain say to each other, over TLS in which each shows the certificate of its
 // own site's CA. A connection is for one thing, which the dialer names; the other end answers "ok" or a reason. After
 // "sync <mailbox>" both are a pipe between the two Dovecots: doveadm is full power over all mail, so no password of it leaves a
-// pod, and nothing but the dsync of one mailbox that both directories hold gets through. "records" is in replicate.go, "copies" in
-// copies.go.
+// pod, and nothing but the dsync of one mailbox that both directories hold gets through. "digest <mailbox>" is in compare.go,
+// "records" in replicate.go, "copies" in copies.go.
 const (
 	peerVerb        = "sync "
 	peerOK          = "ok"
 	peerDialTimeout = 5 * time.Second
 )
+
+// errUnknownRequest is answered to an engine of a later release.
+var errUnknownRequest = errors.New("unknown request")
 
 // trustedPeer is the peer of the directory and the pool to verify it with.
 func (e *Engine) trustedPeer(ctx context.Context) (admin.Peer, *x509.CertPool, error) {
@@ -78,6 +82,9 @@ func (e *Engine) answerPeer(ctx context.Context, conn net.Conn) error {
 	if line == verbRecords || line == verbCopies {
 		return e.answerReplica(ctx, remote, line)
 	}
+	if mailbox, ok := strings.CutPrefix(line, digestVerb); ok {
+		return e.answerDigest(ctx, remote, mailbox)
+	}
 	dovecot, err := e.openDsync(ctx, line)
 	if err != nil {
 		_ = remote.writeLine(err.Error())
@@ -105,7 +112,7 @@ func (e *Engine) answerReplica(ctx context.Context, w *wire, verb string) error 
 // openDsync checks a request and begins the dsync of that one mailbox with our own Dovecot.
 func (e *Engine) openDsync(ctx context.Context, request string) (*wire, error) {
 	if len(request) < len(peerVerb) || request[:len(peerVerb)] != peerVerb {
-		return nil, errors.New("unknown request")
+		return nil, errUnknownRequest
 	}
 	row, err := e.directory.Mailbox(ctx, request[len(peerVerb):])
 	if err != nil {

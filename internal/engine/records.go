@@ -70,11 +70,32 @@ func (e *Engine) keepRecord(w http.ResponseWriter, r storeRequest) (any, error) 
 		case err == nil:
 			return nil, nil
 		}
+		if err := e.attest(r.mailbox, filepath.Base(path), raw); err != nil {
+			return nil, err
+		}
 	}
 	if err := writeWhole(path, raw); err != nil {
 		return nil, fmt.Errorf("keeping a record of %s: %w", r.mailbox, err)
 	}
 	return nil, nil
+}
+
+// manifestRecord is a proof that is in custody.
+type manifestRecord struct {
+	Mailbox string `json:"mailbox"`
+	Name    string `json:"name"`
+	Digest  string `json:"digest"`
+}
+
+// attest enters a proof in the log and in custody, as a message: it must outlive the file, and be where the log's records are.
+func (e *Engine) attest(mailbox, name string, raw []byte) error {
+	digest, err := e.custody.Put(raw)
+	if err != nil {
+		return err
+	}
+	proof := manifestRecord{Mailbox: fold(mailbox), Name: name, Digest: digest}
+	_, err = e.record(kindManifest, proof.Mailbox+" "+name, "", &proof)
+	return err
 }
 
 // writeWhole puts a file in place, on disk, or leaves what was there.

@@ -149,7 +149,7 @@ func (e *Engine) storeFolder(_ http.ResponseWriter, r storeRequest) (any, error)
 		if err != nil || there {
 			return err
 		}
-		return c.run(1, nothing, r.mailbox, "mailbox create", name)
+		return c.run(1, nothing, r.mailbox, "mailbox create", "-s", name) // subscribed: many clients show no other
 	})
 }
 

@@ -3,6 +3,7 @@
 package imapx
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,7 +28,8 @@ const (
 
 // Options say whose mailbox is read, and where.
 type Options struct {
-	Address string         // host:port; the certificate must bear the host's name
+	Address string         // host:port
+	Name    string         // that the certificate must bear; "" is the host
 	Roots   *x509.CertPool // nil for the system's
 	User    string
 	// Password is never printed: no error of this package repeats it.
@@ -73,7 +75,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reaching %s: %w", o.Address, err)
 	}
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: o.Roots}}
+	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cmp.Or(o.Name, host), RootCAs: o.Roots}}
 	conn, err := dialer.DialContext(ctx, "tcp", o.Address)
 	if err != nil {
 		return nil, fmt.Errorf("reaching %s: %w", o.Address, err)
@@ -128,6 +130,16 @@ func (c *Client) Examine(folder string) (State, error) {
 		return State{}, fmt.Errorf("opening the source's folder %q: %w", folder, err)
 	}
 	return State{UIDValidity: data.UIDValidity, UIDNext: uint32(data.UIDNext), Messages: data.NumMessages}, nil
+}
+
+// Writable says whether the server offers to change a folder: only SELECT tells. It marks messages as no longer \Recent, which no
+// client shows, and changes nothing else as long as the folder is never closed: closing would expunge. It ends the use of the client.
+func (c *Client) Writable(folder string) (bool, error) {
+	data, err := c.client.Select(folder, nil).Wait()
+	if err != nil {
+		return false, fmt.Errorf("opening the folder %q: %w", folder, err)
+	}
+	return len(data.PermanentFlags) > 0, nil
 }
 
 // Messages lists the open folder, by UID.

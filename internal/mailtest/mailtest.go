@@ -227,7 +227,7 @@ func managed(domain string) *v1alpha1.PECDomain {
 	}
 }
 
-// SelfSigned is a certificate for a name, and its key, both PEM.
+// SelfSigned is a certificate for a name or an address, and its key, both PEM.
 func SelfSigned(t *testing.T, name string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -235,6 +235,9 @@ func SelfSigned(t *testing.T, name string) (cert, key string) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	if address := net.ParseIP(name); address != nil {
+		template.DNSNames, template.IPAddresses = nil, append(template.IPAddresses, address)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	must(t, err)

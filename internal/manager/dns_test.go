@@ -57,7 +57,7 @@ func state(t *testing.T, s *site, d *v1alpha1.PECDomain, want v1alpha1.DNSState)
 func TestTheOperatorKeepsItsMXAndNeverAForeignOne(t *testing.T) {
 	apitest.Need(t, server)
 	n := apitest.RunNames(t, map[string]string{"tenuto.test": hostsOf()})
-	s := newSite(t, "tenuto", siteOptions{dns: withNames(n)})
+	s := newSite(t, "tenuto", siteOptions{change: withNames(n)})
 	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.DNS = written("tenuto.test") })
 	ours := []string{"10 mx-a.tenuto.test.", "20 mx-b.tenuto.test."}
 	s.provide(t)
@@ -135,7 +135,7 @@ func TestRecordsAreAskedForAndFound(t *testing.T) {
 		"chiesto.test": hostsOf(), "comune.test": "", "muto.test": "", "altro.test": "mx A 198.51.100.9\n",
 		".": "ns.nomi.test. A 192.0.2.53\nsordo.test. NS ns.sordo.test.\nns.sordo.test. A 192.0.2.66",
 	})
-	s := newSite(t, "chiesto", siteOptions{namespaces: []string{"chiesto-comune"}, dns: withNames(n)})
+	s := newSite(t, "chiesto", siteOptions{namespaces: []string{"chiesto-comune"}, change: withNames(n)})
 	host := s.makeDomain(func(d *v1alpha1.PECDomain) {
 		d.Spec.DNS = nil
 		d.Spec.Provider.Managed.AllowedNamespaces = []string{"chiesto-comune"}
@@ -191,7 +191,7 @@ func TestRecordsAreAskedForAndFound(t *testing.T) {
 func TestAProviderIsChangedByItsPhases(t *testing.T) {
 	apitest.Need(t, server)
 	n := apitest.RunNames(t, map[string]string{"cambio.test": hostsOf() + "pec 2 MX 10 mx.altro.test.\n"})
-	s := newSite(t, "cambio", siteOptions{dns: withNames(n)})
+	s := newSite(t, "cambio", siteOptions{change: withNames(n)})
 	domain := s.makeDomain(func(d *v1alpha1.PECDomain) {
 		d.Spec.DNS = written("cambio.test")
 		d.Spec.DNS.Takeover = &v1alpha1.DNSTakeover{Policy: v1alpha1.TakeoverFromExpected, ApprovedBy: "M. Bianchi, prot. 12/2026",
@@ -227,7 +227,7 @@ func TestAProviderIsChangedByItsPhases(t *testing.T) {
 func TestAnUpdateThatIsRefusedIsNamed(t *testing.T) {
 	apitest.Need(t, server)
 	n := apitest.RunNames(t, map[string]string{"negato.test": hostsOf()})
-	s := newSite(t, "negato", siteOptions{dns: withNames(n)})
+	s := newSite(t, "negato", siteOptions{change: withNames(n)})
 	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.DNS = written("negato.test") })
 	wrong := n.Key()
 	wrong["secret"] = []byte("bm90IHRoZSBzZWNyZXQgdGhhdCB0aGUgc2VydmVyIGhhcw==")
@@ -260,9 +260,9 @@ func TestTheOtherSiteStandsInAndTheFirstOneStops(t *testing.T) {
 	}
 	dead := regexp.MustCompile(`server: .*`).ReplaceAll(living, []byte("server: https://127.0.0.1:1"))
 	n := apitest.RunNames(t, map[string]string{"supplente.test": hostsOf()})
-	s := newSite(t, "supplente", siteOptions{name: "b", peer: dead, dns: func(o *manager.Options) {
+	s := newSite(t, "supplente", siteOptions{name: "b", peer: dead, change: func(o *manager.Options) {
 		withNames(n)(o)
-		o.DNSStandIn = 5 * time.Second
+		o.StandIn = 5 * time.Second
 	}})
 	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.DNS, d.Spec.PreferredSite = written("supplente.test"), "a" })
 	s.provide(t)

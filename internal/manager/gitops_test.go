@@ -85,7 +85,7 @@ func TestGitOpsToolsSeeNoDrift(t *testing.T) {
 	mx := func(host string) string { return "pec MX 10 mx-a." + host + ".\npec MX 20 mx-b." + host + ".\n" }
 	names := apitest.RunNames(t, map[string]string{ // the samples' domains, as their zones should be
 		"gestore-uno.test": hostsOf() + mx("gestore-uno.test"), "gestore-due.test": hostsOf() + mx("gestore-due.test"), "comune-esempio.test": mx("gestore-uno.test")})
-	s := newSite(t, "gitops", siteOptions{namespaces: slices.Sorted(maps.Keys(namespaces)), dns: func(o *manager.Options) { o.DNSDial = names.Dial }})
+	s := newSite(t, "gitops", siteOptions{namespaces: slices.Sorted(maps.Keys(namespaces)), change: func(o *manager.Options) { o.DNSDial = names.Dial }})
 	for ns := range namespaces {
 		s.create(t, archive(ns), certificateSecret(t, ns, "mail-tls", time.Now().Add(time.Hour)), certificateSecret(t, ns, "signing", time.Now().Add(time.Hour)),
 			&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "providers-index"}, Data: map[string]string{"index.ldif": "x", "roots.pem": "x"}})

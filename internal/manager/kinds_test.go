@@ -107,14 +107,16 @@ var kinds = map[string]kind{
 			outside := s.hostedDomain("generi-comune", "pec.esterno.test")
 			outside.Spec.Provider = v1alpha1.DomainProvider{Type: v1alpha1.ProviderExternal, External: &v1alpha1.ExternalProvider{
 				Name: "Altro gestore", MailExchangers: []v1alpha1.Hostname{"mx.esterno.test"}, IMAP: v1alpha1.Endpoint{Host: "imaps.esterno.test"}}}
-			s.create(t, s.hostedDomain("generi-comune", "pec.archivio.test"), outside, archive("generi-comune"),
-				makeMailbox("generi-comune", "protocollo", "pec.archivio.test"), makeMailbox("generi-comune", "protocollo", outside.Name))
+			s.create(t, s.hostedDomain("generi-comune", "pec.archivio.test"), s.hostedDomain("generi-comune", "pec.senza-posto.test"), outside, archive("generi-comune"))
+			for _, domain := range []string{"pec.archivio.test", "pec.senza-posto.test", outside.Name} {
+				s.create(t, makeMailbox("generi-comune", "protocollo", domain))
+			}
 		},
 		done: func(*site) reconcile.Object {
 			return ordinary("generi-comune", "pec.archivio.test", "ordinary", "archive")
 		},
 		waiting: func(*site) reconcile.Object {
-			return ordinary("generi-comune", "pec.archivio.test", "ordinary-attesa", "nessuno")
+			return ordinary("generi-comune", "pec.senza-posto.test", "ordinary-attesa", "nessuno")
 		},
 		stalled: func(*site) reconcile.Object {
 			return ordinary("generi-comune", "pec.esterno.test", "ordinary-esterna", "archive")

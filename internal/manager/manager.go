@@ -48,6 +48,8 @@ type Options struct {
 	Namespaces     []string // those with a Role
 	MailImage      string   // what the mail stacks run
 	PeerKubeconfig string   // file; "" is a site without a peer
+	// StandIn is how long the preferred site must be silent before the other one acts in its place.
+	StandIn        time.Duration
 	LeaderElect    bool
 	MetricsAddress string
 	HealthAddress  string
@@ -55,8 +57,6 @@ type Options struct {
 	DNSRoots []netip.Addr
 	// DNSInterval is how often a domain whose records are right is looked at.
 	DNSInterval time.Duration
-	// DNSStandIn is how long the preferred site must be silent before the other one writes records in its place.
-	DNSStandIn time.Duration
 	// DNSOperator is this operator's name in owner texts.
 	DNSOperator string
 	// DNSProviders is a folder with the MX sets that known providers publish.
@@ -65,6 +65,8 @@ type Options struct {
 	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
 	// outside of the cluster.
 	EngineAddress func(client.ObjectKey) string
+	// ServiceEvery is the time between two looks at a service; zero is half a minute. No flag: an outage is counted in minutes.
+	ServiceEvery time.Duration
 	// Calendar is the clock of dated plans; nil is Now.
 	Calendar func() time.Time
 	// DNSDial replaces the network under the DNS, in tests; no flag either.
@@ -83,12 +85,12 @@ func Parse(args []string) (Options, error) {
 	flags.StringVar(&namespaces, "namespaces", "", "comma-separated namespaces in which the operator has a Role")
 	flags.StringVar(&o.MailImage, "mail-image", "", "image of the mail stacks")
 	flags.StringVar(&o.PeerKubeconfig, "peer-kubeconfig", "", "file with a kubeconfig that reads the other site; empty for a single site")
+	flags.DurationVar(&o.StandIn, "stand-in", 15*time.Minute, "how long the preferred site must be silent before this one writes records and migrates in its place")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "hold a Lease, so that one of several replicas works")
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "where /metrics is served; 0 for nowhere")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
 	flags.StringVar(&roots, "dns-roots", "", "comma-separated addresses of the DNS root's servers; empty to ask the system's resolvers for them")
 	flags.DurationVar(&o.DNSInterval, "dns-interval", 24*time.Hour, "how often a domain whose records are right is looked at")
-	flags.DurationVar(&o.DNSStandIn, "dns-stand-in", 15*time.Minute, "how long the preferred site must be silent before this one writes records in its place")
 	flags.StringVar(&o.DNSOperator, "dns-operator-id", "", "name of this operator in owner texts, the same at both sites; without one no record is written")
 	flags.StringVar(&o.DNSProviders, "dns-providers", "", "folder of files, named after providers, with the MX sets that they publish")
 	if err := flags.Parse(args); err != nil {
@@ -156,6 +158,9 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	if o.Calendar == nil {
 		o.Calendar = o.Now
 	}
+	if o.ServiceEvery == 0 {
+		o.ServiceEvery = 30 * time.Second
+	}
 	cluster = rest.CopyConfig(cluster)
 	cluster.QPS, cluster.Burst = 100, 200 // the API server's own fairness is what bounds us; this only stops a runaway
 	authority, err := siteAuthority(ctx, cluster, o)
@@ -180,19 +185,28 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	}
 	names := (&pecdomain.Names{
 		Observer: &dns.Observer{Roots: o.DNSRoots, Dial: o.DNSDial, Now: o.Now}, Interval: o.DNSInterval, Operator: o.DNSOperator,
-		Providers: o.DNSProviders, StandIn: o.DNSStandIn, Ledger: &pecdomain.Ledger{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Namespace: o.Namespace},
+		Providers: o.DNSProviders, StandIn: o.StandIn, Ledger: &pecdomain.Ledger{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Namespace: o.Namespace},
 	}).Ready()
 	if err := mgr.Add(names); err != nil {
 		return nil, fmt.Errorf("adding the DNS patrol: %w", err)
 	}
+	alive, err := watchLease(ctx, mgr, o)
+	if err != nil {
+		return nil, err
+	}
+	watch := &pecdomain.Watch{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Names: names, Every: o.ServiceEvery, Alive: alive, Now: o.Now}
+	if err := mgr.Add(watch); err != nil {
+		return nil, fmt.Errorf("adding the watch over the services: %w", err)
+	}
 	domains := &pecdomain.Reconciler{
 		Mechanism: mechanism("PECDomain"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Authority: authority, Engines: pool,
-		Peer: other, Names: names, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
+		Peer: other, Names: names, Watch: watch, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
 	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book}
 	work := &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now}
 	migrations := &mailboxmigration.Reconciler{
 		Mechanism: mechanism("MailboxMigration"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Image: o.MailImage, Site: o.Site, Jobs: work, Peer: other,
+		StandIn: o.StandIn,
 	}
 	migrations.Now = o.Calendar
 	policies := &retentionpolicy.Reconciler{
@@ -215,7 +229,7 @@ func managerOptions(o Options) ctrl.Options {
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:        o.HealthAddress,
 		LeaderElection:                o.LeaderElect,
-		LeaderElectionID:              "pec-operator",
+		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       o.Namespace,
 		LeaderElectionReleaseOnCancel: true,
 		// One process runs several operators only in tests; their metrics are nobody's concern.

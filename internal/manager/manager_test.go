@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -81,6 +82,7 @@ const canary = "canary-9f3c-password"
 // site is an operator at work on an API server, with namespaces of its own.
 type site struct {
 	client.Client
+	on     *apitest.Server
 	pods   *apitest.Pods
 	writes *apitest.Writes
 	ns     string // of the Managed domain
@@ -95,10 +97,10 @@ type site struct {
 type siteOptions struct {
 	name        string // "a" when empty
 	server      *apitest.Server
-	namespaces  []string // beside its own, with a Role
-	withoutRole string   // a namespace that is listed and has no Role
-	peer        []byte   // kubeconfig
-	dns         func(*manager.Options)
+	namespaces  []string               // beside its own, with a Role
+	withoutRole string                 // a namespace that is listed and has no Role
+	peer        []byte                 // kubeconfig
+	change      func(*manager.Options) // of any other option
 }
 
 // noDNS is the network of a test that is not about DNS.
@@ -120,7 +122,7 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{Client: c, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
+	s := &site{Client: c, on: o.server, ns: ns, domain: "pec." + ns + ".test", writes: &apitest.Writes{}}
 	granted := append([]string{ns}, o.namespaces...)
 	listed := slices.Clone(granted)
 	if o.withoutRole != "" {
@@ -138,8 +140,8 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
 		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS,
 	}
-	if o.dns != nil {
-		o.dns(&options)
+	if o.change != nil {
+		o.change(&options)
 	}
 	if o.peer != nil {
 		options.PeerKubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
@@ -284,7 +286,7 @@ func (s *site) makeDomain(change ...func(*v1alpha1.PECDomain)) *v1alpha1.PECDoma
 				},
 				Endpoints:      v1alpha1.Endpoints{Submission: "smtps." + s.ns + ".test", IMAP: "imaps." + s.ns + ".test"},
 				Storage:        v1alpha1.Storage{Size: resource.MustParse("1Gi")},
-				TLS:            v1alpha1.SecretReference{SecretName: "mail-tls"},
+				TLS:            v1alpha1.ServerCertificate{SecretName: "mail-tls"},
 				Signing:        v1alpha1.Signing{SecretName: "signing"},
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
 			}},
@@ -546,9 +548,7 @@ func TestWhatAPersonMustDoIsSaid(t *testing.T) {
 
 func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s := newSite(t, "riposto", siteOptions{namespaces: []string{"riposto-esterno"}})
-	domain := s.makeDomain(func(d *v1alpha1.PECDomain) {
-		d.Spec.ServiceLevel = &v1alpha1.ServiceLevel{AvailabilityPercent: "99.8"}
-	})
+	domain := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.DNS.Extra = &v1alpha1.DNSExtra{DKIM: v1alpha1.RecordVerify} })
 	box := makeMailbox(s.ns, "protocollo", s.domain, func(m *v1alpha1.Mailbox) {
 		m.Spec.Antispam = v1alpha1.AntispamEnabled
 		m.Spec.LegalHolds = []v1alpha1.LegalHold{{Reference: "RG 123/2026", Since: "2026-03-01"}}
@@ -560,7 +560,7 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s.create(t, domain, box, outside, password(s.ns, canary))
 
 	s.ready(t, domain, box, outside)
-	for o, want := range map[reconcile.Object]string{domain: "serviceLevel", box: "antispam", outside: "provider.external.imap"} {
+	for o, want := range map[reconcile.Object]string{domain: "dns.extra.dkim", box: "antispam", outside: "provider.external.imap"} {
 		c := s.waitFor(t, o, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
 		if !strings.HasSuffix(c.Message, ": "+want) {
 			t.Errorf("%s: %q does not name %q", o.GetName(), c.Message, want)
@@ -730,7 +730,10 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 	}
 	t.Cleanup(stop)
 	toA, toB := server.AddPeer(t, "peer-b"), second.AddPeer(t, "peer-a")
-	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB})
+	var ahead atomic.Int64 // by how much the clock of site a is put forward
+	a := newSite(t, "duesiti", siteOptions{name: "a", peer: toB, change: func(o *manager.Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	}})
 	var domainA *v1alpha1.PECDomain
 	t.Run("both sites", func(t *testing.T) {
 		b := newSite(t, "duesiti", siteOptions{name: "b", server: second, peer: toA})
@@ -764,6 +767,45 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 			}
 			return nil
 		})
+		a.request(t, domainA, "equal")
+		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionUnknown, v1alpha1.ReasonStoresNotCompared)
+		said := func(stores admin.Stores) {
+			a.pods.With(t, a.domain, func(e *apitest.Engine) { e.Stores = &stores })
+		}
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0a"})
+		a.request(t, domainA, "stores agree")
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionTrue, v1alpha1.ReasonStoresEqual)
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0b", Differing: 1, Diverged: 1, Addresses: []string{"anna@" + a.domain}})
+		a.request(t, domainA, "stores diverge")
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionFalse, v1alpha1.ReasonStoresDiverged)
+		if own, theirs := domainA.Status.Sites[0].Stores, domainA.Status.Sites[1].Stores; own.Digest != "0a" || theirs.Digest != "0b" || !slices.Equal(theirs.Addresses, []string{"anna@" + a.domain}) {
+			t.Errorf("site a shows of the stores %+v and %+v", own, theirs)
+		}
+		said(admin.Stores{Mailboxes: 2, Compared: 2, Own: "0a", Theirs: "0a"})
+		b.create(t, makeMailbox(b.ns, "solo-b", b.domain))
+		eventually(t, func() error {
+			b.get(t, b.ns, b.domain, domainB)
+			if len(domainB.Status.Sites) == 0 || *domainB.Status.Sites[0].Mailboxes != 1 {
+				return errors.New("site b does not count its mailbox")
+			}
+			return nil
+		})
+		a.request(t, domainA, "seen")
+		eventually(t, func() error {
+			a.get(t, a.ns, a.domain, domainA)
+			if domainA.Status.LastHandledReconcileAt != "seen" {
+				return errors.New("site a has not looked")
+			}
+			return nil
+		})
+		ahead.Store(int64(2 * time.Minute))
+		a.request(t, domainA, "later")
+		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionFalse, v1alpha1.ReasonMailboxesDiffer)
+		seen := domainA.Status.Sites[1].Specs
+		if seen == nil || !slices.Equal(seen.Names, []string{"solo-b"}) || *seen.Differing != 1 || seen.Digest != domainB.Status.Sites[0].Specs.Digest {
+			t.Errorf("site a sees of site b's mailboxes %+v", seen)
+		}
 	})
 	stop()
 	box := makeMailbox(a.ns, "superstite", a.domain)

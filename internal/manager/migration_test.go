@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -25,6 +29,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/jobs"
 	"github.com/pec-operator/pec-operator/internal/manager"
+	"github.com/pec-operator/pec-operator/internal/reconcile/check"
 )
 
 // clock is the one of dated plans, which the test moves.
@@ -274,7 +279,7 @@ func TestTheLetterIsKeptThoughTheOperatorDiesInEveryPhase(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.clock.set(start.UTC())
-	j.site = newSite(t, "trasloco", siteOptions{dns: func(o *manager.Options) { o.Calendar = j.clock.Now }})
+	j.site = newSite(t, "trasloco", siteOptions{change: func(o *manager.Options) { o.Calendar = j.clock.Now }})
 	j.operator = j.power.through(j.operator)
 	j.restart()
 	runKubelet(t, j.site)
@@ -363,7 +368,7 @@ func TestADeletedMigrationEndsItsJobAndKeepsCopiesAndLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	j := &journey{t: t, clock: &clock{now: at.UTC()}}
-	j.site = newSite(t, "interrotto", siteOptions{dns: func(o *manager.Options) { o.Calendar = j.clock.Now }})
+	j.site = newSite(t, "interrotto", siteOptions{change: func(o *manager.Options) { o.Calendar = j.clock.Now }})
 	domain, box := j.makeDomain(), makeMailbox(j.ns, "ufficio00", j.domain)
 	j.provide(t)
 	j.create(t, domain, box, password(j.ns, hashed))
@@ -409,49 +414,340 @@ func TestADeletedMigrationEndsItsJobAndKeepsCopiesAndLedger(t *testing.T) {
 	}
 }
 
-// Site a acts, because the target prefers it; here works site b, and a is an API server that shows what a reported.
-func TestTheOtherSiteIsBoundByTheSameLetter(t *testing.T) {
-	apitest.Need(t, server)
-	first, err := apitest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = first.Stop() })
-	b := newSite(t, "vincolo", siteOptions{name: "b", peer: first.AddPeer(t, "lettore")})
-	domain := b.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" })
-	b.provide(t)
-	target := b.hostedDomain(b.ns, "pec.nuovo-vincolo.test")
-	box := makeMailbox(b.ns, "protocollo", b.domain)
-	moving := &v1alpha1.MailboxMigration{ObjectMeta: metav1.ObjectMeta{Namespace: b.ns, Name: "trasloco"}, Spec: v1alpha1.MailboxMigrationSpec{
-		Source: v1alpha1.MigrationSource{Type: v1alpha1.MigrationFromDomain, DomainRef: &v1alpha1.LocalReference{Name: b.domain}},
-		Target: v1alpha1.MigrationTarget{DomainRef: v1alpha1.LocalReference{Name: target.Name}},
-		Mailboxes: []v1alpha1.MigratedMailbox{{Address: v1alpha1.EmailAddress(box.Address()), SourceCredentials: v1alpha1.SecretKeyReference{Name: "password"},
-			Request: v1alpha1.MigrationRequest{Protocol: "1/2026", Date: "2026-01-01"}}},
-		Calendar: v1alpha1.MigrationCalendar{TimeZone: "Europe/Rome", Phases: []v1alpha1.MigrationPhase{
-			{Name: v1alpha1.PhaseBlockSending, At: "2026-04-28T08:00:00"}, {Name: v1alpha1.PhaseOpenNew, At: "2026-04-28T18:00:00"}}},
-	}}
-	c, err := client.New(first.Config, client.Options{Scheme: manager.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	there := moving.DeepCopy()
-	(&site{Client: c}).create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: b.ns}}, there)
-	there.Status.Phases = []v1alpha1.MigrationPhaseStatus{{Name: v1alpha1.PhaseBlockSending, At: "2026-04-28T08:00:00", State: v1alpha1.PhaseRunning,
-		StartsAt: metav1.NewTime(time.Date(2026, 4, 28, 6, 0, 0, 0, time.UTC))}}
-	if err := c.Status().Update(context.Background(), there); err != nil {
-		t.Fatal(err)
-	}
-	b.create(t, domain, target, password(b.ns, hashed), box, moving)
+// duet are two sites, each with an API server, controllers and an operator of its own, under one clock.
+type duet struct {
+	a, b  *journey
+	clock *clock
+}
 
-	b.waitFor(t, moving, v1alpha1.ConditionTargetReady, metav1.ConditionFalse, v1alpha1.ReasonPreferredSiteMigrates)
-	eventually(t, func() error {
-		b.get(t, b.ns, box.Name, box)
-		if got := box.Status.EffectiveAccess; got == nil || got.Reason != v1alpha1.RuleBlockSending {
-			return fmt.Errorf("access at site b is %+v while site a blocks sending", got)
+func newDuet(t *testing.T, second *apitest.Server, ns, local string, standIn time.Duration) *duet {
+	t.Helper()
+	at, err := calendar.ParseLocal(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &duet{clock: &clock{now: at.UTC()}}
+	set := func(o *manager.Options) { o.Calendar, o.StandIn = d.clock.Now, standIn }
+	d.a = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "a", peer: second.AddPeer(t, "lettore-a-"+ns), dns: set})}
+	d.b = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "b", server: second, peer: server.AddPeer(t, "lettore-b-"+ns), dns: set})}
+	for _, j := range []*journey{d.a, d.b} {
+		runKubelet(t, j.site)
+		domain := j.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" })
+		j.provide(t)
+		j.create(t, domain, password(j.ns, canary))
+		j.ready(t, domain)
+	}
+	return d
+}
+
+// cut keeps the sites from seeing each other, until the answer is called.
+func (d *duet) cut(t *testing.T) (heal func()) {
+	t.Helper()
+	living := map[string][]byte{}
+	write := func(path string, kubeconfig []byte) {
+		if err := os.WriteFile(path, kubeconfig, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, j := range []*journey{d.a, d.b} {
+		path := j.options.PeerKubeconfig
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		living[path] = raw
+		write(path, regexp.MustCompile(`server: .*`).ReplaceAll(raw, []byte("server: https://127.0.0.1:1")))
+	}
+	return func() {
+		for path, raw := range living {
+			write(path, raw)
+		}
+	}
+}
+
+// create makes the same migration at both sites.
+func (d *duet) create(t *testing.T, m *v1alpha1.MailboxMigration) {
+	t.Helper()
+	for _, j := range []*journey{d.a, d.b} {
+		j.migration = m.DeepCopy()
+		j.create(t, j.migration)
+	}
+}
+
+// token changes the run's token at both sites.
+func (d *duet) token(t *testing.T, token string) {
+	t.Helper()
+	for _, j := range []*journey{d.a, d.b} {
+		update(t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) { m.Spec.Run = &v1alpha1.MigrationRun{Token: token} })
+	}
+}
+
+// reaches looks until a condition stands so at a site.
+func (j *journey) reaches(name string, status metav1.ConditionStatus, reason string) *metav1.Condition {
+	j.t.Helper()
+	var c *metav1.Condition
+	eventuallyWithin(j.t, 90*time.Second, func() error {
+		j.look()
+		time.Sleep(200 * time.Millisecond)
+		text := j.progress()
+		if c = meta.FindStatusCondition(j.migration.Status.Conditions, name); c == nil || c.Status != status || c.Reason != reason {
+			return fmt.Errorf("at site %s %s is not %s %s: %s", j.options.Site, name, status, reason, text)
 		}
 		return nil
 	})
-	if row := b.row(t, box.Address()); row.Sending == "" {
-		t.Errorf("the row at site b lets him send: %+v", row)
+	return c
+}
+
+// moving is a migration out of the duet's domain, of a mailbox of it, in a few hours of one day.
+func (d *duet) moving(t *testing.T) (m *v1alpha1.MailboxMigration, box *v1alpha1.Mailbox) {
+	t.Helper()
+	box = makeMailbox(d.a.ns, "protocollo", d.a.domain)
+	for _, j := range []*journey{d.a, d.b} {
+		target := j.hostedDomain(j.ns, "pec.nuovo-"+j.ns+".test")
+		target.Spec.PreferredSite = "a"
+		limited := makeMailbox(j.ns, "protocollo", target.Name, func(m *v1alpha1.Mailbox) { m.Spec.Sending = &v1alpha1.SendingLimits{MessagesPerDay: ptr.To(int32(5))} })
+		j.create(t, target, box.DeepCopy(), limited)
+		j.ready(t, target)
 	}
+	return &v1alpha1.MailboxMigration{ObjectMeta: metav1.ObjectMeta{Namespace: d.a.ns, Name: "trasloco"}, Spec: v1alpha1.MailboxMigrationSpec{
+		Source: v1alpha1.MigrationSource{Type: v1alpha1.MigrationFromDomain, DomainRef: &v1alpha1.LocalReference{Name: d.a.domain}},
+		Target: v1alpha1.MigrationTarget{DomainRef: v1alpha1.LocalReference{Name: "pec.nuovo-" + d.a.ns + ".test"}},
+		Mailboxes: []v1alpha1.MigratedMailbox{{Address: v1alpha1.EmailAddress(box.Address()), SourceCredentials: v1alpha1.SecretKeyReference{Name: "password"},
+			Request: v1alpha1.MigrationRequest{Protocol: "1/2026", Date: "2026-01-01"}}},
+		Run: &v1alpha1.MigrationRun{Token: "r1"}, Keep: []v1alpha1.MigrationKeep{v1alpha1.KeepPassword, v1alpha1.KeepEndpoints, v1alpha1.KeepSendingLimits},
+		Calendar: v1alpha1.MigrationCalendar{TimeZone: "Europe/Rome", Phases: []v1alpha1.MigrationPhase{
+			{Name: v1alpha1.PhaseFreeze, At: "2026-04-28T07:00:00", Until: "2026-04-28T19:00:00"},
+			{Name: v1alpha1.PhaseRequestsClose, At: "2026-04-28T07:30:00"},
+			{Name: v1alpha1.PhaseBlockSending, At: "2026-04-28T08:00:00"},
+			{Name: v1alpha1.PhaseOpenNew, At: "2026-04-28T18:00:00"}}},
+	}}, box
+}
+
+// access waits until the row of a mailbox refuses sending, or not.
+func (j *journey) access(box *v1alpha1.Mailbox, refused admin.Refusal) {
+	j.t.Helper()
+	eventually(j.t, func() error {
+		if row := j.row(j.t, box.Address()); row.Sending != refused {
+			return fmt.Errorf("at site %s the row's refusal is %q, want %q", j.options.Site, row.Sending, refused)
+		}
+		return nil
+	})
+}
+
+func (d *duet) at(t *testing.T, local string) {
+	t.Helper()
+	at, err := calendar.ParseLocal(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.clock.set(at.UTC())
+}
+
+func TestAMigrationAtTwoSites(t *testing.T) {
+	apitest.Need(t, server)
+	second, err := apitest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = second.Stop() })
+	server.RunControllers(t, "job-controller")
+	second.RunControllers(t, "job-controller")
+	t.Run("the other site shows it, and is bound by the same letter", func(t *testing.T) { followed(t, second) })
+	t.Run("the other site stands in, and stands back", func(t *testing.T) { stoodInFor(t, second) })
+}
+
+func followed(t *testing.T, second *apitest.Server) {
+	d := newDuet(t, second, "vincolo", "2026-04-28T06:50:00", time.Hour)
+	m, box := d.moving(t)
+	d.create(t, m)
+	c := d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionUnknown, v1alpha1.ReasonPhasesAhead)
+	if !strings.HasPrefix(c.Message, "site a: next: freeze at") {
+		t.Errorf("site b says %q", c.Message)
+	}
+	d.at(t, "2026-04-28T07:00:00")
+	d.a.look()
+	d.a.done("freeze", d.clock.Now())
+	for _, j := range []*journey{d.a, d.b} {
+		eventually(t, func() error {
+			j.look()
+			if until := j.row(t, box.Address()).FrozenUntil; until.IsZero() {
+				return fmt.Errorf("at site %s the row is not frozen", j.options.Site)
+			}
+			return nil
+		})
+	}
+	for _, j := range []*journey{d.a, d.b} {
+		c := j.reaches(v1alpha1.ConditionPromisesKept, metav1.ConditionFalse, v1alpha1.ReasonPromiseBroken)
+		want := "SendingLimits: the target mailbox may send less than " + box.Address() + " does; raise its spec.sending"
+		if got := strings.TrimPrefix(c.Message, "site a: "); got != want {
+			t.Errorf("at site %s it says %q", j.options.Site, c.Message)
+		}
+	}
+	d.at(t, "2026-04-28T07:30:00")
+	d.a.look()
+	d.a.done("copy-20260428", d.clock.Now())
+	d.at(t, "2026-04-28T08:00:00")
+	d.a.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+	d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+	d.a.access(box, admin.RefusalMigration)
+	d.b.access(box, admin.RefusalMigration)
+
+	update(t, d.a.site, d.a.migration, func(m *v1alpha1.MailboxMigration) { m.Spec.Suspend = v1alpha1.SuspendReconciliation })
+	c = d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionUnknown, v1alpha1.ReasonSuspended)
+	if !strings.HasPrefix(c.Message, "site a: ") {
+		t.Errorf("of a migration that is suspended at site a, site b says %q", c.Message)
+	}
+	update(t, d.a.site, d.a.migration, func(m *v1alpha1.MailboxMigration) { m.Spec.Suspend = "" })
+	until := m.Spec.Calendar.Phases[0].Until
+	for i, end := range []v1alpha1.LocalTime{"2026-04-28T17:00:00", until} { // before OpenNew, and right again
+		for _, j := range []*journey{d.a, d.b} {
+			update(t, j.site, j.migration, func(m *v1alpha1.MailboxMigration) { m.Spec.Calendar.Phases[0].Until = end })
+		}
+		if i == 0 {
+			d.b.reaches(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonCalendarInvalid)
+		}
+	}
+
+	d.token(t, "mx-spostati")
+	d.a.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionUnknown, v1alpha1.ReasonPhasesAhead)
+	d.at(t, "2026-04-28T18:00:00")
+	d.a.look()
+	d.a.done("open-new", d.clock.Now())
+	d.at(t, "2026-04-28T19:00:00")
+	for _, j := range []*journey{d.a, d.b} {
+		c := j.reaches(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonServed)
+		check.Status(t, j.migration)
+		if at := j.migration.Status.Acting; at == nil || at.Site != "a" || *at.Epoch != 1 {
+			t.Errorf("at site %s acts %+v", j.options.Site, at)
+		}
+		if status := j.migration.Status; *status.Mailboxes.Verified != 1 || status.Manifest == nil || len(status.Phases) != 4 {
+			t.Errorf("at site %s the status is %+v", j.options.Site, status)
+		}
+		if j == d.b && !strings.HasPrefix(c.Message, "site a reports that") {
+			t.Errorf("site b says %q", c.Message)
+		}
+	}
+	d.b.migration.Status.LastHandledReconcileAt = "" // however often it was looked
+	golden(t, "MailboxMigration", "other-site", d.b.migration)
+	out, err := d.b.on.Kubectl(t, "wait", "--for=condition=Succeeded", "-n", d.b.ns, "mbxmig/"+m.Name, "--timeout=10s")
+	if err != nil {
+		t.Errorf("kubectl wait at site b: %v %s", err, out)
+	}
+	d.b.settle(t)
+	d.b.look()
+	d.b.looked()
+	for _, w := range d.b.writes.Take() {
+		if strings.Contains(w, "configmaps") || strings.Contains(w, "jobs") {
+			t.Errorf("a quiet pass at site b wrote: %s", w)
+		}
+	}
+	var made batchv1.JobList
+	if err := d.b.List(context.Background(), &made, client.InNamespace(d.b.ns)); err != nil || len(made.Items) > 0 {
+		t.Errorf("site b made %d Jobs (%v)", len(made.Items), err)
+	}
+}
+
+// actor waits until a site says who acts, in which epoch.
+func (j *journey) actor(site string, epoch int64) {
+	j.t.Helper()
+	eventuallyWithin(j.t, 90*time.Second, func() error {
+		j.look()
+		time.Sleep(200 * time.Millisecond)
+		text := j.progress()
+		if at := j.migration.Status.Acting; at == nil || at.Site != site || *at.Epoch != epoch {
+			return fmt.Errorf("at site %s acts %+v, want site %s in epoch %d: %s", j.options.Site, at, site, epoch, text)
+		}
+		return nil
+	})
+}
+
+// jobs are the slots that a site made Jobs for.
+func (j *journey) jobs() []string {
+	j.t.Helper()
+	var made batchv1.JobList
+	if err := j.List(context.Background(), &made, client.InNamespace(j.ns)); err != nil {
+		j.t.Fatal(err)
+	}
+	var slots []string
+	for _, job := range made.Items {
+		slots = append(slots, job.Annotations[jobs.SlotAnnotation])
+	}
+	slices.Sort(slots)
+	return slots
+}
+
+func stoodInFor(t *testing.T, second *apitest.Server) {
+	const standIn = 6 * time.Second
+	d := newDuet(t, second, "vicario", "2026-04-28T07:00:00", standIn)
+	m, box := d.moving(t)
+	d.create(t, m)
+	d.at(t, "2026-04-28T07:30:00")
+	d.a.look()
+	d.a.done("copy-20260428", d.clock.Now())
+	d.b.actor("a", 1)
+	eventually(t, func() error {
+		if _, known := d.b.ledger()["requests-close.Done"]; !known {
+			return errors.New("site b has not noted that the list is closed")
+		}
+		return nil
+	})
+
+	heal := d.cut(t)
+	c := d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionUnknown, v1alpha1.ReasonOtherSiteSilent)
+	if !strings.Contains(c.Message, "site a acts and reports nothing") {
+		t.Errorf("site b says %q", c.Message)
+	}
+	d.at(t, "2026-04-28T08:00:00")
+	d.b.look()
+	d.b.access(box, admin.RefusalMigration)
+	if made := d.b.jobs(); len(made) > 0 {
+		t.Errorf("site b copies before site a was silent for %s: %v", standIn, made)
+	}
+	d.b.reaches(v1alpha1.ConditionStandingIn, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteSilent)
+	d.b.restart() // it knows that it stands in
+	d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+	d.b.actor("b", 2)
+	if diff := cmp.Diff([]string{"final-delta", "verify"}, d.b.jobs()); diff != "" {
+		t.Errorf("site b copied from nothing: -want +got %s", diff)
+	}
+	d.a.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver) // it lives, and was cut off
+
+	heal()
+	d.a.actor("a", 3)
+	d.b.actor("a", 3)
+	d.b.reaches(v1alpha1.ConditionPhasesSettled, metav1.ConditionFalse, v1alpha1.ReasonAwaitingCutOver)
+	if c := meta.FindStatusCondition(d.b.migration.Status.Conditions, v1alpha1.ConditionStandingIn); c != nil || !strings.HasPrefix(d.b.message(v1alpha1.ConditionPhasesSettled), "site a: ") {
+		t.Errorf("site b does not stand back: %+v", d.b.migration.Status.Conditions)
+	}
+	d.token(t, "mx-spostati")
+	d.a.done("cut-over", d.clock.Now())
+	d.b.reaches(v1alpha1.ConditionMailboxesCopied, metav1.ConditionTrue, v1alpha1.ReasonMailboxesVerified)
+
+	heal = d.cut(t)
+	d.b.actor("b", 4)
+	d.at(t, "2026-04-28T18:00:00")
+	d.b.look()
+	d.b.done("open-new", d.clock.Now())
+	d.b.access(box, admin.RefusalMigration)
+	heal()
+	d.at(t, "2026-04-28T19:00:00")
+	for _, j := range []*journey{d.a, d.b} {
+		j.actor("a", 5)
+		j.reaches(v1alpha1.ConditionSucceeded, metav1.ConditionTrue, v1alpha1.ReasonServed)
+		check.Status(t, j.migration)
+		if *j.migration.Status.Mailboxes.Verified != 1 {
+			t.Errorf("at site %s %+v", j.options.Site, j.migration.Status.Mailboxes)
+		}
+	}
+	if diff := cmp.Diff([]string{"final-delta", "verify"}, d.b.jobs()); diff != "" {
+		t.Errorf("site b copied after the cut-over: -want +got %s", diff)
+	}
+}
+
+// message is that of a condition, as it was read last.
+func (j *journey) message(name string) string {
+	if c := meta.FindStatusCondition(j.migration.Status.Conditions, name); c != nil {
+		return c.Message
+	}
+	return ""
 }

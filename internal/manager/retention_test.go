@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -40,7 +42,7 @@ func newArchived(t *testing.T, ns string, o siteOptions, change ...func(*v1alpha
 	c := &clock{now: time.Now()}
 	server := apitest.Need(t, server)
 	server.RunControllers(t, "job-controller", "garbage-collector-controller")
-	o.dns = func(m *manager.Options) { m.Calendar = c.Now }
+	o.change = func(m *manager.Options) { m.Calendar = c.Now }
 	a := &archived{site: newSite(t, ns, o), clock: c}
 	domain := a.makeDomain()
 	a.provide(t)
@@ -215,7 +217,9 @@ func (a *archived) end(t *testing.T, slot string, due int64, failing ...int) {
 }
 
 func TestARunOfEachDayIsDoneOnceOrShownAsMissed(t *testing.T) {
-	a := newArchived(t, "giorni", siteOptions{}, removing)
+	a := newArchived(t, "giorni", siteOptions{}, removing, func(p *v1alpha1.RetentionPolicy) {
+		p.Spec.Offload = &v1alpha1.Offload{Type: v1alpha1.OffloadToVolumeClaim, VolumeClaim: &v1alpha1.LocalReference{Name: "protocol"}, Acknowledgement: v1alpha1.AcknowledgementRequired}
+	})
 	a.waitFor(t, a.policy, v1alpha1.ConditionArchiving, metav1.ConditionFalse, v1alpha1.ReasonDestinationMissing)
 	a.claim(t)
 	if status := a.look(t, 1, "02:00"); len(status.Runs) > 0 || status.NextRun == nil || *status.Selected != 2 {
@@ -238,7 +242,7 @@ func TestARunOfEachDayIsDoneOnceOrShownAsMissed(t *testing.T) {
 	a.end(t, a.slot(1), 3)
 	status := a.look(t, 1, "06:01")
 	a.wantRuns(t, status, 1, "Done")
-	if *status.Archived != 20 || *status.DueForRemoval.Count != 6 || len(status.DueForRemoval.Sites) != 1 || status.DueForRemoval.Sites[0] != "a" {
+	if *status.Archived != 20 || *status.AwaitingAcknowledgement != 20 || *status.DueForRemoval.Count != 6 || len(status.DueForRemoval.Sites) != 1 || status.DueForRemoval.Sites[0] != "a" {
 		t.Errorf("after the run: %+v, due %+v", status, status.DueForRemoval)
 	}
 	a.pods.With(t, a.domain, func(e *apitest.Engine) {
@@ -351,22 +355,35 @@ func (s *site) gone(t *testing.T, job *batchv1.Job) {
 }
 
 func TestADeletedPolicyTakesItsJobsWithIt(t *testing.T) {
-	a := newArchived(t, "cancella", siteOptions{})
+	a := newArchived(t, "cancella", siteOptions{}, func(p *v1alpha1.RetentionPolicy) {
+		p.Spec.Restore = &v1alpha1.Restore{Token: "r1", Mailbox: "anna@pec.cancella.test"}
+	})
 	a.claim(t)
-	a.look(t, 1, "03:31")
-	job := a.job(t, a.slot(1))
+	status := a.look(t, 1, "03:31")
+	run, restore := a.job(t, a.slot(1)), a.job(t, status.Restore.Slot)
 	if err := a.Delete(context.Background(), a.policy); err != nil {
 		t.Fatal(err)
 	}
-	a.gone(t, job)
+	a.gone(t, run)
+	a.gone(t, restore)
 	claim := &corev1.PersistentVolumeClaim{}
 	if a.get(t, a.ns, "archive", claim); !claim.DeletionTimestamp.IsZero() {
 		t.Error("the archive's claim is being deleted")
 	}
 }
 
+// dueList is what a site shows when as much is due of each mailbox, as [archived.end] lets its pods report it.
+func (a *archived) dueList(slot, site string, due ...int64) *v1alpha1.DueForRemoval {
+	var results []retention.Result
+	for i, n := range due {
+		results = append(results, retention.Result{Address: []string{"anna@", "bruno@"}[i] + a.domain, Due: retention.DueResult{Count: n, Digest: retention.DueDigest([]string{"x"})}})
+	}
+	count, digest := retention.Combine(results)
+	return &v1alpha1.DueForRemoval{Run: slot, Count: &count, Digest: digest, Mailboxes: retention.Marks(results), Sites: []string{site}}
+}
+
 // The domain prefers site a, by the preference of its MX; here works site b, and a is an API server that shows what a reported.
-func TestTheOtherSiteShowsWhatIsDueAndArchivesNothing(t *testing.T) {
+func TestBothSitesListWhatIsDueAndOneArchives(t *testing.T) {
 	apitest.Need(t, server)
 	first, err := apitest.Start()
 	if err != nil {
@@ -374,7 +391,6 @@ func TestTheOtherSiteShowsWhatIsDueAndArchivesNothing(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = first.Stop() })
 	b := newArchived(t, "guarda", siteOptions{name: "b", peer: first.AddPeer(t, "lettore")}, removing)
-	b.claim(t)
 	c, err := client.New(first.Config, client.Options{Scheme: manager.Scheme()})
 	if err != nil {
 		t.Fatal(err)
@@ -382,23 +398,210 @@ func TestTheOtherSiteShowsWhatIsDueAndArchivesNothing(t *testing.T) {
 	there := &site{Client: c}
 	policy := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: b.ns, Name: b.policy.Name}, Spec: b.policy.Spec}
 	there.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: b.ns}}, policy)
-	policy.Status.Archived, policy.Status.DueForRemoval = ptr.To(int64(70)), &v1alpha1.DueForRemoval{Count: ptr.To(int64(4)), Digest: retention.DueDigest([]string{"x"}), Sites: []string{"a"}}
-	if err := c.Status().Update(context.Background(), policy); err != nil {
+	reports := func(due *v1alpha1.DueForRemoval) {
+		t.Helper()
+		policy.Status.Archived, policy.Status.DueForRemoval = ptr.To(int64(70)), due
+		if err := c.Status().Update(context.Background(), policy); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// sees looks until it sees what it should: the other site is asked through a connection that is made first.
+	sees := func(day int, wall, condition, reason string, sites ...string) *v1alpha1.RetentionPolicyStatus {
+		t.Helper()
+		var status *v1alpha1.RetentionPolicyStatus
+		eventually(t, func() error {
+			status = b.look(t, day, wall)
+			var held []string
+			if status.DueForRemoval != nil {
+				held = status.DueForRemoval.Sites
+			}
+			for _, name := range []string{v1alpha1.ConditionWaitingForPeer, v1alpha1.ConditionDisputed} {
+				said := ""
+				if c := meta.FindStatusCondition(status.Conditions, name); c != nil {
+					said = c.Reason
+				}
+				if want := map[bool]string{true: reason}[name == condition]; said != want {
+					return fmt.Errorf("%s is %q, want %q: %+v", name, said, want, status)
+				}
+			}
+			if !slices.Equal(held, sites) {
+				return fmt.Errorf("the list is held by %q, want %q", held, sites)
+			}
+			return nil
+		})
+		return status
+	}
+	reports(b.dueList(b.slot(1), "a", 3, 3))
+	sees(1, "03:00", v1alpha1.ConditionWaitingForPeer, v1alpha1.ReasonArchiveNotHere)
+	b.waitFor(t, b.policy, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonServed) // it archives nothing, and lacks nothing
+	b.claim(t)
+	sees(1, "03:01", v1alpha1.ConditionWaitingForPeer, v1alpha1.ReasonOwnListUnknown)
+
+	b.wantRuns(t, b.look(t, 1, "03:31"), 1, "Running")
+	var plan retention.Plan
+	config := &corev1.ConfigMap{}
+	b.get(t, b.ns, b.job(t, b.slot(1)).Name, config)
+	if err := json.Unmarshal([]byte(config.Data[worker.PlanFile]), &plan); err != nil || !plan.Mailboxes[0].Review || !plan.Mailboxes[1].Review {
+		t.Errorf("the plan of the site that is not preferred is %+v (%v)", plan, err)
+	}
+	b.end(t, b.slot(1), 3)
+	status := sees(1, "03:40", "", "", "a", "b")
+	if *status.DueForRemoval.Count != 6 || *status.Disputes != 0 || *status.Archived != 70 || status.LastRun != nil {
+		t.Errorf("site b shows %+v, due %+v", status, status.DueForRemoval)
+	}
+	b.waitFor(t, b.policy, v1alpha1.ConditionArchiving, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteArchives)
+
+	b.look(t, 2, "03:31")
+	b.end(t, b.slot(2), 3)
+	sees(2, "03:40", v1alpha1.ConditionWaitingForPeer, v1alpha1.ReasonPeerListUnknown, "b") // a's list is of the day before
+	reports(b.dueList(b.slot(2), "a", 3, 4))
+	status = sees(2, "03:41", v1alpha1.ConditionDisputed, v1alpha1.ReasonListsDiffer, "b")
+	if said := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionDisputed).Message; *status.Disputes != 1 ||
+		!strings.Contains(said, "6 messages are due here and 7 at site a") || !strings.HasSuffix(said, "bruno@"+b.domain) {
+		t.Errorf("%d disputes: %s", *status.Disputes, said)
+	}
+	if err := c.Delete(context.Background(), policy); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
-		status := b.look(t, 1, "03:31")
-		if status.DueForRemoval == nil || *status.DueForRemoval.Count != 4 || status.DueForRemoval.Digest != policy.Status.DueForRemoval.Digest || *status.Archived != 70 {
-			return fmt.Errorf("site b shows %+v", status.DueForRemoval)
+	sees(2, "03:42", v1alpha1.ConditionDisputed, v1alpha1.ReasonPeerLacksPolicy, "b")
+	if due := sees(2, "03:43", v1alpha1.ConditionDisputed, v1alpha1.ReasonPeerLacksPolicy, "b").DueForRemoval; *due.Count != 6 {
+		t.Errorf("absence at the other site changed this one's list: %+v", due)
+	}
+}
+
+// A mailbox moves between policies with its label and its reference, and of two alike the first by name has it.
+func TestALabelMovesAMailboxIntoAPolicyAndOut(t *testing.T) {
+	a := newArchived(t, "etichette", siteOptions{})
+	a.claim(t)
+	selected := func(name string, want, elsewhere int32) {
+		t.Helper()
+		eventually(t, func() error {
+			p := &v1alpha1.RetentionPolicy{}
+			a.get(t, a.ns, name, p)
+			if p.Status.Selected == nil || *p.Status.Selected != want || *p.Status.Elsewhere != elsewhere {
+				return fmt.Errorf("%s has %d mailboxes, %d are elsewhere", name, ptr.Deref(p.Status.Selected, -1), ptr.Deref(p.Status.Elsewhere, -1))
+			}
+			return nil
+		})
+	}
+	byLabel := func(name string) *v1alpha1.RetentionPolicy {
+		p := ordinary(a.ns, a.domain, name, "archive")
+		p.Spec.Mailboxes = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedLabelled, Labels: []v1alpha1.LabelRequirement{
+			{Key: "comune.test/office", Operator: v1alpha1.LabelIn, Values: []string{"protocollo"}}}}
+		return p
+	}
+	label := func(value string) {
+		t.Helper()
+		update(t, a.site, makeMailbox(a.ns, "anna", a.domain), func(m *v1alpha1.Mailbox) { metav1.SetMetaDataLabel(&m.ObjectMeta, "comune.test/office", value) })
+	}
+	office := byLabel("protocollo")
+	a.create(t, office)
+	selected("protocollo", 0, 0)
+	selected("ordinary", 2, 0)
+	label("protocollo")
+	selected("protocollo", 1, 0)
+	selected("ordinary", 1, 1)
+	a.create(t, byLabel("primo"))
+	for _, p := range []*v1alpha1.RetentionPolicy{office, byLabel("primo")} {
+		c := a.waitFor(t, p, v1alpha1.ConditionOverlapping, metav1.ConditionTrue, v1alpha1.ReasonFirstNameWins)
+		if !strings.Contains(c.Message, "anna@"+a.domain+" (under primo, not protocollo)") {
+			t.Errorf("%s says %q", p.Name, c.Message)
 		}
-		if len(status.DueForRemoval.Sites) != 1 || status.DueForRemoval.Sites[0] != "a" {
-			return fmt.Errorf("site b says that %v hold the list", status.DueForRemoval.Sites)
+	}
+	selected("protocollo", 0, 1)
+	selected("primo", 1, 0)
+	update(t, a.site, makeMailbox(a.ns, "anna", a.domain), func(m *v1alpha1.Mailbox) {
+		m.Spec.RetentionPolicyRef = &v1alpha1.LocalReference{Name: "protocollo"}
+	})
+	selected("protocollo", 1, 0)
+	selected("primo", 0, 1)
+	label("anagrafe")
+	selected("primo", 0, 0)
+	selected("protocollo", 1, 0)
+}
+
+// endRestore lets the pod of a restore's Job end with last words.
+func (a *archived) endRestore(t *testing.T, job *batchv1.Job, words string) {
+	t.Helper()
+	eventually(t, func() error {
+		var pods corev1.PodList
+		if err := a.List(context.Background(), &pods, client.InNamespace(a.ns), client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+			return err
+		}
+		for i := range pods.Items {
+			if pod := &pods.Items[i]; pod.Status.Phase == corev1.PodPending {
+				pod.Status.Phase = corev1.PodSucceeded
+				pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "job", Image: "x", State: corev1.ContainerState{
+					Terminated: &corev1.ContainerStateTerminated{Message: words}}}}
+				if err := a.Status().Update(context.Background(), pod); err != nil {
+					return err
+				}
+			}
+		}
+		a.get(t, a.ns, job.Name, job)
+		if !slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool { return c.Type == batchv1.JobComplete && c.Status == corev1.ConditionTrue }) {
+			return errors.New("the Job is not over")
 		}
 		return nil
 	})
-	b.waitFor(t, b.policy, v1alpha1.ConditionArchiving, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteArchives)
-	b.waitFor(t, b.policy, v1alpha1.ConditionWaitingForPeer, metav1.ConditionTrue, v1alpha1.ReasonPeerListUnknown)
-	if n := len(b.jobs(t)); n != 0 {
-		t.Errorf("the site that is not preferred made %d Jobs", n)
+}
+
+func TestARestoreIsDoneOnceForEachToken(t *testing.T) {
+	a := newArchived(t, "ritorno", siteOptions{}, func(p *v1alpha1.RetentionPolicy) {
+		p.Spec.Restore = &v1alpha1.Restore{Token: "r1", Mailbox: "carla@pec.ritorno.test"}
+	})
+	a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreRefused)
+	ask := func(token string, change func(*v1alpha1.Restore)) {
+		t.Helper()
+		update(t, a.site, a.policy, func(p *v1alpha1.RetentionPolicy) {
+			p.Spec.Restore = &v1alpha1.Restore{Token: token, Mailbox: v1alpha1.EmailAddress("anna@" + a.domain)}
+			change(p.Spec.Restore)
+		})
+	}
+	ask("r2", func(*v1alpha1.Restore) {})
+	if c := a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreRefused); len(a.jobs(t)) > 0 {
+		t.Errorf("a refused restore has a Job: %s", c.Message)
+	}
+	eventually(t, func() error { // the archive's claim is not there
+		c := a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreRefused)
+		if !strings.Contains(c.Message, "PersistentVolumeClaim archive") {
+			return fmt.Errorf("Restored says %q", c.Message)
+		}
+		return nil
+	})
+	a.claim(t)
+	a.look(t, 1, "12:00") // outside the windows: a person asked
+	a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreUnderWay)
+	job := a.job(t, a.policy.Status.Restore.Slot)
+	if *job.Spec.Suspend || *job.Spec.Completions != 1 {
+		t.Errorf("the restore's Job: %+v", job.Spec)
+	}
+	a.pods.With(t, a.domain, func(e *apitest.Engine) {
+		if g := e.Grants[a.ns+"/"+job.Name]; len(g.Addresses) != 1 || g.Addresses[0] != "anna@"+a.domain || !g.Write || g.Until.Sub(a.clock.Now()) > 7*time.Hour {
+			t.Errorf("granted %+v", g)
+		}
+	})
+	a.endRestore(t, job, `{"index":0,"data":{"added":3,"existed":1,"digest":"`+strings.Repeat("ab", 32)+`","manifest":"manifest-restore-abab"}}`)
+	a.look(t, 1, "12:10")
+	a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionTrue, v1alpha1.ReasonMessagesRestored)
+	status := a.look(t, 1, "12:11")
+	if r := status.Restore; r.Token != "r2" || r.State != v1alpha1.RestoreDone || *r.Restored != 3 || *r.Present != 1 || r.Manifest.Location != "manifest-restore-abab" || r.Into != "Ripristino r2" {
+		t.Errorf("the restore: %+v", status.Restore)
+	}
+	a.pods.With(t, a.domain, func(e *apitest.Engine) {
+		if g := e.Grants[a.ns+"/"+job.Name]; len(g.Addresses) != 0 {
+			t.Errorf("after the restore it is still granted %+v", g)
+		}
+	})
+	if a.job(t, status.Restore.Slot).Spec.TTLSecondsAfterFinished == nil || len(a.jobs(t)) != 1 {
+		t.Errorf("%d Jobs", len(a.jobs(t)))
+	}
+	ask("r3", func(r *v1alpha1.Restore) { r.Messages = &v1alpha1.RestoredMessages{Folder: "Società"} })
+	a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreUnderWay)
+	third := a.job(t, a.policy.Status.Restore.Slot)
+	a.endRestore(t, third, `{"index":0}`)
+	a.look(t, 1, "12:20")
+	if c := a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreFailed); !strings.Contains(c.Message, "lost with its pod") {
+		t.Errorf("Restored says %q", c.Message)
 	}
 }

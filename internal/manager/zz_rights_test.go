@@ -58,7 +58,7 @@ func TestTheChartGrantsNothingFar(t *testing.T) {
 			}
 		}
 	}
-	for _, file := range []string{"cluster-rules.yaml", "namespace-rules.yaml", "own-rules.yaml", "peer-rules.yaml"} {
+	for _, file := range []string{"cluster-rules.yaml", "namespace-rules.yaml", "cert-manager-rules.yaml", "own-rules.yaml", "peer-rules.yaml"} {
 		for _, r := range rightsOf(t, file) {
 			if strings.HasPrefix(r.verb, "delete") {
 				t.Errorf("%s lets the operator delete %s", file, r.resource)
@@ -87,6 +87,8 @@ func TestTheChartGrantsWhatIsAskedAndNothingElse(t *testing.T) {
 			file = "peer-rules.yaml"
 		case ask.Group == "pec-operator.dev" || ask.Group == "events.k8s.io":
 			file = "cluster-rules.yaml"
+		case ask.Group == "cert-manager.io":
+			file = "cert-manager-rules.yaml"
 		case strings.TrimPrefix(ask.User, "operator-") == ask.Namespace:
 			file = "own-rules.yaml"
 		}
@@ -94,7 +96,7 @@ func TestTheChartGrantsWhatIsAskedAndNothingElse(t *testing.T) {
 			used[right{file, ask.Group, ask.Resource, ask.Verb}] = true
 		}
 	}
-	for _, file := range []string{"cluster-rules.yaml", "namespace-rules.yaml", "own-rules.yaml", "peer-rules.yaml"} {
+	for _, file := range []string{"cluster-rules.yaml", "namespace-rules.yaml", "cert-manager-rules.yaml", "own-rules.yaml", "peer-rules.yaml"} {
 		for _, r := range rightsOf(t, file) {
 			why, listed := unseen[r]
 			if file == "peer-rules.yaml" {

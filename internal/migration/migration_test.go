@@ -199,6 +199,7 @@ func TestMigration(t *testing.T) {
 			{"both mailboxes are equal as multisets, the third is not touched, and the source is as it was", checkEqual},
 			{"a second run changes nothing", checkSecondRun},
 			{"a verification proves it, with the same manifest each time", checkVerify},
+			{"a verification says whether the old mailbox can still be written to", checkOld},
 			{"a delta carries new mail and new flags, and leaves what came here alone", checkDelta},
 			{"a message that is not the same is found", checkDifference},
 			{"a wrong password fails its mailbox only, at once", checkCredentials},
@@ -297,6 +298,22 @@ func checkVerify(t *testing.T, w *world, _ map[string]map[string]int) {
 	must(t, err)
 	if store.Digest(raw) != first[0].Manifest || bytes.Count(raw, []byte{'\n'}) != perMailbox || first[0].Differences+first[0].Extra != 0 {
 		t.Errorf("%d lines for %+v", bytes.Count(raw, []byte{'\n'}), first[0])
+	}
+}
+
+func checkOld(t *testing.T, w *world, before map[string]map[string]int) {
+	for name, c := range map[string]struct{ old, want string }{
+		"it can":                 {w.plan.Source, OldWritable},
+		"nobody answers there":   {"localhost:1", ReasonSourceUnreachable},
+		"it is not looked there": {"", ""},
+	} {
+		report := w.run(func(p *Plan) { p.Kind, p.Old = KindVerify, c.old })[0]
+		if report.Old != c.want || report.Differences != 0 {
+			t.Errorf("%s: %+v", name, report)
+		}
+	}
+	if diff := cmp.Diff(before[mario], w.snapshot(mario)); diff != "" {
+		t.Errorf("the source changed:\n%.2000s", diff)
 	}
 }
 

@@ -37,8 +37,15 @@ type Plan struct {
 	AlignFlags bool   `json:"alignFlags"`
 	Store      string `json:"store"`  // URL of the engine
 	Source     string `json:"source"` // host:port
-	// SourceCA names the file with the roots of the source's certificate; "" for the system's.
-	SourceCA string `json:"sourceCA"`
+	// SourceName is what the source's certificate bears; "" is the host of Source.
+	SourceName string `json:"sourceName,omitempty"`
+	// SourceCA names the file with the roots of the source's certificate, SourceRoots are such roots in PEM; without either, the system's.
+	SourceCA    string `json:"sourceCA"`
+	SourceRoots string `json:"sourceRoots,omitempty"`
+	// Old is the host:port at which a verification opens the old mailbox too, to see that it can only be read there; "" is none.
+	Old string `json:"old,omitempty"`
+	// OldName is what the certificate there bears; "" is the host of Old.
+	OldName string `json:"oldName,omitempty"`
 	// PerSecond bounds the messages that one run of one mailbox fetches; 0 is no bound.
 	PerSecond float64 `json:"perSecond"`
 	// ApproveSkipped are the digests of messages that may be left behind.
@@ -71,7 +78,15 @@ type Report struct {
 	// Manifest is the digest of the manifest, Location the record that holds it.
 	Manifest string `json:"manifest,omitempty"`
 	Location string `json:"location,omitempty"`
+	// Old is how the old mailbox was found at the plan's Old.
+	Old string `json:"old,omitempty"`
 }
+
+// How an old mailbox is found where it should only be read. A verification does not fail for it: the copy is as good.
+const (
+	OldReadOnly = "ReadOnly"
+	OldWritable = "Writable"
+)
 
 // maxPending keeps a report small enough for a pod's last words.
 const maxPending = 20

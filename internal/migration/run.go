@@ -66,8 +66,29 @@ func Work(ctx context.Context, job worker.Job) (Report, error) {
 	if plan.Kind != KindCopy && err == nil {
 		r.report = Report{Saved: r.report.Saved, Flagged: r.report.Flagged}
 		err = r.verify(ctx)
+		r.report.Old = openOld(ctx, job, plan, r.mailbox)
 	}
 	return r.report, r.verdict(ctx, err)
+}
+
+// openOld opens the mailbox where the letter says that the old one can be read, and says how it was found.
+func openOld(ctx context.Context, job worker.Job, plan Plan, m Mailbox) string {
+	if plan.Old == "" {
+		return ""
+	}
+	plan.Source, plan.SourceName = plan.Old, plan.OldName
+	client, err := dial(ctx, job, plan, m)
+	if refused := (*exit.Error)(nil); errors.As(err, &refused) {
+		return refused.Reason
+	}
+	defer client.Close()
+	switch writable, err := client.Writable("INBOX"); {
+	case err != nil:
+		return ReasonSourceUnreachable
+	case writable:
+		return OldWritable
+	}
+	return OldReadOnly
 }
 
 // verdict is how the pod should end.
@@ -97,23 +118,35 @@ func unusable(err error) error {
 	return &exit.Error{Status: worker.ExitConfiguration, Reason: ReasonPlanUnusable, Err: err}
 }
 
+// sourceRoots are what the source's certificate is verified with; nil for the system's.
+func sourceRoots(job worker.Job, plan Plan) (*x509.CertPool, error) {
+	roots := []byte(plan.SourceRoots)
+	if plan.SourceCA != "" {
+		var err error
+		if roots, err = job.Source(plan.SourceCA); err != nil {
+			return nil, err
+		}
+	}
+	if len(roots) == 0 && plan.SourceCA == "" {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(roots) {
+		return nil, errors.New("the source's authority holds no certificate")
+	}
+	return pool, nil
+}
+
 // dial logs in to the source.
 func dial(ctx context.Context, job worker.Job, plan Plan, m Mailbox) (*imapx.Client, error) {
-	options := imapx.Options{Address: plan.Source, User: m.Address, PerSecond: plan.PerSecond}
+	options := imapx.Options{Address: plan.Source, Name: plan.SourceName, User: m.Address, PerSecond: plan.PerSecond}
 	password, err := job.Source(m.Password)
 	if err != nil {
 		return nil, &exit.Error{Status: worker.ExitCredentials, Reason: ReasonCredentialsMissing, Err: err}
 	}
 	options.Password = string(password)
-	if plan.SourceCA != "" {
-		ca, err := job.Source(plan.SourceCA)
-		if err != nil {
-			return nil, unusable(err)
-		}
-		options.Roots = x509.NewCertPool()
-		if !options.Roots.AppendCertsFromPEM(ca) {
-			return nil, unusable(errors.New("the source's authority holds no certificate"))
-		}
+	if options.Roots, err = sourceRoots(job, plan); err != nil {
+		return nil, unusable(err)
 	}
 	client, err := imapx.Dial(ctx, options)
 	switch {

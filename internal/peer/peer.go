@@ -106,6 +106,24 @@ func (p *Peer) Domain(ctx context.Context, key client.ObjectKey) (*v1alpha1.PECD
 	return d, nil
 }
 
+// Mailboxes lists the peer's Mailbox resources of a domain: ErrNotConnected while it does not answer. They may be many: it is for who
+// knows from the domain's digests that they differ.
+func (p *Peer) Mailboxes(ctx context.Context, domain client.ObjectKey) ([]v1alpha1.Mailbox, error) {
+	p.mu.Lock()
+	reader, reachable := p.reader, p.state.Reachable
+	p.mu.Unlock()
+	if !reachable {
+		return nil, ErrNotConnected
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var list v1alpha1.MailboxList
+	if err := reader.List(ctx, &list, client.InNamespace(domain.Namespace), client.MatchingFields{"spec.domainRef.name": domain.Name}); err != nil {
+		return nil, fmt.Errorf("listing the peer's mailboxes of %s: %w (%w)", domain, ErrNotConnected, err)
+	}
+	return list.Items, nil
+}
+
 // Policy reads the peer's RetentionPolicy of a name, as Domain does its domain.
 func (p *Peer) Policy(ctx context.Context, key client.ObjectKey) (*v1alpha1.RetentionPolicy, error) {
 	policy := &v1alpha1.RetentionPolicy{}

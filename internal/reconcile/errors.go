@@ -50,8 +50,8 @@ func StalledBy(conditionType, reason, message string) error {
 		Type: conditionType, Status: metav1.ConditionTrue, Reason: reason, Message: message}}
 }
 
-// verdict is what an error says of a condition; ok is false for a generic error, which says nothing of the object.
-func verdict(err error) (c metav1.Condition, ok bool) {
+// Verdict is what an error says of a condition; ok is false for a generic error, which says nothing of the object.
+func Verdict(err error) (c metav1.Condition, ok bool) {
 	if w := (*waitingError)(nil); errors.As(err, &w) {
 		return w.condition, true
 	}

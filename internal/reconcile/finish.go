@@ -153,12 +153,12 @@ func (m *Mechanism) announce(ctx context.Context, p *Pass) {
 		if (stalled && name == m.Table.top()) || (was != nil && was.Status == metav1.ConditionTrue) {
 			eventType = corev1.EventTypeWarning
 		}
-		m.Recorder.Eventf(p.Object, nil, eventType, is.Reason, "Reconcile", "%s", Cut(is.Message, maxNote))
+		m.Recorder.Eventf(p.Object, nil, eventType, is.Reason, "Reconcile", "%s", cutBytes(is.Message, maxNote))
 		logf.FromContext(ctx).Info("condition changed", "condition", name, "status", is.Status, "reason", is.Reason, "message", is.Message)
 	}
 }
 
-// maxNote is what the events API accepts.
+// maxNote is what the events API accepts, in bytes.
 const maxNote = 1024
 
 // Jitter spreads a pause over ±10 %, so that a thousand objects made at once are not looked at all at once forever.

@@ -57,7 +57,9 @@ func Walk[S any](ctx context.Context, scope S, phases ...Phase[S]) (Result, erro
 type Pass struct {
 	Object Object
 	// Now is the time of the whole pass, so that two facts of one pass never disagree about it.
-	Now    time.Time
+	Now time.Time
+	// Served is the message of the top condition while it is True; "" is that of the table.
+	Served string
 	before Object
 	said   map[string]metav1.Condition
 }

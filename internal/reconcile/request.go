@@ -7,7 +7,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 )
 
-// maxRequest is the most bytes of a request that a status repeats.
+// maxRequest is the most characters of a request that a status repeats.
 const maxRequest = 64
 
 // SpecOrRequest lets through what asks for a pass: another spec, a deletion, and another value of the annotation by which a person asks

@@ -34,7 +34,7 @@ type Table struct {
 // summarise turns what a pass said, and the error that ended it, into the object's conditions, in the order that a person
 // reads them: Ready, what the operator is doing about it, then the parts.
 func (t Table) summarise(p *Pass, err error) {
-	stopped, typed := verdict(err)
+	stopped, typed := Verdict(err)
 	if typed {
 		p.said[stopped.Type] = stopped
 	}
@@ -54,6 +54,9 @@ func (t Table) summarise(p *Pass, err error) {
 		}
 	}
 	ready := t.ready(parts)
+	if ready.Status == metav1.ConditionTrue && p.Served != "" {
+		ready.Message = p.Served
+	}
 	if fields := p.Object.NotInForce(); len(fields) > 0 {
 		ready.Message += "; NotInForce names what is only stored"
 		parts = append(parts, p.stamp(metav1.Condition{Type: v1alpha1.ConditionNotInForce, Status: metav1.ConditionTrue,
@@ -100,6 +103,10 @@ func (t Table) suspend(p *Pass) {
 	top := t.topOf(p)
 	top.Reason, top.Message = now.Reason, now.Message
 	conditions := []metav1.Condition{top, p.stamp(now)}
+	if t.Top != "" && top.Status != metav1.ConditionTrue {
+		now.Type = v1alpha1.ConditionReconciling // kstatus would take what was begun and is not done for done
+		conditions = append(conditions, p.stamp(now))
+	}
 	for _, c := range p.before.GetConditions() {
 		if c.Type != t.top() && c.Type != v1alpha1.ConditionSuspended && c.Type != v1alpha1.ConditionReconciling {
 			conditions = append(conditions, c)
@@ -135,7 +142,7 @@ func (t Table) topOf(p *Pass) metav1.Condition {
 
 // kstatus is the condition, if any, by which kstatus tells progress from failure: each exists only while True, never both.
 func (t Table) kstatus(p *Pass, top metav1.Condition, err error) []metav1.Condition {
-	c, _ := verdict(err)
+	c, _ := Verdict(err)
 	c.Status = metav1.ConditionTrue
 	isAtRest := err == nil || isHeld(err)
 	switch {
@@ -163,7 +170,7 @@ func (p *Pass) stamp(c metav1.Condition) metav1.Condition {
 	if old := meta.FindStatusCondition(p.before.GetConditions(), c.Type); old != nil && old.Status == c.Status {
 		c.LastTransitionTime = old.LastTransitionTime
 	}
-	c.Message = Cut(c.Message, MaxMessage)
+	c.Message = cutBytes(c.Message, MaxMessage)
 	return c
 }
 
@@ -179,8 +186,18 @@ func oneLine(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
-// Cut shortens a text to what the API server accepts, without leaving half a character.
-func Cut(text string, limit int) string {
+// Cut shortens a text to a number of characters, which is how a schema counts.
+func Cut(text string, characters int) string {
+	for i := range text {
+		if characters--; characters < 0 {
+			return text[:i]
+		}
+	}
+	return text
+}
+
+// cutBytes shortens a text to a number of bytes, which is how the events API and etcd count, without leaving half a character.
+func cutBytes(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}

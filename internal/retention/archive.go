@@ -40,6 +40,8 @@ type Result struct {
 	Archived int64     `json:"archived"` // by this run
 	Packages []Sealed  `json:"packages,omitempty"`
 	Due      DueResult `json:"due,omitzero"`
+	// Reviewed says that another site archives it: here only Due was made.
+	Reviewed bool `json:"reviewed,omitempty"`
 }
 
 // Sealed is a package that was written, read back and found whole.
@@ -87,8 +89,9 @@ func Archive(ctx context.Context, from source, to Place, t Task) (Result, error)
 	}
 	result.Messages = int64(len(archived))
 	if t.Removal != nil {
-		due := Due(scan.holds, archived, *t.Removal)
-		result.Due = DueResult{Count: int64(len(due)), Digest: DueDigest(due)}
+		if result.Due, err = review(ctx, from, t, archived); err != nil {
+			return result, err
+		}
 	}
 	return result, journal.drop()
 }
@@ -173,10 +176,4 @@ func (s *scan) describe(ctx context.Context, j *journal, folder string, l store.
 
 func (s *scan) open(ctx context.Context, m Message) (io.ReadCloser, error) {
 	return s.source.Open(ctx, s.task.Address, m.Folder, s.uids[journalKey(m.Folder, m.GUID)])
-}
-
-// holds says whether a message is in the mailbox still.
-func (s *scan) holds(m Message) bool {
-	_, ok := s.uids[journalKey(m.Folder, m.GUID)]
-	return ok
 }

@@ -47,6 +47,14 @@ func dayOf(name string) (time.Time, error) {
 // Catalogue answers what the sealed packages of a mailbox hold. A package that a dead run left without its seal is read whole and
 // sealed first; one that is not as it was written ends it with ErrCorrupt, for a person must look.
 func Catalogue(ctx context.Context, place Place, address string) ([]Archived, error) {
+	return catalogue(ctx, place, address, func(name string) error {
+		_, err := seal(ctx, place, name)
+		return err
+	})
+}
+
+// catalogue is Catalogue, with what is done about a package without a seal; without anything to do it is left out.
+func catalogue(ctx context.Context, place Place, address string, unsealed func(name string) error) ([]Archived, error) {
 	folder, err := folderOf(address)
 	if err != nil {
 		return nil, err
@@ -65,7 +73,10 @@ func Catalogue(ctx context.Context, place Place, address string) ([]Archived, er
 			continue
 		}
 		if !sealed[strings.TrimSuffix(name, packageSuffix)+sealSuffix] {
-			if _, err := seal(ctx, place, name); err != nil {
+			if unsealed == nil {
+				continue
+			}
+			if err := unsealed(name); err != nil {
 				return nil, err
 			}
 		}

@@ -35,6 +35,8 @@ type MailboxPlan struct {
 	Host string `json:"host"`
 	// Held says that nothing of it is due.
 	Held bool `json:"held,omitempty"`
+	// Review says that the other site archives it: what is due is listed, and nothing written.
+	Review bool `json:"review,omitempty"`
 }
 
 // Files of a Job's sources.
@@ -56,6 +58,8 @@ func loadPlan(job worker.Job) (p Plan, m MailboxPlan, err error) {
 		err = errors.New("the plan names no day, or no age of messages")
 	case job.Index >= len(p.Mailboxes):
 		err = fmt.Errorf("the plan has no mailbox of index %d", job.Index)
+	case p.Mailboxes[job.Index].Review && p.ArchivedBefore.IsZero():
+		err = errors.New("the plan asks for a list of what is due, and does not say since when")
 	default:
 		return p, p.Mailboxes[job.Index], nil
 	}
@@ -71,9 +75,10 @@ func (p Plan) task(m MailboxPlan, work string) Task {
 	return t
 }
 
-// open opens where packages go, and says where a journal is safest: on the claim it outlives the pod.
-func (p Plan) open(ctx context.Context, job worker.Job) (to Place, work string, err error) {
-	if p.S3 == nil {
+// openPlace opens where packages are, a bucket or else the Job's claim, and says where a journal is safest: on the claim it outlives
+// the pod.
+func openPlace(ctx context.Context, job worker.Job, bucket *S3) (to Place, work string, err error) {
+	if bucket == nil {
 		if info, err := os.Stat(job.ClaimDir); err != nil || !info.IsDir() {
 			return nil, "", fmt.Errorf("%w: %s is no directory", errConfiguration, job.ClaimDir)
 		}
@@ -94,7 +99,7 @@ func (p Plan) open(ctx context.Context, job worker.Job) (to Place, work string, 
 			return nil, "", fmt.Errorf("%w: there is no certificate in %s", errConfiguration, RootsFile)
 		}
 	}
-	b, err := OpenBucket(ctx, *p.S3, Keys{ID: string(bytes.TrimSpace(id)), Secret: string(bytes.TrimSpace(secret))}, roots)
+	b, err := OpenBucket(ctx, *bucket, Keys{ID: string(bytes.TrimSpace(id)), Secret: string(bytes.TrimSpace(secret))}, roots)
 	if errors.Is(err, errNoLock) {
 		err = fmt.Errorf("%w: %w", errConfiguration, err)
 	}

@@ -11,21 +11,27 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // Wanted says which messages of a mailbox's archive to restore; the zero value is all.
 type Wanted struct {
-	SHA256     string
-	Identifier string // a message with its receipts
-	MessageID  string
+	SHA256     string    `json:"sha256,omitempty"`
+	Identifier string    `json:"identifier,omitempty"` // a message with its receipts
+	MessageID  string    `json:"messageID,omitempty"`
+	Folder     string    `json:"folder,omitempty"` // with those below it
+	From       time.Time `json:"from,omitzero"`    // arrived then or later
+	Before     time.Time `json:"before,omitzero"`  // arrived earlier
 }
 
 func (w Wanted) is(m Message) bool {
 	return (w.SHA256 == "" || w.SHA256 == m.SHA256) &&
 		(w.Identifier == "" || w.Identifier == m.Identifier) &&
-		(w.MessageID == "" || w.MessageID == m.MessageID)
+		(w.MessageID == "" || w.MessageID == m.MessageID) &&
+		(w.Folder == "" || within(m.Folder, w.Folder)) &&
+		!m.Date.Before(w.From) && (w.Before.IsZero() || m.Date.Before(w.Before))
 }
 
 // Sink takes restored messages. It only adds: what it holds already stays as it is.
@@ -43,11 +49,14 @@ type Restored struct {
 // Restore gives the wanted messages of a mailbox's sealed packages to a sink. Each package is checked whole before anything of it
 // is put anywhere. Ended at any point and begun again, it does what is left.
 func Restore(ctx context.Context, from Place, address string, wanted Wanted, to Sink) (Restored, error) {
-	var done Restored
 	archived, err := Catalogue(ctx, from, address)
 	if err != nil {
-		return done, err
+		return Restored{}, err
 	}
+	return restore(ctx, from, archived, wanted, to)
+}
+
+func restore(ctx context.Context, from Place, archived []Archived, wanted Wanted, to Sink) (done Restored, err error) {
 	equal := map[string]int{}
 	for _, name := range packagesOf(archived, wanted) {
 		if err := verifyNamed(ctx, from, name); err != nil {
@@ -132,6 +141,8 @@ type sink interface {
 type StoreSink struct {
 	Store   sink
 	Address string
+	// Below is a folder below which everything is put; "" is where it was.
+	Below   string
 	folders map[string]*folderState
 }
 
@@ -144,7 +155,11 @@ type folderState struct {
 // Put implements Sink. What is in its folder still, or was restored before, is not added. The GUID of what is added derives from
 // the whole message; equal messages of one folder have one each.
 func (s *StoreSink) Put(ctx context.Context, m Message, copyOf int, body io.Reader) (bool, error) {
-	folder, err := s.folder(ctx, m.Folder)
+	name := m.Folder
+	if s.Below != "" {
+		name = s.Below + "/" + m.Folder
+	}
+	folder, err := s.folder(ctx, name)
 	if err != nil {
 		return false, err
 	}
@@ -154,7 +169,7 @@ func (s *StoreSink) Put(ctx context.Context, m Message, copyOf int, body io.Read
 		return true, err
 	}
 	saved, err := s.Store.Save(ctx, s.Address, store.New{
-		Folder: m.Folder, GUID: guid, Date: m.Date, Flags: m.Flags, SHA256: m.SHA256, Seen: folder.seen,
+		Folder: name, GUID: guid, Date: m.Date, Flags: m.Flags, SHA256: m.SHA256, Seen: folder.seen,
 	}, body)
 	if err != nil {
 		return false, fmt.Errorf("saving a message of %s: %w", s.Address, err)

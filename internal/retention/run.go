@@ -16,6 +16,7 @@ import (
 )
 
 const usage = `usage: pec-operator retain archive                       in a Job: archive the mailbox of this pod's index
+       pec-operator retain give-back                     in a Job: restore into a mailbox what a policy's spec.restore asks for
        pec-operator retain list --from DIRECTORY --mailbox ADDRESS
        pec-operator retain restore --from DIRECTORY --mailbox ADDRESS [which] --to DIRECTORY
        pec-operator retain restore --from DIRECTORY --mailbox ADDRESS [which] --to-engine URL
@@ -51,6 +52,12 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 		return archiveJob(ctx, job)
+	case "give-back":
+		job, err := worker.Find()
+		if err != nil {
+			return err
+		}
+		return giveBackJob(ctx, job)
 	case "list":
 		return damaged(o.list(ctx))
 	case "restore":
@@ -74,13 +81,16 @@ func archiveIndex(ctx context.Context, job worker.Job) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	place, work, err := plan.open(ctx, job)
+	place, work, err := openPlace(ctx, job, plan.S3)
 	if err != nil {
 		return Result{Address: mailbox.Address}, err
 	}
 	client, err := job.Store(mailbox.Engine)
 	if err != nil {
 		return Result{Address: mailbox.Address}, fmt.Errorf("%w: %w", errConfiguration, err)
+	}
+	if mailbox.Review {
+		return Review(ctx, client, place, plan.task(mailbox, work))
 	}
 	return Archive(ctx, client, place, plan.task(mailbox, work))
 }

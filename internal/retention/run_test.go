@@ -2,6 +2,7 @@ package retention
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -78,6 +79,7 @@ func TestAJobThatCannotWorkSaysWhatAPersonMustDo(t *testing.T) {
 	claim := t.TempDir()
 	good := Plan{Day: noon, Rule: Rule{Before: noon}, Mailboxes: []MailboxPlan{{Address: office, Engine: "https://localhost:1", Host: "comune/pec.test"}}}
 	for name, tt := range map[string]struct {
+		run    func(context.Context, worker.Job) error // archiveJob when not given
 		job    worker.Job
 		plan   any
 		status int
@@ -85,6 +87,9 @@ func TestAJobThatCannotWorkSaysWhatAPersonMustDo(t *testing.T) {
 		"a plan with a field of the future":   {plan: map[string]any{"remove": true}, status: worker.ExitConfiguration},
 		"a plan without a day":                {plan: Plan{Mailboxes: good.Mailboxes}, status: worker.ExitConfiguration},
 		"an index that the plan has not":      {job: worker.Job{Index: 1}, plan: good, status: worker.ExitConfiguration},
+		"a review of nothing in particular":   {plan: Plan{Day: noon, Rule: good.Rule, Mailboxes: []MailboxPlan{{Address: office, Review: true}}}, status: worker.ExitConfiguration},
+		"a restore to no mailbox":             {run: giveBackJob, plan: GiveBackPlan{Into: "Ripristino"}, status: worker.ExitConfiguration},
+		"a restore without a certificate":     {run: giveBackJob, plan: GiveBackPlan{Mailbox: good.Mailboxes[0], Into: "Ripristino"}, status: worker.ExitConfiguration},
 		"a claim that is not mounted":         {job: worker.Job{ClaimDir: filepath.Join(claim, "absent")}, plan: good, status: worker.ExitConfiguration},
 		"a bucket whose keys are not mounted": {plan: Plan{Day: noon, Rule: good.Rule, Mailboxes: good.Mailboxes, S3: &S3{Endpoint: "https://localhost:1", Bucket: "b"}}, status: worker.ExitConfiguration},
 		"no certificate of its own":           {plan: good, status: worker.ExitConfiguration},
@@ -102,7 +107,10 @@ func TestAJobThatCannotWorkSaysWhatAPersonMustDo(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(job.PlanDir, worker.PlanFile), raw, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			err = archiveJob(t.Context(), job)
+			if tt.run == nil {
+				tt.run = archiveJob
+			}
+			err = tt.run(t.Context(), job)
 			if chosen := (*exit.Error)(nil); !errors.As(err, &chosen) || chosen.Status != tt.status {
 				t.Errorf("it ended with %v", err)
 			}

@@ -27,10 +27,13 @@ type Rule struct {
 }
 
 func (r Rule) asks(m Message) bool {
-	folder := len(r.Folders) == 0 || slices.ContainsFunc(r.Folders, func(f string) bool {
-		return m.Folder == f || strings.HasPrefix(m.Folder, f+"/")
-	})
+	folder := len(r.Folders) == 0 || slices.ContainsFunc(r.Folders, func(f string) bool { return within(m.Folder, f) })
 	return folder && m.Date.Before(r.Before) && (len(r.Classes) == 0 || slices.Contains(r.Classes, m.Class))
+}
+
+// within says whether a folder is another one or below it.
+func within(folder, above string) bool {
+	return folder == above || strings.HasPrefix(folder, above+"/")
 }
 
 // Select answers the messages that a rule asks for, and with each message all receipts about it, however young and in whatever

@@ -3,6 +3,7 @@ package retention
 import (
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -155,32 +156,32 @@ func TestDue(t *testing.T) {
 	archived := func(name string, days int, change ...func(*Message)) Archived {
 		return Archived{Message: letter(name, 300, change...), Day: daysAgo(days)}
 	}
-	present := func(Message) bool { return true }
 	since30 := Removal{ArchivedBefore: daysAgo(30)}
 	for name, tt := range map[string]struct {
 		archived []Archived
-		present  func(Message) bool
+		present  string // first letters of the hashes
 		removal  Removal
-		want     string // first letters of the hashes
+		want     string
 	}{
-		"what was archived long enough ago": {archived: []Archived{archived("a", 31), archived("b", 29)}, removal: since30, want: "a"},
+		"what was archived long enough ago": {archived: []Archived{archived("a", 31), archived("b", 29)}, present: "ab", removal: since30, want: "a"},
 		"nothing under a legal hold": {
-			archived: []Archived{archived("a", 31)}, removal: Removal{ArchivedBefore: daysAgo(30), Held: true},
+			archived: []Archived{archived("a", 31)}, present: "a", removal: Removal{ArchivedBefore: daysAgo(30), Held: true},
 		},
-		"nothing that its holder removed": {
-			archived: []Archived{archived("a", 31), archived("b", 31)}, removal: since30, want: "b",
-			present: func(m Message) bool { return m.GUID == "b" },
-		},
+		"nothing that its holder removed": {archived: []Archived{archived("a", 31), archived("b", 31)}, present: "b", removal: since30, want: "b"},
 		"a message waits for its receipt": {
-			archived: []Archived{archived("e", 31, envelope("id-1")), archived("r", 29, receipt("id-1", "")), archived("a", 31)}, removal: since30, want: "a",
+			archived: []Archived{archived("e", 31, envelope("id-1")), archived("f", 29, receipt("id-1", "")), archived("a", 31)}, present: "aef", removal: since30, want: "a",
 		},
+		"of equal messages as many as are archived":      {archived: []Archived{archived("a", 31)}, present: "aa", removal: since30, want: "a"},
+		"of equal messages as many as are in the folder": {archived: []Archived{archived("a", 31), archived("a", 40)}, present: "a", removal: since30, want: "a"},
+		"equal messages, each":                           {archived: []Archived{archived("a", 31), archived("a", 40)}, present: "aa", removal: since30, want: "aa"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if tt.present == nil {
-				tt.present = present
+			present := map[string]int{}
+			for _, name := range strings.Split(tt.present, "") {
+				present[letter(name, 300).content()]++
 			}
 			var got string
-			for _, line := range Due(tt.present, tt.archived, tt.removal) {
+			for _, line := range Due(present, eligible(tt.archived, tt.removal)) {
 				_, hash, _ := strings.Cut(line, "\t")
 				got += hash[:1]
 			}
@@ -202,5 +203,30 @@ func TestCombineDoesNotDependOnTheOrder(t *testing.T) {
 	b.Due.Count++
 	if _, other := Combine([]Result{a, b}); other == digest {
 		t.Error("another list has the same digest")
+	}
+}
+
+func TestMarksTellWhichMailboxesDiffer(t *testing.T) {
+	result := func(name string, due int64) Result {
+		return Result{Address: name + "@pec.test", Due: DueResult{Count: due, Digest: DueDigest([]string{name})}}
+	}
+	ours := Marks([]Result{result("anna", 2), result("bruno", 3), result("carla", 0), result("gone", 1)})
+	theirs := Marks([]Result{result("dora", 1), result("bruno", 4), result("anna", 2), result("new", 1)})
+	if len(ours) != 3*2*Half || !regexp.MustCompile(`^[A-Za-z0-9_-]*$`).MatchString(ours+theirs) {
+		t.Fatalf("marks are %q", ours)
+	}
+	names, others := Differing(ours, theirs, []string{"dora@pec.test", "carla@pec.test", "bruno@pec.test", "anna@pec.test"})
+	if !cmp.Equal(names, []string{"bruno@pec.test", "dora@pec.test"}) || others != 2 {
+		t.Errorf("%q differ, and %d others", names, others)
+	}
+	if names, others = Differing(ours, ours, []string{"anna@pec.test"}); len(names) > 0 || others > 0 {
+		t.Errorf("of equal lists %q differ, and %d others", names, others)
+	}
+	var many []Result
+	for i := range maxMarks + 1 {
+		many = append(many, result(fmt.Sprint(i), 1))
+	}
+	if Marks(many) != "" || len(Marks(many[1:])) != 12288 {
+		t.Error("more mailboxes are marked than a status holds")
 	}
 }

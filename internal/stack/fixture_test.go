@@ -25,7 +25,7 @@ func makeDomain() *v1alpha1.PECDomain {
 				},
 				Endpoints: v1alpha1.Endpoints{Submission: "smtps.gestore-uno.test", IMAP: "imaps.gestore-uno.test", POP3: "pop3s.gestore-uno.test"},
 				Storage:   v1alpha1.Storage{Size: resource.MustParse("10Gi"), StorageClassName: ptr.To("local-retain")},
-				TLS:       v1alpha1.SecretReference{SecretName: "gestore-uno-tls"},
+				TLS:       v1alpha1.ServerCertificate{SecretName: "gestore-uno-tls"},
 				Signing:   v1alpha1.Signing{SecretName: "gestore-uno-signing"},
 				Antivirus: &v1alpha1.Antivirus{
 					Definitions: v1alpha1.AntivirusDefinitions{ConfigMapRef: &v1alpha1.LocalReference{Name: "antivirus-definitions"}}, DefinitionsMaxAgeMinutes: ptr.To(int32(60)),

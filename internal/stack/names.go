@@ -3,9 +3,12 @@
 package stack
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
 )
 
 // Names are the names of a domain's objects. None is longer than 52 characters: the StatefulSet's pods carry its name and a
@@ -20,6 +23,8 @@ type Names struct {
 	MailClaim    string // the store of Dovecot
 	QueueClaim   string // the queue of Postfix
 	EngineClaim  string // evidence, custody copies, directory
+	// Certificate is that of the mail ports where cert-manager issues it, and the Secret that it fills.
+	Certificate string
 }
 
 // slugLength leaves room for "pec-", a hash and the longest suffix.
@@ -34,7 +39,13 @@ func NamesFor(domain string) Names {
 	return Names{
 		StatefulSet: name, Mail: name + "-mail", Engine: name + "-engine", ConfigMap: name + "-config", EngineSecret: name + "-engine",
 		MailClaim: name + "-mail", QueueClaim: name + "-queue", EngineClaim: name + "-engine",
+		Certificate: name + "-tls",
 	}
+}
+
+// TLSSecret is the Secret with the certificate of a Managed domain's mail ports.
+func TLSSecret(d *v1alpha1.PECDomain) string {
+	return cmp.Or(d.Spec.Provider.Managed.TLS.SecretName, NamesFor(d.Name).Certificate)
 }
 
 // EngineHosts are the names under which the engine is reached inside the cluster: the DNS names of its certificate.

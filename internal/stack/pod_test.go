@@ -61,7 +61,7 @@ func newPodAlone(t *testing.T, n *node) *pod {
 		}
 	}
 	cert, key := selfSigned(t)
-	n.data[d.Spec.Provider.Managed.TLS.SecretName] = map[string]string{"tls.crt": cert, "tls.key": key}
+	n.data[TLSSecret(d)] = map[string]string{"tls.crt": cert, "tls.key": key}
 	n.data[NamesFor(d.Name).EngineSecret] = map[string]string{"doveadm.conf": "doveadm_password = secret-one\ndoveadm_api_key = secret-two\n"}
 	p.openDirectory()
 	for name, access := range map[string]admin.Access{

@@ -21,7 +21,7 @@ func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 		configVolume(volumeDovecot, n.ConfigMap, fileDovecot),
 		configVolume(volumeSettings, n.ConfigMap, fileEngine),
 		configVolume(volumeIndex, m.ProvidersIndex.ConfigMapRef.Name),
-		secretVolume(volumeTLS, m.TLS.SecretName, corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
+		secretVolume(volumeTLS, TLSSecret(d), corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
 		secretVolume(volumeSigning, m.Signing.SecretName, signingKeys(m)...),
 		secretVolume(volumeKeys, n.EngineSecret),
 		secretVolume(volumeDoveadm, n.EngineSecret, "doveadm.conf"),

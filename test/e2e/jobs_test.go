@@ -40,6 +40,7 @@ func TestJobs(t *testing.T) {
 	t.Run("group", func(t *testing.T) {
 		t.Run("a provider's letter moves who asked, with proof", providersLetter)
 		t.Run("an office's archive holds what is old", officesArchive)
+		t.Run("a domain of a stack moves to another, after a rehearsal in its window", domainMoves)
 	})
 }
 
@@ -96,6 +97,10 @@ func providersLetter(t *testing.T) {
 		apply(t, site, secrets+l.manifest())
 	}
 	tidy(t, "delete", "mbxmig", "-n", office, l.name)
+	seen := map[string]func() string{}
+	for _, site := range road.SiteNames {
+		seen[site] = watch(t, site, l.name)
+	}
 	began := time.Now()
 	pass := jobs.Name("MailboxMigration", l.name, "copy-"+calendar.InRome(l.asking.UTC()).Format("20060102"))
 	for index, kill := range []func(pod string){
@@ -128,7 +133,7 @@ func providersLetter(t *testing.T) {
 	equal("after the pass")
 
 	l.blocked, l.open, l.perSecond = time.Now().Add(-2*time.Second), time.Now().Add(-time.Second), 10000
-	apply(t, "a", l.manifest())
+	l.everywhere(t)
 	l.await(t, `{.status.conditions[?(@.type=="PhasesSettled")].reason} {.status.mailboxes.verified}`, "AwaitingCutOver 2")
 	t.Logf("verified:\n%s", l.view(t))
 	if saved := l.saved(t, "final-delta.Done"); saved != 0 {
@@ -137,10 +142,16 @@ func providersLetter(t *testing.T) {
 	equal("after the second run")
 
 	l.token = "r2"
-	apply(t, "a", l.manifest())
-	kubectl(t, "a", "wait", "--for=condition=Succeeded", "-n", office, "mbxmig/"+l.name, "--timeout=60s")
-	t.Logf("done:\n%s\nat the other site:\n%s", l.view(t), kubectl(t, "b", "get", "mbxmig", "-n", office, l.name, "-o", "wide"))
+	l.everywhere(t)
+	for _, site := range road.SiteNames {
+		kubectl(t, site, "wait", "--for=condition=Succeeded", "-n", office, "mbxmig/"+l.name, "--timeout=60s")
+		t.Logf("at site %s:\n%s", site, seen[site]())
+	}
 	equal("after the token changed")
+	// The old provider, which was to be read only, takes changes still.
+	if kept := kubectl(t, "b", "get", "mbxmig", "-n", office, l.name, "-o", promises); kept != "PromiseBroken" {
+		t.Errorf("of the promises site b says %q", kept)
+	}
 	for _, person := range everybody {
 		old := mailtest.Holder{Server: server, Address: person + "@" + oldDomain, Password: parola}
 		if diff := cmp.Diff(before[person], old.Snapshot(t, mailtest.Copied)); diff != "" {
@@ -154,6 +165,14 @@ func providersLetter(t *testing.T) {
 		kubectl(t, site, "delete", "mbxmig", "-n", office, l.name)
 	}
 	equal("after the migration was deleted")
+}
+
+// everywhere applies the letter at both sites.
+func (l letter) everywhere(t *testing.T) {
+	t.Helper()
+	for _, site := range road.SiteNames {
+		apply(t, site, l.manifest())
+	}
 }
 
 // manifest is the letter in YAML.
@@ -176,11 +195,31 @@ spec:
     ifMissed: RunLate
     phases:
     - {name: RequestsClose, at: "%s"}
-    - {name: BlockSending, at: "%s"}
-    - {name: OpenNew, at: "%s"}
+    - {name: BlockSending, at: "%[7]s"}
+    - {name: OldReadOnly, at: "%[7]s", endpoint: %[3]s}
+    - {name: OpenNew, at: "%[8]s"}
   copy: {maxMessagesPerSecond: %d}
   run: {token: %s}
 `, l.name, office, oldHost, newDomain, listed, l.asking, moment(l.blocked), moment(l.open), l.perSecond, l.token)
+}
+
+// promises is where kubectl finds what became of the letter's promises.
+const promises = `jsonpath={.status.conditions[?(@.type=="PromisesKept")].reason}`
+
+// watch is the progress view of a migration at a site, as kubectl shows it until the answer is called.
+func watch(t *testing.T, site, name string) (seen func() string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	out := make(chan string, 1)
+	go func() {
+		text, _ := r.Kubectl(ctx, site, "get", "mbxmig", "-w", "-n", office, name) // it ends by being killed
+		out <- text
+	}()
+	t.Cleanup(cancel)
+	return func() string {
+		cancel()
+		return <-out
+	}
 }
 
 // view is what a person sees who looks at the migration.
@@ -209,6 +248,134 @@ func (l letter) saved(t *testing.T, slot string) int {
 		t.Fatalf("the ledger says of %s: %q (%v)", slot, line, err)
 	}
 	return *entry.Outcome.Saved
+}
+
+const (
+	unionDomain = "pec.unione-esempio.test"
+	stackIMAP   = "imaps.gestore-uno.test"
+	moving      = 30 // messages of a mailbox that moves from one domain of a stack to another
+)
+
+// domainMoves rehearses in a window and moves then. The source is a domain of the stack that also takes the copies.
+func domainMoves(t *testing.T) {
+	t.Parallel()
+	person := "carla-" + strings.ToLower(rand.Text()[:6])
+	name := "unione-" + person
+	target := fmt.Sprintf(`---
+apiVersion: pec-operator.dev/v1alpha1
+kind: PECDomain
+metadata: {name: %[1]s, namespace: %[2]s}
+spec:
+  holder: {name: Unione di Esempio}
+  preferredSite: a
+  dns: {mode: Ignore}
+  provider: {type: Hosted, hosted: {host: {name: pec.gestore-uno.test, namespace: gestore-uno}}}
+`, unionDomain, office)
+	mailbox := newMailbox(person, parola)
+	_, mailbox, _ = strings.Cut(mailbox, "---\napiVersion: pec-operator.dev")
+	mailbox = "---\napiVersion: pec-operator.dev" + strings.ReplaceAll(mailbox, newDomain, unionDomain)
+	for _, site := range road.SiteNames {
+		apply(t, site, target+newMailbox(person, parola)+mailbox)
+	}
+	for _, domain := range []string{newDomain, unionDomain} {
+		kubectl(t, "a", "wait", "--for=condition=Ready", "-n", office, "mailbox/"+person+".at."+domain, "--timeout=60s")
+	}
+	at, err := r.Account(t.Context(), "a", municipality)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder := func(domain string) mailtest.Holder {
+		return mailtest.Holder{Server: net.JoinHostPort(at.Host, "993"), Address: person + "@" + domain, Password: parola}
+	}
+	client := holder(newDomain).Login(t)
+	defer client.Close()
+	if err := client.Create("Prot/2021", nil).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range moving {
+		raw, flags, date := mailtest.Adverse(i)
+		mailtest.Append(t, client, []string{"INBOX", "Prot/2021"}[i%2], raw, flags, date)
+	}
+	same := func(folder string) string { return folder }
+	before := holder(newDomain).Snapshot(t, same)
+
+	opens := time.Now().Add(10 * time.Second).Truncate(time.Minute).Add(time.Minute)
+	moment := func(at time.Time) string { return calendar.InRome(at).Format("2006-01-02T15:04:05") }
+	asking := time.Now().Add(-time.Minute)
+	manifest := func(blocked, open time.Time, copy, token string) string {
+		return fmt.Sprintf(`---
+apiVersion: pec-operator.dev/v1alpha1
+kind: MailboxMigration
+metadata: {name: %[1]s, namespace: %[2]s}
+spec:
+  source: {type: Domain, domainRef: {name: %[3]s}}
+  target: {domainRef: {name: %[4]s}}
+  mailboxes:
+  - {address: %[5]s@%[3]s, sourceCredentials: {name: %[5]s-password}, request: {protocol: 2026/2, date: 2026-01-12}}
+  keep: [Password, Endpoints, SendingLimits]
+  calendar:
+    timeZone: Europe/Rome
+    ifMissed: RunLate
+    phases:
+    - {name: RequestsClose, at: "%[6]s"}
+    - {name: BlockSending, at: "%[7]s"}
+    - {name: OldReadOnly, at: "%[7]s", endpoint: %[11]s}
+    - {name: OpenNew, at: "%[8]s"}
+  copy: %[9]s
+  run: {token: %[10]s}
+`, name, office, newDomain, unionDomain, person, moment(asking), moment(blocked), moment(open), copy, token, stackIMAP)
+	}
+	everywhere := func(manifest string) {
+		t.Helper()
+		for _, site := range road.SiteNames {
+			apply(t, site, manifest)
+		}
+	}
+	l := letter{name: name}
+	window := fmt.Sprintf(`{dryRun: Enabled, windows: [{opens: "%s", closes: "%s"}]}`, calendar.InRome(opens).Format("15:04"), calendar.InRome(opens.Add(6*time.Hour)).Format("15:04")) // the final copy must find it open
+	everywhere(manifest(time.Now().Add(2*time.Hour), time.Now().Add(3*time.Hour), window, "r1"))
+	tidy(t, "delete", "mbxmig", "-n", office, name)
+	l.await(t, `{.status.phases[?(@.name=="RequestsClose")].state}`, "Done")
+	pass := jobs.Name("MailboxMigration", name, "copy-"+calendar.InRome(asking).Format("20060102"))
+	if out := kubectl(t, "a", "get", "pods", "-n", office, "-l", "batch.kubernetes.io/job-name="+pass, "-o", "name"); out != "" && time.Now().Before(opens) {
+		t.Errorf("pods run before the window opens: %s", out)
+	}
+	l.await(t, `{.status.messages}`, fmt.Sprint(moving))
+	if now := time.Now(); now.Before(opens) {
+		t.Errorf("the pass was over at %s, and its window opens at %s", now, opens)
+	}
+	if would := l.saved(t, "copy-"+calendar.InRome(asking).Format("20060102")+".Done"); would != moving {
+		t.Errorf("the rehearsal would copy %d messages", would)
+	}
+	if got := holder(unionDomain).Snapshot(t, same); total(got) > 0 {
+		t.Errorf("the rehearsal wrote %d messages", total(got))
+	}
+	t.Logf("rehearsed:\n%s", l.view(t))
+
+	everywhere(manifest(time.Now().Add(-2*time.Second), time.Now().Add(-time.Second), "{dryRun: Disabled}", "r1"))
+	l.await(t, `{.status.conditions[?(@.type=="PhasesSettled")].reason} {.status.mailboxes.verified}`, "AwaitingCutOver 1")
+	for _, site := range road.SiteNames {
+		eventually(t, time.Minute, func() error {
+			if rule := kubectl(t, site, "get", "mailbox", "-n", office, person+".at."+newDomain, "-o", "jsonpath={.status.effectiveAccess.reason}"); rule != "MigrationOldReadOnly" {
+				return fmt.Errorf("at site %s the old mailbox's access is by %q", site, rule)
+			}
+			return nil
+		})
+	}
+	everywhere(manifest(time.Now().Add(-2*time.Second), time.Now().Add(-time.Second), "{dryRun: Disabled}", "r2"))
+	for _, site := range road.SiteNames {
+		kubectl(t, site, "wait", "--for=condition=Succeeded", "-n", office, "mbxmig/"+name, "--timeout=60s")
+		t.Logf("at site %s:\n%s", site, kubectl(t, site, "get", "mbxmig", "-n", office, name, "-o", `jsonpath={range .status.conditions[*]}{.type}={.status} {.reason}: {.message}{"\n"}{end}`))
+	}
+	// Its own stack's endpoint was found read-only, because the source's rows say so by then.
+	if kept := kubectl(t, "a", "get", "mbxmig", "-n", office, name, "-o", promises); kept != "AllKept" {
+		t.Errorf("of the promises it says %q", kept)
+	}
+	for domain, when := range map[string]string{unionDomain: "the copy", newDomain: "the source"} {
+		if diff := cmp.Diff(before, holder(domain).Snapshot(t, same)); diff != "" {
+			t.Errorf("%s: -source +now:\n%.2000s", when, diff)
+		}
+	}
 }
 
 // startOldProvider starts a Dovecot in a namespace that the operator knows nothing of, and answers where the test reaches it and its
@@ -272,29 +439,8 @@ const restrictedPod = `  automountServiceAccountToken: false
 func officesArchive(t *testing.T) {
 	t.Parallel()
 	name := "archivio-" + strings.ToLower(rand.Text()[:6])
-	for _, site := range road.SiteNames {
-		apply(t, site, newMailbox(name, parola)+"  retentionPolicyRef: {name: "+name+"}\n")
-	}
-	kubectl(t, "a", "wait", "--for=condition=Ready", "-n", office, "mailbox/"+name+".at."+newDomain, "--timeout=60s")
-	at, err := r.Account(t.Context(), "a", municipality)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := mailtest.Holder{Server: net.JoinHostPort(at.Host, "993"), Address: name + "@" + newDomain, Password: parola}.Login(t)
-	defer client.Close()
-	if err := client.Create("Prot/2021", nil).Wait(); err != nil {
-		t.Fatal(err)
-	}
-	for i := range ancient + recent {
-		date := time.Now().AddDate(0, 0, -200)
-		if i >= ancient {
-			date = time.Now().AddDate(0, 0, -10)
-		}
-		raw, flags, _ := mailtest.Adverse(i)
-		mailtest.Append(t, client, []string{"INBOX", "Prot/2021"}[i%2], raw, append(flags, imap.FlagSeen), date)
-	}
-
-	due := time.Now().Add(5 * time.Second).Truncate(time.Minute).Add(time.Minute) // the first whole minute that the policy sees come
+	holder := oldOffice(t, name)
+	due := nextMinute()
 	policy := fmt.Sprintf(`---
 apiVersion: v1
 kind: PersistentVolumeClaim
@@ -309,9 +455,7 @@ spec:
   archive: {olderThanDays: 90, destination: {type: VolumeClaim, volumeClaim: {name: %[1]s}}}
   schedule: {at: "%[3]s", timeZone: Europe/Rome}
 `, name, office, calendar.InRome(due).Format("15:04"))
-	for _, site := range road.SiteNames {
-		apply(t, site, policy)
-	}
+	onBothSites(t, policy)
 	tidy(t, "delete", "pecret", "-n", office, name)
 	view := func() string { return kubectl(t, "a", "get", "pecret", "-n", office, name, "-o", "wide") }
 	eventually(t, time.Until(due)+time.Minute, func() error {
@@ -340,6 +484,7 @@ spec:
 		t.Errorf("a flipped byte was not found: %s", status)
 	}
 	sh(flip)
+	giveBack(t, holder, func(ask string) { onBothSites(t, policy+"  restore: "+ask+"\n") })
 	for _, site := range road.SiteNames {
 		kubectl(t, site, "delete", "pecret", "-n", office, name)
 	}
@@ -351,6 +496,86 @@ spec:
 	})
 	if status := verify(); status != "status 0" {
 		t.Errorf("the archive did not outlive its policy: %s", status)
+	}
+}
+
+// nextMinute is the first whole minute that a policy that is applied now sees come.
+func nextMinute() time.Time {
+	return time.Now().Add(5 * time.Second).Truncate(time.Minute).Add(time.Minute)
+}
+
+func onBothSites(t *testing.T, manifests string) {
+	t.Helper()
+	for _, site := range road.SiteNames {
+		apply(t, site, manifests)
+	}
+}
+
+// oldOffice makes a mailbox under the policy of the same name, with old messages and young ones in two folders.
+func oldOffice(t *testing.T, name string) mailtest.Holder {
+	t.Helper()
+	onBothSites(t, newMailbox(name, parola)+"  retentionPolicyRef: {name: "+name+"}\n")
+	kubectl(t, "a", "wait", "--for=condition=Ready", "-n", office, "mailbox/"+name+".at."+newDomain, "--timeout=60s")
+	at, err := r.Account(t.Context(), "a", municipality)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder := mailtest.Holder{Server: net.JoinHostPort(at.Host, "993"), Address: name + "@" + newDomain, Password: parola}
+	client := holder.Login(t)
+	defer client.Close()
+	if err := client.Create("Prot/2021", nil).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range ancient + recent {
+		date := time.Now().AddDate(0, 0, -200)
+		if i >= ancient {
+			date = time.Now().AddDate(0, 0, -10)
+		}
+		raw, flags, _ := mailtest.Adverse(i)
+		mailtest.Append(t, client, []string{"INBOX", "Prot/2021"}[i%2], raw, append(flags, imap.FlagSeen), date)
+	}
+	return holder
+}
+
+// giveBack lets the holder lose the old messages of the inbox, and has them restored by YAML: twice, of which the second adds nothing.
+func giveBack(t *testing.T, holder mailtest.Holder, ask func(string)) {
+	t.Helper()
+	name, _, _ := strings.Cut(holder.Address, "@")
+	kept := func(folder string) string { return strings.TrimPrefix(folder, "Per il ricorso/") }
+	before := holder.Snapshot(t, kept)
+	client := holder.Login(t)
+	defer client.Close()
+	if _, err := client.Select("INBOX", nil).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	old := imap.SeqSet{imap.SeqRange{Start: 1, Stop: ancient / 2}}
+	if err := client.Store(old, &imap.StoreFlags{Op: imap.StoreFlagsAdd, Flags: []imap.Flag{imap.FlagDeleted}, Silent: true}, nil).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Expunge().Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := total(holder.Snapshot(t, kept)); left != ancient/2+recent {
+		t.Fatalf("after the holder lost %d messages %d are left", ancient/2, left)
+	}
+	for _, round := range []struct{ token, counted string }{{"r1", fmt.Sprint("Done ", ancient/2, " 0")}, {"r2", fmt.Sprint("Done 0 ", ancient/2)}} {
+		began := time.Now()
+		ask(fmt.Sprintf("{token: %s, mailbox: %s, messages: {folder: INBOX}, into: Per il ricorso}", round.token, holder.Address))
+		eventually(t, time.Minute, func() error {
+			got := kubectl(t, "a", "get", "pecret", "-n", office, name, "-o", "jsonpath={.status.restore.token} {.status.restore.state} {.status.restore.restored} {.status.restore.present}")
+			if got != round.token+" "+round.counted {
+				return fmt.Errorf("the restore is %q, want %q:\n%s", got, round.counted, kubectl(t, "a", "get", "pecret", "-n", office, name, "-o", "yaml"))
+			}
+			return nil
+		})
+		t.Logf("restore %s: %s in %v", round.token, round.counted, time.Since(began))
+		if diff := cmp.Diff(before, holder.Snapshot(t, kept)); diff != "" {
+			t.Errorf("after restore %s: -before +after:\n%.2000s", round.token, diff)
+		}
+	}
+	shown, err := client.List("", "Per il ricorso/*", &imap.ListOptions{SelectSubscribed: true}).Collect()
+	if err != nil || len(shown) != 1 || shown[0].Mailbox != "Per il ricorso/INBOX" {
+		t.Errorf("a client that shows what it is subscribed to shows %v (%v)", shown, err)
 	}
 }
 

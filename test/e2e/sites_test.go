@@ -28,6 +28,22 @@ func TestEachSiteCertifiesAndTheStoresMerge(t *testing.T) {
 			return nil
 		})
 	}
+	storesInSync(t)
+}
+
+// storesInSync waits until both sites say of both providers that their stores hold the same mail, and say so by the same digests of the
+// Mailbox resources.
+func storesInSync(t *testing.T) {
+	t.Helper()
+	for _, site := range road.SiteNames {
+		for namespace, domain := range map[string]string{"gestore-uno": "pec.gestore-uno.test", "gestore-due": "pec.gestore-due.test"} {
+			kubectl(t, site, "wait", "--for=condition=StoresInSync=True", "-n", namespace, "pecdomain/"+domain, "--timeout=120s")
+			digests := strings.Fields(kubectl(t, site, "get", "-n", namespace, "pecdomain/"+domain, "-o", "jsonpath={.status.sites[*].specs.digest}"))
+			if len(digests) != 2 || digests[0] != digests[1] {
+				t.Errorf("at site %s the sites' mailboxes of %s have the digests %q", site, domain, digests)
+			}
+		}
+	}
 }
 
 // What one building was told the other knows: the receipt that ends its timer, the holder's password, the holder's script.
@@ -142,6 +158,7 @@ func TestABuildingIsLostAndReturns(t *testing.T) {
 		return nil
 	})
 	kubectl(t, "a", "wait", "--for=condition=PeerReachable=True", "-n", "gestore-uno", "pecdomain/pec.gestore-uno.test", "--timeout=90s")
+	storesInSync(t)
 }
 
 // send submits a message at a site and answers the client's Message-ID, in brackets.

@@ -62,6 +62,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EndpointApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Endpoints"):
 		return &apiv1alpha1.EndpointsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("EndpointsStatus"):
+		return &apiv1alpha1.EndpointsStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EnvironmentVariable"):
 		return &apiv1alpha1.EnvironmentVariableApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EvidenceStatus"):
@@ -80,8 +82,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.IMAPSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("InboundRule"):
 		return &apiv1alpha1.InboundRuleApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("IssuerReference"):
+		return &apiv1alpha1.IssuerReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Keep"):
 		return &apiv1alpha1.KeepApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LabelRequirement"):
+		return &apiv1alpha1.LabelRequirementApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LawfulKeep"):
 		return &apiv1alpha1.LawfulKeepApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LegalHold"):
@@ -124,6 +130,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MassiveUseApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MigratedMailbox"):
 		return &apiv1alpha1.MigratedMailboxApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MigrationActing"):
+		return &apiv1alpha1.MigrationActingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MigrationCalendar"):
 		return &apiv1alpha1.MigrationCalendarApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MigrationCopy"):
@@ -174,6 +182,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RecordRequestApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Removal"):
 		return &apiv1alpha1.RemovalApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Restore"):
+		return &apiv1alpha1.RestoreApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RestoredMessages"):
+		return &apiv1alpha1.RestoredMessagesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RestoreStatus"):
+		return &apiv1alpha1.RestoreStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetainedMailboxes"):
 		return &apiv1alpha1.RetainedMailboxesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetentionPolicy"):
@@ -196,12 +210,20 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SendingLimits"):
 		return &apiv1alpha1.SendingLimitsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServerCertificate"):
+		return &apiv1alpha1.ServerCertificateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServiceLevel"):
 		return &apiv1alpha1.ServiceLevelApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceLevelStatus"):
+		return &apiv1alpha1.ServiceLevelStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Signing"):
 		return &apiv1alpha1.SigningApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SiteSpecs"):
+		return &apiv1alpha1.SiteSpecsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SiteStatus"):
 		return &apiv1alpha1.SiteStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SiteStores"):
+		return &apiv1alpha1.SiteStoresApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Storage"):
 		return &apiv1alpha1.StorageApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Timestamping"):

@@ -269,6 +269,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: currentNotShown
+      type:
+        scalar: numeric
     - name: cutOver
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.CutOverStatus
@@ -284,12 +287,18 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSServerView
           elementRelationship: atomic
+    - name: observedNotShown
+      type:
+        scalar: numeric
     - name: previous
       type:
         list:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: previousNotShown
+      type:
+        scalar: numeric
     - name: recordRequest
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RecordRequest
@@ -389,6 +398,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: digest
       type:
         scalar: string
+    - name: mailboxes
+      type:
+        scalar: string
+    - name: run
+      type:
+        scalar: string
     - name: sites
       type:
         list:
@@ -430,6 +445,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: submission
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.EndpointsStatus
+  map:
+    fields:
+    - name: imap
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Endpoint
+    - name: mailExchangers
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Hostname
+          elementRelationship: associative
+    - name: pop3
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Endpoint
+    - name: submission
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Endpoint
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.EnvironmentVariable
   map:
     fields:
@@ -551,12 +584,41 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.IssuerReference
+  map:
+    fields:
+    - name: group
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Keep
   map:
     fields:
     - name: keepMonths
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.LabelOperator
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.LabelRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LabelOperator
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.LawfulKeep
   map:
     fields:
@@ -744,6 +806,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxMigrationStatus
   map:
     fields:
+    - name: acting
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationActing
     - name: bytes
       type:
         scalar: numeric
@@ -960,7 +1025,7 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Timestamping
     - name: tls
       type:
-        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretReference
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ServerCertificate
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ManifestStatus
   map:
     fields:
@@ -1008,6 +1073,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: sourceCredentials
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SecretKeyReference
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationActing
+  map:
+    fields:
+    - name: epoch
+      type:
+        scalar: numeric
+    - name: list
+      type:
+        scalar: string
+    - name: settled
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: site
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.MigrationCalendar
   map:
     fields:
@@ -1311,6 +1394,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: dns
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DNSStatus
+    - name: endpoints
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EndpointsStatus
     - name: evidence
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EvidenceStatus
@@ -1330,6 +1416,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: readySites
       type:
         scalar: string
+    - name: serviceLevel
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ServiceLevelStatus
     - name: sites
       type:
         list:
@@ -1442,12 +1531,92 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RemovalCondition
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RemovalCondition
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.Restore
+  map:
+    fields:
+    - name: into
+      type:
+        scalar: string
+    - name: mailbox
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EmailAddress
+    - name: messages
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoredMessages
+    - name: token
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreState
+  scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreStatus
+  map:
+    fields:
+    - name: begunAt
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: into
+      type:
+        scalar: string
+    - name: mailbox
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.EmailAddress
+    - name: manifest
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.ManifestStatus
+    - name: message
+      type:
+        scalar: string
+    - name: present
+      type:
+        scalar: numeric
+    - name: restored
+      type:
+        scalar: numeric
+    - name: site
+      type:
+        scalar: string
+    - name: slot
+      type:
+        scalar: string
+    - name: state
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreState
+    - name: token
+      type:
+        scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.RestoredMessages
+  map:
+    fields:
+    - name: arrivedFrom
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Date
+    - name: arrivedUntil
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Date
+    - name: folder
+      type:
+        scalar: string
+    - name: identifier
+      type:
+        scalar: string
+    - name: messageID
+      type:
+        scalar: string
+    - name: sha256
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.RetainedMailboxes
   map:
     fields:
     - name: domainRef
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LocalReference
+    - name: labels
+      type:
+        list:
+          elementType:
+            namedType: com.github.pec-operator.pec-operator.api.v1alpha1.LabelRequirement
+          elementRelationship: atomic
     - name: type
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RetainedMailboxesType
@@ -1508,6 +1677,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: remove
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Removal
+    - name: restore
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Restore
     - name: schedule
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RetentionSchedule
@@ -1537,6 +1709,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: dueForRemoval
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DueForRemoval
+    - name: elsewhere
+      type:
+        scalar: numeric
     - name: holds
       type:
         scalar: numeric
@@ -1553,6 +1728,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: -1
+    - name: restore
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.RestoreStatus
     - name: runs
       type:
         list:
@@ -1656,12 +1834,42 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: recipientsPerMessage
       type:
         scalar: numeric
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.ServerCertificate
+  map:
+    fields:
+    - name: issuerRef
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.IssuerReference
+    - name: secretName
+      type:
+        scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ServiceLevel
   map:
     fields:
     - name: availabilityPercent
       type:
         scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.ServiceLevelStatus
+  map:
+    fields:
+    - name: availability
+      type:
+        scalar: string
+    - name: downMinutes
+      type:
+        scalar: numeric
+    - name: longestOutageMinutes
+      type:
+        scalar: numeric
+    - name: outageSince
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: periodStart
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: unmeasuredMinutes
+      type:
+        scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Signing
   map:
     fields:
@@ -1673,6 +1881,21 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteLocality
   scalar: string
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteSpecs
+  map:
+    fields:
+    - name: differing
+      type:
+        scalar: numeric
+    - name: digest
+      type:
+        scalar: string
+    - name: names
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteStatus
   map:
     fields:
@@ -1692,6 +1915,27 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ConditionStatus
     - name: specHash
+      type:
+        scalar: string
+    - name: specs
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SiteSpecs
+    - name: stores
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.SiteStores
+- name: com.github.pec-operator.pec-operator.api.v1alpha1.SiteStores
+  map:
+    fields:
+    - name: addresses
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: differing
+      type:
+        scalar: numeric
+    - name: digest
       type:
         scalar: string
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Storage

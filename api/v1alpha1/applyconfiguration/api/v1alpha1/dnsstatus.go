@@ -22,12 +22,18 @@ type DNSStatusApplyConfiguration struct {
 	Zone *string `json:"zone,omitempty"`
 	// current is the MX set that every server has; empty when there is none, or when they do not agree.
 	Current []string `json:"current,omitempty"`
+	// currentNotShown counts the records of the set that current has no room for.
+	CurrentNotShown *int32 `json:"currentNotShown,omitempty"`
 	// previous is the set that was there before this operator's last write: what to put back by hand, should it have been wrong.
 	Previous []string `json:"previous,omitempty"`
+	// previousNotShown counts the records of the set that previous has no room for.
+	PreviousNotShown *int32 `json:"previousNotShown,omitempty"`
 	// epoch of the owner text: of two sites, the one with the lower epoch stops.
 	Epoch *int64 `json:"epoch,omitempty"`
 	// observed is what each address of each authoritative server answered when something last changed.
 	Observed []DNSServerViewApplyConfiguration `json:"observed,omitempty"`
+	// observedNotShown counts the addresses that were asked and that observed has no room for.
+	ObservedNotShown *int32 `json:"observedNotShown,omitempty"`
 	// recordRequest is what the administrator of the zone is asked for; absent when nothing is to be done.
 	RecordRequest *RecordRequestApplyConfiguration `json:"recordRequest,omitempty"`
 	// cutOver is the change of provider that is under way, or was last made.
@@ -84,6 +90,14 @@ func (b *DNSStatusApplyConfiguration) WithCurrent(values ...string) *DNSStatusAp
 	return b
 }
 
+// WithCurrentNotShown sets the CurrentNotShown field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CurrentNotShown field is set to the value of the last call.
+func (b *DNSStatusApplyConfiguration) WithCurrentNotShown(value int32) *DNSStatusApplyConfiguration {
+	b.CurrentNotShown = &value
+	return b
+}
+
 // WithPrevious adds the given value to the Previous field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, values provided by each call will be appended to the Previous field.
@@ -91,6 +105,14 @@ func (b *DNSStatusApplyConfiguration) WithPrevious(values ...string) *DNSStatusA
 	for i := range values {
 		b.Previous = append(b.Previous, values[i])
 	}
+	return b
+}
+
+// WithPreviousNotShown sets the PreviousNotShown field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PreviousNotShown field is set to the value of the last call.
+func (b *DNSStatusApplyConfiguration) WithPreviousNotShown(value int32) *DNSStatusApplyConfiguration {
+	b.PreviousNotShown = &value
 	return b
 }
 
@@ -112,6 +134,14 @@ func (b *DNSStatusApplyConfiguration) WithObserved(values ...*DNSServerViewApply
 		}
 		b.Observed = append(b.Observed, *values[i])
 	}
+	return b
+}
+
+// WithObservedNotShown sets the ObservedNotShown field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ObservedNotShown field is set to the value of the last call.
+func (b *DNSStatusApplyConfiguration) WithObservedNotShown(value int32) *DNSStatusApplyConfiguration {
+	b.ObservedNotShown = &value
 	return b
 }
 

@@ -5,12 +5,18 @@ package v1alpha1
 // DueForRemovalApplyConfiguration represents a declarative configuration of the DueForRemoval type for use
 // with apply.
 //
-// DueForRemoval is a list of messages that would be removed next.
+// DueForRemoval is a list of messages that would be removed next: those that are in the archive long enough, and byte for byte the same
+// in this site's store.
 type DueForRemovalApplyConfiguration struct {
+	// run that made the list; lists of the same run only are compared.
+	Run *string `json:"run,omitempty"`
 	// count of the messages.
 	Count *int64 `json:"count,omitempty"`
 	// digest is the SHA-256 of the list, in hex.
 	Digest *string `json:"digest,omitempty"`
+	// mailboxes are those with something due, twelve characters each: the beginnings of the SHA-256 of the address and of its list. By
+	// them the sites find which ones differ. It is not given for more than 1,024.
+	Mailboxes *string `json:"mailboxes,omitempty"`
 	// sites that hold the same list; nothing is removed before both do.
 	Sites []string `json:"sites,omitempty"`
 }
@@ -19,6 +25,14 @@ type DueForRemovalApplyConfiguration struct {
 // apply.
 func DueForRemoval() *DueForRemovalApplyConfiguration {
 	return &DueForRemovalApplyConfiguration{}
+}
+
+// WithRun sets the Run field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Run field is set to the value of the last call.
+func (b *DueForRemovalApplyConfiguration) WithRun(value string) *DueForRemovalApplyConfiguration {
+	b.Run = &value
+	return b
 }
 
 // WithCount sets the Count field in the declarative configuration to the given value
@@ -34,6 +48,14 @@ func (b *DueForRemovalApplyConfiguration) WithCount(value int64) *DueForRemovalA
 // If called multiple times, the Digest field is set to the value of the last call.
 func (b *DueForRemovalApplyConfiguration) WithDigest(value string) *DueForRemovalApplyConfiguration {
 	b.Digest = &value
+	return b
+}
+
+// WithMailboxes sets the Mailboxes field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Mailboxes field is set to the value of the last call.
+func (b *DueForRemovalApplyConfiguration) WithMailboxes(value string) *DueForRemovalApplyConfiguration {
+	b.Mailboxes = &value
 	return b
 }
 

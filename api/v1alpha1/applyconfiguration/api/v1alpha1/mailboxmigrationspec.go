@@ -20,7 +20,7 @@ type MailboxMigrationSpecApplyConfiguration struct {
 	// mailboxes are those that asked to be moved, one entry each: who is not listed is not migrated. More than fit are moved by
 	// several MailboxMigrations with the same calendar.
 	Mailboxes []MigratedMailboxApplyConfiguration `json:"mailboxes,omitempty"`
-	// keep is what the holders will find unchanged.
+	// keep is what the holders will find unchanged; PromisesKept shows whether they will.
 	Keep []apiv1alpha1.MigrationKeep `json:"keep,omitempty"`
 	// calendar says when each phase begins.
 	Calendar *MigrationCalendarApplyConfiguration `json:"calendar,omitempty"`

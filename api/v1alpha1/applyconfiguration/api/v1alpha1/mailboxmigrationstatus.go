@@ -27,6 +27,8 @@ type MailboxMigrationStatusApplyConfiguration struct {
 	Bytes *int64 `json:"bytes,omitempty"`
 	// manifest is the list of everything that was copied.
 	Manifest *ManifestStatusApplyConfiguration `json:"manifest,omitempty"`
+	// acting says which site acts on the migration.
+	Acting *MigrationActingApplyConfiguration `json:"acting,omitempty"`
 	// run is the token of the run that this speaks of.
 	Run *string `json:"run,omitempty"`
 }
@@ -108,6 +110,14 @@ func (b *MailboxMigrationStatusApplyConfiguration) WithBytes(value int64) *Mailb
 // If called multiple times, the Manifest field is set to the value of the last call.
 func (b *MailboxMigrationStatusApplyConfiguration) WithManifest(value *ManifestStatusApplyConfiguration) *MailboxMigrationStatusApplyConfiguration {
 	b.Manifest = value
+	return b
+}
+
+// WithActing sets the Acting field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Acting field is set to the value of the last call.
+func (b *MailboxMigrationStatusApplyConfiguration) WithActing(value *MigrationActingApplyConfiguration) *MailboxMigrationStatusApplyConfiguration {
+	b.Acting = value
 	return b
 }
 

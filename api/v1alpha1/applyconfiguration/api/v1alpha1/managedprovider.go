@@ -21,8 +21,8 @@ type ManagedProviderApplyConfiguration struct {
 	Shards *int32 `json:"shards,omitempty"`
 	// storage is where the stack keeps mail, queue and evidence.
 	Storage *StorageApplyConfiguration `json:"storage,omitempty"`
-	// tls names the Secret (keys tls.crt, tls.key) that clients and other mail servers are shown.
-	TLS *SecretReferenceApplyConfiguration `json:"tls,omitempty"`
+	// tls is the certificate that clients and other mail servers are shown.
+	TLS *ServerCertificateApplyConfiguration `json:"tls,omitempty"`
 	// signing is the key that signs every notice and envelope.
 	Signing *SigningApplyConfiguration `json:"signing,omitempty"`
 	// antivirus is what messages are checked with, at access and at arrival. Without it nothing is checked, which no accredited
@@ -108,7 +108,7 @@ func (b *ManagedProviderApplyConfiguration) WithStorage(value *StorageApplyConfi
 // WithTLS sets the TLS field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the TLS field is set to the value of the last call.
-func (b *ManagedProviderApplyConfiguration) WithTLS(value *SecretReferenceApplyConfiguration) *ManagedProviderApplyConfiguration {
+func (b *ManagedProviderApplyConfiguration) WithTLS(value *ServerCertificateApplyConfiguration) *ManagedProviderApplyConfiguration {
 	b.TLS = value
 	return b
 }

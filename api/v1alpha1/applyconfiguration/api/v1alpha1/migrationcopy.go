@@ -15,7 +15,7 @@ type MigrationCopyApplyConfiguration struct {
 	MaxParallel *int32 `json:"maxParallel,omitempty"`
 	// maxMessagesPerSecond over all mailboxes; without limit when not given.
 	MaxMessagesPerSecond *int32 `json:"maxMessagesPerSecond,omitempty"`
-	// windows in which copying may start; any time when not given. The final copy waits for no window.
+	// windows in which copying may start; any time when not given. The final copy must find one before OpenNew.
 	Windows []WindowApplyConfiguration `json:"windows,omitempty"`
 	// dryRun says whether anything is written; Disabled when not given.
 	DryRun *apiv1alpha1.DryRun `json:"dryRun,omitempty"`

@@ -18,7 +18,8 @@ type MigrationPhaseApplyConfiguration struct {
 	// until is when it ends; OldReadOnly without it ends when Archive begins, Archive when Destroy begins. Of two dates for the same
 	// end the later wins.
 	Until *apiv1alpha1.LocalTime `json:"until,omitempty"`
-	// endpoint is the host where the old mailboxes are read.
+	// endpoint is the host where the old mailboxes are read, by IMAPS. Each is opened there when it is verified, with its password at the
+	// source, and PromisesKept shows whether it can be read and not written.
 	Endpoint *apiv1alpha1.Hostname `json:"endpoint,omitempty"`
 }
 

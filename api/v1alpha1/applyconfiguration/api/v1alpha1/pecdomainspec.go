@@ -25,7 +25,7 @@ type PECDomainSpecApplyConfiguration struct {
 	Contract *ContractApplyConfiguration `json:"contract,omitempty"`
 	// mailboxDefaults are for the mailboxes that do not say otherwise.
 	MailboxDefaults *MailboxDefaultsApplyConfiguration `json:"mailboxDefaults,omitempty"`
-	// serviceLevel is what was promised of the service. This release stores it and measures nothing.
+	// serviceLevel is what was promised of the service; with it, submission, IMAP and the mail hosts are measured.
 	ServiceLevel *ServiceLevelApplyConfiguration `json:"serviceLevel,omitempty"`
 	// preferredSite is the site that serves the domain while both live.
 	PreferredSite *string `json:"preferredSite,omitempty"`

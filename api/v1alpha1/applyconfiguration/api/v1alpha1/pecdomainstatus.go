@@ -17,7 +17,7 @@ type PECDomainStatusApplyConfiguration struct {
 	LastHandledReconcileAt *string `json:"lastHandledReconcileAt,omitempty"`
 	// conditions are the facts about this site's part of the domain.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// sites is what each site says of itself, as far as this one knows.
+	// sites is what each site says of itself, as far as this one knows, and where the other one differs from it.
 	Sites []SiteStatusApplyConfiguration `json:"sites,omitempty"`
 	// readySites names the sites that are Ready, separated by commas: derived from sites, for the printed column, because a column
 	// shows one value.
@@ -30,6 +30,10 @@ type PECDomainStatusApplyConfiguration struct {
 	Contract *ContractStatusApplyConfiguration `json:"contract,omitempty"`
 	// peerLink is what the other site needs to trust this site's engine.
 	PeerLink *PeerLinkStatusApplyConfiguration `json:"peerLink,omitempty"`
+	// serviceLevel is what the promised service has come to.
+	ServiceLevel *ServiceLevelStatusApplyConfiguration `json:"serviceLevel,omitempty"`
+	// endpoints are what the holders' programs and other mail servers connect to; absent while a Hosted domain has no host.
+	Endpoints *EndpointsStatusApplyConfiguration `json:"endpoints,omitempty"`
 	// dns is what was seen of the domain's records, and what is asked of who runs the zone.
 	DNS *DNSStatusApplyConfiguration `json:"dns,omitempty"`
 	// claims are the volume claims that were made; one that is recorded here and gone is never made again.
@@ -121,6 +125,22 @@ func (b *PECDomainStatusApplyConfiguration) WithContract(value *ContractStatusAp
 // If called multiple times, the PeerLink field is set to the value of the last call.
 func (b *PECDomainStatusApplyConfiguration) WithPeerLink(value *PeerLinkStatusApplyConfiguration) *PECDomainStatusApplyConfiguration {
 	b.PeerLink = value
+	return b
+}
+
+// WithServiceLevel sets the ServiceLevel field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ServiceLevel field is set to the value of the last call.
+func (b *PECDomainStatusApplyConfiguration) WithServiceLevel(value *ServiceLevelStatusApplyConfiguration) *PECDomainStatusApplyConfiguration {
+	b.ServiceLevel = value
+	return b
+}
+
+// WithEndpoints sets the Endpoints field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Endpoints field is set to the value of the last call.
+func (b *PECDomainStatusApplyConfiguration) WithEndpoints(value *EndpointsStatusApplyConfiguration) *PECDomainStatusApplyConfiguration {
+	b.Endpoints = value
 	return b
 }
 

@@ -9,13 +9,16 @@ import (
 // RetainedMailboxesApplyConfiguration represents a declarative configuration of the RetainedMailboxes type for use
 // with apply.
 //
-// RetainedMailboxes is a union of the ways to select mailboxes. Labels are not one of them: what is removed must be read from the
-// mailbox or the policy, not from a label that anybody may change.
+// RetainedMailboxes is a union of the ways to select mailboxes. A mailbox is under one policy: the one that it names in
+// retentionPolicyRef, of whatever type; else one that selects it by its labels; else one of its domain; and of several alike the one
+// whose name comes first.
 type RetainedMailboxesApplyConfiguration struct {
 	// type selects how.
 	Type *apiv1alpha1.RetainedMailboxesType `json:"type,omitempty"`
 	// domainRef names the PECDomain, in the same namespace.
 	DomainRef *LocalReferenceApplyConfiguration `json:"domainRef,omitempty"`
+	// labels are what a mailbox must have, all of them.
+	Labels []LabelRequirementApplyConfiguration `json:"labels,omitempty"`
 }
 
 // RetainedMailboxesApplyConfiguration constructs a declarative configuration of the RetainedMailboxes type for use with
@@ -37,5 +40,18 @@ func (b *RetainedMailboxesApplyConfiguration) WithType(value apiv1alpha1.Retaine
 // If called multiple times, the DomainRef field is set to the value of the last call.
 func (b *RetainedMailboxesApplyConfiguration) WithDomainRef(value *LocalReferenceApplyConfiguration) *RetainedMailboxesApplyConfiguration {
 	b.DomainRef = value
+	return b
+}
+
+// WithLabels adds the given value to the Labels field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Labels field.
+func (b *RetainedMailboxesApplyConfiguration) WithLabels(values ...*LabelRequirementApplyConfiguration) *RetainedMailboxesApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithLabels")
+		}
+		b.Labels = append(b.Labels, *values[i])
+	}
 	return b
 }

@@ -34,6 +34,8 @@ type RetentionPolicySpecApplyConfiguration struct {
 	LegalHolds []LegalHoldApplyConfiguration `json:"legalHolds,omitempty"`
 	// schedule says when the work is done; every day at 03:00 when not given.
 	Schedule *RetentionScheduleApplyConfiguration `json:"schedule,omitempty"`
+	// restore asks, once for each token, for archived messages to be put back into their mailbox. What the mailbox holds stays as it is.
+	Restore *RestoreApplyConfiguration `json:"restore,omitempty"`
 }
 
 // RetentionPolicySpecApplyConfiguration constructs a declarative configuration of the RetentionPolicySpec type for use with
@@ -132,5 +134,13 @@ func (b *RetentionPolicySpecApplyConfiguration) WithLegalHolds(values ...*LegalH
 // If called multiple times, the Schedule field is set to the value of the last call.
 func (b *RetentionPolicySpecApplyConfiguration) WithSchedule(value *RetentionScheduleApplyConfiguration) *RetentionPolicySpecApplyConfiguration {
 	b.Schedule = value
+	return b
+}
+
+// WithRestore sets the Restore field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Restore field is set to the value of the last call.
+func (b *RetentionPolicySpecApplyConfiguration) WithRestore(value *RestoreApplyConfiguration) *RetentionPolicySpecApplyConfiguration {
+	b.Restore = value
 	return b
 }

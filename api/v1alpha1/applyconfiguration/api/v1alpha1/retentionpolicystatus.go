@@ -24,16 +24,21 @@ type RetentionPolicyStatusApplyConfiguration struct {
 	NextRun *metav1.Time `json:"nextRun,omitempty"`
 	// runs are the last ones, the newest first.
 	Runs []RetentionRunApplyConfiguration `json:"runs,omitempty"`
-	// selected mailboxes.
+	// selected mailboxes: those that are under this policy.
 	Selected *int32 `json:"selected,omitempty"`
+	// elsewhere are the mailboxes that spec.mailboxes selects and that are under another policy.
+	Elsewhere *int32 `json:"elsewhere,omitempty"`
 	// archived messages.
 	Archived *int64 `json:"archived,omitempty"`
-	// awaitingAcknowledgement are messages that were handed over and not yet confirmed.
+	// awaitingAcknowledgement are, while offload asks for acknowledgement, the archived messages that document management has not
+	// acknowledged. This release hands nothing over: it is all of them.
 	AwaitingAcknowledgement *int64 `json:"awaitingAcknowledgement,omitempty"`
-	// dueForRemoval is the list of messages that would be removed next.
+	// dueForRemoval is this site's own list of messages that would be removed next.
 	DueForRemoval *DueForRemovalApplyConfiguration `json:"dueForRemoval,omitempty"`
-	// disputes are messages that one site would remove and the other would not.
+	// disputes are mailboxes of which one site would remove what the other would not.
 	Disputes *int64 `json:"disputes,omitempty"`
+	// restore is the last restore that was begun.
+	Restore *RestoreStatusApplyConfiguration `json:"restore,omitempty"`
 	// holds are the legal holds in force on what is selected.
 	Holds *int32 `json:"holds,omitempty"`
 }
@@ -110,6 +115,14 @@ func (b *RetentionPolicyStatusApplyConfiguration) WithSelected(value int32) *Ret
 	return b
 }
 
+// WithElsewhere sets the Elsewhere field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Elsewhere field is set to the value of the last call.
+func (b *RetentionPolicyStatusApplyConfiguration) WithElsewhere(value int32) *RetentionPolicyStatusApplyConfiguration {
+	b.Elsewhere = &value
+	return b
+}
+
 // WithArchived sets the Archived field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Archived field is set to the value of the last call.
@@ -139,6 +152,14 @@ func (b *RetentionPolicyStatusApplyConfiguration) WithDueForRemoval(value *DueFo
 // If called multiple times, the Disputes field is set to the value of the last call.
 func (b *RetentionPolicyStatusApplyConfiguration) WithDisputes(value int64) *RetentionPolicyStatusApplyConfiguration {
 	b.Disputes = &value
+	return b
+}
+
+// WithRestore sets the Restore field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Restore field is set to the value of the last call.
+func (b *RetentionPolicyStatusApplyConfiguration) WithRestore(value *RestoreStatusApplyConfiguration) *RetentionPolicyStatusApplyConfiguration {
+	b.Restore = value
 	return b
 }
 

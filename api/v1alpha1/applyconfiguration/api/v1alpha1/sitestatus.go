@@ -24,6 +24,10 @@ type SiteStatusApplyConfiguration struct {
 	SpecHash *string `json:"specHash,omitempty"`
 	// mailboxes counts the Mailbox resources of the domain at the site.
 	Mailboxes *int32 `json:"mailboxes,omitempty"`
+	// specs is what the site's Mailbox resources of the domain come to.
+	Specs *SiteSpecsApplyConfiguration `json:"specs,omitempty"`
+	// stores is what the stores of a Managed domain hold at the site.
+	Stores *SiteStoresApplyConfiguration `json:"stores,omitempty"`
 }
 
 // SiteStatusApplyConfiguration constructs a declarative configuration of the SiteStatus type for use with
@@ -77,5 +81,21 @@ func (b *SiteStatusApplyConfiguration) WithSpecHash(value string) *SiteStatusApp
 // If called multiple times, the Mailboxes field is set to the value of the last call.
 func (b *SiteStatusApplyConfiguration) WithMailboxes(value int32) *SiteStatusApplyConfiguration {
 	b.Mailboxes = &value
+	return b
+}
+
+// WithSpecs sets the Specs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Specs field is set to the value of the last call.
+func (b *SiteStatusApplyConfiguration) WithSpecs(value *SiteSpecsApplyConfiguration) *SiteStatusApplyConfiguration {
+	b.Specs = value
+	return b
+}
+
+// WithStores sets the Stores field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Stores field is set to the value of the last call.
+func (b *SiteStatusApplyConfiguration) WithStores(value *SiteStoresApplyConfiguration) *SiteStatusApplyConfiguration {
+	b.Stores = value
 	return b
 }

@@ -1,0 +1,362 @@
+package pecdomain
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/availability"
+	"github.com/pec-operator/pec-operator/internal/dns"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+	"github.com/pec-operator/pec-operator/internal/stack"
+)
+
+const (
+	// lookWidth is how many doors are knocked at at once.
+	lookWidth = 32
+	// knockTimeout bounds a knock: a greeting that takes longer is none to a person who waits.
+	knockTimeout = 10 * time.Second
+	// maxNews is how many outages are told of, after a time in which nobody could tell.
+	maxNews = 8
+	// serviceKey is the ledger's key in its ConfigMap.
+	serviceKey = "ledger.json"
+)
+
+// Watch measures, from where this operator stands, whether the services that were promised are there. What it sees is kept in a ConfigMap
+// in the domain's namespace, without an owner: it outlives the operator and the resource, and is written only when an outage, or a time in
+// which nobody could look, begins or ends.
+type Watch struct {
+	Live   client.Reader
+	Client client.Client
+	// Names is this site's view of the DNS.
+	Names *Names
+	// Every is the time between two looks.
+	Every time.Duration
+	// Alive answers when an operator of this site last lived before this one was elected; zero if nobody knows.
+	Alive func() time.Time
+	Now   func() time.Time
+
+	mu      sync.Mutex
+	watched map[types.NamespacedName]*watched
+}
+
+// watched is one domain's service.
+type watched struct {
+	functions [][]dns.Door
+	made      time.Time // when the resource was
+	ledger    availability.Ledger
+	loaded    bool
+	fault     string    // why the ledger cannot be read
+	last      time.Time // look
+	// suspect is what the last look showed that the ledger does not say yet, and since when.
+	suspect availability.Verdict
+	since   time.Time
+	news    []news
+	gone    bool
+}
+
+// news is an outage that began or ended.
+type news struct {
+	began, ended time.Time
+	why          string
+}
+
+// functionsOf are what a domain's service consists of, each with the doors of which one must answer: whoever may send reaches submission,
+// whoever may read IMAP, and whoever writes from outside one of the mail hosts. An endpoint carries the addresses of both sites. POP3 is
+// a second way to read. Pure.
+func functionsOf(e *v1alpha1.EndpointsStatus) [][]dns.Door {
+	if e == nil {
+		return nil
+	}
+	var functions [][]dns.Door
+	one := func(at *v1alpha1.Endpoint, greeting string) {
+		if at != nil {
+			functions = append(functions, []dns.Door{{Host: string(at.Host), Port: uint16(*at.Port), TLS: true, Greeting: greeting}}) //nolint:gosec // the schema bounds it
+		}
+	}
+	one(e.Submission, "220")
+	one(e.IMAP, "* ")
+	var exchangers []dns.Door
+	for _, host := range e.MailExchangers {
+		exchangers = append(exchangers, dns.Door{Host: string(host), Port: 25, Greeting: "220"})
+	}
+	if len(exchangers) > 0 {
+		functions = append(functions, exchangers)
+	}
+	return functions
+}
+
+// judgeLook is what knocking came to: the service is down when a function of it answers nowhere, and unmeasured when that is not known of
+// one. Pure.
+func judgeLook(functions [][]dns.Door, answers map[dns.Door]dns.Answer) availability.Verdict {
+	verdict := availability.Up
+	if len(functions) == 0 {
+		return availability.Unmeasured
+	}
+	for _, doors := range functions {
+		came := map[dns.Answer]bool{}
+		for _, door := range doors {
+			came[answers[door]] = true
+		}
+		switch {
+		case came[dns.Answered]:
+		case came[dns.Unasked]:
+			verdict = availability.Unmeasured
+		default:
+			return availability.Down
+		}
+	}
+	return verdict
+}
+
+// Start looks until ctx ends.
+func (w *Watch) Start(ctx context.Context) error {
+	tick := time.NewTicker(w.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			w.look(ctx)
+		}
+	}
+}
+
+// on has a domain's service watched.
+func (w *Watch) on(d *v1alpha1.PECDomain) {
+	key := client.ObjectKeyFromObject(d)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watched == nil {
+		w.watched = map[types.NamespacedName]*watched{}
+	}
+	if w.watched[key] == nil {
+		w.watched[key] = &watched{made: d.CreationTimestamp.Time}
+	}
+	w.watched[key].functions, w.watched[key].gone = functionsOf(d.Status.Endpoints), false
+}
+
+// seen is what is known of a domain's service; false before the first look. Its news are told once.
+func (w *Watch) seen(key types.NamespacedName) (state watched, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := w.watched[key]
+	if at == nil {
+		return watched{}, false
+	}
+	state, at.news = *at, nil
+	return state, at.loaded || at.fault != ""
+}
+
+// leave ends the watch over a domain; the ledger says so with the next look.
+func (w *Watch) leave(key types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at := w.watched[key]; at != nil {
+		at.gone = true
+	}
+}
+
+// look knocks at every door once, and enters what came of it.
+func (w *Watch) look(ctx context.Context) {
+	w.mu.Lock()
+	all := maps.Clone(w.watched)
+	functions := map[types.NamespacedName][][]dns.Door{}
+	for key, at := range all {
+		functions[key] = at.functions
+	}
+	w.mu.Unlock()
+	now := w.Now()
+	answers, whys := w.knock(ctx, functions)
+	if ctx.Err() != nil {
+		return // a look that was cut short shows nothing
+	}
+	for key, at := range all {
+		verdict := judgeLook(functions[key], answers)
+		if err := w.enter(ctx, key, at, verdict, whyOf(functions[key], whys), now); err != nil {
+			logf.FromContext(ctx).WithName("service").Info("the service's ledger waits", "PECDomain", key, "reason", err.Error())
+		}
+	}
+}
+
+// whyOf says what the first door found wanting said. Pure.
+func whyOf(functions [][]dns.Door, whys map[dns.Door]string) string {
+	var out []string
+	for _, doors := range functions {
+		for _, door := range doors {
+			if why := whys[door]; why != "" && !slices.Contains(out, why) {
+				out = append(out, why)
+			}
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// knock knocks at each door once, however many domains have it.
+func (w *Watch) knock(ctx context.Context, functions map[types.NamespacedName][][]dns.Door) (answers map[dns.Door]dns.Answer, whys map[dns.Door]string) {
+	answers, whys = map[dns.Door]dns.Answer{}, map[dns.Door]string{}
+	rooted := w.Names.roots(ctx)
+	prober := &dns.Prober{Observer: w.Names.Observer, Timeout: knockTimeout}
+	slots := make(chan struct{}, lookWidth)
+	var lock sync.Mutex
+	var wait sync.WaitGroup
+	for _, doors := range functions {
+		for _, door := range slices.Concat(doors...) {
+			lock.Lock()
+			_, taken := answers[door]
+			answers[door] = dns.Unasked
+			lock.Unlock()
+			if taken || rooted != nil {
+				continue
+			}
+			wait.Go(func() {
+				slots <- struct{}{}
+				answer, why := prober.Knock(ctx, door)
+				<-slots
+				lock.Lock()
+				defer lock.Unlock()
+				answers[door], whys[door] = answer, why
+			})
+		}
+	}
+	wait.Wait()
+	return answers, whys
+}
+
+// enter puts a look into a domain's ledger, and writes that if it changed. One look that finds something amiss is not believed before the
+// next one finds the same: it then began with the first.
+func (w *Watch) enter(ctx context.Context, key types.NamespacedName, at *watched, v availability.Verdict, why string, now time.Time) error {
+	w.mu.Lock()
+	state := *at
+	w.mu.Unlock()
+	if !state.loaded {
+		if err := w.load(ctx, key, &state); err != nil {
+			w.keep(key, at, state)
+			return err
+		}
+	}
+	ledger := state.ledger
+	ledger.Spans, ledger.Totals = slices.Clone(ledger.Spans), slices.Clone(ledger.Totals)
+	changed, from := false, now
+	switch {
+	case state.gone:
+		changed = ledger.Left(state.last)
+	case v != availability.Up && v != ledger.Open() && state.suspect != v:
+		state.suspect, state.since = v, now
+		if !ledger.Since.IsZero() {
+			changed = ledger.Saw(ledger.Open(), now, state.last, now)
+		}
+	default:
+		if state.suspect == v {
+			from = state.since
+		}
+		changed = ledger.Saw(v, from, state.last, now)
+		state.suspect = ""
+	}
+	if changed {
+		err := w.save(ctx, key, ledger)
+		if state.gone && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)) {
+			w.keep(key, at, state) // its namespace goes too
+		}
+		if err != nil {
+			return err // the next look finds the same and tries again
+		}
+		if n, is := newsOf(state.ledger, ledger, why); is {
+			state.news = append(state.news, n)
+		}
+	}
+	state.ledger, state.last = ledger, now
+	w.keep(key, at, state)
+	if changed && !state.gone {
+		w.Names.wake(key.String())
+	}
+	return nil
+}
+
+// newsOf is what a change of the ledger says of outages. Pure.
+func newsOf(before, after availability.Ledger, why string) (news, bool) {
+	was, is := before.Open() == availability.Down, after.Open() == availability.Down
+	switch {
+	case is && !was:
+		return news{began: after.Spans[len(after.Spans)-1].From, why: why}, true
+	case was && !is:
+		began := before.Spans[len(before.Spans)-1].From
+		for _, s := range after.Spans {
+			if s.From.Equal(began) && s.Verdict == availability.Down {
+				return news{began: began, ended: s.To}, true
+			}
+		}
+	}
+	return news{}, false
+}
+
+// keep stores what a look came to, but for what a pass has taken or said meanwhile.
+func (w *Watch) keep(key types.NamespacedName, at *watched, state watched) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if state.gone && at.gone {
+		delete(w.watched, key)
+		return
+	}
+	at.ledger, at.loaded, at.fault, at.last = state.ledger, state.loaded, state.fault, state.last
+	at.suspect, at.since, at.news = state.suspect, state.since, state.news[max(0, len(state.news)-maxNews):]
+}
+
+// load reads the ledger, and when the service was last looked at.
+func (w *Watch) load(ctx context.Context, key types.NamespacedName, at *watched) error {
+	stored := &corev1.ConfigMap{}
+	err := w.Live.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: serviceLedger(key.Name)}, stored)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("reading ConfigMap %s: %w", serviceLedger(key.Name), err)
+	}
+	if text := stored.Data[serviceKey]; text != "" {
+		if err := json.Unmarshal([]byte(text), &at.ledger); err != nil {
+			at.fault = fmt.Sprintf("ConfigMap %s, key %s, cannot be read: put its last good content back, or move it elsewhere to begin anew", serviceLedger(key.Name), serviceKey)
+			return fmt.Errorf("reading ConfigMap %s: %w", serviceLedger(key.Name), err)
+		}
+	}
+	at.loaded, at.fault = true, ""
+	if at.last = w.Alive(); at.ledger.Before(at.made) {
+		at.last = time.Time{} // the ledger is of a resource that is gone: how long nobody looked, nobody knows
+	}
+	return nil
+}
+
+// save writes the ledger.
+func (w *Watch) save(ctx context.Context, key types.NamespacedName, ledger availability.Ledger) error {
+	text, err := json.Marshal(ledger)
+	if err != nil {
+		return fmt.Errorf("writing ConfigMap %s: %w", serviceLedger(key.Name), err)
+	}
+	stored := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: serviceLedger(key.Name), Annotations: map[string]string{stack.DomainAnnotation: key.Name}}}
+	err = w.Live.Get(ctx, client.ObjectKeyFromObject(stored), stored)
+	before := stored.DeepCopy()
+	stored.Data = map[string]string{serviceKey: string(text)}
+	switch {
+	case apierrors.IsNotFound(err):
+		err = w.Client.Create(ctx, stored, reconcile.FieldOwner)
+	case err == nil:
+		err = w.Client.Patch(ctx, stored, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), reconcile.FieldOwner)
+	}
+	if err != nil {
+		return fmt.Errorf("writing ConfigMap %s: %w", serviceLedger(key.Name), err)
+	}
+	return nil
+}
+
+// serviceLedger is the name of the ConfigMap with the ledger of a domain's service.
+func serviceLedger(domain string) string { return stack.NamesFor(domain).StatefulSet + "-service" }

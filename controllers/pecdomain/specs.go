@@ -1,0 +1,188 @@
+package pecdomain
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+const (
+	// apartAfter is how long the sites' mailboxes must differ before that is said: Git reaches no two clusters at once.
+	apartAfter = time.Minute
+	// maxNames is how many names of mailboxes that differ a status has.
+	maxNames = 10
+)
+
+// specs are the Mailbox resources of a domain at one site: by local part, a hash of the spec.
+type specs map[string]string
+
+// digest is equal at two sites that were given the same resources. Pure.
+func (s specs) digest() string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		fmt.Fprintf(h, "%s %s\n", name, s[name])
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// without are the names that only one of the two has, or each with another spec, sorted. Pure.
+func (s specs) without(other specs) []string {
+	var names []string
+	for name, hash := range s {
+		if other[name] != hash {
+			names = append(names, name)
+		}
+	}
+	for name := range other {
+		if _, both := s[name]; !both {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// hashed is the hash of a spec that was hashed already: nobody hashes ten thousand specs on every pass.
+type hashed struct {
+	generation int64
+	hash       string
+}
+
+// memoryOfSpecs remembers, between passes, the hashes of a domain's mailboxes and where they stand apart from the other site's. Losing
+// it costs a minute, and no more.
+type memoryOfSpecs struct {
+	hashes map[types.UID]hashed
+	apart  *apart
+}
+
+// apart is a difference between the sites' mailboxes.
+type apart struct {
+	since       time.Time
+	own, theirs string // digests that names is of; "" before the first comparison
+	listed      time.Time
+	names       []string
+}
+
+// settled says whether a difference is old enough, and looked into, to be spoken of. Pure.
+func (a *apart) settled(now time.Time) bool {
+	return now.Sub(a.since) >= apartAfter && len(a.names) > 0
+}
+
+// digestMailboxes hashes what this site was given.
+func digestMailboxes(ctx context.Context, s *scope) (reconcile.Result, error) {
+	var list v1alpha1.MailboxList
+	err := s.Client.List(ctx, &list, client.InNamespace(s.domain.Namespace), client.MatchingFields{index.MailboxDomain: s.domain.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("listing the mailboxes of %s: %w", s.domain.Name, err)
+	}
+	m := s.memoryOfSpecs()
+	hashes := make(map[types.UID]hashed, len(list.Items))
+	s.specs = make(specs, len(list.Items))
+	for i := range list.Items {
+		box := &list.Items[i]
+		h := m.hashes[box.UID]
+		if h.generation != box.Generation {
+			h = hashed{box.Generation, hashOf(box.Spec)}
+		}
+		hashes[box.UID], s.specs[box.Spec.LocalPart] = h, h.hash
+	}
+	m.hashes = hashes
+	return reconcile.Result{}, nil
+}
+
+// specsOf hashes what the other site was given. Pure.
+func specsOf(mailboxes []v1alpha1.Mailbox) specs {
+	out := make(specs, len(mailboxes))
+	for i := range mailboxes {
+		out[mailboxes[i].Spec.LocalPart] = hashOf(mailboxes[i].Spec)
+	}
+	return out
+}
+
+// compareMailboxes finds where the sites' mailboxes differ: nil where they do not, as far as this site knows. The other site's are read
+// only when its digest has been another for a while, and again only when a digest moves.
+func (s *scope) compareMailboxes(ctx context.Context) *apart {
+	m := s.memoryOfSpecs()
+	own, theirs := s.specs.digest(), digestOf(localSite(s.peer))
+	if s.peer == nil {
+		return m.apart
+	}
+	if theirs == "" || theirs == own {
+		m.apart = nil
+		return nil
+	}
+	if m.apart == nil {
+		m.apart = &apart{since: s.Now}
+	}
+	a := m.apart
+	if s.Now.Sub(a.since) < apartAfter || (a.own == own && a.theirs == theirs) || s.Now.Sub(a.listed) < apartAfter {
+		return a
+	}
+	a.listed = s.Now
+	if others, err := s.Peer.Mailboxes(ctx, client.ObjectKeyFromObject(s.domain)); err == nil {
+		a.own, a.theirs, a.names = own, theirs, s.specs.without(specsOf(others))
+	}
+	return a
+}
+
+func digestOf(site *v1alpha1.SiteStatus) string {
+	if site == nil || site.Specs == nil {
+		return ""
+	}
+	return site.Specs.Digest
+}
+
+// siteSpecs is a digest as the status shows it, with what is known of a difference. Pure.
+func siteSpecs(digest string, a *apart, now time.Time) *v1alpha1.SiteSpecs {
+	if digest == "" {
+		return nil
+	}
+	out := &v1alpha1.SiteSpecs{Digest: digest}
+	if a != nil && a.settled(now) {
+		out.Differing = ptr.To(int32(min(len(a.names), 1<<30))) //nolint:gosec // bounded in the line
+		out.Names = a.names[:min(len(a.names), maxNames)]
+	}
+	return out
+}
+
+func (s *scope) memoryOfSpecs() *memoryOfSpecs {
+	key := client.ObjectKeyFromObject(s.domain)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.compared == nil {
+		s.compared = map[types.NamespacedName]*memoryOfSpecs{}
+	}
+	s.compared[key] = cmp.Or(s.compared[key], &memoryOfSpecs{})
+	return s.compared[key]
+}
+
+// hashOf is equal for equal specs.
+func hashOf(spec any) string {
+	raw, err := json.Marshal(spec)
+	if err != nil {
+		return "" // a spec that came from JSON goes back to JSON
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:8])
+}
+
+// forget drops what was remembered of the mailboxes of a domain that is gone.
+func (r *Reconciler) forget(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.compared, key)
+}
