@@ -122,7 +122,7 @@ func TestPeerThatLies(t *testing.T) {
 					if verb == verbRecords && line == "chains" {
 						answer = c.chains
 					}
-					if _, err := w.Conn.Write([]byte(answer)); err != nil {
+					if _, err := w.Write([]byte(answer)); err != nil {
 						return
 					}
 					if answer == "" || strings.Contains(answer, "100000 1") {
@@ -189,7 +189,7 @@ func TestPeerThatOffersAnotherMessageUnderItsName(t *testing.T) {
 					case strings.HasPrefix(line, "copy "):
 						answer = c.answer
 					}
-					if _, err := w.Conn.Write([]byte(answer)); err != nil || answer == "100\nciao" {
+					if _, err := w.Write([]byte(answer)); err != nil || answer == "100\nciao" {
 						return
 					}
 				}

@@ -361,7 +361,7 @@ func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*e
 	if err := w.writeLine(fmt.Sprintf("from %s %d %d", positionText(base), len(lines), records)); err != nil {
 		return err
 	}
-	_, err = w.Conn.Write(lines)
+	_, err = w.Write(lines)
 	return err
 }
 

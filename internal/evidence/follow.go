@@ -14,10 +14,6 @@ import (
 	"strings"
 )
 
-// maxLine bounds a record's line, in bytes: one that another log sends is read into memory before it can be verified. The
-// largest that an engine writes names some thousand recipients.
-const maxLine = 16 << 20
-
 // ErrElsewhere is the answer to who wants to read on behind a record that the log does not hold: the log was begun anew, or lost
 // its end, or it is the reader who has another log.
 var ErrElsewhere = errors.New("this log does not hold that record")

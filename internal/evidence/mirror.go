@@ -140,7 +140,7 @@ func (m *Mirror) readCopied() error {
 	}
 	seq, err := strconv.ParseUint(lines[0], 10, 64)
 	if err != nil {
-		return nil // copied again from the beginning
+		return nil //nolint:nilerr // looked for again from the beginning
 	}
 	m.copied = Copied{Seq: min(seq, m.Head().Seq), Lacking: lines[1:]}
 	return nil
