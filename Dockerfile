@@ -17,9 +17,10 @@ RUN printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
       ca-certificates clamav-daemon \
       dovecot-core dovecot-imapd dovecot-lmtpd dovecot-managesieved dovecot-pop3d dovecot-sieve dovecot-sqlite \
-      postfix postfix-sqlite tzdata \
+      postfix postfix-sqlite rspamd tzdata \
  && echo 'SYNC_CHROOT=' > /etc/default/postfix \
- && rm -rf /usr/sbin/policy-rc.d /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log /var/log/alternatives.log \
+ && apt-get clean \
+ && rm -rf /usr/sbin/policy-rc.d /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/log/alternatives.log \
       /etc/dovecot/private/*
 
 FROM mail-system AS mail

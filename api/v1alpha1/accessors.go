@@ -1,7 +1,9 @@
 package v1alpha1
 
 import (
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -138,6 +140,14 @@ func (m *Mailbox) QuotaIn(d *PECDomain) *resource.Quantity {
 	return m.Spec.Quota
 }
 
+// HostPort is host:port, with a default port.
+func (e Endpoint) HostPort(port int32) string {
+	if e.Port != nil {
+		port = *e.Port
+	}
+	return net.JoinHostPort(string(e.Host), strconv.Itoa(int(port)))
+}
+
 // Address is the certified address.
 func (m *Mailbox) Address() string { return m.Spec.LocalPart + "@" + m.Spec.DomainRef.Name }
 
@@ -238,6 +248,12 @@ func (m *MailboxMigration) Freezing() (until *metav1.Time, freezing bool) {
 	return nil, false
 }
 
+// RunsSpamFilter says whether the domain's own stack has a spam filter.
+func (d *PECDomain) RunsSpamFilter() bool {
+	m := d.Spec.Provider.Managed
+	return m != nil && m.Antispam == AntispamEnabled
+}
+
 // KeyOrDefault is the key to read in the Secret.
 func (r SecretKeyReference) KeyOrDefault() string {
 	if r.Key == "" {
@@ -250,7 +266,7 @@ func (r SecretKeyReference) KeyOrDefault() string {
 func (m *Mailbox) LeftToHolder() []HolderSetting {
 	switch said := m.Spec.HolderMayChange; {
 	case said == nil:
-		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules}
+		return []HolderSetting{HolderPassword, HolderOrdinaryMail, HolderNotifications, HolderRules, HolderAntispam}
 	case slices.Contains(said, HolderNothing):
 		return nil
 	default:

@@ -315,7 +315,8 @@ const (
 	// ReasonQuotaNotGiven surfaces when neither the mailbox nor its domain says how much it may hold.
 	ReasonQuotaNotGiven = "QuotaNotGiven"
 
-	// ConditionCredentialsValid is True when the Secret holds a password or hash that this operator accepts.
+	// ConditionCredentialsValid is True when the Secret holds a password or hash that this operator accepts, and of an External domain
+	// one that its provider has not refused.
 	ConditionCredentialsValid = "CredentialsValid"
 	// ReasonCredentialsAccepted surfaces when the password or hash is good.
 	ReasonCredentialsAccepted = "CredentialsAccepted"
@@ -323,6 +324,27 @@ const (
 	ReasonPasswordUnusable = "PasswordUnusable"
 	// ReasonHashUnusable surfaces when the Secret holds a hash of a scheme or cost that the stack does not check.
 	ReasonHashUnusable = "HashUnusable"
+
+	// ReasonAcceptedByProvider surfaces when the provider of an External domain let the operator in with the password.
+	ReasonAcceptedByProvider = "AcceptedByProvider"
+	// ReasonRefusedByProvider surfaces when the provider of an External domain refused address and password. They are not tried again
+	// until the Secret changes: wrong passwords lock an account.
+	ReasonRefusedByProvider = "RefusedByProvider"
+
+	// ConditionWatched (External domain) is True when:
+	//  - the provider answered the last look at the mailbox, or
+	//  - the other site is the one that looks.
+	ConditionWatched = "Watched"
+	// ReasonProviderAnswers surfaces when the provider answered the last look.
+	ReasonProviderAnswers = "ProviderAnswers"
+	// ReasonPreferredSiteWatches surfaces when the domain's preferred site is the other one: it looks, and this one is quiet.
+	ReasonPreferredSiteWatches = "PreferredSiteWatches"
+	// ReasonFirstLook surfaces when the first look takes longer than some seconds.
+	ReasonFirstLook = "FirstLook"
+	// ReasonProviderUnreachable surfaces when the provider's IMAPS service does not answer, or not as IMAPS; the message says how.
+	ReasonProviderUnreachable = "ProviderUnreachable"
+	// ReasonProviderRefuses surfaces when the provider answers and serves nobody now: too many connections, or closed for some time.
+	ReasonProviderRefuses = "ProviderRefuses"
 
 	// ConditionProvisioned is True when the row in the stack's directory says what the spec says.
 	ConditionProvisioned = "Provisioned"
@@ -341,7 +363,8 @@ const (
 	// ReasonAddressReserved surfaces when the address is one that the provider itself sends or receives as.
 	ReasonAddressReserved = "AddressReserved"
 
-	// ConditionQuotaHealthy is there once the mailbox's use was looked at, and True below 80 % of the quota. The mailbox works either way.
+	// ConditionQuotaHealthy is there once the mailbox's use was looked at, and True below 80 % of the quota. It is Unknown where nobody
+	// says how much fits. The mailbox works either way.
 	ConditionQuotaHealthy = "QuotaHealthy"
 	// ReasonWithinQuota surfaces when less than 80 % of the quota is used.
 	ReasonWithinQuota = "WithinQuota"
@@ -350,10 +373,46 @@ const (
 	// ReasonOverQuota surfaces when 95 % of the quota is used, until it is no more than 92 %: mail is refused soon, or already.
 	ReasonOverQuota = "OverQuota"
 
+	// ReasonQuotaNotOffered surfaces when the provider of an External domain tells no quota and the spec gives none.
+	ReasonQuotaNotOffered = "QuotaNotOffered"
+	// ReasonUseNotTold surfaces when the provider of an External domain tells no sizes, and there are too many messages to add up.
+	ReasonUseNotTold = "UseNotTold"
+
+	// ConditionArchiveRecommended is there only when the mailbox is used as an archive or fills up soon, and True when somebody has to do
+	// something about it: half of it is more than a year old and takes a fifth of the quota, or the quota is reached within 60 days. It
+	// is False while a RetentionPolicy archives the mailbox. The mailbox works either way.
+	ConditionArchiveRecommended = "ArchiveRecommended"
+	// ReasonOldMailKept surfaces when half of what the mailbox holds is more than a year old, until it is 40 %.
+	ReasonOldMailKept = "OldMailKept"
+	// ReasonFillsSoon surfaces when the quota is reached within 60 days at the rate of the last 30, until that is 75 days away.
+	ReasonFillsSoon = "FillsSoon"
+	// ReasonArchivedByPolicy surfaces when the mailbox keeps old mail, or fills up soon, and a RetentionPolicy archives it; the message names it.
+	ReasonArchivedByPolicy = "ArchivedByPolicy"
+
+	// ConditionUsageMatchesType is there once the mailbox's use was looked at, and True when it sends as its type says. The mailbox
+	// works either way.
+	ConditionUsageMatchesType = "UsageMatchesType"
+	// ReasonMatchesType surfaces when the mailbox sends as its type says, or is Massive and less than 30 days old.
+	ReasonMatchesType = "MatchesType"
+	// ReasonSendsLikeMassive surfaces when more than 3000 messages of a Standard mailbox were accepted in 30 days, until they are no more than 2400.
+	ReasonSendsLikeMassive = "SendsLikeMassive"
+	// ReasonAboveExpected surfaces when one and a half times what spec.massive expects was accepted in 30 days, until it is no more than 1.2 times.
+	ReasonAboveExpected = "AboveExpected"
+	// ReasonBelowMassive surfaces when less than a tenth of what spec.massive expects was accepted in 30 days, and no more than a Standard
+	// mailbox may send; until it is an eighth.
+	ReasonBelowMassive = "BelowMassive"
+
 	// ConditionUnderLegalHold is there, True, only while spec.legalHolds has an entry.
 	ConditionUnderLegalHold = "UnderLegalHold"
 	// ReasonHoldListed surfaces when a hold is listed; the message has the references.
 	ReasonHoldListed = "HoldListed"
+
+	// ConditionSpamFilterMissing is there, True, only while spec.antispam is Enabled and the stack runs no spam filter: ordinary mail
+	// is then not judged.
+	ConditionSpamFilterMissing = "SpamFilterMissing"
+	// ReasonStackWithoutFilter surfaces when the PECDomain whose stack serves the mailbox does not say provider.managed.antispam:
+	// Enabled; the message names it.
+	ReasonStackWithoutFilter = "StackWithoutFilter"
 )
 
 // Conditions and reasons of RetentionPolicy.
@@ -490,8 +549,8 @@ const (
 	// ReasonListUnknown surfaces when the other site closed the list of mailboxes, and this spec has another one.
 	ReasonListUnknown = "ListUnknown"
 
-	// ConditionStandingIn is there, True, only while this site acts in the place of the target's preferred one, which is silent or has
-	// not taken its part back.
+	// ConditionStandingIn is there, True, only while this site acts in the place of the preferred one, which is silent or has not
+	// taken its part back.
 	ConditionStandingIn = "StandingIn"
 	// ReasonPreferredSiteSilent surfaces when the preferred site did not answer for long enough to act in its place.
 	ReasonPreferredSiteSilent = "PreferredSiteSilent"

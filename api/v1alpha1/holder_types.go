@@ -3,7 +3,7 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // HolderSetting is a setting that a holder may change himself, over the holder's API of the stack.
-// +kubebuilder:validation:Enum=Nothing;Password;OrdinaryMail;Notifications;Rules
+// +kubebuilder:validation:Enum=Nothing;Password;OrdinaryMail;Notifications;Rules;Antispam
 type HolderSetting string
 
 const (
@@ -17,6 +17,8 @@ const (
 	HolderNotifications HolderSetting = "Notifications"
 	// HolderRules are the inbound rules.
 	HolderRules HolderSetting = "Rules"
+	// HolderAntispam is whether ordinary mail is judged.
+	HolderAntispam HolderSetting = "Antispam"
 )
 
 // NotificationFrequency says how often a holder is told that certified mail arrived.

@@ -63,7 +63,8 @@ type Mailbox struct {
 }
 
 // MailboxSpec is what a mailbox should be. Fields that this release only stores say so; the condition NotInForce names those
-// that a Mailbox uses.
+// that a Mailbox uses. A mailbox of an External domain is its provider's: it is watched with quota and credentials, and nothing else of
+// its spec acts.
 //
 // +kubebuilder:validation:XValidation:rule="(self.type == 'Massive') == has(self.massive)",message="give massive, with justification and expectedMessagesPerMonth, exactly when type is Massive"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.legalHolds) || size(oldSelf.legalHolds) == 0 || !has(oldSelf.quota) || (has(self.quota) && quantity(string(self.quota)).compareTo(quantity(string(oldSelf.quota))) >= 0)",message="quota cannot shrink while legalHolds has an entry: restore the former quota, or end the hold in a change of its own first"
@@ -73,7 +74,7 @@ type MailboxSpec struct {
 	// suspend is Reconciliation to make the operator leave this mailbox as it is; mail keeps flowing. None when not given.
 	// +optional
 	Suspend Suspend `json:"suspend,omitempty"`
-	// domainRef names the PECDomain, in the same namespace, that the mailbox is in.
+	// domainRef names the PECDomain, in the same namespace, that the mailbox is in. Of an External one it is only watched.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="domainRef cannot change: a mailbox of another domain is another mailbox; create it"
 	DomainRef LocalReference `json:"domainRef,omitzero"`
@@ -89,7 +90,7 @@ type MailboxSpec struct {
 	// holder (titolare) is the person who is legally responsible for the mailbox.
 	// +required
 	Holder MailboxHolder `json:"holder,omitzero"`
-	// type is the use that the mailbox is contracted for.
+	// type is the use that the mailbox is contracted for: Standard, or Massive to send in bulk, by a grant of the contract.
 	// +optional
 	// +kubebuilder:default=Standard
 	// +unionDiscriminator
@@ -101,7 +102,8 @@ type MailboxSpec struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="size(string(self)) <= 32 && quantity(string(self)).compareTo(quantity('1M')) >= 0",message="quota must be 1M or more: give bytes with a unit, like 2Gi"
 	Quota *resource.Quantity `json:"quota,omitempty"`
-	// access is the most that the holder may do; status.effectiveAccess is what he may do now.
+	// access is the most that the holder may do: Full; ReadOnly, nothing is sent, delivered or changed; Suspended, he cannot log in
+	// either. status.effectiveAccess is what he may do now.
 	// +optional
 	// +kubebuilder:default=Full
 	Access MailboxAccess `json:"access,omitempty"`
@@ -114,7 +116,9 @@ type MailboxSpec struct {
 	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
 	// +optional
 	Notifications *Notifications `json:"notifications,omitempty"`
-	// antispam judges ordinary mail. This release stores it and judges nothing.
+	// antispam judges ordinary mail, if the stack runs a spam filter: what looks like spam goes into the folder Junk, and what
+	// certainly is, or would be forwarded, is refused (550) when it arrives. Certified mail is never judged. Disabled when not given.
+	// The holder may change it, if holderMayChange lets him.
 	// +optional
 	Antispam Antispam `json:"antispam,omitempty"`
 	// rules file arriving mail into folders; the first that matches decides. None of them loses a message. The holder may change
@@ -229,7 +233,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="(self.policy == 'Forward') == has(self.forwardTo)",message="give ordinaryMail.forwardTo exactly when ordinaryMail.policy is Forward"
 // +union
 type OrdinaryMail struct {
-	// policy selects what becomes of it.
+	// policy selects what becomes of it: Discard refuses it (550) when it arrives, Forward sends it on as it is, Deliver puts it into
+	// the mailbox in an anomaly envelope (busta di anomalia).
 	// +required
 	// +unionDiscriminator
 	Policy OrdinaryMailPolicy `json:"policy,omitempty"`
@@ -246,19 +251,19 @@ type Notifications struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=10
 	Addresses []EmailAddress `json:"addresses,omitempty"`
-	// frequency is how often they are told; EachMessage when not given.
+	// frequency is how often they are told: EachMessage, as it arrives, or Daily, at seven in the morning. EachMessage when not given.
 	// +optional
 	Frequency NotificationFrequency `json:"frequency,omitempty"`
 }
 
-// Antispam says whether ordinary mail is judged before it is delivered.
+// Antispam says whether ordinary mail is judged by a spam filter.
 // +kubebuilder:validation:Enum=Enabled;Disabled
 type Antispam string
 
 const (
 	// AntispamEnabled judges ordinary mail.
 	AntispamEnabled Antispam = "Enabled"
-	// AntispamDisabled delivers it unjudged.
+	// AntispamDisabled leaves it unjudged.
 	AntispamDisabled Antispam = "Disabled"
 )
 
@@ -292,12 +297,12 @@ type InboundRule struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.recipientsPerMessage) || self.recipientsPerMessage >= 50",message="sending.recipientsPerMessage is below the law's floor: give 50 or more"
 type SendingLimits struct {
-	// messagesPerDay that the mailbox may send.
+	// messagesPerDay that the mailbox may send; a day begins at midnight in Rome. Unbounded when not given.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000000
 	MessagesPerDay *int32 `json:"messagesPerDay,omitempty"`
-	// recipientsPerMessage that one message may have.
+	// recipientsPerMessage that one message may have, 50 or more; what the stack certifies (limits.maxRecipients) when not given.
 	// +optional
 	// +kubebuilder:validation:Maximum=10000
 	RecipientsPerMessage *int32 `json:"recipientsPerMessage,omitempty"`
@@ -322,11 +327,17 @@ type MailboxStatus struct {
 	// admittedAs is the type that the mailbox is provisioned as; nothing is provisioned while it is not there.
 	// +optional
 	AdmittedAs MailboxType `json:"admittedAs,omitempty"`
-	// quota is how much the mailbox may hold now, like 2Gi.
+	// quota is how much the mailbox may hold now, like 2Gi; on an External domain, as its provider says, or else the spec.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	Quota string `json:"quota,omitempty"`
+	// triedSecretVersion (External domain) is the version of the Secret that was last tried at the provider. One that it refused is not
+	// tried again.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	TriedSecretVersion string `json:"triedSecretVersion,omitempty"`
 	// usage is what the mailbox holds, looked at every few minutes and written when it changed by something that matters.
 	// +optional
 	Usage *MailboxUsage `json:"usage,omitempty"`
@@ -354,10 +365,27 @@ type MailboxUsage struct {
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Messages *int64 `json:"messages,omitempty"`
-	// percent of the quota.
-	// +required
+	// percent of the quota; not there where nobody says how much fits.
+	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Percent *int32 `json:"percent,omitempty"`
+	// growthPerDay are the bytes that it grows by in a day, in two figures: those of the messages that arrived in the last 30 days, by the
+	// dates that they have, and are still there. Not there before the mailbox was searched, which is done once a day.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	GrowthPerDay *int64 `json:"growthPerDay,omitempty"`
+	// fullOn is the day on which the quota is reached at that rate; not there when that is more than two years away.
+	// +optional
+	FullOn Date `json:"fullOn,omitempty"`
+	// oldPercent is how much of the bytes arrived more than a year ago, in steps of five.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	OldPercent *int32 `json:"oldPercent,omitempty"`
+	// sentPerMonth is how many messages of it this site accepted for sending in the last 30 days, in two figures.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	SentPerMonth *int64 `json:"sentPerMonth,omitempty"`
 }
 
 // AccessLevel says what the holder of a mailbox may do now, all rules considered; each level allows less than the one before.

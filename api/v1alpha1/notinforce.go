@@ -8,15 +8,12 @@ func (d *PECDomain) NotInForce() []string {
 		u.add("dns.onDelete", n.OnDelete == DNSRemoveIfOurs)
 		u.add("dns.extra.dkim", n.Extra != nil && n.Extra.DKIM == RecordVerify)
 	}
-	u.add("provider.external.imap", d.Spec.Provider.External != nil)
 	return u
 }
 
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 func (m *Mailbox) NotInForce() []string {
-	u := fields{}
-	u.add("antispam", m.Spec.Antispam == AntispamEnabled)
-	return u
+	return nil
 }
 
 // NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.

@@ -128,7 +128,7 @@ type DomainProvider struct {
 	// hosted names the domain whose stack serves this one.
 	// +optional
 	Hosted *HostedProvider `json:"hosted,omitempty"`
-	// external describes the provider that runs the domain's mail stack. This release watches the domain's DNS and no mailbox.
+	// external describes the provider that runs the domain's mail stack. The domain's DNS and the use of its mailboxes are watched, from preferredSite (from every site without one).
 	// +optional
 	External *ExternalProvider `json:"external,omitempty"`
 }
@@ -181,6 +181,10 @@ type ManagedProvider struct {
 	// provider may do.
 	// +optional
 	Antivirus *Antivirus `json:"antivirus,omitempty"`
+	// antispam is Enabled to run a spam filter (rspamd) in the stack's pod, which judges the ordinary mail of the mailboxes that want
+	// it. None runs when not given. A change restarts the pod.
+	// +optional
+	Antispam Antispam `json:"antispam,omitempty"`
 	// timestamping is the authority (TSA) that stamps the seal of each day of the log; without it the seals are signed alone.
 	// +optional
 	Timestamping *Timestamping `json:"timestamping,omitempty"`
@@ -469,7 +473,7 @@ type ExternalProvider struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	MailExchangers []Hostname `json:"mailExchangers,omitempty"`
-	// imap is the provider's IMAPS service.
+	// imap is the provider's IMAPS service. The use of the domain's mailboxes is watched there, and nothing is changed.
 	// +required
 	IMAP Endpoint `json:"imap,omitzero"`
 	// pop3 is the provider's POP3S service.

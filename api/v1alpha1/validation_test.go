@@ -912,7 +912,7 @@ func TestFreshObjectsAreNotObserved(t *testing.T) {
 func TestExamplesApply(t *testing.T) {
 	c := newClient(t)
 	documents := map[string]string{}
-	for _, pattern := range []string{"../../docs/kinds/*.md", "../../config/samples/*.yaml"} {
+	for _, pattern := range []string{"../../docs/kinds/*.md", "../../docs/*.md", "../../config/samples/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no examples at %s: %v", pattern, err)

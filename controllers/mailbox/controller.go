@@ -1,5 +1,6 @@
 // Package mailbox makes a Mailbox real at this site: one row in the directory of the stack that serves its domain. It needs no
-// finalizer: when the resource goes, the PECDomain controller closes the row and the mail stays.
+// finalizer: when the resource goes, the PECDomain controller closes the row and the mail stays. A mailbox that another provider runs
+// is watched, and nothing else.
 package mailbox
 
 import (
@@ -14,12 +15,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/engines"
+	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
@@ -35,12 +38,24 @@ const (
 	passTimeout = time.Minute
 )
 
-// table declares the conditions of a Mailbox.
+// table declares the conditions of a mailbox that a stack of ours serves.
 var table = reconcile.Table{
 	Positive:    []string{v1alpha1.ConditionAdmitted, v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionProvisioned},
-	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy},
+	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionSpamFilterMissing, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType},
+	Adverse:     []string{v1alpha1.ConditionArchiveRecommended},
 	Served:      "the mailbox works at this site as its spec says",
 }
+
+// road is how a mailbox is made real, by who runs its domain.
+type road struct {
+	table  reconcile.Table
+	phases []reconcile.Phase[*scope]
+}
+
+// provisioned is the way of a mailbox on a stack of ours.
+var provisioned = road{table: table, phases: []reconcile.Phase[*scope]{
+	findStack, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, placeHolder, watchUsage,
+}}
 
 // Reconciler makes Mailboxes real at one site.
 type Reconciler struct {
@@ -53,6 +68,12 @@ type Reconciler struct {
 	Engines *engines.Pool
 	// Book says who is admitted under each contract.
 	Book *contracts.Book
+	// Watch looks at the mailboxes that other providers run.
+	Watch *Watch
+	// Peer is the other site.
+	Peer *peer.Peer
+	// Site is this one.
+	Site string
 
 	looks looks
 }
@@ -63,6 +84,7 @@ type scope struct {
 	*Reconciler
 	mailbox *v1alpha1.Mailbox
 	domain  *v1alpha1.PECDomain // the mailbox's, when it was found
+	road    road                // of its domain
 	engine  *admin.Client
 	// row is what the stack holds of the address; fresh says that it holds nothing.
 	row   admin.Mailbox
@@ -82,6 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	mailbox := &v1alpha1.Mailbox{}
 	if err := r.Client.Get(ctx, req.NamespacedName, mailbox); err != nil {
 		r.looks.forget(req.NamespacedName)
+		r.Watch.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !mailbox.DeletionTimestamp.IsZero() {
@@ -92,12 +115,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	mailbox.Status.Address = mailbox.Address()
-	s := &scope{Pass: pass, Reconciler: r, mailbox: mailbox}
-	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, placeHolder, watchUsage)
+	s := &scope{Pass: pass, Reconciler: r, mailbox: mailbox, road: provisioned}
+	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, takeRoad)
 	if errors.Is(err, errUnsettled) {
 		return ctrl.Result{RequeueAfter: s.unsettled}, nil
 	}
-	return r.Finish(ctx, pass, result, err, nil)
+	m := *r.Mechanism
+	m.Table = s.road.table
+	return m.Finish(ctx, pass, result, err, nil)
 }
 
 // SetupWithManager starts the controller with a manager whose cache has the indexes.
@@ -115,6 +140,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.MailboxMigration{}, handler.EnqueueRequestsFromMapFunc(migrated), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAccess(e.ObjectOld, e.ObjectNew) },
 		})).
+		WatchesRawSource(source.Channel(r.Watch.events, &handler.EnqueueRequestForObject{})).
 		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {

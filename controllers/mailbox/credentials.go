@@ -14,8 +14,8 @@ import (
 type credentials struct {
 	password []byte
 	hashed   string
-	// version names the Secret and the state of it that they come from.
-	version string
+	// version names the Secret and the state of it that they come from; resourceVersion is that state alone.
+	version, resourceVersion string
 }
 
 // String keeps a password out of every log and message that prints the struct.

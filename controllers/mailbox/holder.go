@@ -16,7 +16,7 @@ func placeHolder(ctx context.Context, s *scope) (reconcile.Result, error) {
 	want, address := given(s.mailbox, s.domain), s.mailbox.Address()
 	have, err := s.engine.Holder(ctx, address)
 	if freeze := freezeOf(s.migrations); freeze != nil && err == nil && !have.Given.Same(want) {
-		return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its rules, notifications, limits or what its holder may change) is not carried out")
+		return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its rules, notifications, antispam, limits or what its holder may change) is not carried out")
 	}
 	if err == nil && !have.Given.Same(want) {
 		if err = s.engine.PutGiven(ctx, address, want); err == nil {
@@ -36,11 +36,12 @@ var engineSettings = map[v1alpha1.HolderSetting]admin.Choice{
 	v1alpha1.HolderOrdinaryMail:  admin.ChoiceOrdinaryMail,
 	v1alpha1.HolderNotifications: admin.ChoiceNotifications,
 	v1alpha1.HolderRules:         admin.ChoiceRules,
+	v1alpha1.HolderAntispam:      admin.ChoiceAntispam,
 }
 
 // given is what the spec, and its domain's, give to the holder. Pure.
 func given(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain) admin.Given {
-	var g admin.Given
+	g := admin.Given{Antispam: admin.Antispam(m.Spec.Antispam)}
 	for _, setting := range m.LeftToHolder() {
 		if choice, ok := engineSettings[setting]; ok {
 			g.MayChange = append(g.MayChange, choice)

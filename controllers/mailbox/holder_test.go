@@ -13,7 +13,7 @@ import (
 )
 
 func TestGiven(t *testing.T) {
-	everything := []admin.Choice{admin.ChoicePassword, admin.ChoiceOrdinaryMail, admin.ChoiceNotifications, admin.ChoiceRules}
+	everything := []admin.Choice{admin.ChoicePassword, admin.ChoiceOrdinaryMail, admin.ChoiceNotifications, admin.ChoiceRules, admin.ChoiceAntispam}
 	domain := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{MailboxDefaults: &v1alpha1.MailboxDefaults{Sending: &v1alpha1.SendingLimits{MessagesPerDay: ptr.To(int32(100))}}}}
 	for name, c := range map[string]struct {
 		spec v1alpha1.MailboxSpec
@@ -24,6 +24,7 @@ func TestGiven(t *testing.T) {
 			v1alpha1.MailboxSpec{Sending: &v1alpha1.SendingLimits{RecipientsPerMessage: ptr.To(int32(50))}}, admin.Given{MayChange: everything, RecipientsPerMessage: 50}},
 		"what is named is left to the holder": {
 			v1alpha1.MailboxSpec{HolderMayChange: []v1alpha1.HolderSetting{v1alpha1.HolderRules}}, admin.Given{MayChange: []admin.Choice{admin.ChoiceRules}, MessagesPerDay: 100}},
+		"antispam is passed on":  {v1alpha1.MailboxSpec{Antispam: v1alpha1.AntispamEnabled}, admin.Given{MayChange: everything, MessagesPerDay: 100, Antispam: admin.AntispamEnabled}},
 		"Nothing leaves nothing": {v1alpha1.MailboxSpec{HolderMayChange: []v1alpha1.HolderSetting{v1alpha1.HolderNothing}}, admin.Given{MessagesPerDay: 100}},
 		"rules and notifications are passed on": {
 			v1alpha1.MailboxSpec{

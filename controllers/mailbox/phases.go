@@ -32,7 +32,7 @@ func showHolds(_ context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
-// findDomain finds the stack that serves the mailbox's domain. The watch on PECDomain wakes whoever waits here.
+// findDomain finds the mailbox's domain, and by who runs it what is done for the mailbox. The watch on PECDomain wakes whoever waits here.
 func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 	name := s.mailbox.Spec.DomainRef.Name
 	domain := &v1alpha1.PECDomain{}
@@ -43,7 +43,25 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 			"there is no PECDomain %s in namespace %s; create it, or delete this mailbox", name, s.mailbox.Namespace))
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("reading the domain of %s: %w", s.mailbox.Address(), err)
-	case !placed(domain):
+	}
+	s.domain = domain
+	if domain.Spec.Provider.External != nil {
+		s.road = external
+	}
+	return reconcile.Result{}, nil
+}
+
+// takeRoad does what is done for a mailbox of its domain.
+func takeRoad(ctx context.Context, s *scope) (reconcile.Result, error) {
+	return reconcile.Walk(ctx, s, s.road.phases...)
+}
+
+// findStack finds the stack that serves the mailbox's domain.
+func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
+	s.Watch.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
+	s.mailbox.Status.TriedSecretVersion = ""
+	domain, name := s.domain, s.domain.Name
+	if !placed(domain) {
 		reason := v1alpha1.ReasonNotEvaluated
 		if c := meta.FindStatusCondition(domain.Status.Conditions, v1alpha1.ConditionReady); c != nil {
 			reason = c.Reason
@@ -60,7 +78,11 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
 			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
 	}
-	s.domain, s.engine = domain, s.Engines.For(key)
+	if s.mailbox.Spec.Antispam == v1alpha1.AntispamEnabled && !host.RunsSpamFilter() {
+		s.True(v1alpha1.ConditionSpamFilterMissing, v1alpha1.ReasonStackWithoutFilter, fmt.Sprintf(
+			"ordinary mail is not judged: the stack of PECDomain %s runs no spam filter; set its provider.managed.antispam to Enabled, or leave antispam of this mailbox out", key))
+	}
+	s.engine = s.Engines.For(key)
 	return reconcile.Result{}, nil
 }
 
@@ -92,6 +114,7 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 		s.False(v1alpha1.ConditionCredentialsValid, reason, fmt.Sprintf("Secret %s, key %s: %s", ref.Name, ref.KeyOrDefault(), message))
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
+	c.resourceVersion = secret.ResourceVersion
 	c.version = fmt.Sprintf("%s/%s@%s#%s", secret.UID, ref.Name, secret.ResourceVersion, ref.KeyOrDefault())
 	s.credentials = &c
 	s.True(v1alpha1.ConditionCredentialsValid, reason, message)

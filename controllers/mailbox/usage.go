@@ -1,9 +1,11 @@
 package mailbox
 
 import (
+	"cmp"
 	"context"
-	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,17 +17,17 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/internal/admin"
-	"github.com/pec-operator/pec-operator/internal/contract"
+	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
 const (
 	// usageEvery is how often a mailbox's use is looked at: Dovecot opens the mailbox for it.
 	usageEvery = 5 * time.Minute
-	// near and over are the percentages of a quota at which a person should hear of it, and hysteresis is how far use must fall
-	// below one to be forgotten.
-	near, over, hysteresis = 80, 95, 3
+	// youngest is the least number of days that a rate is taken over: a mailbox that was filled yesterday does not fill up every day.
+	youngest = 7
+	// horizon is how many days ahead a full mailbox is foreseen, and beyond how many one that was foreseen is no more.
+	horizon, beyondHorizon = 730, 800
 )
 
 // looks remembers when each mailbox's use is looked at next. Losing it is looking once more.
@@ -55,55 +57,155 @@ func (l *looks) forget(key types.NamespacedName) {
 	delete(l.next, key)
 }
 
-// watchUsage shows what the mailbox holds. Not knowing it is no fault of the mailbox: what was known stays.
+// measure is what a look found.
+type measure struct {
+	bytes, messages int64
+	quota           int64 // 0 where nobody says how much fits
+	// ages is nil before the mailbox was searched; its Year is unknown where there was too much to count.
+	ages *mailage.Ages
+	sent *int64 // nil where nobody counts
+}
+
+// watchUsage shows what the mailbox holds, and what to do about it. Not knowing it is no fault of the mailbox: what was known stays.
 func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
+	policy, err := s.archivedBy(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	judge := func(u *v1alpha1.MailboxUsage) []metav1.Condition {
+		return slices.Concat(
+			judgeQuota(u, s.reasonWas(v1alpha1.ConditionQuotaHealthy), s.granted.Bytes),
+			judgeArchive(u, s.reasonWas(v1alpha1.ConditionArchiveRecommended), policy, s.Now),
+			judgeType(u, s.reasonWas(v1alpha1.ConditionUsageMatchesType), s.typed()))
+	}
 	if s.looks.due(client.ObjectKeyFromObject(s.mailbox), s.Now) {
 		u, err := s.engine.Usage(ctx, s.mailbox.Address())
 		if err != nil {
 			logf.FromContext(ctx).V(4).Info("the use of the mailbox is not known", "error", err.Error())
 		} else {
-			s.mailbox.Status.Usage = shown(s.mailbox.Status.Usage, u, s.granted.Bytes)
+			s.show(measure{bytes: u.Bytes, messages: u.Messages, quota: s.granted.Bytes, ages: u.Ages, sent: &u.SentInMonth}, judge)
 		}
 	}
-	usage := s.mailbox.Status.Usage
-	if usage == nil {
-		return reconcile.Result{}, nil
-	}
-	was := ""
-	if c := meta.FindStatusCondition(s.mailbox.Status.Conditions, v1alpha1.ConditionQuotaHealthy); c != nil {
-		was = c.Reason
-	}
-	c := judgeQuota(*usage.Percent, was, s.granted.Bytes)
-	s.Say(c.Type, c.Status, c.Reason, c.Message)
+	s.sayAll(judge)
 	return reconcile.Result{}, nil
 }
 
-// shown is the usage to show: another one only when it changed by something that matters, which is a point of the quota, a tenth
-// of what there was, or the first message. Pure.
-func shown(old *v1alpha1.MailboxUsage, u admin.Usage, quota int64) *v1alpha1.MailboxUsage {
-	percent := int32(min(u.Bytes*100/max(quota, 1), 1000))
-	if old != nil && *old.Percent == percent && (*old.Messages == 0) == (u.Messages == 0) && 10*abs(u.Bytes-*old.Bytes) <= *old.Bytes {
-		return old
+// show puts what a look found into the status, if it differs by something that matters, or makes a judge say something else.
+func (s *scope) show(m measure, judge func(*v1alpha1.MailboxUsage) []metav1.Condition) {
+	old := s.mailbox.Status.Usage
+	is := picture(old, m, s.Now)
+	if !alike(old, is, m.quota, s.Now) || !slices.EqualFunc(judge(old), judge(is), func(a, b metav1.Condition) bool { return a.Type == b.Type && a.Reason == b.Reason }) {
+		s.mailbox.Status.Usage = is
 	}
-	return &v1alpha1.MailboxUsage{Bytes: ptr.To(u.Bytes), Messages: ptr.To(u.Messages), Percent: ptr.To(percent)}
+}
+
+// sayAll says what the judge makes of the usage that the status shows; nothing before the first look.
+func (s *scope) sayAll(judge func(*v1alpha1.MailboxUsage) []metav1.Condition) {
+	if s.mailbox.Status.Usage == nil {
+		return
+	}
+	for _, c := range judge(s.mailbox.Status.Usage) {
+		s.Say(c.Type, c.Status, c.Reason, c.Message)
+	}
+}
+
+// reasonWas is the reason that a condition had, "" if it was not there.
+func (s *scope) reasonWas(conditionType string) string {
+	if c := meta.FindStatusCondition(s.mailbox.Status.Conditions, conditionType); c != nil {
+		return c.Reason
+	}
+	return ""
+}
+
+// picture is the usage to show of a measure. What was not measured stays as it was. Pure.
+func picture(old *v1alpha1.MailboxUsage, m measure, now time.Time) *v1alpha1.MailboxUsage {
+	is := &v1alpha1.MailboxUsage{Bytes: ptr.To(m.bytes), Messages: ptr.To(m.messages)}
+	if old == nil {
+		old = &v1alpha1.MailboxUsage{}
+	}
+	if m.quota > 0 {
+		is.Percent = ptr.To(int32(min(m.bytes*100/m.quota, 1000))) //nolint:gosec // bounded
+	}
+	if m.sent != nil {
+		is.SentPerMonth = ptr.To(twoFigures(*m.sent))
+	}
+	if m.ages == nil {
+		is.GrowthPerDay, is.FullOn, is.OldPercent = old.GrowthPerDay, old.FullOn, old.OldPercent
+		return is
+	}
+	is.GrowthPerDay = ptr.To(growth(*m.ages, m.bytes, now))
+	is.FullOn = fullOn(old.FullOn, m, *is.GrowthPerDay, now)
+	if m.ages.Year != mailage.Unknown {
+		share := max(m.bytes-m.ages.Year, 0) * 100 / max(m.bytes, 1)
+		is.OldPercent = ptr.To(int32(share / 5 * 5)) //nolint:gosec // a percentage
+	}
+	return is
+}
+
+// growth is how many bytes a day a mailbox grows by: what arrived in the last month and is still there, over that month. A mailbox
+// that holds little else is as young as the oldest of it. Pure.
+func growth(a mailage.Ages, bytes int64, now time.Time) int64 {
+	days := int64(mailage.MonthDays)
+	if bytes-a.Month <= bytes/10 && !a.Since.IsZero() {
+		days = min(max(int64(now.Sub(a.Since)/(24*time.Hour))+1, youngest), days)
+	}
+	return twoFigures(a.Month / days)
+}
+
+// twoFigures rounds a count to the nearest of two figures. Pure.
+func twoFigures(n int64) int64 {
+	step := int64(1)
+	for n/step >= 100 {
+		step *= 10
+	}
+	return (n + step/2) / step * step
+}
+
+// fullOn is the day on which the quota is reached at a rate, "" when it is too far away. A mailbox that is full was full on the day
+// that was foreseen. Pure.
+func fullOn(old v1alpha1.Date, m measure, growth int64, now time.Time) v1alpha1.Date {
+	today := v1alpha1.Date(now.UTC().Format(time.DateOnly))
+	switch {
+	case m.quota > 0 && m.bytes >= m.quota:
+		return cmp.Or(old, today)
+	case m.quota == 0 || growth == 0:
+		return ""
+	}
+	limit := int64(horizon)
+	if old != "" {
+		limit = beyondHorizon
+	}
+	days := (m.quota - m.bytes) / growth
+	if days > limit {
+		return ""
+	}
+	return v1alpha1.Date(now.UTC().AddDate(0, 0, int(days)).Format(time.DateOnly))
+}
+
+// daysTo is how many days a date is ahead; a date that nobody can read is far away. Pure.
+func daysTo(d v1alpha1.Date, now time.Time) int64 {
+	at, err := time.Parse(time.DateOnly, string(d))
+	if err != nil {
+		return math.MaxInt32
+	}
+	return int64(at.Sub(now.UTC().Truncate(24*time.Hour)) / (24 * time.Hour))
+}
+
+// alike says whether two usages are the same in all that matters: neither differs by a point of the quota, a tenth of the bytes or the
+// first message; by a fifth of the growth, if that is a hundredth of the quota in a month; by an eighth of the days that are left; by a
+// tenth of what is old; or by a quarter of what is sent. So a busy mailbox is a write now and then, and none for a message. Pure.
+func alike(old, is *v1alpha1.MailboxUsage, quota int64, now time.Time) bool {
+	if old == nil {
+		return false
+	}
+	growth, wasGrowth := ptr.Deref(is.GrowthPerDay, 0), ptr.Deref(old.GrowthPerDay, 0)
+	sent, wasSent := ptr.Deref(is.SentPerMonth, 0), ptr.Deref(old.SentPerMonth, 0)
+	drift := abs(daysTo(is.FullOn, now) - daysTo(old.FullOn, now))
+	return ptr.Equal(old.Percent, is.Percent) && (*old.Messages == 0) == (*is.Messages == 0) && 10*abs(*is.Bytes-*old.Bytes) <= *old.Bytes &&
+		(abs(growth-wasGrowth) <= max(quota/3000, 64<<10) || 5*abs(growth-wasGrowth) <= max(growth, wasGrowth)) &&
+		(old.FullOn == "") == (is.FullOn == "") && drift <= max(3, abs(daysTo(is.FullOn, now))/8) &&
+		abs(int64(ptr.Deref(is.OldPercent, 0))-int64(ptr.Deref(old.OldPercent, 0))) < 10 &&
+		(abs(sent-wasSent) <= 20 || 4*abs(sent-wasSent) <= max(sent, wasSent))
 }
 
 func abs(n int64) int64 { return max(n, -n) }
-
-// judgeQuota is QuotaHealthy, given the reason that it had. Pure.
-func judgeQuota(percent int32, was string, quota int64) metav1.Condition {
-	c := metav1.Condition{Type: v1alpha1.ConditionQuotaHealthy, Status: metav1.ConditionFalse}
-	isOver := was == v1alpha1.ReasonOverQuota
-	isNear := isOver || was == v1alpha1.ReasonNearQuota
-	switch {
-	case percent >= over, isOver && percent > over-hysteresis:
-		c.Reason = v1alpha1.ReasonOverQuota
-		c.Message = fmt.Sprintf("%d %% or more of %s were used: what arrives is refused when it is full; have its holder archive and delete now, or ask for a larger quota", over, contract.Size(quota))
-	case percent >= near, isNear && percent > near-hysteresis:
-		c.Reason = v1alpha1.ReasonNearQuota
-		c.Message = fmt.Sprintf("%d %% or more of %s were used: a mailbox is no archive; have its holder move mail to the document management system and delete it here", near, contract.Size(quota))
-	default:
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonWithinQuota, "there is room in the mailbox"
-	}
-	return c
-}

@@ -22,8 +22,8 @@ func placed(o client.Object) bool {
 // concernsAll says whether a change of a domain concerns all its mailboxes. Pure.
 func concernsAll(before, after client.Object) bool {
 	old, is := before.(*v1alpha1.PECDomain), after.(*v1alpha1.PECDomain)
-	return placed(old) != placed(is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
-		(old.Spec.Contract == nil) != (is.Spec.Contract == nil)
+	return placed(old) != placed(is) || concernsWatched(old, is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
+		(old.Spec.Contract == nil) != (is.Spec.Contract == nil) || old.RunsSpamFilter() != is.RunsSpamFilter()
 }
 
 // concernsHeld says whether a change of a domain may let in whom its contract holds, or give them another place in the queue. Pure.

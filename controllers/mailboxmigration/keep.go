@@ -326,7 +326,7 @@ func (s *scope) old() (address, name string) {
 	if from := s.target.source; endpoint == from.name {
 		return from.address, from.name
 	}
-	return hostPort(endpoint, nil), ""
+	return hostPort(endpoint), ""
 }
 
 // judgeOld looks at what the verification found where the old mailboxes are read.

@@ -97,7 +97,7 @@ const imapsPort = 993
 func (s *scope) findSource(ctx context.Context) (problem string, err error) {
 	spec := s.migration.Spec.Source
 	if spec.IMAP != nil {
-		s.target.source = source{address: hostPort(string(spec.IMAP.Host), spec.IMAP.Port), ca: spec.IMAP.CASecretRef}
+		s.target.source = source{address: spec.IMAP.HostPort(imapsPort), ca: spec.IMAP.CASecretRef}
 		return "", nil
 	}
 	domain := &v1alpha1.PECDomain{}
@@ -108,7 +108,7 @@ func (s *scope) findSource(ctx context.Context) (problem string, err error) {
 	case err != nil:
 		return "", fmt.Errorf("reading the source's domain %s: %w", spec.DomainRef.Name, err)
 	case external != nil:
-		s.target.source = source{address: hostPort(string(external.IMAP.Host), external.IMAP.Port)}
+		s.target.source = source{address: external.IMAP.HostPort(imapsPort)}
 		return "", nil
 	}
 	return s.findStack(ctx, index.Host(domain))
@@ -127,26 +127,20 @@ func (s *scope) findStack(ctx context.Context, host types.NamespacedName) (probl
 		return "", fmt.Errorf("reading host %s of the source's domain: %w", host, err)
 	}
 	secret := &corev1.Secret{}
-	err = s.Live.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: managed.TLS.SecretName}, secret)
+	err = s.Live.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: stack.TLSSecret(domain)}, secret)
 	if message := s.Access.Missing(host.Namespace, err); message != "" {
 		return message, nil
 	}
 	if client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("reading Secret %s/%s: %w", host.Namespace, managed.TLS.SecretName, err)
+		return "", fmt.Errorf("reading Secret %s/%s: %w", host.Namespace, stack.TLSSecret(domain), err)
 	}
 	roots := string(secret.Data[corev1.TLSCertKey])
 	if roots == "" {
-		return fmt.Sprintf("Secret %s of namespace %s has no certificate of the source's mail ports; the source's PECDomain says more", managed.TLS.SecretName, host.Namespace), nil
+		return fmt.Sprintf("Secret %s of namespace %s has no certificate of the source's mail ports; the source's PECDomain says more", stack.TLSSecret(domain), host.Namespace), nil
 	}
 	address := stack.NamesFor(host.Name).Mail + "." + host.Namespace + ".svc"
-	s.target.source = source{address: hostPort(address, nil), name: managed.Endpoints.IMAP, roots: roots}
+	s.target.source = source{address: hostPort(address), name: managed.Endpoints.IMAP, roots: roots}
 	return "", nil
 }
 
-func hostPort(host string, port *int32) string {
-	number := int32(imapsPort)
-	if port != nil {
-		number = *port
-	}
-	return net.JoinHostPort(host, strconv.Itoa(int(number)))
-}
+func hostPort(host string) string { return net.JoinHostPort(host, strconv.Itoa(imapsPort)) }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/dns"
+	"github.com/pec-operator/pec-operator/internal/patrol"
 )
 
 // Names is this site's view of the DNS: what it looks at domains with, and what it remembers of them between passes. Looking takes
@@ -34,7 +35,7 @@ type Names struct {
 	// Ledger counts what was written.
 	Ledger *Ledger
 
-	patrol  *dns.Patrol[finding]
+	patrol  *patrol.Patrol[finding]
 	events  chan event.GenericEvent
 	ended   chan struct{}
 	lock    sync.Mutex
@@ -80,7 +81,7 @@ const patrolWidth = 64
 func (n *Names) Ready() *Names {
 	n.events, n.ended = make(chan event.GenericEvent), make(chan struct{})
 	n.domains, n.probes = map[types.NamespacedName]*memory{}, map[string]*probe{}
-	n.patrol = &dns.Patrol[finding]{Width: patrolWidth, Done: n.wake}
+	n.patrol = &patrol.Patrol[finding]{Width: patrolWidth, Done: n.wake}
 	return n
 }
 

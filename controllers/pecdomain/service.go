@@ -26,7 +26,7 @@ import (
 
 const (
 	// lookWidth is how many doors are knocked at at once.
-	lookWidth = 32
+	lookWidth = 128
 	// knockTimeout bounds a knock: a greeting that takes longer is none to a person who waits.
 	knockTimeout = 10 * time.Second
 	// maxNews is how many outages are told of, after a time in which nobody could tell.

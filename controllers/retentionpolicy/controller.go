@@ -40,7 +40,7 @@ const (
 var table = reconcile.Table{
 	Positive: []string{v1alpha1.ConditionArchiving, v1alpha1.ConditionHoldsRespected},
 	Informative: []string{v1alpha1.ConditionDisputed, v1alpha1.ConditionWaitingForPeer, v1alpha1.ConditionOverlapping,
-		v1alpha1.ConditionClocksAgree, v1alpha1.ConditionRestored},
+		v1alpha1.ConditionStandingIn, v1alpha1.ConditionClocksAgree, v1alpha1.ConditionRestored},
 	Served:    "the policy is carried out at this site as its spec says",
 	Meanwhile: "a Job that runs goes on, no other is started; ",
 }
@@ -56,8 +56,9 @@ type Reconciler struct {
 	Engines *engines.Pool
 	// Jobs runs the Jobs.
 	Jobs *jobs.Cluster
-	// Peer reads the other site.
-	Peer *peer.Peer
+	// Peer reads the other site, StandIn is how long it must be silent before this one acts in its place.
+	Peer    *peer.Peer
+	StandIn time.Duration
 	// Site is this building, Image what its Jobs run.
 	Site, Image string
 }

@@ -124,9 +124,18 @@ func judgeHolds(references []string) (reason, message string) {
 	return v1alpha1.ReasonHoldsInForce, strings.Join(references, ", ") + ": what they cover is archived and not counted as due; nothing of it is removed"
 }
 
-// isOurs says whether this site archives a mailbox.
+// isOurs says whether this site archives a mailbox: the preferred one does, or the other in its place once it is silent for long enough.
+// Only into a bucket, that both write: what a package holds is archived once, whoever looks next, while a volume claim is one site's.
 func (s *scope) isOurs(m mailbox) bool {
-	return m.site == "" || m.site == s.Site || !s.Peer.State().Configured
+	role := peer.RoleOf(s.Site, m.site, s.Peer.State(), s.StandIn, s.Jobs.Now())
+	if !role.Deputy {
+		return role.Acts
+	}
+	if a := s.policy.Spec.Archive; a == nil || a.Destination.S3 == nil {
+		return false
+	}
+	s.True(v1alpha1.ConditionStandingIn, v1alpha1.ReasonPreferredSiteSilent, "site "+m.site+", the preferred one, is silent; this one archives in its place until that answers")
+	return true
 }
 
 // findWork is what this site has to archive, and, with remove, what it has to list of what the other site archives.

@@ -34,7 +34,10 @@ const (
 func keepSchedule(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if s.idle() {
 		s.policy.Status.NextRun = nil
-		return reconcile.Result{}, nil
+		if !s.running() {
+			return reconcile.Result{}, nil
+		}
+		return reconcile.Result{RequeueAfter: recheck}, s.follow(ctx) // begun in the place of the site that is back
 	}
 	var err error
 	if s.schedule, err = scheduleOf(s.policy.ScheduleOrDefault()); err != nil {
@@ -58,11 +61,14 @@ func (s *scope) outlook() calendar.Outlook {
 	return s.schedule.Next(since, s.Now, done)
 }
 
+func (s *scope) running() bool {
+	return slices.ContainsFunc(s.policy.Status.Runs, func(r v1alpha1.RetentionRun) bool { return r.State == v1alpha1.RunRunning })
+}
+
 // pause is how long nothing can be due.
 func (s *scope) pause(o calendar.Outlook) time.Duration {
-	running := slices.ContainsFunc(s.policy.Status.Runs, func(r v1alpha1.RetentionRun) bool { return r.State == v1alpha1.RunRunning })
 	switch until := o.LookAgain.Sub(s.Now); {
-	case running || len(o.Actions) > 0:
+	case s.running() || len(o.Actions) > 0:
 		return recheck
 	case !o.LookAgain.IsZero() && until < longest:
 		return max(until, time.Second)

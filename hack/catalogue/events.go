@@ -89,7 +89,7 @@ func eventsPage(groups []group, source []*pkg) (string, error) {
 	b.WriteString(generated + `# Events
 
 An event announces that a condition changed its status or its reason, once: its reason is the condition's, its note the condition's
-message, its action ` + "`Reconcile`" + `. It is a Warning when the condition stops being True or the object is Stalled, and Normal otherwise.
+message, its action ` + "`Reconcile`" + `. It is a Warning when the condition stops being True (ArchiveRecommended: becomes True) or the object is Stalled, and Normal otherwise.
 
 | kind | reason | announces a change of | surfaces |
 |---|---|---|---|

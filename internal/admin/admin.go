@@ -27,6 +27,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/pec-operator/pec-operator/internal/mailage"
 )
 
 // OperatorURI is the URI in the certificate that the operator of a site shows to the engines of its site.
@@ -119,6 +121,10 @@ func (m Mailbox) Same(other Mailbox) bool {
 type Usage struct {
 	Bytes    int64 `json:"bytes"` // in steps of 1024
 	Messages int64 `json:"messages"`
+	// Ages is absent until the mailbox was searched, which is done once a day.
+	Ages *mailage.Ages `json:"ages,omitempty"`
+	// SentInMonth is how many messages of it were accepted for sending at this site in the last mailage.MonthDays days, today among them.
+	SentInMonth int64 `json:"sentInMonth,omitempty"`
 }
 
 // Domain is a domain that the stack serves: its own or a hosted one.

@@ -17,6 +17,7 @@ const (
 	ChoiceOrdinaryMail  Choice = "OrdinaryMail"
 	ChoiceNotifications Choice = "Notifications"
 	ChoiceRules         Choice = "Rules"
+	ChoiceAntispam      Choice = "Antispam"
 )
 
 // Rule files arriving messages whose header has a text into a folder.
@@ -48,12 +49,22 @@ type Ordinary struct {
 	ForwardTo string       `json:"forwardTo,omitempty"` // exactly with Forward
 }
 
+// Antispam says whether a mailbox's ordinary mail is judged by the stack's spam filter.
+type Antispam string
+
+// The two; "" is Disabled.
+const (
+	AntispamEnabled  Antispam = "Enabled"
+	AntispamDisabled Antispam = "Disabled"
+)
+
 // Given is what a Mailbox's resource says beyond its row: the settings that its holder begins with, those that he may change,
 // and what he may send.
 type Given struct {
 	MayChange     []Choice      `json:"mayChange,omitempty"`
 	Notifications Notifications `json:"notifications,omitzero"`
 	Rules         []Rule        `json:"rules,omitempty"`
+	Antispam      Antispam      `json:"antispam,omitempty"`
 	// MessagesPerDay and RecipientsPerMessage bound what is sent; 0 leaves the stack's own limits.
 	MessagesPerDay       int `json:"messagesPerDay,omitempty"`
 	RecipientsPerMessage int `json:"recipientsPerMessage,omitempty"`
@@ -78,6 +89,7 @@ type InForce struct {
 	OrdinaryMail  Ordinary      `json:"ordinaryMail"`
 	Notifications Notifications `json:"notifications,omitzero"`
 	Rules         []Rule        `json:"rules,omitempty"`
+	Antispam      Antispam      `json:"antispam,omitempty"`
 }
 
 // Same says whether two are the same.

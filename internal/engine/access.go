@@ -110,10 +110,12 @@ func (e *Engine) accept(submission accepted, original *pec.Original, received []
 	if err != nil {
 		return accepted{}, fmt.Errorf("making the envelope of %s: %w", identifier, err)
 	}
-	if _, err := e.record(kindAccepted, identifier, identifier, &submission); err != nil {
+	at, err := e.record(kindAccepted, identifier, identifier, &submission)
+	if err != nil {
 		return accepted{}, err
 	}
 	e.timers.start(submission, e.settings.Site)
+	e.senders.add(fold(submission.Transit.Sender), at, e.now())
 	e.metrics.submissions.WithLabelValues("accepted").Inc()
 	return submission, nil
 }

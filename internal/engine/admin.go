@@ -199,6 +199,9 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 	if s.Antivirus = e.antivirusStatus(); s.Antivirus.Problem != "" { // not in problems, which readiness asks: a pod whose mail waits must still be reached by IMAP
 		s.Problems = append(s.Problems, s.Antivirus.Problem)
 	}
+	if sentence := e.filterProblem(ctx); sentence != "" {
+		s.Problems = append(s.Problems, sentence)
+	}
 	s.Index = e.indexState()
 	if s.Peer = e.sync.state(e.hasPeer(ctx)); s.Peer.Configured {
 		s.Replication = e.replication()

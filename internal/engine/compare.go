@@ -22,11 +22,11 @@ import (
 const (
 	digestVerb    = "digest "
 	digestRefused = "-"
-	expunged      = "EXPUNGED"       // each site moves there what its holder deleted, and a merge brings both copies
 	compareStale  = 30 * time.Minute // three full passes
 	compareSoon   = 5 * time.Second  // the shortest pause before a mailbox that differs is synced again
 	compareLater  = 5 * time.Minute  // the longest
 	totalEvery    = time.Hour        // a digest over all mailboxes moves with each delivery; the status must not
+	tellEvery     = 10 * time.Second
 	maxAddresses  = 10
 )
 
@@ -48,6 +48,11 @@ type stores struct {
 	boxes           map[string]comparison
 	reached, failed time.Time
 	total           total
+
+	// told is what was told at toldAt: every hosted domain's pass asks, and each answer counts all mailboxes.
+	telling sync.Mutex
+	told    admin.Stores
+	toldAt  time.Time
 }
 
 // comparison is a mailbox's last one.
@@ -72,46 +77,53 @@ func (e *Engine) syncAndCompare(ctx context.Context, mailbox string) error {
 	return err
 }
 
-// compare compares a mailbox. Mail that arrives between two digests of this site's own makes the comparison void: the sync that it brings
-// about is followed by another.
+// compare compares a mailbox. A difference counts when two looks in a row see the same one: mail that arrives between the digests is none,
+// and brings about a sync of its own.
 func (s *stores) compare(ctx context.Context, mailbox string) error {
-	before, err := s.own(ctx, mailbox)
-	if err != nil {
-		return err
-	}
-	theirs, err := s.theirs(ctx, mailbox)
-	if err != nil && !errors.Is(err, errAbsent) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if !errors.Is(err, errUnsupported) {
-			s.failed = s.now()
+	var last comparison
+	for look := range 2 {
+		theirs, err := s.theirs(ctx, mailbox)
+		if err != nil && !errors.Is(err, errAbsent) {
+			s.unreached(err)
+			return err
 		}
-		return err
+		own, err := s.own(ctx, mailbox)
+		if err != nil {
+			return err
+		}
+		seen := comparison{own: own, theirs: theirs}
+		if own == theirs || (look > 0 && seen == last) {
+			s.enter(mailbox, seen)
+			return nil
+		}
+		last = seen
 	}
-	after, err := s.own(ctx, mailbox)
-	if err != nil {
-		return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reached = s.now()
+	if !s.boxes[mailbox].since.IsZero() {
+		s.again(mailbox, s.now().Add(compareSoon))
 	}
-	s.enter(mailbox, before, theirs, after)
 	return nil
 }
 
-func (s *stores) enter(mailbox, before, theirs, after string) {
+func (s *stores) unreached(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !errors.Is(err, errUnsupported) {
+		s.failed = s.now()
+	}
+}
+
+func (s *stores) enter(mailbox string, c comparison) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	s.reached = now
-	if before != after && theirs != after {
-		if !s.boxes[mailbox].since.IsZero() {
-			s.again(mailbox, now.Add(compareSoon))
-		}
-		return
-	}
+	s.reached, c.at = now, now
 	if s.boxes == nil {
 		s.boxes = map[string]comparison{}
 	}
-	c := comparison{own: after, theirs: theirs, at: now}
-	if after != theirs {
+	if c.own != c.theirs {
 		c.since = cmp.Or(s.boxes[mailbox].since, now)
 		s.again(mailbox, now.Add(min(compareLater, max(compareSoon, now.Sub(c.since)/2))))
 	}
@@ -173,12 +185,17 @@ func (e *Engine) storesState(ctx context.Context, configured bool) (*admin.Store
 	if !configured {
 		return nil, nil
 	}
-	mailboxes, err := e.sync.mailboxes(ctx)
-	if err != nil {
-		return nil, err
+	e.stores.telling.Lock()
+	defer e.stores.telling.Unlock()
+	if now := e.now(); now.Sub(e.stores.toldAt) >= tellEvery || now.Before(e.stores.toldAt) {
+		mailboxes, err := e.sync.mailboxes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		e.stores.told, e.stores.toldAt = e.stores.state(mailboxes), now
 	}
-	state := e.stores.state(mailboxes)
-	return &state, nil
+	told := e.stores.told
+	return &told, nil
 }
 
 // digest is a hash of what a mailbox holds: folder, GUID and flags of every message. It does not depend on the order, nor on the UIDs,

@@ -21,6 +21,7 @@ type delivery struct {
 	rcpt      string
 	raw       []byte
 	threat    string // the virus in it, "" if there is none
+	spam      *spam  // of an anomaly envelope: what the filter holds against the message in it
 }
 
 func (d delivery) data() deliveryData {
@@ -158,7 +159,10 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 			return "found in the store after an interruption", nil, err
 		}
 	}
-	m := message{from: d.from, to: d.rcpt, top: e.trace(key, d.rcpt), bytes: d.raw}
+	m := message{from: d.from, to: d.rcpt, top: append(e.trace(key, d.rcpt), d.spam.fields()...), bytes: d.raw}
+	if d.spam != nil {
+		m.to = junkOf(d.rcpt)
+	}
 	reply, err = e.dovecot.send(m, func() error { return e.beginDelivery(d, key) })
 	var answer *smtp.SMTPError
 	if err == nil || !errors.As(err, &answer) || answer.Code < 500 {

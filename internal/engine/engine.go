@@ -56,9 +56,12 @@ type Engine struct {
 	sealer  *evidence.Sealer
 	locks   locks
 	metrics *metrics
-	// holders and arrivals are views of the log: what holders chose and sent, and which arrivals they are to be told of.
+	// holders, arrivals and senders are views of the log: what holders chose and sent today, which arrivals they are to be told of, and what
+	// was accepted from whom. ages is a view of the mailboxes.
 	holders  *holders
 	arrivals *arrivals
+	senders  *senders
+	ages     *ages
 	gate     *gate
 	// placed is the index whose domains the directory holds.
 	placed struct {
@@ -127,6 +130,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.sync = e.newSyncer()
 	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put}
 	e.holders, e.arrivals, e.gate = newHolders(), newArrivals(), newGate()
+	e.senders, e.ages = &senders{by: map[string]*sentDays{}}, &ages{found: map[string]aged{}}
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
@@ -226,6 +230,7 @@ func (e *Engine) Serve(ctx context.Context) error {
 	group.Go(func() error { return e.runRepair(ctx) })
 	group.Go(func() error { return e.runNotifications(ctx) })
 	group.Go(func() error { return e.runTimers(ctx) })
+	group.Go(func() error { return e.runAges(ctx) })
 	group.Go(func() error { return e.sealer.Run(ctx) })
 	if e.refresher != nil {
 		group.Go(func() error { return e.refresher.Run(ctx) })

@@ -13,8 +13,8 @@ import (
 
 // metrics count what the engine does. No address is a label: there are too many, and they are people's.
 type metrics struct {
-	registry                                                         *prometheus.Registry
-	received, submissions, notices, deliveries, scans, syncs, logins *prometheus.CounterVec
+	registry                                                               *prometheus.Registry
+	received, submissions, notices, deliveries, scans, spam, syncs, logins *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -29,6 +29,7 @@ func newMetrics() *metrics {
 	m.notices = counter("notices_total", "Notices made, by type.", "type")
 	m.deliveries = counter("deliveries_total", "Certified messages that reached the delivery point, by outcome.", "outcome")
 	m.scans = counter("scans_total", "Messages given to the virus scanner, by outcome.", "outcome")
+	m.spam = counter("spam_checks_total", "Ordinary messages for mailboxes that have them judged, by what the spam filter made of them.", "outcome")
 	m.syncs = counter("syncs_total", "Mailbox syncs with the other site, by outcome.", "outcome")
 	m.logins = counter("holder_logins_total", "Logins of holders over the API, by outcome.", "outcome")
 	return m

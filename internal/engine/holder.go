@@ -30,6 +30,7 @@ type choice struct {
 	OrdinaryMail  *admin.Ordinary      `json:"ordinaryMail,omitempty"`
 	Notifications *admin.Notifications `json:"notifications,omitempty"`
 	Rules         []admin.Rule         `json:"rules,omitempty"`
+	Antispam      admin.Antispam       `json:"antispam,omitempty"`
 }
 
 func (c choice) key() string {
@@ -227,7 +228,7 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 	if err != nil {
 		return admin.Holder{}, err
 	}
-	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now()))}
+	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now()))}
 	if c, ok := e.holders.of(row, admin.ChoicePassword); ok && row.PasswordChangedByHolder {
 		h.PasswordChangedAt = c.At
 		h.Changed = append(h.Changed, admin.ChoicePassword)
@@ -243,6 +244,10 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 	if c, ok := e.holders.of(row, admin.ChoiceRules); ok && slices.Contains(given.MayChange, admin.ChoiceRules) {
 		h.InForce.Rules = c.Rules
 		h.Changed = append(h.Changed, admin.ChoiceRules)
+	}
+	if c, ok := e.holders.of(row, admin.ChoiceAntispam); ok && slices.Contains(given.MayChange, admin.ChoiceAntispam) {
+		h.InForce.Antispam = c.Antispam
+		h.Changed = append(h.Changed, admin.ChoiceAntispam)
 	}
 	slices.Sort(h.Changed)
 	return h, nil

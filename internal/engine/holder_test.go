@@ -30,7 +30,7 @@ const (
 	third  = "la terza password"
 )
 
-var allChoices = []admin.Choice{admin.ChoiceNotifications, admin.ChoiceOrdinaryMail, admin.ChoicePassword, admin.ChoiceRules}
+var allChoices = []admin.Choice{admin.ChoiceAntispam, admin.ChoiceNotifications, admin.ChoiceOrdinaryMail, admin.ChoicePassword, admin.ChoiceRules}
 
 // hashed is a Secret's password as the operator places it; a low cost keeps the tests quick.
 func hashed(t testing.TB, raw string) string {
@@ -145,6 +145,7 @@ func TestHolderAPI(t *testing.T) {
 		"a policy that is not there":           {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Bounce"}`, 422, "invalid"},
 		"forwarding to nowhere":                {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward"}`, 422, "invalid"},
 		"forwarding to a certified mailbox":    {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward","forwardTo":"x@` + theirs + `"}`, 422, "invalid"},
+		"an antispam that is not there":        {sender, first, "PUT", "/v1/settings/antispam", `{"antispam":"Yes"}`, 422, "invalid"},
 		"a frequency that is not there":        {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@ordinaria.test"],"frequency":"Weekly"}`, 422, "invalid"},
 		"a rule that hides messages":           {sender, first, "PUT", "/v1/settings/rules", hidingRule, 422, "invalid"},
 		"what the domain keeps":                {"letta@" + ours, first, "PUT", "/v1/settings/rules", `{"rules":[]}`, 403, "not-yours"},
@@ -171,6 +172,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 		"/v1/settings/notifications": `{"addresses":["mario@ordinaria.test"],"frequency":"Daily"}`,
 		"/v1/settings/rules":         `{"rules":[{"name":"clienti","header":"From","contains":"rossi@","folder":"Clienti/Rossi"}]}`,
 		"/v1/settings/ordinary-mail": `{"policy":"Forward","forwardTo":"mario@ordinaria.test"}`,
+		"/v1/settings/antispam":      `{"antispam":"Enabled"}`,
 		"/v1/settings/password":      `{"password":"` + second + `"}`,
 	} {
 		if status, _, answer := w.as(sender, map[bool]string{true: second, false: first}[w.knows(sender, second)], http.MethodPut, path, body); status != http.StatusOK {
@@ -188,6 +190,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 		Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily},
 		Rules:         []admin.Rule{{Name: "clienti", Header: "From", Contains: "rossi@", Folder: "Clienti/Rossi"}},
 		OrdinaryMail:  admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: "mario@ordinaria.test"},
+		Antispam:      admin.AntispamEnabled,
 		Password:      holderPassword{ChangedAt: got.Password.ChangedAt},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || got.Password.ChangedAt.IsZero() {

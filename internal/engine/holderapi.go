@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -46,7 +47,7 @@ func (e *Engine) putGiven(r *http.Request) (any, error) {
 	return nil, e.derive(r.Context(), address)
 }
 
-var choices = []admin.Choice{admin.ChoicePassword, admin.ChoiceOrdinaryMail, admin.ChoiceNotifications, admin.ChoiceRules}
+var choices = []admin.Choice{admin.ChoicePassword, admin.ChoiceOrdinaryMail, admin.ChoiceNotifications, admin.ChoiceRules, admin.ChoiceAntispam}
 
 func checkGiven(h admin.Given) error {
 	for _, c := range h.MayChange {
@@ -54,10 +55,17 @@ func checkGiven(h admin.Given) error {
 			return fmt.Errorf("no setting of a holder: %q", c)
 		}
 	}
+	if h.Antispam != "" && !isAntispam(h.Antispam) {
+		return fmt.Errorf("antispam must be %s or %s", admin.AntispamEnabled, admin.AntispamDisabled)
+	}
 	if h.MessagesPerDay < 0 || h.RecipientsPerMessage < 0 {
 		return errors.New("a limit is not below zero")
 	}
 	return errors.Join(sieve.Check(h.Rules), checkNotifications(h.Notifications))
+}
+
+func isAntispam(a admin.Antispam) bool {
+	return a == admin.AntispamEnabled || a == admin.AntispamDisabled
 }
 
 const maxNotified = 10
@@ -125,6 +133,8 @@ func (e *Engine) holderServer() *http.Server {
 	handle("DELETE /v1/settings/ordinary-mail", e.withdraw(admin.ChoiceOrdinaryMail))
 	handle("PUT /v1/settings/notifications", e.chooseNotifications)
 	handle("PUT /v1/settings/rules", e.chooseRules)
+	handle("PUT /v1/settings/antispam", e.chooseAntispam)
+	handle("DELETE /v1/settings/antispam", e.withdraw(admin.ChoiceAntispam))
 	handle("DELETE /v1/settings/notifications", e.withdraw(admin.ChoiceNotifications))
 	handle("DELETE /v1/settings/rules", e.withdraw(admin.ChoiceRules))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -258,6 +268,7 @@ type holderSettings struct {
 	OrdinaryMail  admin.Ordinary      `json:"ordinaryMail"`
 	Notifications admin.Notifications `json:"notifications"`
 	Rules         []admin.Rule        `json:"rules"`
+	Antispam      admin.Antispam      `json:"antispam"`
 	Sending       holderSending       `json:"sending"`
 	Password      holderPassword      `json:"password"`
 	// FrozenUntil is when something can be changed again, while nothing can.
@@ -296,6 +307,7 @@ func (e *Engine) settingsOf(ctx context.Context, address string) (holderSettings
 		FrozenUntil: frozen,
 		Address:     row.Address, MayChange: append([]admin.Choice{}, h.Given.MayChange...), Changed: append([]admin.Choice{}, h.Changed...),
 		OrdinaryMail: h.InForce.OrdinaryMail, Notifications: h.InForce.Notifications, Rules: append([]admin.Rule{}, h.InForce.Rules...),
+		Antispam: cmp.Or(h.InForce.Antispam, admin.AntispamDisabled),
 		Sending:  holderSending{MessagesPerDay: h.Given.MessagesPerDay, RecipientsPerMessage: limit, SentToday: h.SentToday},
 		Password: holderPassword{MustChange: row.Sending == admin.RefusalFirstLogin && !row.PasswordChangedByHolder, ChangedAt: h.PasswordChangedAt},
 	}, nil
@@ -425,6 +437,21 @@ func (e *Engine) chooseRules(s session) (any, error) {
 		return nil, invalid(err.Error())
 	}
 	return e.changed(s, choice{Setting: admin.ChoiceRules, Rules: rules.Rules})
+}
+
+func (e *Engine) chooseAntispam(s session) (any, error) {
+	wanted, err := body[struct {
+		Antispam admin.Antispam `json:"antispam"`
+	}](s)
+	switch {
+	case err != nil:
+		return nil, err
+	case !isAntispam(wanted.Antispam):
+		return nil, invalid("antispam must be Enabled or Disabled")
+	case wanted.Antispam == admin.AntispamEnabled && e.settings.Rspamd == "":
+		return nil, invalid("no spam filter runs here; ask who manages your domain")
+	}
+	return e.changed(s, choice{Setting: admin.ChoiceAntispam, Antispam: wanted.Antispam})
 }
 
 func (e *Engine) withdraw(setting admin.Choice) func(session) (any, error) {

@@ -40,7 +40,7 @@ func (e *Engine) incoming(m mail) []error {
 		if recorded && !isUncertified(tx.Type) {
 			return all(len(m.rcpts), fmt.Errorf("judging %s: it was certified when the milter took it and is not now: %s", queueID, strings.Join(j.Errors, " ")))
 		}
-		o := uncertified{judgement: j, queueID: queueID, from: m.from, rcpts: tx.Recipients, received: received, rest: rest, raw: m.raw, at: at}
+		o := uncertified{judgement: j, queueID: queueID, from: m.from, rcpts: tx.Recipients, received: received, rest: rest, raw: m.raw, at: at, spam: tx.Spam}
 		for i, rcpt := range m.rcpts {
 			answers[i] = e.ordinary(o, fold(rcpt))
 		}

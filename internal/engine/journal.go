@@ -60,6 +60,7 @@ type transaction struct {
 	Provider   string   `json:"provider,omitempty"`
 	MessageID  string   `json:"messageID,omitempty"`
 	Reasons    []string `json:"reasons,omitempty"` // why it is ordinary mail or an anomaly
+	Spam       *spam    `json:"spam,omitempty"`    // what the filter holds against it
 }
 
 // accepted is a certified submission: all that its notices need, whenever they are made.

@@ -160,7 +160,7 @@ func (e *Engine) judgeTransaction(queueID string, tx transaction, raw []byte) st
 		e.metrics.received.WithLabelValues(string(j.Type)).Inc()
 		tx.Type, tx.Provider, tx.MessageID, tx.Reasons = j.Type, j.Provider.Name, j.MessageID, j.Errors
 		if isUncertified(j.Type) {
-			answer, err := e.judgeOrdinary(tx, raw)
+			answer, err := e.judgeOrdinary(&tx, raw)
 			if err != nil {
 				e.log.Error("judging a message", "port", tx.Port, "queue", queueID, "error", err)
 				return answerTemporary

@@ -24,6 +24,7 @@ const (
 	answerDisabled    = "550 5.2.1 this mailbox takes no mail; la casella non e' abilitata alla ricezione"
 	answerFull        = "552 5.2.2 this mailbox is full; la casella e' piena"
 	answerLoop        = "554 5.4.6 this message was forwarded by this mailbox before; il messaggio e' in un ciclo di inoltri"
+	answerSpam        = "550 5.7.1 this message looks like spam; il messaggio sembra posta indesiderata"
 	answerUnreadable  = "550 5.6.0 the header cannot be read; l'intestazione del messaggio non e' leggibile"
 	answerVirus       = "550 5.7.1 the message holds a virus; il messaggio contiene un virus"
 	answerApart       = "452 4.5.3 send to this recipient in a transaction of its own; inviare a questo destinatario separatamente"
@@ -63,7 +64,7 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (string, error) 
 }
 
 // judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one.
-func (e *Engine) judgeOrdinary(tx transaction, raw []byte) (string, error) {
+func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	head, err := pec.ParseOriginal(raw)
 	if err != nil {
 		return answerUnreadable, nil //nolint:nilerr // the fault is the message's
@@ -78,10 +79,13 @@ func (e *Engine) judgeOrdinary(tx transaction, raw []byte) (string, error) {
 		}
 	}
 	threat, err := e.scan(raw)
-	if err != nil || threat == "" {
+	if err != nil {
 		return "", err
 	}
-	return answerVirus + ": " + printable(threat), nil
+	if threat != "" {
+		return answerVirus + ": " + printable(threat), nil
+	}
+	return e.judgeSpam(tx, raw)
 }
 
 // printable is a scanner's word as an SMTP answer can carry it.
@@ -123,9 +127,18 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	if err != nil {
 		return err
 	}
+	if o.spam != nil {
+		wants, err := e.wantsJudged(rcpt)
+		if err != nil {
+			return err
+		}
+		if !wants {
+			o.spam = nil
+		}
+	}
 	if row.OrdinaryMail == admin.OrdinaryForward && o.judgement.Type == pec.TypeOrdinary {
 		id := e.provider().NoticeID(o.queueID, "inoltro", rcpt, e.settings.Site)
-		top := fmt.Appendf(nil, "%s: %s\r\n", deliveredTo, rcpt)
+		top := append(fmt.Appendf(nil, "%s: %s\r\n", deliveredTo, rcpt), o.spam.fields()...)
 		_, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: row.ForwardTo, envid: id, top: top, bytes: o.raw})
 		return err
 	}
@@ -142,6 +155,7 @@ type uncertified struct {
 	rest      []byte
 	raw       []byte // both
 	at        time.Time
+	spam      *spam // nil when nothing is held against it, or nobody asked
 }
 
 func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
@@ -165,7 +179,7 @@ func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
 	}
 	defer done()
 	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: e.settings.Site}, MessageID: o.queueID}
-	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw})
+	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam})
 }
 
 func (e *Engine) keepUndelivered(o uncertified, rcpt, key, why string) error {

@@ -9,13 +9,15 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
-// mailboxUsage answers what a mailbox holds.
+// mailboxUsage answers what a mailbox holds, since when, and how much it sends.
 func (e *Engine) mailboxUsage(r *http.Request) (any, error) {
 	row, err := e.directory.Mailbox(r.Context(), r.PathValue("address"))
 	if err != nil {
 		return nil, err
 	}
-	return e.doveadm.usage(r.Context(), row.Address)
+	u, err := e.doveadm.usage(r.Context(), row.Address)
+	u.Ages, u.SentInMonth = e.ages.of(row.Address), e.senders.month(row.Address, e.now())
+	return u, err
 }
 
 // usage is what a mailbox holds as its quota counts it: without what the holder deleted and the stack keeps.

@@ -15,6 +15,8 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	netmail "net/mail"
 	"os"
 	"path/filepath"
@@ -90,6 +92,7 @@ type world struct {
 	store    map[string][][]byte // Dovecot's mailboxes
 	lmtpFail error               // the next delivery gets this answer after DATA
 	clamdOff bool                // the scanner closes its connections
+	shown    int                 // messages that the spam filter was asked about
 }
 
 type queued struct {
@@ -124,6 +127,7 @@ func newWorldOf(t testing.TB, domain string) *world {
 		Provider:  settings.Provider{Name: "Gestore " + domain, MailDomain: domain, MailReceipt: "ricevute@" + domain, ServiceAddress: "posta-certificata@" + domain},
 		Limits:    settings.Limits{MaxRecipients: 10, MaxMessageSize: 1 << 20, MaxSizeTimesRecipients: 10 << 20},
 		Next:      settings.Next{Reinject: w.serve(false), LMTP: w.serve(true)},
+		Rspamd:    w.serveRspamd(),
 		Antivirus: settings.Antivirus{Clamd: w.serveClamd(), Definitions: definitions, MaxAgeMinutes: 60},
 		Files: settings.Files{
 			State:       filepath.Join(dir, "state"),
@@ -189,6 +193,36 @@ func (w *world) answerScan(conn net.Conn) {
 		answer = "stream: Test.Virus FOUND\x00"
 	}
 	_, _ = io.WriteString(conn, answer)
+}
+
+// The marks that the spam filter's double goes by.
+const (
+	suspectMark = "FORSE-INDESIDERATA"
+	certainMark = "CERTO-INDESIDERATA"
+)
+
+// serveRspamd is a filter that answers as rspamd; the real one is asked in internal/stack.
+func (w *world) serveRspamd() string {
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/ping" {
+			_, _ = io.WriteString(rw, "pong\r\n")
+			return
+		}
+		raw, _ := io.ReadAll(r.Body)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.shown++
+		action := "no action"
+		switch {
+		case bytes.Contains(raw, []byte(certainMark)):
+			action = "reject"
+		case bytes.Contains(raw, []byte(suspectMark)):
+			action = "add header"
+		}
+		_, _ = fmt.Fprintf(rw, `{"action":%q,"score":7.25,"symbols":{"PROVA":{"score":7.25}}}`, action)
+	}))
+	w.t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
 }
 
 // start opens a new engine on the disk that is there.

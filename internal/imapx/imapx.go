@@ -36,6 +36,10 @@ type Options struct {
 	Password string
 	// PerSecond bounds how many messages are fetched; 0 is no bound.
 	PerSecond float64
+	// Connect makes the connection, in tests; nil is the network's.
+	Connect func(ctx context.Context, network, address string) (net.Conn, error)
+
+	maxBytes int64 // that are read; 0 is no bound
 }
 
 // ErrCredentials is a refusal of user and password. Trying again can lock the account at the source.
@@ -65,6 +69,7 @@ type Message struct {
 // Client is a connection to one mailbox.
 type Client struct {
 	client  *imapclient.Client
+	conn    *counted
 	limiter *rate.Limiter
 	stop    func() bool
 }
@@ -75,8 +80,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reaching %s: %w", o.Address, err)
 	}
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: dialTimeout}, Config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cmp.Or(o.Name, host), RootCAs: o.Roots}}
-	conn, err := dialer.DialContext(ctx, "tcp", o.Address)
+	conn, counted, err := connect(ctx, o, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cmp.Or(o.Name, host), RootCAs: o.Roots})
 	if err != nil {
 		return nil, fmt.Errorf("reaching %s: %w", o.Address, err)
 	}
@@ -84,17 +88,55 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	if o.PerSecond > 0 {
 		limit = rate.Limit(o.PerSecond)
 	}
-	c := &Client{client: imapclient.New(conn, nil), limiter: rate.NewLimiter(limit, 1)}
+	c := &Client{client: imapclient.New(conn, nil), conn: counted, limiter: rate.NewLimiter(limit, 1)}
 	c.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
-	if err := c.client.Login(o.User, o.Password).Wait(); err != nil {
+	if err = c.greeted(); err == nil {
+		err = c.client.Login(o.User, o.Password).Wait()
+	}
+	if err != nil {
 		c.Close()
-		if refusal := (*imap.Error)(nil); errors.As(err, &refusal) && refusal.Type == imap.StatusResponseTypeNo && refusal.Code != imap.ResponseCodeUnavailable {
+		if refusal := (*imap.Error)(nil); errors.As(err, &refusal) && refusal.Type == imap.StatusResponseTypeNo && !slices.Contains(passing, refusal.Code) {
 			return nil, fmt.Errorf("logging in to %s as %s: %w", o.Address, o.User, ErrCredentials)
 		}
-		return nil, fmt.Errorf("logging in to %s as %s: %w", o.Address, o.User, err)
+		return nil, fmt.Errorf("logging in to %s as %s: %w", o.Address, o.User, kinded(err))
 	}
 	return c, nil
 }
+
+// connect makes the connection and shakes hands.
+func connect(ctx context.Context, o Options, config *tls.Config) (net.Conn, *counted, error) {
+	if o.Connect == nil {
+		o.Connect = (&net.Dialer{}).DialContext
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	plain, err := o.Connect(ctx, "tcp", o.Address)
+	if err != nil {
+		return nil, nil, err
+	}
+	count := &counted{Conn: plain, limit: o.maxBytes}
+	conn := tls.Client(count, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = plain.Close()
+		return nil, nil, err
+	}
+	return conn, count, nil
+}
+
+// greeted waits for the server's greeting. The library chooses at random what it answers of a greeting that was a refusal with the end
+// of the connection behind it, hence a few times.
+func (c *Client) greeted() (err error) {
+	refusal := (*imap.Error)(nil)
+	for range 16 {
+		if err = c.client.WaitGreeting(); err == nil || errors.As(err, &refusal) {
+			return err
+		}
+	}
+	return err
+}
+
+// passing are the refusals of a login that say nothing of user and password.
+var passing = []imap.ResponseCode{imap.ResponseCodeUnavailable, imap.ResponseCodeInUse, imap.ResponseCodeLimit}
 
 // Close ends the connection.
 func (c *Client) Close() {
@@ -215,7 +257,7 @@ func (c *Client) fetch(uids []uint32, into Sink, f func(uint32) error) (read map
 	read = map[uint32]bool{}
 	for data := cmd.Next(); data != nil && err == nil; data = cmd.Next() {
 		var uid uint32
-		if uid, err = take(data, into); err == nil && uid != 0 {
+		if uid, err = takeMessage(data, into); err == nil && uid != 0 {
 			err = f(uid)
 			read[uid] = true
 		}
@@ -229,8 +271,8 @@ func (c *Client) fetch(uids []uint32, into Sink, f func(uint32) error) (read map
 	return read, err
 }
 
-// take reads one message's data; a server may say the UID after the bytes. The UID is 0 if the bytes are not there.
-func take(data *imapclient.FetchMessageData, into Sink) (uid uint32, err error) {
+// takeMessage reads one message's data; a server may say the UID after the bytes. The UID is 0 if the bytes are not there.
+func takeMessage(data *imapclient.FetchMessageData, into Sink) (uid uint32, err error) {
 	into.Reset()
 	whole := false
 	for item := data.Next(); item != nil; item = data.Next() {

@@ -48,13 +48,29 @@ const (
 func Inside(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
 	if os.Getenv(insideVariable) != "" {
-		run(t, "mount", "--make-rprivate", "/")
-		run(t, "mount", "-t", "proc", "proc", "/proc")
-		run(t, "mount", "-t", "tmpfs", "tmpfs", os.Getenv(insideVariable))
-		run(t, "ip", "link", "set", "lo", "up")
+		settleIn(t)
 		body(t)
 		return
 	}
+	out, err := again(t, t.Name()).CombinedOutput()
+	if err != nil {
+		t.Fatalf("in its namespaces: %v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// settleIn makes the namespaces of this process fit to live in.
+func settleIn(t *testing.T) {
+	t.Helper()
+	run(t, "mount", "--make-rprivate", "/")
+	run(t, "mount", "-t", "proc", "proc", "/proc")
+	run(t, "mount", "-t", "tmpfs", "tmpfs", os.Getenv(insideVariable))
+	run(t, "ip", "link", "set", "lo", "up")
+}
+
+// again is this program, about to run a test in namespaces of its own.
+func again(t *testing.T, test string, arguments ...string) *exec.Cmd {
+	t.Helper()
 	image := os.Getenv(rootfsVariable)
 	switch {
 	case image == "" && testing.Short():
@@ -64,14 +80,10 @@ func Inside(t *testing.T, body func(t *testing.T)) {
 	case os.Getuid() != 0:
 		t.Fatal("mounting needs root: run `make unit` as root, or `go test -short` to leave this test out")
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=15m")
+	cmd := exec.Command(os.Args[0], append([]string{"-test.run=^" + test + "$", "-test.v", "-test.timeout=15m"}, arguments...)...)
 	cmd.Env = append(os.Environ(), insideVariable+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("in its namespaces: %v\n%s", err, out)
-	}
-	t.Logf("%s", out)
+	return cmd
 }
 
 func run(t *testing.T, name string, args ...string) {
@@ -227,17 +239,17 @@ func managed(domain string) *v1alpha1.PECDomain {
 	}
 }
 
-// SelfSigned is a certificate for a name or an address, and its key, both PEM.
-func SelfSigned(t *testing.T, name string) (cert, key string) {
+// SelfSigned is a certificate for names, the first of which may be an address, and its key, both PEM.
+func SelfSigned(t *testing.T, names ...string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: names[0]}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		DNSNames: names, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
-	if address := net.ParseIP(name); address != nil {
-		template.DNSNames, template.IPAddresses = nil, append(template.IPAddresses, address)
+	if address := net.ParseIP(names[0]); address != nil {
+		template.DNSNames, template.IPAddresses = names[1:], append(template.IPAddresses, address)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	must(t, err)
@@ -249,19 +261,42 @@ func SelfSigned(t *testing.T, name string) (cert, key string) {
 	return encode("CERTIFICATE", der), encode("PRIVATE KEY", raw)
 }
 
-// ProviderPort is where a Provider answers, by IMAPS.
-const ProviderPort = 20993
+// ProviderPort is where a Provider answers, by IMAPS, and ProviderHost one of its names.
+const (
+	ProviderPort = 20993
+	ProviderHost = "imaps.altrove.test"
+)
 
-// StartProvider starts another provider's Dovecot, with the given passwords by address. CA is its certificate, for the name
-// "localhost" and 127.0.0.1.
-func StartProvider(t *testing.T, passwords map[string]string) (d *Dovecot, ca string) {
+// Quota makes a Provider give each mailbox ten megabytes, and tell so.
+const Quota = `
+mail_plugins {
+  quota = yes
+}
+protocol imap {
+  mail_plugins {
+    imap_quota = yes
+  }
+}
+quota "User quota" {
+}
+quota_storage_size = 10M
+`
+
+// Taciturn makes a Provider tell no sizes of folders.
+const Taciturn = `
+imap_capability = IMAP4rev1 LITERAL+ UIDPLUS
+`
+
+// StartProvider starts another provider's Dovecot, with the given passwords by address, and more settings. CA is its certificate, for
+// the names "localhost" and ProviderHost and 127.0.0.1.
+func StartProvider(t *testing.T, passwords map[string]string, settings ...string) (d *Dovecot, ca string) {
 	t.Helper()
 	users := strings.Builder{}
 	for address, password := range passwords {
 		fmt.Fprintf(&users, "%s:{PLAIN}%s::::::\n", address, password)
 	}
-	files := map[string]string{"/etc/pec/users": users.String(), configPath: ProviderConfig}
-	ca, files["/etc/pec/tls/tls.key"] = SelfSigned(t, "localhost")
+	files := map[string]string{"/etc/pec/users": users.String(), configPath: ProviderConfig + strings.Join(settings, "")}
+	ca, files["/etc/pec/tls/tls.key"] = SelfSigned(t, "localhost", ProviderHost)
 	files["/etc/pec/tls/tls.crt"] = ca
 	return Start(t, "provider", ProviderPort, files), ca
 }

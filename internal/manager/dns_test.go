@@ -3,7 +3,6 @@ package manager_test
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -254,13 +253,8 @@ func TestAnUpdateThatIsRefusedIsNamed(t *testing.T) {
 
 func TestTheOtherSiteStandsInAndTheFirstOneStops(t *testing.T) {
 	apitest.Need(t, server)
-	living, err := server.Kubeconfig("peer-of-b")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead := regexp.MustCompile(`server: .*`).ReplaceAll(living, []byte("server: https://127.0.0.1:1"))
 	n := apitest.RunNames(t, map[string]string{"supplente.test": hostsOf()})
-	s := newSite(t, "supplente", siteOptions{name: "b", peer: dead, change: func(o *manager.Options) {
+	s := newSite(t, "supplente", siteOptions{name: "b", peer: deadPeer(t), change: func(o *manager.Options) {
 		withNames(n)(o)
 		o.StandIn = 5 * time.Second
 	}})

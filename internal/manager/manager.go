@@ -3,6 +3,7 @@ package manager
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -61,6 +62,8 @@ type Options struct {
 	DNSOperator string
 	// DNSProviders is a folder with the MX sets that known providers publish.
 	DNSProviders string
+	// ExternalInterval is how often a mailbox of another provider is looked at.
+	ExternalInterval time.Duration
 
 	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
 	// outside of the cluster.
@@ -71,6 +74,9 @@ type Options struct {
 	Calendar func() time.Time
 	// DNSDial replaces the network under the DNS, in tests; no flag either.
 	DNSDial func(ctx context.Context, network, address string) (net.Conn, error)
+	// ExternalConnect and ExternalRoots replace the network to other providers, and their authorities, in tests; no flags either.
+	ExternalConnect func(ctx context.Context, network, address string) (net.Conn, error)
+	ExternalRoots   *x509.CertPool
 	// Now is the clock; nil is the machine's.
 	Now func() time.Time
 }
@@ -85,7 +91,7 @@ func Parse(args []string) (Options, error) {
 	flags.StringVar(&namespaces, "namespaces", "", "comma-separated namespaces in which the operator has a Role")
 	flags.StringVar(&o.MailImage, "mail-image", "", "image of the mail stacks")
 	flags.StringVar(&o.PeerKubeconfig, "peer-kubeconfig", "", "file with a kubeconfig that reads the other site; empty for a single site")
-	flags.DurationVar(&o.StandIn, "stand-in", 15*time.Minute, "how long the preferred site must be silent before this one writes records and migrates in its place")
+	flags.DurationVar(&o.StandIn, "stand-in", 15*time.Minute, "how long the preferred site must be silent before this one writes records, migrates and archives in its place")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "hold a Lease, so that one of several replicas works")
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "where /metrics is served; 0 for nowhere")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
@@ -93,6 +99,7 @@ func Parse(args []string) (Options, error) {
 	flags.DurationVar(&o.DNSInterval, "dns-interval", 24*time.Hour, "how often a domain whose records are right is looked at")
 	flags.StringVar(&o.DNSOperator, "dns-operator-id", "", "name of this operator in owner texts, the same at both sites; without one no record is written")
 	flags.StringVar(&o.DNSProviders, "dns-providers", "", "folder of files, named after providers, with the MX sets that they publish")
+	flags.DurationVar(&o.ExternalInterval, "external-interval", 6*time.Hour, "how often a mailbox of an External domain is looked at over IMAP")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("reading the manager's flags: %w", err)
 	}
@@ -115,6 +122,8 @@ func (o Options) validate() error {
 		return errors.New("reading the manager's flags: --mail-image is missing; name the image of the mail stacks")
 	case o.DNSInterval < time.Second:
 		return errors.New("reading the manager's flags: --dns-interval is too short; give at least 1s")
+	case o.ExternalInterval < time.Minute:
+		return errors.New("reading the manager's flags: --external-interval is too short for other people's servers; give at least 1m")
 	case strings.ContainsAny(o.DNSOperator, ";=\" \t"):
 		return errors.New("reading the manager's flags: --dns-operator-id may hold no blank, quotation mark, semicolon or equals sign")
 	}
@@ -202,7 +211,13 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		Mechanism: mechanism("PECDomain"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Authority: authority, Engines: pool,
 		Peer: other, Names: names, Watch: watch, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
 	}
-	mailboxes := &mailbox.Reconciler{Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book}
+	elsewhere := (&mailbox.Watch{Interval: o.ExternalInterval, Roots: o.ExternalRoots, Connect: o.ExternalConnect, Now: o.Now}).Ready()
+	if err := mgr.Add(elsewhere); err != nil {
+		return nil, fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
+	}
+	mailboxes := &mailbox.Reconciler{
+		Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Book: book, Watch: elsewhere, Peer: other, Site: o.Site,
+	}
 	work := &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now}
 	migrations := &mailboxmigration.Reconciler{
 		Mechanism: mechanism("MailboxMigration"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Image: o.MailImage, Site: o.Site, Jobs: work, Peer: other,
@@ -210,7 +225,8 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	}
 	migrations.Now = o.Calendar
 	policies := &retentionpolicy.Reconciler{
-		Mechanism: mechanism("RetentionPolicy"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Peer: other, Site: o.Site, Image: o.MailImage, Jobs: work,
+		Mechanism: mechanism("RetentionPolicy"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Peer: other, StandIn: o.StandIn,
+		Site: o.Site, Image: o.MailImage, Jobs: work,
 	}
 	policies.Now = o.Calendar
 	return mgr, errors.Join(

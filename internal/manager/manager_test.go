@@ -103,7 +103,7 @@ type siteOptions struct {
 	change      func(*manager.Options) // of any other option
 }
 
-// noDNS is the network of a test that is not about DNS.
+// noDNS is the network of a test that is not about DNS, nor about another provider.
 func noDNS(_ context.Context, network, _ string) (net.Conn, error) {
 	return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ENETUNREACH}
 }
@@ -137,8 +137,8 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	s.pods = apitest.RunPods(t, o.name, c)
 	options := manager.Options{
 		Site: o.name, Namespace: own, Namespaces: listed, MailImage: "mail:test",
-		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour,
-		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS,
+		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour, ExternalInterval: time.Hour,
+		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS, ExternalConnect: noDNS,
 	}
 	if o.change != nil {
 		o.change(&options)
@@ -560,19 +560,23 @@ func TestWhatIsOnlyStoredIsSaid(t *testing.T) {
 	s.create(t, domain, box, outside, password(s.ns, canary))
 
 	s.ready(t, domain, box, outside)
-	for o, want := range map[reconcile.Object]string{domain: "dns.extra.dkim", box: "antispam", outside: "provider.external.imap"} {
+	for o, want := range map[reconcile.Object]string{domain: "dns.extra.dkim", outside: "provider.external.imap"} {
 		c := s.waitFor(t, o, v1alpha1.ConditionNotInForce, metav1.ConditionTrue, v1alpha1.ReasonFieldsStored)
 		if !strings.HasSuffix(c.Message, ": "+want) {
 			t.Errorf("%s: %q does not name %q", o.GetName(), c.Message, want)
 		}
 	}
+	if c := s.waitFor(t, box, v1alpha1.ConditionSpamFilterMissing, metav1.ConditionTrue, v1alpha1.ReasonStackWithoutFilter); !strings.Contains(c.Message, s.domain) {
+		t.Errorf("the stack without a filter is not named: %q", c.Message)
+	}
 	if c := s.waitFor(t, box, v1alpha1.ConditionUnderLegalHold, metav1.ConditionTrue, v1alpha1.ReasonHoldListed); !strings.Contains(c.Message, "RG 123/2026") {
 		t.Errorf("the hold is not named: %q", c.Message)
 	}
-	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Antispam, m.Spec.LegalHolds = v1alpha1.AntispamDisabled, nil })
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.Antispam = v1alpha1.AntispamEnabled })
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.LegalHolds = nil })
 	eventually(t, func() error {
 		s.get(t, s.ns, box.Name, box)
-		for _, name := range []string{v1alpha1.ConditionNotInForce, v1alpha1.ConditionUnderLegalHold} {
+		for _, name := range []string{v1alpha1.ConditionSpamFilterMissing, v1alpha1.ConditionUnderLegalHold} {
 			if meta.FindStatusCondition(box.Status.Conditions, name) != nil {
 				return errors.New(name + " stays after its cause is gone")
 			}

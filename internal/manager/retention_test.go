@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,7 +43,12 @@ func newArchived(t *testing.T, ns string, o siteOptions, change ...func(*v1alpha
 	c := &clock{now: time.Now()}
 	server := apitest.Need(t, server)
 	server.RunControllers(t, "job-controller", "garbage-collector-controller")
-	o.change = func(m *manager.Options) { m.Calendar = c.Now }
+	further := o.change
+	o.change = func(m *manager.Options) {
+		if m.Calendar = c.Now; further != nil {
+			further(m)
+		}
+	}
 	a := &archived{site: newSite(t, ns, o), clock: c}
 	domain := a.makeDomain()
 	a.provide(t)
@@ -539,7 +545,9 @@ func (a *archived) endRestore(t *testing.T, job *batchv1.Job, words string) {
 			}
 		}
 		a.get(t, a.ns, job.Name, job)
-		if !slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool { return c.Type == batchv1.JobComplete && c.Status == corev1.ConditionTrue }) {
+		if !slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+			return c.Type == batchv1.JobComplete && c.Status == corev1.ConditionTrue
+		}) {
 			return errors.New("the Job is not over")
 		}
 		return nil
@@ -603,5 +611,51 @@ func TestARestoreIsDoneOnceForEachToken(t *testing.T) {
 	a.look(t, 1, "12:20")
 	if c := a.waitFor(t, a.policy, v1alpha1.ConditionRestored, metav1.ConditionFalse, v1alpha1.ReasonRestoreFailed); !strings.Contains(c.Message, "lost with its pod") {
 		t.Errorf("Restored says %q", c.Message)
+	}
+}
+
+// deadPeer is a kubeconfig of a site that does not answer.
+func deadPeer(t *testing.T) []byte {
+	t.Helper()
+	living, err := apitest.Need(t, server).Kubeconfig("peer-of-b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return regexp.MustCompile(`server: .*`).ReplaceAll(living, []byte("server: https://127.0.0.1:1"))
+}
+
+func TestTheOtherSiteArchivesIntoABucketInPlaceOfASilentOne(t *testing.T) {
+	b := newArchived(t, "supplenza", siteOptions{name: "b", peer: deadPeer(t), change: func(o *manager.Options) { o.StandIn = 5 * time.Second }})
+	b.claim(t)
+	b.waitFor(t, b.policy, v1alpha1.ConditionArchiving, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteArchives)
+	b.create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: b.ns, Name: "s3"}, StringData: map[string]string{"accessKeyID": "AKIAPROVA0001", "secretAccessKey": "canary-s3-secret"}})
+	bucket := ordinary(b.ns, b.domain, "a-bucket", "")
+	bucket.Spec.Archive.Destination = v1alpha1.ArchiveDestination{Type: v1alpha1.ArchiveToS3, S3: &v1alpha1.S3Destination{
+		Endpoint: "https://s3.supplenza.test", Bucket: "archivio", CredentialsSecretRef: v1alpha1.SecretReference{SecretName: "s3"}}}
+	b.create(t, bucket)
+	eventually(t, func() error { // five seconds of silence, and then some
+		b.request(t, bucket, fmt.Sprint(time.Now().UnixNano()))
+		b.get(t, b.ns, bucket.Name, bucket)
+		if !meta.IsStatusConditionTrue(bucket.Status.Conditions, v1alpha1.ConditionStandingIn) {
+			return fmt.Errorf("it does not stand in: %+v", bucket.Status.Conditions)
+		}
+		return nil
+	})
+	b.policy = bucket
+	b.wantRuns(t, b.look(t, 1, "03:31"), 1, "Running")
+	claim := ordinary(b.ns, b.domain, "z-claim", "archive")
+	claim.Spec.Mailboxes = v1alpha1.RetainedMailboxes{Type: v1alpha1.RetainedReferring}
+	b.create(t, claim)
+	update(t, b.site, makeMailbox(b.ns, "anna", b.domain), func(m *v1alpha1.Mailbox) { m.Spec.RetentionPolicyRef = &v1alpha1.LocalReference{Name: claim.Name} })
+	eventually(t, func() error {
+		b.get(t, b.ns, claim.Name, claim)
+		if claim.Status.Selected == nil || *claim.Status.Selected != 1 {
+			return errors.New("the mailbox did not come")
+		}
+		return nil
+	})
+	b.waitFor(t, claim, v1alpha1.ConditionArchiving, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteArchives)
+	if n := len(b.jobs(t)); n != 1 {
+		t.Errorf("%d Jobs: a claim is one site's, and only that one archives into it", n)
 	}
 }

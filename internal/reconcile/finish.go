@@ -150,7 +150,11 @@ func (m *Mechanism) announce(ctx context.Context, p *Pass) {
 		}
 		said[is.Reason] = true // Ready repeats its part's reason: one event says it
 		eventType := corev1.EventTypeNormal
-		if (stalled && name == m.Table.top()) || (was != nil && was.Status == metav1.ConditionTrue) {
+		worse := was != nil && was.Status == metav1.ConditionTrue
+		if slices.Contains(m.Table.Adverse, name) {
+			worse = is.Status == metav1.ConditionTrue
+		}
+		if worse || (stalled && name == m.Table.top()) {
 			eventType = corev1.EventTypeWarning
 		}
 		m.Recorder.Eventf(p.Object, nil, eventType, is.Reason, "Reconcile", "%s", cutBytes(is.Message, maxNote))

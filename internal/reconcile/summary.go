@@ -23,6 +23,8 @@ type Table struct {
 	Negative []string
 	// Informative conditions exist only while said, and say nothing of Ready.
 	Informative []string
+	// Adverse are those of them of which True is what a person should mind.
+	Adverse []string
 	// Announced are the others whose change, like that of Ready and of an informative one, is an event.
 	Announced []string
 	// Served is the message of Ready while it is True.

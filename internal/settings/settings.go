@@ -29,6 +29,8 @@ type Engine struct {
 	Next Next `json:"next"`
 	// Antivirus is what messages are scanned with; the zero value means that nothing is.
 	Antivirus Antivirus `json:"antivirus,omitzero"`
+	// Rspamd is the host:port of the spam filter; "" when there is none.
+	Rspamd string `json:"rspamd,omitempty"`
 	// Timestamping is the authority that stamps the seals of the log; without a URL there is none.
 	Timestamping Timestamping `json:"timestamping,omitzero"`
 	// Index is where the providers' index is downloaded from; without a URL it is the file alone.

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"github.com/pec-operator/pec-operator/internal/antispam"
 	dc "github.com/pec-operator/pec-operator/internal/stack/dovecotconf"
 )
 
@@ -61,7 +62,13 @@ func dovecotMail() []dc.Node {
 		dc.Set("pop3_uidl_format", dc.Template("%{guid}")),
 		dc.Block("mail_plugins", "", dc.Set("quota", dc.Bool(true)), dc.Set("lazy_expunge", dc.Bool(true)), dc.Set("acl", dc.Bool(true))),
 		dc.Block("protocol", "imap", dc.Block("mail_plugins", "", dc.Set("imap_quota", dc.Bool(true)))),
-		dc.Block("protocol", "lmtp", dc.Block("mail_plugins", "", dc.Set("sieve", dc.Bool(true)))),
+		// The engine delivers what looks like spam to <local part>+<folder>; from elsewhere no such address gets past it.
+		dc.Block("protocol", "lmtp",
+			dc.Set("recipient_delimiter", dc.Text("+")),
+			dc.Set("lmtp_save_to_detail_mailbox", dc.Bool(true)),
+			dc.Set("lda_mailbox_autocreate", dc.Bool(true)),
+			dc.Set("lda_mailbox_autosubscribe", dc.Bool(true)),
+			dc.Block("mail_plugins", "", dc.Set("sieve", dc.Bool(true)))),
 		// The administrator and the sync see and change everything: with ACLs on, a sync cannot delete a folder and stops for ever.
 		dc.Block("protocol", "doveadm",
 			dc.Set("quota_enforce", dc.Bool(false)),
@@ -89,6 +96,7 @@ func dovecotAccess() []dc.Node {
 			dc.Set("inbox", dc.Bool(true)),
 			dc.Set("separator", dc.Word("/")),
 			dc.Block("acl", "group-override=readonly", dc.Set("rights", dc.Word("lr"))),
+			dc.Block("mailbox", antispam.Folder, dc.Set("special_use", dc.Text(`\Junk`))),
 			dc.Block("mailbox", expunged,
 				dc.Set("quota_ignore", dc.Bool(true)),
 				dc.Block("acl", "owner", dc.Set("rights", dc.Empty())))),

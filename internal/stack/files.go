@@ -24,6 +24,9 @@ func files(d *v1alpha1.PECDomain, s Settings) (map[string]string, error) {
 	if hasAntivirus(d) {
 		out[fileClamd] = clamdFile(e.Limits)
 	}
+	if d.RunsSpamFilter() {
+		out[fileRspamd], out[fileSuffixes] = rspamdConf, suffixes
+	}
 	if out[fileEngine], err = engineFile(e); err != nil {
 		return nil, fmt.Errorf("configuring the engine for %s: %w", d.Name, err)
 	}
@@ -50,8 +53,8 @@ func engineFile(e settings.Engine) (string, error) {
 func EngineSettings(d *v1alpha1.PECDomain, s Settings) settings.Engine {
 	m := d.Spec.Provider.Managed
 	return settings.Engine{
-		Antivirus: antivirusSettings(d),
-		Site:      s.Site, Domain: d.Name, Hostname: hostname(m, s.Site),
+		Antivirus: antivirusSettings(d), Rspamd: rspamdOf(d),
+		Site: s.Site, Domain: d.Name, Hostname: hostname(m, s.Site),
 		Provider: settings.Provider{
 			Name: m.Provider.Name, MailDomain: m.Provider.MailDomain, MailReceipt: m.Provider.MailReceipt,
 			ServiceAddress: m.ServiceLocalPart() + "@" + m.Provider.MailDomain,

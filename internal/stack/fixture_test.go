@@ -30,6 +30,7 @@ func makeDomain() *v1alpha1.PECDomain {
 				Antivirus: &v1alpha1.Antivirus{
 					Definitions: v1alpha1.AntivirusDefinitions{ConfigMapRef: &v1alpha1.LocalReference{Name: "antivirus-definitions"}}, DefinitionsMaxAgeMinutes: ptr.To(int32(60)),
 				},
+				Antispam:       v1alpha1.AntispamEnabled,
 				ProvidersIndex: v1alpha1.ProvidersIndex{ConfigMapRef: v1alpha1.LocalReference{Name: "providers-index"}},
 			}},
 		},

@@ -14,6 +14,7 @@ const (
 
 	antivirusDir   = "/etc/pec/antivirus"
 	definitionsDir = "/var/lib/clamav"
+	antispamDir    = "/etc/pec/antispam"
 	timestampDir   = "/etc/pec/timestamp"    // roots of the time-stamping authority
 	indexClientDir = "/etc/pec/index-client" // what the index' source is shown
 	indexCADir     = "/etc/pec/index-ca"
@@ -47,6 +48,8 @@ const (
 	fileSenders   = "senders.cf"
 	filePolicy    = "tls-policy.cf"
 	fileClamd     = "clamd.conf"
+	fileRspamd    = "rspamd.conf"
+	fileSuffixes  = "suffixes"
 	fileRefusals  = "refusals.cf"
 	fileDovecot   = "dovecot.conf"
 	fileEngine    = "engine.json"

@@ -50,6 +50,8 @@ const (
 	volumeAntivirus     = "antivirus-config"
 	volumeDefinitions   = "antivirus-definitions"
 	volumeAntivirusTemp = "antivirus-tmp"
+	volumeAntispam      = "antispam-config"
+	volumeAntispamTemp  = "antispam-tmp"
 	volumeTimestamp     = "timestamp-ca"
 	volumeIndexClient   = "index-client"
 	volumeIndexCA       = "index-ca"
@@ -88,7 +90,7 @@ func containers(m *v1alpha1.ManagedProvider, s Settings) []corev1.Container {
 	if m.Signing.PKCS11 != nil {
 		list = append(list, signer(m.Signing.PKCS11, s))
 	}
-	return append(list, antivirus(m, s)...)
+	return append(append(list, antivirus(m, s)...), spamFilter(m, s)...)
 }
 
 // signer is the process that uses the HSM: the maker's library is native code, and the engine, which reads what strangers send, must not

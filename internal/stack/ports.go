@@ -28,6 +28,7 @@ const (
 	portSyncDestination = 24246 // engine: its end of the sync stream
 	portDoveadmHTTP     = 24280 // Dovecot
 	portClamd           = 3310  // ClamAV
+	portRspamd          = 11333 // rspamd
 )
 
 func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

@@ -84,6 +84,7 @@ func TestSieve(t *testing.T) {
 			"rules file by From, To and Subject, the first that matches": checkRules,
 			"a changed rule files the next message":                      checkChangedRule,
 			"rules come before the holder's own script":                  checkRulesFirst,
+			"what is suspect is filed as junk":                           checkJunk,
 			"no script of a holder loses a message":                      checkNothingLost,
 			"what answers, forwards or edits cannot be uploaded":         checkRefusedScripts,
 			"only who has full access manages scripts":                   checkScriptAccess,
@@ -155,7 +156,7 @@ func checkNothingLost(t *testing.T, p *pod) {
 		"discard;",
 		`require "imap4flags"; setflag "\\Deleted"; keep;`,
 		`require "fileinto"; fileinto "` + expunged + `";`,
-		`require "fileinto"; fileinto "No/Such/Folder";`,
+		`require "fileinto"; fileinto "No/../Folder";`,
 		`redirect "altrove@ordinaria.test";`,
 		`redirect "altrove@ordinaria.test"; discard;`,
 		`require ["variables"]; set "x" "${1}"; if not string "${x}" "y" { discard; stop; }`,
@@ -168,6 +169,12 @@ func checkNothingLost(t *testing.T, p *pod) {
 		if got := arrives(t, "careless", "", subject); got != "INBOX" {
 			t.Errorf("after %s it is in %q, want INBOX", script, got)
 		}
+	}
+	if answer := k.put(`require "fileinto"; fileinto "No/Such/Folder";`); !strings.HasPrefix(answer, "OK") {
+		t.Fatal(answer)
+	}
+	if got := arrives(t, "careless", "", "careful"); got != "No/Such/Folder" {
+		t.Errorf("a folder that was not there: it is in %q", got)
 	}
 }
 

@@ -39,7 +39,7 @@ func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 			list = append(list, secretVolume(volumePKCS11, hsm.ConfigSecretRef.SecretName))
 		}
 	}
-	return append(list, antivirusVolumes(d)...)
+	return append(append(list, antivirusVolumes(d)...), spamFilterVolumes(d)...)
 }
 
 // signingKeys are the keys of the signing Secret that the engine sees: with an HSM there is no private key in it.

@@ -28,17 +28,19 @@ import (
 	"github.com/pec-operator/pec-operator/internal/settings"
 )
 
-// The whole pod: Postfix, Dovecot, ClamAV and the engine, with other servers around it that do as they like.
+// The whole pod: Postfix, Dovecot, ClamAV, rspamd and the engine, with other servers around it that do as they like.
 func TestWholePod(t *testing.T) {
 	inNamespaces(t, func(t *testing.T, n *node) {
 		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
 		n.resolver = "nameserver 127.0.0.53\n"
 		p := newPodAlone(t, n)
 		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25"})
-		dovecot, clamav := p.started("dovecot"), p.start(p.spec, p.container("antivirus"))
+		dovecot, clamav, rspamd := p.started("dovecot"), p.start(p.spec, p.container("antivirus")), p.start(p.spec, p.container("antispam"))
 		defer dovecot.stop()
 		defer clamav.stop()
+		defer rspamd.stop()
 		n.must(waitPort(portClamd, clamav.done))
+		n.must(waitPort(portRspamd, rspamd.done))
 		index, roots := p.runEngine(t)
 		postfix := p.started("postfix")
 		defer postfix.stop()
@@ -129,6 +131,7 @@ func TestWholePod(t *testing.T) {
 			wantError(t, "clean", p.send(portMX, "x@remote.test", full, note), "")
 			awaitMessages(t, full, 6, func(raw []byte) bool { return strings.Contains(string(raw), "X-Trasporto: errore") })
 		})
+		t.Run("a stranger's spam is refused or filed, and certified mail never", func(t *testing.T) { checkSpam(t, p) })
 	})
 }
 
@@ -281,12 +284,17 @@ func signingCertificate(t *testing.T, p settings.Provider) (root, leaf *x509.Cer
 // inboxOf is what a mailbox holds, in order.
 func inboxOf(t *testing.T, address string) (all [][]byte) {
 	t.Helper()
+	return folderOf(t, address, "INBOX")
+}
+
+func folderOf(t *testing.T, address, folder string) (all [][]byte) {
+	t.Helper()
 	c, err := loginIMAP(t, address, password)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	box, err := c.Select("INBOX", nil).Wait()
+	box, err := c.Select(folder, nil).Wait()
 	if err != nil {
 		t.Fatal(err)
 	}

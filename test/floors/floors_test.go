@@ -15,6 +15,8 @@ var floors = map[string]int{
 	"internal/pec":                    0,
 	"internal/calendar":               0,
 	"internal/contract":               0,
+	"internal/mailage":                0,
+	"internal/patrol":                 1,
 	"internal/availability":           0,
 	"internal/settings":               1,
 	"internal/password":               1,
@@ -50,6 +52,7 @@ var floors = map[string]int{
 	"internal/imapx":                  1,
 	"internal/migration":              2,
 	"internal/antivirus":              1,
+	"internal/antispam":               1,
 }
 
 // pure rooms import no Kubernetes client, and api/ nothing but apimachinery.
@@ -69,6 +72,8 @@ var forbidden = map[string][]string{
 	"internal/retention":    {"k8s.io/", "sigs.k8s.io/"},
 	"internal/inspect":      {"k8s.io/", "sigs.k8s.io/", "net/http"},
 	"internal/stack":        {"k8s.io/client-go/kubernetes"},
+	"internal/mailage":      {"k8s.io/", "sigs.k8s.io/", "net/http"},
+	"internal/patrol":       {"k8s.io/", "sigs.k8s.io/"},
 }
 
 func TestImportsOnlyGoDown(t *testing.T) {

@@ -959,6 +959,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: quota
       type:
         scalar: string
+    - name: triedSecretVersion
+      type:
+        scalar: string
     - name: usage
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.MailboxUsage
@@ -970,10 +973,22 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: bytes
       type:
         scalar: numeric
+    - name: fullOn
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Date
+    - name: growthPerDay
+      type:
+        scalar: numeric
     - name: messages
       type:
         scalar: numeric
+    - name: oldPercent
+      type:
+        scalar: numeric
     - name: percent
+      type:
+        scalar: numeric
+    - name: sentPerMonth
       type:
         scalar: numeric
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.ManagedProvider
@@ -985,6 +1000,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: antispam
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antispam
     - name: antivirus
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antivirus

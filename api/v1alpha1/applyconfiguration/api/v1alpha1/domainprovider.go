@@ -17,7 +17,7 @@ type DomainProviderApplyConfiguration struct {
 	Managed *ManagedProviderApplyConfiguration `json:"managed,omitempty"`
 	// hosted names the domain whose stack serves this one.
 	Hosted *HostedProviderApplyConfiguration `json:"hosted,omitempty"`
-	// external describes the provider that runs the domain's mail stack. This release watches the domain's DNS and no mailbox.
+	// external describes the provider that runs the domain's mail stack. The domain's DNS and the use of its mailboxes are watched, from preferredSite (from every site without one).
 	External *ExternalProviderApplyConfiguration `json:"external,omitempty"`
 }
 

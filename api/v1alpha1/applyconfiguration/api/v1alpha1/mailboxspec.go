@@ -12,23 +12,25 @@ import (
 // with apply.
 //
 // MailboxSpec is what a mailbox should be. Fields that this release only stores say so; the condition NotInForce names those
-// that a Mailbox uses.
+// that a Mailbox uses. A mailbox of an External domain is its provider's: it is watched with quota and credentials, and nothing else of
+// its spec acts.
 type MailboxSpecApplyConfiguration struct {
 	// suspend is Reconciliation to make the operator leave this mailbox as it is; mail keeps flowing. None when not given.
 	Suspend *apiv1alpha1.Suspend `json:"suspend,omitempty"`
-	// domainRef names the PECDomain, in the same namespace, that the mailbox is in.
+	// domainRef names the PECDomain, in the same namespace, that the mailbox is in. Of an External one it is only watched.
 	DomainRef *LocalReferenceApplyConfiguration `json:"domainRef,omitempty"`
 	// localPart of the address, before the @.
 	LocalPart *string `json:"localPart,omitempty"`
 	// holder (titolare) is the person who is legally responsible for the mailbox.
 	Holder *MailboxHolderApplyConfiguration `json:"holder,omitempty"`
-	// type is the use that the mailbox is contracted for.
+	// type is the use that the mailbox is contracted for: Standard, or Massive to send in bulk, by a grant of the contract.
 	Type *apiv1alpha1.MailboxType `json:"type,omitempty"`
 	// massive is why a Massive mailbox is needed and what it will send. Such a mailbox needs a grant of the domain's contract.
 	Massive *MassiveUseApplyConfiguration `json:"massive,omitempty"`
 	// quota is how much the mailbox may hold; mailboxDefaults.quota of the domain when not given. Without either nothing is provisioned.
 	Quota *resource.Quantity `json:"quota,omitempty"`
-	// access is the most that the holder may do; status.effectiveAccess is what he may do now.
+	// access is the most that the holder may do: Full; ReadOnly, nothing is sent, delivered or changed; Suspended, he cannot log in
+	// either. status.effectiveAccess is what he may do now.
 	Access *apiv1alpha1.MailboxAccess `json:"access,omitempty"`
 	// credentials is where the mailbox's password comes from.
 	Credentials *MailboxCredentialsApplyConfiguration `json:"credentials,omitempty"`
@@ -36,7 +38,9 @@ type MailboxSpecApplyConfiguration struct {
 	OrdinaryMail *OrdinaryMailApplyConfiguration `json:"ordinaryMail,omitempty"`
 	// notifications tell the holder elsewhere that certified mail arrived. The holder may change them, if holderMayChange lets him.
 	Notifications *NotificationsApplyConfiguration `json:"notifications,omitempty"`
-	// antispam judges ordinary mail. This release stores it and judges nothing.
+	// antispam judges ordinary mail, if the stack runs a spam filter: what looks like spam goes into the folder Junk, and what
+	// certainly is, or would be forwarded, is refused (550) when it arrives. Certified mail is never judged. Disabled when not given.
+	// The holder may change it, if holderMayChange lets him.
 	Antispam *apiv1alpha1.Antispam `json:"antispam,omitempty"`
 	// rules file arriving mail into folders; the first that matches decides. None of them loses a message. The holder may change
 	// them, if holderMayChange lets him.

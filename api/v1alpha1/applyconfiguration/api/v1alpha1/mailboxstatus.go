@@ -20,8 +20,11 @@ type MailboxStatusApplyConfiguration struct {
 	Address *string `json:"address,omitempty"`
 	// admittedAs is the type that the mailbox is provisioned as; nothing is provisioned while it is not there.
 	AdmittedAs *apiv1alpha1.MailboxType `json:"admittedAs,omitempty"`
-	// quota is how much the mailbox may hold now, like 2Gi.
+	// quota is how much the mailbox may hold now, like 2Gi; on an External domain, as its provider says, or else the spec.
 	Quota *string `json:"quota,omitempty"`
+	// triedSecretVersion (External domain) is the version of the Secret that was last tried at the provider. One that it refused is not
+	// tried again.
+	TriedSecretVersion *string `json:"triedSecretVersion,omitempty"`
 	// usage is what the mailbox holds, looked at every few minutes and written when it changed by something that matters.
 	Usage *MailboxUsageApplyConfiguration `json:"usage,omitempty"`
 	// effectiveAccess is what the holder may do now, and by what rule.
@@ -75,6 +78,14 @@ func (b *MailboxStatusApplyConfiguration) WithAdmittedAs(value apiv1alpha1.Mailb
 // If called multiple times, the Quota field is set to the value of the last call.
 func (b *MailboxStatusApplyConfiguration) WithQuota(value string) *MailboxStatusApplyConfiguration {
 	b.Quota = &value
+	return b
+}
+
+// WithTriedSecretVersion sets the TriedSecretVersion field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TriedSecretVersion field is set to the value of the last call.
+func (b *MailboxStatusApplyConfiguration) WithTriedSecretVersion(value string) *MailboxStatusApplyConfiguration {
+	b.TriedSecretVersion = &value
 	return b
 }
 

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/pec-operator/pec-operator/api/v1alpha1"
+)
+
 // MailboxUsageApplyConfiguration represents a declarative configuration of the MailboxUsage type for use
 // with apply.
 //
@@ -11,8 +15,17 @@ type MailboxUsageApplyConfiguration struct {
 	Bytes *int64 `json:"bytes,omitempty"`
 	// messages in all folders.
 	Messages *int64 `json:"messages,omitempty"`
-	// percent of the quota.
+	// percent of the quota; not there where nobody says how much fits.
 	Percent *int32 `json:"percent,omitempty"`
+	// growthPerDay are the bytes that it grows by in a day, in two figures: those of the messages that arrived in the last 30 days, by the
+	// dates that they have, and are still there. Not there before the mailbox was searched, which is done once a day.
+	GrowthPerDay *int64 `json:"growthPerDay,omitempty"`
+	// fullOn is the day on which the quota is reached at that rate; not there when that is more than two years away.
+	FullOn *apiv1alpha1.Date `json:"fullOn,omitempty"`
+	// oldPercent is how much of the bytes arrived more than a year ago, in steps of five.
+	OldPercent *int32 `json:"oldPercent,omitempty"`
+	// sentPerMonth is how many messages of it this site accepted for sending in the last 30 days, in two figures.
+	SentPerMonth *int64 `json:"sentPerMonth,omitempty"`
 }
 
 // MailboxUsageApplyConfiguration constructs a declarative configuration of the MailboxUsage type for use with
@@ -42,5 +55,37 @@ func (b *MailboxUsageApplyConfiguration) WithMessages(value int64) *MailboxUsage
 // If called multiple times, the Percent field is set to the value of the last call.
 func (b *MailboxUsageApplyConfiguration) WithPercent(value int32) *MailboxUsageApplyConfiguration {
 	b.Percent = &value
+	return b
+}
+
+// WithGrowthPerDay sets the GrowthPerDay field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the GrowthPerDay field is set to the value of the last call.
+func (b *MailboxUsageApplyConfiguration) WithGrowthPerDay(value int64) *MailboxUsageApplyConfiguration {
+	b.GrowthPerDay = &value
+	return b
+}
+
+// WithFullOn sets the FullOn field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the FullOn field is set to the value of the last call.
+func (b *MailboxUsageApplyConfiguration) WithFullOn(value apiv1alpha1.Date) *MailboxUsageApplyConfiguration {
+	b.FullOn = &value
+	return b
+}
+
+// WithOldPercent sets the OldPercent field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the OldPercent field is set to the value of the last call.
+func (b *MailboxUsageApplyConfiguration) WithOldPercent(value int32) *MailboxUsageApplyConfiguration {
+	b.OldPercent = &value
+	return b
+}
+
+// WithSentPerMonth sets the SentPerMonth field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SentPerMonth field is set to the value of the last call.
+func (b *MailboxUsageApplyConfiguration) WithSentPerMonth(value int64) *MailboxUsageApplyConfiguration {
+	b.SentPerMonth = &value
 	return b
 }

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/pec-operator/pec-operator/api/v1alpha1"
+)
+
 // ManagedProviderApplyConfiguration represents a declarative configuration of the ManagedProvider type for use
 // with apply.
 //
@@ -28,6 +32,9 @@ type ManagedProviderApplyConfiguration struct {
 	// antivirus is what messages are checked with, at access and at arrival. Without it nothing is checked, which no accredited
 	// provider may do.
 	Antivirus *AntivirusApplyConfiguration `json:"antivirus,omitempty"`
+	// antispam is Enabled to run a spam filter (rspamd) in the stack's pod, which judges the ordinary mail of the mailboxes that want
+	// it. None runs when not given. A change restarts the pod.
+	Antispam *apiv1alpha1.Antispam `json:"antispam,omitempty"`
 	// timestamping is the authority (TSA) that stamps the seal of each day of the log; without it the seals are signed alone.
 	Timestamping *TimestampingApplyConfiguration `json:"timestamping,omitempty"`
 	// limits are those of the access point; what is not given has the operator's default.
@@ -126,6 +133,14 @@ func (b *ManagedProviderApplyConfiguration) WithSigning(value *SigningApplyConfi
 // If called multiple times, the Antivirus field is set to the value of the last call.
 func (b *ManagedProviderApplyConfiguration) WithAntivirus(value *AntivirusApplyConfiguration) *ManagedProviderApplyConfiguration {
 	b.Antivirus = value
+	return b
+}
+
+// WithAntispam sets the Antispam field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Antispam field is set to the value of the last call.
+func (b *ManagedProviderApplyConfiguration) WithAntispam(value apiv1alpha1.Antispam) *ManagedProviderApplyConfiguration {
+	b.Antispam = &value
 	return b
 }
 

@@ -13,7 +13,7 @@ import (
 type NotificationsApplyConfiguration struct {
 	// addresses are the ordinary addresses that are told.
 	Addresses []apiv1alpha1.EmailAddress `json:"addresses,omitempty"`
-	// frequency is how often they are told; EachMessage when not given.
+	// frequency is how often they are told: EachMessage, as it arrives, or Daily, at seven in the morning. EachMessage when not given.
 	Frequency *apiv1alpha1.NotificationFrequency `json:"frequency,omitempty"`
 }
 

@@ -11,7 +11,8 @@ import (
 //
 // OrdinaryMail is a union of what may become of mail that is not certified.
 type OrdinaryMailApplyConfiguration struct {
-	// policy selects what becomes of it.
+	// policy selects what becomes of it: Discard refuses it (550) when it arrives, Forward sends it on as it is, Deliver puts it into
+	// the mailbox in an anomaly envelope (busta di anomalia).
 	Policy *apiv1alpha1.OrdinaryMailPolicy `json:"policy,omitempty"`
 	// forwardTo is the ordinary address that it is sent on to.
 	ForwardTo *apiv1alpha1.EmailAddress `json:"forwardTo,omitempty"`

@@ -7,9 +7,9 @@ package v1alpha1
 //
 // SendingLimits bound what a mailbox may send.
 type SendingLimitsApplyConfiguration struct {
-	// messagesPerDay that the mailbox may send.
+	// messagesPerDay that the mailbox may send; a day begins at midnight in Rome. Unbounded when not given.
 	MessagesPerDay *int32 `json:"messagesPerDay,omitempty"`
-	// recipientsPerMessage that one message may have.
+	// recipientsPerMessage that one message may have, 50 or more; what the stack certifies (limits.maxRecipients) when not given.
 	RecipientsPerMessage *int32 `json:"recipientsPerMessage,omitempty"`
 }
 

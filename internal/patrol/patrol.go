@@ -1,12 +1,12 @@
-package dns
+// Package patrol runs work in the background of a controller.
+package patrol
 
 import (
 	"context"
 	"sync"
 )
 
-// Patrol works in the background, on one thing per key at a time, so that a silent server holds up nobody who waits for another
-// domain. What a piece of work ends in is kept until it is taken.
+// Patrol works in the background, on one thing per key at a time, so that a silent server holds up nobody who waits for another. What a piece of work ends in is kept until it is taken.
 type Patrol[T any] struct {
 	// Width is how many pieces of work run at once.
 	Width int
@@ -14,23 +14,28 @@ type Patrol[T any] struct {
 	Done func(key string)
 
 	lock    sync.Mutex
-	ctx     context.Context //nolint:containedctx // the life of the process that works, given once by Start
+	ctx     context.Context //nolint:containedctx // the life of the process that works, given once by Open
 	slots   chan struct{}
 	running map[string]bool
 	results map[string]T
 }
 
-// Start lets work begin, until ctx ends.
-func (p *Patrol[T]) Start(ctx context.Context) error {
+// Open lets work begin, until ctx ends.
+func (p *Patrol[T]) Open(ctx context.Context) {
 	p.lock.Lock()
+	defer p.lock.Unlock()
 	p.ctx, p.slots = ctx, make(chan struct{}, p.Width)
 	p.running, p.results = map[string]bool{}, map[string]T{}
-	p.lock.Unlock()
+}
+
+// Start is Open, and returns when ctx ends.
+func (p *Patrol[T]) Start(ctx context.Context) error {
+	p.Open(ctx)
 	<-ctx.Done()
 	return nil
 }
 
-// Begin starts a piece of work for a key. It answers false while there is one already, or before Start.
+// Begin starts a piece of work for a key. It answers false while there is one already, or before Open.
 func (p *Patrol[T]) Begin(key string, work func(context.Context) T) bool {
 	p.lock.Lock()
 	defer p.lock.Unlock()

@@ -1,0 +1,181 @@
+package mailbox
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/imapx"
+	"github.com/pec-operator/pec-operator/internal/patrol"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+const (
+	// perProvider is how many mailboxes of one provider are looked at at once: a slow one holds up its own customers only.
+	perProvider = 2
+	// lookTimeout bounds a look.
+	lookTimeout = 2 * time.Minute
+	// retryFrom is the pause after a look that failed; it doubles up to the interval.
+	retryFrom = time.Minute
+)
+
+// Watch looks, in the background, at the mailboxes that other providers run, and remembers what it saw. A pass only reads that.
+type Watch struct {
+	// Interval is how often a mailbox is looked at.
+	Interval time.Duration
+	// Roots are the authorities of the providers' certificates; nil is the system's.
+	Roots *x509.CertPool
+	// Connect makes connections, in tests; nil is the network's.
+	Connect func(ctx context.Context, network, address string) (net.Conn, error)
+	// Now is the clock.
+	Now func() time.Time
+
+	events    chan event.GenericEvent
+	ended     chan struct{}
+	mu        sync.Mutex
+	ctx       context.Context //nolint:containedctx // the life of the process that works, given once by Start
+	providers map[string]*patrol.Patrol[sight]
+	mailboxes map[types.NamespacedName]*watched
+}
+
+// sight is what a look ended in.
+type sight struct {
+	inventory imapx.Inventory
+	err       error
+	look      look
+}
+
+// look is what is looked at: a change of any of it is another look.
+type look struct {
+	provider string // host:port
+	version  string // of the Secret
+}
+
+// watched is what is remembered of a mailbox. Losing it is a look that comes too early; what must not be lost, a password that was
+// refused, is in the status too.
+type watched struct {
+	look  look
+	since time.Time // when the first such look was wanted
+	last  *sight    // nil before its first has ended
+	due   time.Time
+	// failures are those in a row; stopped says that nothing is tried with this Secret any more.
+	failures int
+	stopped  bool
+}
+
+// Ready completes a watch of which the fields that can be set are.
+func (w *Watch) Ready() *Watch {
+	w.events, w.ended = make(chan event.GenericEvent), make(chan struct{})
+	w.providers, w.mailboxes = map[string]*patrol.Patrol[sight]{}, map[types.NamespacedName]*watched{}
+	return w
+}
+
+// Start lets looks begin, until ctx ends.
+func (w *Watch) Start(ctx context.Context) error {
+	defer close(w.ended)
+	w.mu.Lock()
+	w.ctx = ctx
+	w.mu.Unlock()
+	<-ctx.Done()
+	return nil
+}
+
+// wake has a mailbox's next pass come now.
+func (w *Watch) wake(key string) {
+	namespace, name, _ := strings.Cut(key, "/")
+	m := &v1alpha1.Mailbox{}
+	m.Namespace, m.Name = namespace, name
+	select {
+	case w.events <- event.GenericEvent{Object: m}:
+	case <-w.ended:
+	}
+}
+
+func (w *Watch) forget(key types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.mailboxes, key)
+}
+
+// see answers what is remembered of a mailbox, and begins a look when one is due.
+func (w *Watch) see(m *v1alpha1.Mailbox, l look, c credentials, now time.Time) watched {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := client.ObjectKeyFromObject(m)
+	if w.ctx == nil {
+		return watched{look: l, since: now} // looks begin in a moment
+	}
+	mem := w.mailboxes[key]
+	if mem == nil {
+		mem = recalled(m, l, c.resourceVersion, now, w.Interval)
+		w.mailboxes[key] = mem
+	}
+	if mem.look != l {
+		*mem = watched{look: l, since: now}
+	}
+	p := w.providers[l.provider]
+	if p == nil {
+		p = &patrol.Patrol[sight]{Width: perProvider, Done: w.wake}
+		p.Open(w.ctx)
+		w.providers[l.provider] = p
+	}
+	if s, ok := p.Take(key.String()); ok && s.look == l {
+		mem.settle(s, now, w.Interval)
+	}
+	if !mem.stopped && !now.Before(mem.due) {
+		o := imapx.Options{Address: l.provider, Roots: w.Roots, Connect: w.Connect, User: m.Address(), Password: string(c.password)}
+		p.Begin(key.String(), func(ctx context.Context) sight { return w.take(ctx, o, l) })
+	}
+	return *mem
+}
+
+// take is one look.
+func (w *Watch) take(ctx context.Context, o imapx.Options, l look) sight {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	s := sight{look: l}
+	s.inventory, s.err = imapx.Take(ctx, o, w.Now())
+	return s
+}
+
+// settle takes a look's end into account.
+func (mem *watched) settle(s sight, now time.Time, interval time.Duration) {
+	mem.last = &s
+	switch {
+	case s.err == nil:
+		mem.failures, mem.due = 0, now.Add(reconcile.Jitter(interval))
+	case errors.Is(s.err, imapx.ErrCredentials):
+		mem.stopped = true
+	default:
+		mem.due = now.Add(reconcile.Jitter(min(interval, retryFrom<<min(mem.failures, 16))))
+		mem.failures++
+	}
+}
+
+// recalled is what the status tells an operator that has just started: that a Secret was refused, or that the mailbox was looked at, and
+// then it comes at its turn within the interval: an operator that starts again and again logs in no oftener. Pure but for the turn.
+func recalled(m *v1alpha1.Mailbox, l look, version string, now time.Time, interval time.Duration) *watched {
+	mem := &watched{look: l, since: now}
+	if m.Status.TriedSecretVersion != version {
+		return mem
+	}
+	for _, c := range m.Status.Conditions {
+		switch {
+		case c.Reason == v1alpha1.ReasonRefusedByProvider && c.Type == v1alpha1.ConditionCredentialsValid:
+			mem.stopped, mem.last = true, &sight{look: l, err: imapx.ErrCredentials}
+		case c.Reason == v1alpha1.ReasonProviderAnswers:
+			mem.due = now.Add(rand.N(interval))
+		}
+	}
+	return mem
+}

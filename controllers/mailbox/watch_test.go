@@ -1,0 +1,89 @@
+package mailbox
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/imapx"
+	"github.com/pec-operator/pec-operator/internal/peer"
+)
+
+func TestWatches(t *testing.T) {
+	dead := func(silent time.Duration) peer.State {
+		return peer.State{Configured: true, Silent: true, Since: noon.Add(-silent)}
+	}
+	for name, c := range map[string]struct {
+		preferred string
+		other     peer.State
+		want      bool
+	}{
+		"a single site":                                 {"a", peer.State{}, true},
+		"nobody is preferred":                           {"", peer.State{Configured: true, Reachable: true}, true},
+		"the preferred one":                             {"b", peer.State{Configured: true, Reachable: true}, true},
+		"the other one":                                 {"a", peer.State{Configured: true, Reachable: true}, false},
+		"the preferred one has just fallen silent":      {"a", dead(time.Minute), false},
+		"it has been silent for long":                   {"a", dead(16 * time.Minute), true},
+		"it refuses us, which says nothing of its life": {"a", peer.State{Configured: true, Since: noon.Add(-time.Hour)}, false},
+	} {
+		if got := watches(c.preferred, "b", c.other, noon); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+func TestPausesBetweenLooks(t *testing.T) {
+	const interval = 6 * time.Hour
+	about := func(got, want time.Duration) bool { return got > want*8/10 && got < want*12/10 }
+	mem := &watched{}
+	for i, want := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute} {
+		if mem.settle(sight{err: errors.New("no answer")}, noon, interval); !about(mem.due.Sub(noon), want) {
+			t.Errorf("failure %d is followed by %s", i+1, mem.due.Sub(noon))
+		}
+	}
+	for range 20 {
+		mem.settle(sight{err: imapx.ErrRefused}, noon, interval)
+	}
+	if !about(mem.due.Sub(noon), interval) {
+		t.Errorf("many failures are followed by %s", mem.due.Sub(noon))
+	}
+	if mem.settle(sight{}, noon, interval); !about(mem.due.Sub(noon), interval) || mem.failures != 0 {
+		t.Errorf("a success is followed by %s, after %d failures", mem.due.Sub(noon), mem.failures)
+	}
+	if mem.settle(sight{err: imapx.ErrCredentials}, noon, interval); !mem.stopped {
+		t.Error("a wrong password is tried again")
+	}
+}
+
+func TestWhatAnOperatorThatStartsRecalls(t *testing.T) {
+	const interval = 6 * time.Hour
+	for name, c := range map[string]struct {
+		tried      string
+		conditions []metav1.Condition
+		stopped    bool
+		waits      bool
+	}{
+		"a mailbox that nobody looked at":            {},
+		"one that was looked at":                     {tried: "7", conditions: []metav1.Condition{{Type: v1alpha1.ConditionWatched, Reason: v1alpha1.ReasonProviderAnswers}}, waits: true},
+		"its Secret changed meanwhile":               {tried: "6", conditions: []metav1.Condition{{Type: v1alpha1.ConditionWatched, Reason: v1alpha1.ReasonProviderAnswers}}},
+		"its password was refused":                   {tried: "7", conditions: []metav1.Condition{{Type: v1alpha1.ConditionCredentialsValid, Reason: v1alpha1.ReasonRefusedByProvider}}, stopped: true},
+		"it was refused, and the Secret was mended":  {tried: "6", conditions: []metav1.Condition{{Type: v1alpha1.ConditionCredentialsValid, Reason: v1alpha1.ReasonRefusedByProvider}}},
+		"its provider did not answer the last times": {tried: "7", conditions: []metav1.Condition{{Type: v1alpha1.ConditionWatched, Reason: v1alpha1.ReasonProviderUnreachable}}},
+	} {
+		m := &v1alpha1.Mailbox{Status: v1alpha1.MailboxStatus{TriedSecretVersion: c.tried, Conditions: c.conditions}}
+		var waited time.Duration
+		for range 20 { // its turn is at random within the interval
+			mem := recalled(m, look{}, "7", noon, interval)
+			if mem.stopped != c.stopped || mem.due.Sub(noon) > interval {
+				t.Errorf("%s: stopped %t, due %s", name, mem.stopped, mem.due)
+			}
+			waited = max(waited, mem.due.Sub(noon))
+		}
+		if (waited > 0) != c.waits {
+			t.Errorf("%s: it waits %s", name, waited)
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/mailage"
+)
+
+const (
+	// agesEvery is how often a mailbox is searched for the age of what it holds: it changes by the day.
+	agesEvery = 24 * time.Hour
+	// agesRetry is how soon one is searched again that Dovecot would not open.
+	agesRetry = time.Hour
+	// agesRound is how often somebody looks whether a search is due, and agesPause is between two of them: ten thousand mailboxes
+	// after a start must not take the disks from the mail.
+	agesRound = time.Minute
+	agesPause = 20 * time.Millisecond
+	// expunged is the folder of what the holder deleted: no quota counts it, and after a merge it has the copies of both sites.
+	expunged = "EXPUNGED"
+)
+
+// ages are what the last searches found, by mailbox. They are a view of the mailboxes themselves: a restart searches again, and a
+// directory or a site that was lost takes no history with it.
+type ages struct {
+	mu    sync.Mutex
+	found map[string]aged
+}
+
+type aged struct {
+	ages *mailage.Ages
+	next time.Time // when it is searched again
+}
+
+// of is what is known of a mailbox; nil before its first search.
+func (a *ages) of(address string) *mailage.Ages {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.found[address].ages
+}
+
+func (a *ages) due(address string, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !now.Before(a.found[address].next)
+}
+
+// put keeps what was found until the next search. keep forgets the mailboxes that are no more.
+func (a *ages) put(address string, found *mailage.Ages, next time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.found[address] = aged{found, next}
+}
+
+func (a *ages) keep(addresses map[string]bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for address := range a.found {
+		if !addresses[address] {
+			delete(a.found, address)
+		}
+	}
+}
+
+// runAges searches each mailbox once a day, one after the other, until the context ends.
+func (e *Engine) runAges(ctx context.Context) error {
+	tick := time.NewTicker(agesRound)
+	defer tick.Stop()
+	for {
+		if err := e.searchAges(ctx); err != nil && ctx.Err() == nil {
+			e.log.Warn("searching mailboxes for the age of their mail", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// searchAges searches the mailboxes that are due. One that Dovecot refuses does not hold up the others; a Dovecot that does not answer
+// ends the round, and the next one begins where it ended.
+func (e *Engine) searchAges(ctx context.Context) error {
+	rows, err := e.directory.Mailboxes(ctx, "")
+	if err != nil {
+		return err
+	}
+	open := map[string]bool{}
+	for _, row := range rows {
+		if row.Access != admin.AccessClosed {
+			open[row.Address] = true
+		}
+	}
+	e.ages.keep(open)
+	for _, row := range rows {
+		if !open[row.Address] || !e.ages.due(row.Address, e.now()) {
+			continue
+		}
+		found, err := e.store.ages(ctx, row.Address, e.now())
+		switch refused := refusal(""); {
+		case errors.As(err, &refused):
+			e.ages.put(row.Address, e.ages.of(row.Address), e.now().Add(agesRetry))
+			e.log.Warn("searching a mailbox for the age of its mail", "mailbox", row.Address, "error", err)
+		case err != nil:
+			return err
+		default:
+			e.ages.put(row.Address, &found, e.now().Add(agesEvery))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(agesPause):
+		}
+	}
+	return nil
+}
+
+// ages searches a mailbox for what arrived in the last year. What a migration brought has the date that it had at its source.
+func (d *dovecotStore) ages(ctx context.Context, user string, now time.Time) (mailage.Ages, error) {
+	var found mailage.Ages
+	err := d.with(ctx, func(c *storeConn) error {
+		found = mailage.Ages{}
+		return c.run(3, func(f []string) error {
+			at, err := strconv.ParseInt(f[0], 10, 64)
+			size, sizeErr := strconv.ParseInt(f[1], 10, 64)
+			if err != nil || sizeErr != nil {
+				return fmt.Errorf("%w: message %q", errWire, f)
+			}
+			if f[2] != expunged {
+				found.Add(time.Unix(at, 0), size, now)
+			}
+			return nil
+		}, user, "fetch", "date.received.unixtime size.virtual mailbox", "mailbox", "*", "since", now.AddDate(0, 0, -mailage.YearDays-1).UTC().Format("2-Jan-2006"))
+	})
+	if err != nil {
+		return found, fmt.Errorf("searching %s: %w", user, err)
+	}
+	return found, nil
+}
+
+// senders count, by mailbox, what was accepted for sending on each of the last days. They are a view of the log, read at start.
+type senders struct {
+	mu sync.Mutex
+	by map[string]*sentDays
+}
+
+// sentDays are counts by day, the day's number modulo their length; last is the newest day that was counted.
+type sentDays struct {
+	last   int
+	counts [mailage.MonthDays]int32
+}
+
+// dayNumber counts days on the calendar of Rome.
+func dayNumber(t time.Time) int {
+	day, err := time.Parse(time.DateOnly, dayOf(t))
+	if err != nil {
+		return 0 // it was just written so
+	}
+	return int(day.Unix() / (24 * 60 * 60))
+}
+
+// add counts a message that was accepted at a time; one of before the month is nobody's concern.
+func (s *senders) add(address string, at, now time.Time) {
+	day, today := dayNumber(at), dayNumber(now)
+	if day <= today-mailage.MonthDays || day > today {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.by[address]
+	if d == nil {
+		d = &sentDays{last: today}
+		s.by[address] = d
+	}
+	d.turn(today)
+	d.counts[day%mailage.MonthDays]++
+}
+
+// turn forgets what is older than a month of days before today.
+func (d *sentDays) turn(today int) {
+	for d.last < today {
+		d.last++
+		d.counts[d.last%mailage.MonthDays] = 0
+		if today-d.last > mailage.MonthDays {
+			d.last = today - mailage.MonthDays
+		}
+	}
+}
+
+// month is how many messages of a mailbox were accepted in the last days, today among them.
+func (s *senders) month(address string, now time.Time) (n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.by[address]
+	if d == nil {
+		return 0
+	}
+	d.turn(dayNumber(now))
+	for _, count := range d.counts {
+		n += int64(count)
+	}
+	return n
+}

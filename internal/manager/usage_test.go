@@ -1,0 +1,75 @@
+package manager_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/apitest"
+	"github.com/pec-operator/pec-operator/internal/mailage"
+)
+
+func TestUsageIsShownAndJudged(t *testing.T) {
+	s := newSite(t, "consumi", siteOptions{})
+	domain := s.makeDomain()
+	s.provide(t)
+	s.create(t, domain, password(s.ns, hashed))
+	s.ready(t, domain)
+	box := makeMailbox(s.ns, "protocollo", s.domain)
+	holds := func(bytes, messages, sent int64) {
+		s.pods.With(t, s.domain, func(e *apitest.Engine) {
+			e.Usage[box.Address()] = admin.Usage{Bytes: bytes, Messages: messages, SentInMonth: sent,
+				Ages: &mailage.Ages{Month: 300 << 20, Year: 400 << 20, Since: time.Now().AddDate(0, 0, -29)}}
+		})
+	}
+	holds(700<<20, 1000, 3200)
+	s.settle(t)
+	s.create(t, box)
+	s.ready(t, box)
+	c := s.waitFor(t, box, v1alpha1.ConditionArchiveRecommended, metav1.ConditionTrue, v1alpha1.ReasonFillsSoon)
+	u, full := box.Status.Usage, box.CreationTimestamp.UTC().AddDate(0, 0, 33) // 324 MiB at 10 MB a day
+	if *u.GrowthPerDay != 10e6 || u.FullOn != v1alpha1.Date(full.Format(time.DateOnly)) || *u.OldPercent != 40 || !strings.Contains(c.Message, string(u.FullOn)) {
+		t.Errorf("growth %d, full on %s, %d %% old: %s", *u.GrowthPerDay, u.FullOn, *u.OldPercent, c.Message)
+	}
+	s.waitFor(t, box, v1alpha1.ConditionUsageMatchesType, metav1.ConditionFalse, v1alpha1.ReasonSendsLikeMassive)
+	s.wrote(t, box, 1)
+
+	t.Run("a policy that archives it is named", func(t *testing.T) {
+		s.create(t, archive(s.ns), ordinary(s.ns, s.domain, "ordinary", "archive"))
+		s.request(t, box, "policy")
+		c := s.waitFor(t, box, v1alpha1.ConditionArchiveRecommended, metav1.ConditionFalse, v1alpha1.ReasonArchivedByPolicy)
+		if !strings.Contains(c.Message, "RetentionPolicy ordinary") {
+			t.Error(c.Message)
+		}
+	})
+
+	t.Run("a busy hour is no write, also not after a restart", func(t *testing.T) {
+		s.settle(t)
+		holds(705<<20, 1040, 3260)
+		passes := passesOver(t, "Mailbox")
+		s.restart() // and so it is looked at again
+		eventually(t, func() error {
+			if passesOver(t, "Mailbox") == passes {
+				return errors.New("no pass came")
+			}
+			return nil
+		})
+		time.Sleep(time.Second)
+		s.wrote(t, box, 0)
+	})
+
+	t.Run("what was emptied needs no archive", func(t *testing.T) {
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Usage[box.Address()] = admin.Usage{Ages: &mailage.Ages{}} })
+		s.restart()
+		s.waitFor(t, box, v1alpha1.ConditionUsageMatchesType, metav1.ConditionTrue, v1alpha1.ReasonMatchesType)
+		if c := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionArchiveRecommended); c != nil || box.Status.Usage.FullOn != "" {
+			t.Errorf("it says %v, full on %q", c, box.Status.Usage.FullOn)
+		}
+	})
+}
