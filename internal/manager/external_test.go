@@ -81,7 +81,7 @@ func TestExternalMailbox(t *testing.T) {
 	const ns = "altrove"
 	address := func(local string) string { return local + "@pec." + ns + ".test" }
 	road := &line{to: mailtest.StartBeside(t, "TestProviderBeside", map[string]string{address("protocollo"): canary, address("vuota"): canary}, mailtest.Quota)}
-	s := newSite(t, ns, siteOptions{dns: func(o *manager.Options) { o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots }})
+	s := newSite(t, ns, siteOptions{change: func(o *manager.Options) { o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots }})
 	c := road.to.Login(t, address("protocollo"), canary)
 	raw := "Subject: Prova\r\n\r\n" + strings.Repeat(strings.Repeat("x", 98)+"\r\n", 10000)
 	for _, age := range []int{1, 10, 20, 200, 400, 800} { // a megabyte each, of ten
@@ -213,7 +213,7 @@ func TestExternalWithoutQuota(t *testing.T) {
 	const ns = "senza-quota"
 	address := func(local string) string { return local + "@pec." + ns + ".test" }
 	road := &line{to: mailtest.StartBeside(t, "TestProviderBeside", map[string]string{address("uno"): canary, address("due"): canary}, mailtest.Taciturn)}
-	s := newSite(t, ns, siteOptions{dns: func(o *manager.Options) { o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots }})
+	s := newSite(t, ns, siteOptions{change: func(o *manager.Options) { o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots }})
 	for _, local := range []string{"uno", "due"} {
 		c := road.to.Login(t, address(local), canary)
 		mailtest.Append(t, c, "INBOX", "Subject: Prova\r\n\r\n"+strings.Repeat(strings.Repeat("x", 98)+"\r\n", 9000), nil, time.Now())
@@ -235,7 +235,7 @@ func TestExternalAtTheOtherSite(t *testing.T) {
 	const ns = "altra-sede"
 	address := "protocollo@pec." + ns + ".test"
 	road := &line{to: mailtest.StartBeside(t, "TestProviderBeside", map[string]string{address: canary}, mailtest.Quota)}
-	s := newSite(t, ns, siteOptions{name: "b", peer: unreachable(t), dns: func(o *manager.Options) { o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots }})
+	s := newSite(t, ns, siteOptions{name: "b", peer: unreachable(t), change: func(o *manager.Options) { o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots }})
 	domain, box := s.externalDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" }), makeMailbox(ns, "protocollo", s.domain)
 	s.create(t, domain, password(ns, canary), box)
 	s.ready(t, box)
