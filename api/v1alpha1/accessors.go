@@ -117,6 +117,17 @@ func (m *ManagedProvider) SizeTimesRecipientsLimit() int64 {
 	return m.Limits.MaxSizeTimesRecipients.Value()
 }
 
+// MemoryGiven is what ClamAV may take.
+func (a *Antivirus) MemoryGiven() resource.Quantity {
+	switch {
+	case a.Memory != nil:
+		return *a.Memory
+	case a.Definitions.ClaimRef != nil:
+		return resource.MustParse("2Gi")
+	}
+	return resource.MustParse("256Mi")
+}
+
 // GetConditions returns the conditions, for the shared mechanism.
 func (m *Mailbox) GetConditions() []metav1.Condition { return m.Status.Conditions }
 

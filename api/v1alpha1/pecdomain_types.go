@@ -495,6 +495,11 @@ type Antivirus struct {
 	// +kubebuilder:validation:Minimum=15
 	// +kubebuilder:validation:Maximum=1440
 	DefinitionsMaxAgeMinutes *int32 `json:"definitionsMaxAgeMinutes,omitempty"`
+	// memory is what ClamAV is given, request and limit: beyond it it is killed and starts again, and messages wait meanwhile. Without it, 2Gi
+	// for definitions in a claim, which all of ClamAV's own need, and 256Mi for those in a ConfigMap, which cannot be many.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="size(string(self)) <= 32 && quantity(string(self)).compareTo(quantity('128Mi')) >= 0",message="antivirus.memory must be 128Mi or more: give bytes with a unit, like 2Gi"
+	Memory *resource.Quantity `json:"memory,omitempty"`
 }
 
 // AntivirusDefinitions is a union of where virus definitions come from. Whoever refreshes them renews the time of a file at each

@@ -689,6 +689,10 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{defaultQuota("1M"), nil}},
 		refuse: []change{{defaultQuota("999k"), nil}},
 	},
+	"antivirus.memory must be 128Mi or more": {
+		accept: []change{{antivirusMemory("128Mi"), nil}, {antivirusMemory("2Gi"), nil}},
+		refuse: []change{{antivirusMemory("127Mi"), nil}, {antivirusMemory("2"), nil}},
+	},
 	"quota must be 1M or more": {
 		accept: []change{{changedMailbox(quota("1M")), nil}, {changedMailbox(func(m *v1alpha1.Mailbox) { m.Spec.Quota = nil }), nil}},
 		refuse: []change{{changedMailbox(quota("999k")), nil}, {changedMailbox(quota("2")), nil}, {unstructuredQuota(strings.Repeat("0", 32) + "1G"), nil}},
@@ -764,6 +768,16 @@ func quota(q string) func(*v1alpha1.Mailbox) {
 
 func defaultQuota(q string) client.Object {
 	return defaults(v1alpha1.MailboxDefaults{Quota: ptr.To(resource.MustParse(q))})
+}
+
+// antivirusMemory is a Managed domain whose ClamAV is given so much.
+func antivirusMemory(q string) client.Object {
+	return managed(func(m *v1alpha1.ManagedProvider) {
+		m.Antivirus = &v1alpha1.Antivirus{
+			Definitions:              v1alpha1.AntivirusDefinitions{ConfigMapRef: &v1alpha1.LocalReference{Name: "definitions"}},
+			DefinitionsMaxAgeMinutes: ptr.To(int32(60)), Memory: ptr.To(resource.MustParse(q)),
+		}
+	})
 }
 
 // unstructuredQuota is a mailbox whose quota is written as no program of ours would write it.

@@ -40,7 +40,7 @@ const (
 // table declares the conditions of a mailbox that a stack of ours serves.
 var table = reconcile.Table{
 	Positive:    []string{v1alpha1.ConditionAdmitted, v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionProvisioned},
-	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionSpamFilterMissing, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType},
+	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSpamFilterMissing},
 	Adverse:     []string{v1alpha1.ConditionArchiveRecommended},
 	Served:      "the mailbox works at this site as its spec says",
 }
@@ -75,6 +75,8 @@ type Reconciler struct {
 	Peer *peer.Peer
 	// Site is this one.
 	Site string
+	// StandIn is how long the preferred site must be silent before this one looks in its place.
+	StandIn time.Duration
 
 	looks looks
 }

@@ -24,8 +24,6 @@ const (
 	imapsPort = 993
 	// firstLook is how long a first look may take before the status says that one is under way: most take less, and are one write.
 	firstLook = 4 * time.Second
-	// standIn is how long the preferred site must be silent before the other one looks in its place.
-	standIn = 15 * time.Minute
 )
 
 // externalTable declares the conditions of a mailbox that another provider runs.
@@ -62,7 +60,7 @@ func (s *scope) provider() *v1alpha1.ExternalProvider { return s.domain.Spec.Pro
 // watchProvider shows what the last look at the provider saw. Looking is done in the background.
 func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 	status := &s.mailbox.Status
-	if !watches(index.PreferredSite(s.domain, s.domain), s.Site, s.Peer.State(), s.Now) {
+	if !peer.RoleOf(s.Site, index.PreferredSite(s.domain, s.domain), s.Peer.State(), s.StandIn, s.Now).Acts {
 		status.Usage, status.Quota, status.TriedSecretVersion = nil, "", "" // what is not looked at grows old
 		s.True(v1alpha1.ConditionWatched, v1alpha1.ReasonPreferredSiteWatches, "site "+s.domain.Spec.PreferredSite+" is the preferred one of "+s.domain.Name+" and looks; its Mailbox has what it saw")
 		return reconcile.Result{RequeueAfter: recheck}, nil
@@ -76,12 +74,6 @@ func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 		return s.awaitLook(seen)
 	}
 	return s.showSight(*seen.last)
-}
-
-// watches says whether this site looks: the preferred one does, every one where none is preferred, and one whose peer has been silent
-// for long. Pure.
-func watches(preferred, site string, other peer.State, now time.Time) bool {
-	return preferred == "" || preferred == site || !other.Configured || (!other.Reachable && other.Silent && now.Sub(other.Since) > standIn)
 }
 
 // awaitLook repeats what an earlier operator saw until its turn comes. A first look has some seconds before anything is written.

@@ -9,31 +9,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/imapx"
-	"github.com/pec-operator/pec-operator/internal/peer"
 )
-
-func TestWatches(t *testing.T) {
-	dead := func(silent time.Duration) peer.State {
-		return peer.State{Configured: true, Silent: true, Since: noon.Add(-silent)}
-	}
-	for name, c := range map[string]struct {
-		preferred string
-		other     peer.State
-		want      bool
-	}{
-		"a single site":                                 {"a", peer.State{}, true},
-		"nobody is preferred":                           {"", peer.State{Configured: true, Reachable: true}, true},
-		"the preferred one":                             {"b", peer.State{Configured: true, Reachable: true}, true},
-		"the other one":                                 {"a", peer.State{Configured: true, Reachable: true}, false},
-		"the preferred one has just fallen silent":      {"a", dead(time.Minute), false},
-		"it has been silent for long":                   {"a", dead(16 * time.Minute), true},
-		"it refuses us, which says nothing of its life": {"a", peer.State{Configured: true, Since: noon.Add(-time.Hour)}, false},
-	} {
-		if got := watches(c.preferred, "b", c.other, noon); got != c.want {
-			t.Errorf("%s: %t", name, got)
-		}
-	}
-}
 
 func TestPausesBetweenLooks(t *testing.T) {
 	const interval = 6 * time.Hour

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -178,8 +177,8 @@ func (e *Engine) outcome(d delivery, at time.Time, failed *failure, known bool) 
 	}
 	id := e.provider().NoticeID(transit.Identifier, pec.TypeDelivery, d.rcpt)
 	return e.issue(notice{id: id, kind: pec.TypeDelivery, identifier: transit.Identifier, to: d.from, about: d.rcpt, write: func(w io.Writer, signer *pec.Signer) error {
-		postacert := io.NewSectionReader(bytes.NewReader(d.judgement.Postacert), 0, int64(len(d.judgement.Postacert)))
-		if original, err := pec.ReadOriginal(postacert); err == nil && original.CopyOnly(d.rcpt) {
+		postacert := d.judgement.Postacert
+		if original, err := pec.ParseOriginal(postacert); err == nil && original.CopyOnly(d.rcpt) {
 			postacert = nil
 		}
 		return signer.WriteDelivery(w, e.provider(), transit, id, d.rcpt, postacert, at.In(pec.Rome()).Truncate(time.Second))

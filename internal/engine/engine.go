@@ -42,6 +42,7 @@ type Engine struct {
 	holderTLS       *reloading[*tls.Certificate]
 	index           providersIndex
 	refresher       *providers.Refresher // nil when the index is not downloaded
+	revocations     *providers.Revocations
 
 	postfix *relay
 	dovecot *relay
@@ -89,6 +90,8 @@ const (
 	custodyDir   = "custody"
 	directoryDir = "directory"
 	indexDir     = "index"
+	// revocationsDir holds copies of what authorities publish; an engine without it fetches them again.
+	revocationsDir = "revocations"
 )
 
 // New opens the engine's state and makes an engine that serves nothing yet. Secrets and the index are read at first use, and
@@ -120,6 +123,9 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	} else {
 		e.refresher = &providers.Refresher{Path: downloaded, Now: now, Source: e.indexSource}
 	}
+	if e.revocations, err = providers.OpenRevocations(filepath.Join(f.State, revocationsDir), now); err != nil {
+		return nil, errors.Join(err, e.directory.Close(), e.evidence.Close())
+	}
 	e.postfix = newRelay(s.Next.Reinject, s.Hostname, false)
 	e.dovecot = newRelay(s.Next.LMTP, s.Hostname, true)
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
@@ -132,6 +138,8 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
 	e.metrics.gauge("timers_open", "Certified recipients whose outcome is not known yet.", func() float64 { return float64(e.timers.count()) })
+	e.metrics.gauge("crl_missing", "Revocation lists that providers' certificates name and that were never had.", func() float64 { return float64(e.revocations.State().Missing) })
+	e.metrics.gauge("crl_age_seconds", "Age of the oldest copy of a revocation list; 0 without any.", e.revocationAge)
 	e.metrics.gauge("sync_pending", "Mailboxes that wait to be synced with the other site.", func() float64 { return float64(e.sync.state(true).Pending) })
 	if err := e.loadHolders(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -225,6 +233,7 @@ func (e *Engine) Serve(ctx context.Context) error {
 	group.Go(func() error { return e.runTimers(ctx) })
 	group.Go(func() error { return e.runAges(ctx) })
 	group.Go(func() error { return e.sealer.Run(ctx) })
+	group.Go(func() error { return e.revocations.Run(ctx) })
 	if e.refresher != nil {
 		group.Go(func() error { return e.refresher.Run(ctx) })
 	}

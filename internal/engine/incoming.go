@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"crypto/x509"
 	"fmt"
 	"strings"
 	"time"
@@ -34,7 +33,11 @@ func (e *Engine) incoming(m mail) []error {
 	if err != nil {
 		return all(len(m.rcpts), fmt.Errorf("judging %s: %w", queueID, err))
 	}
-	j := judge(m.raw, m.from, index, roots, at)
+	// Without revocation lists: the milter asked them, and what they say since must not change what was taken.
+	j := judge(m.raw, m.from, pec.Trust{Index: index, Roots: roots}, at)
+	if recorded && tx.Standing == pec.StandingRevoked {
+		j = pec.Judgement{Type: tx.Type, MessageID: tx.MessageID, Errors: tx.Reasons}
+	}
 	answers := make([]error, len(m.rcpts))
 	if isUncertified(j.Type) {
 		if recorded && !isUncertified(tx.Type) {
@@ -46,7 +49,7 @@ func (e *Engine) incoming(m mail) []error {
 		}
 		return answers
 	}
-	threat, err := e.receive(j, queueID, tx.Recipients, m.raw)
+	threat, err := e.receive(arrived{judgement: j, queueID: queueID, tx: tx, recorded: recorded}, m.raw)
 	if err != nil {
 		return all(len(m.rcpts), err)
 	}
@@ -58,22 +61,33 @@ func (e *Engine) incoming(m mail) []error {
 
 func isUncertified(t pec.Type) bool { return t == pec.TypeOrdinary || t == pec.TypeAnomaly }
 
-// receive does what a certified message asks of the incoming point before any mailbox gets it. An envelope is scanned, and taken
-// in charge if it is clean; of a notice only what it says about our own messages counts.
-func (e *Engine) receive(j pec.Judgement, queueID string, rcpts []string, raw []byte) (threat string, err error) {
-	if j.Type != pec.TypeEnvelope {
-		return "", e.settle(j)
-	}
-	if threat, err = e.scanEnvelope(j, queueID, raw); err != nil || threat != "" {
-		return threat, err
-	}
-	return "", e.takeInCharge(j, queueID, rcpts)
+// arrived is a certified message with the transaction that brought it.
+type arrived struct {
+	judgement pec.Judgement
+	queueID   string
+	tx        transaction
+	recorded  bool // by a milter: it came in from outside
 }
 
-// judge is pec.Classify and what only the SMTP transaction can tell: an envelope comes from a user of the provider that
+// receive does what a certified message asks of the incoming point before any mailbox gets it. A clean envelope is taken in charge. What
+// a notice says about our own messages counts even if it holds a virus: it is signed, and the virus is in what it carries.
+func (e *Engine) receive(a arrived, raw []byte) (threat string, err error) {
+	if threat, err = e.verdictOf(a, raw); err != nil {
+		return "", err
+	}
+	switch {
+	case a.judgement.Type != pec.TypeEnvelope:
+		err = e.settle(a.judgement)
+	case threat == "":
+		err = e.takeInCharge(a.judgement, a.queueID, a.tx.Recipients)
+	}
+	return threat, err
+}
+
+// judge is pec.Document.JudgeBy and what only the SMTP transaction can tell: an envelope comes from a user of the provider that
 // signed it, or one provider could issue messages in the name of another's users, and a notice from one who may issue it.
-func judge(raw []byte, from string, index pec.Index, roots *x509.CertPool, at time.Time) pec.Judgement {
-	j := pec.Classify(raw, index, roots, at)
+func judge(raw []byte, from string, trust pec.Trust, at time.Time) pec.Judgement {
+	j := pec.Open(raw).JudgeBy(trust, at)
 	why := ""
 	switch {
 	case isUncertified(j.Type):

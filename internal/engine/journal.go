@@ -60,6 +60,10 @@ type transaction struct {
 	MessageID  string   `json:"messageID,omitempty"`
 	Reasons    []string `json:"reasons,omitempty"` // why it is ordinary mail or an anomaly
 	Spam       *spam    `json:"spam,omitempty"`    // what the filter holds against it
+	Scanned    bool     `json:"scanned,omitempty"` // for viruses; what was found is a record of its own
+	// Standing is what was known of the revocation of the signer's certificates.
+	Standing       pec.Standing `json:"standing,omitempty"`
+	StandingReason string       `json:"standingReason,omitempty"`
 }
 
 // accepted is a certified submission: all that its notices need, whenever they are made.

@@ -156,8 +156,10 @@ func (e *Engine) judgeTransaction(queueID string, tx transaction, raw []byte) st
 			e.log.Error("judging a message", "port", tx.Port, "queue", queueID, "error", err)
 			return answerTemporary
 		}
-		j := judge(raw, tx.From, index, roots, e.now())
+		j := judge(raw, tx.From, pec.Trust{Index: index, Roots: roots, CRLs: e.revocations.Get()}, e.now())
+		e.revocations.Want(j.Chain)
 		e.metrics.received.WithLabelValues(string(j.Type)).Inc()
+		tx.Standing, tx.StandingReason = j.Standing, j.StandingReason
 		tx.Type, tx.Provider, tx.MessageID, tx.Reasons = j.Type, j.Provider.Name, j.MessageID, j.Errors
 		if isUncertified(j.Type) {
 			answer, err := e.judgeOrdinary(&tx, raw)
@@ -169,7 +171,11 @@ func (e *Engine) judgeTransaction(queueID string, tx transaction, raw []byte) st
 				e.log.Info("refused", "queue", queueID, "client", tx.Client, "type", j.Type, "reasons", j.Errors, "answer", answer)
 				return answer
 			}
+		} else if _, err := e.verdict(j, queueID, raw); err != nil {
+			e.log.Error("scanning a message", "port", tx.Port, "queue", queueID, "error", err)
+			return answerTemporary
 		}
+		tx.Scanned = e.settings.Antivirus.Clamd != ""
 	}
 	if tx.Port == portSubmission {
 		return e.judgeSubmission(queueID, tx)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
 const stranger = "qualcuno@ordinaria.test"
@@ -171,8 +172,11 @@ func TestScannerThatCannotScanMakesMailWait(t *testing.T) {
 			}
 			from := "bruno@" + theirs
 			_, raw := foreignEnvelope(t, from, "anna@"+ours, "q1")
-			if answer := w.arrive(from, []string{"anna@" + ours}, raw); answer != "" {
+			if answer := w.arrive(from, []string{"anna@" + ours}, raw); answer != answerTemporary {
 				t.Errorf("an envelope was answered %q", answer)
+			}
+			if answer := w.arrive("posta-certificata@"+theirs, []string{sender}, foreignReceipt(t, "x@"+theirs, sender, "")); answer != answerTemporary {
+				t.Errorf("a receipt was answered %q", answer)
 			}
 			w.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
 			for _, q := range slices.Clone(w.queue) {
@@ -195,6 +199,9 @@ func TestScannerThatCannotScanMakesMailWait(t *testing.T) {
 				t.Errorf("readiness hangs on the scanner, so that no client reaches the mail that is there (-want +got):\n%s", diff)
 			}
 			fault(w, true)
+			if answer := w.arrive(from, []string{"anna@" + ours}, raw); answer != "" {
+				t.Errorf("an envelope sent again was answered %q", answer)
+			}
 			w.run(enoughRounds)
 			if diff := cmp.Diff([]string{"posta-certificata", "posta-certificata"}, w.titles("anna@"+ours)); diff != "" {
 				t.Errorf("after the scanner came back (-want +got):\n%s", diff)
@@ -222,5 +229,42 @@ func TestVirusAtAccessIsRefusedByANoticeAndKept(t *testing.T) {
 	}
 	if digest != text {
 		t.Error("the infected message was not kept as it was")
+	}
+}
+
+// What another provider says of our message counts, and nobody's mailbox gets the virus that came with it.
+func TestInfectedNoticeCountsAndIsKeptBack(t *testing.T) {
+	cases := map[string]struct {
+		to, kind string
+		raw      func(identifier string) []byte
+	}{
+		"a receipt with the message in it": {sender, kindSettled, func(id string) []byte {
+			return foreignReceipt(t, id, sender, letter(sender, "anna@"+theirs, "X-Allegato: "+virus+"\r\n"))
+		}},
+		"a taking in charge": {"ricevute@" + ours, kindAcknowledged, func(id string) []byte { return foreignTakeCharge(t, id, sender, virus) }},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			rcpt := "anna@" + theirs
+			identifier := pec.Identifier("a", w.submit(sender, []string{rcpt}, letter(sender, rcpt, "")), ours)
+			w.run(enoughRounds)
+			w.outside = nil
+			raw := c.raw(identifier)
+			if answer := w.arrive("posta-certificata@"+theirs, []string{c.to}, raw); answer != "" {
+				t.Fatalf("answered %q", answer)
+			}
+			w.engine.settings.Antivirus.Clamd = "" // the verdict stands, whatever the scanner says now
+			w.run(enoughRounds)
+			if diff := cmp.Diff([]string{"accettazione"}, w.titles(sender)); diff != "" || len(w.outside) != 0 {
+				t.Errorf("it was answered %d times, or stored (-want +got):\n%s", len(w.outside), diff)
+			}
+			if found, _, err := w.engine.lookup(c.kind, identifier+" "+rcpt, nil); err != nil || !found {
+				t.Errorf("what it says counts for nothing: %v", err)
+			}
+			if !slices.Contains(custodyOf(t, w), string(raw)) {
+				t.Error("it was not kept")
+			}
+		})
 	}
 }

@@ -64,15 +64,15 @@ func (e *Engine) antivirusStatus() admin.Antivirus {
 	return s
 }
 
-// scanEnvelope answers with the virus in an envelope that arrived, "" if there is none. The verdict is given once in a transaction:
-// newer definitions must not change what was taken in charge before.
-func (e *Engine) scanEnvelope(j pec.Judgement, queueID string, raw []byte) (threat string, err error) {
+// verdict answers with the virus in a certified message that arrived, "" if there is none. It is given once in a transaction: newer
+// definitions must not change what was taken in charge before.
+func (e *Engine) verdict(j pec.Judgement, queueID string, raw []byte) (threat string, err error) {
 	identifier := j.Certification.Identifier
 	key := identifier + " " + queueID
 	defer e.locks.lock("scan " + key)()
-	var verdict infected
-	if found, _, err := e.lookup(kindInfected, key, &verdict); err != nil || found {
-		return verdict.Threat, err
+	var known infected
+	if found, _, err := e.lookup(kindInfected, key, &known); err != nil || found {
+		return known.Threat, err
 	}
 	if taken, _, err := e.lookup(kindTaken, key, nil); err != nil || taken {
 		return "", err
@@ -84,14 +84,26 @@ func (e *Engine) scanEnvelope(j pec.Judgement, queueID string, raw []byte) (thre
 	if err != nil {
 		return "", err
 	}
-	verdict = infected{Threat: threat, Provider: j.Provider.Name, Digest: digest}
-	_, err = e.record(kindInfected, key, identifier, &verdict)
-	return verdict.Threat, err
+	known = infected{Type: j.Type, Threat: threat, Provider: j.Provider.Name, Digest: digest}
+	_, err = e.record(kindInfected, key, identifier, &known)
+	return known.Threat, err
 }
 
-// infected is an envelope that holds a virus; it is kept as long as the log.
+// verdictOf is the verdict of the milter, for what came in from outside. What we put back ourselves had no milter: a notice of ours is
+// made of what was scanned, an envelope of ours is scanned as anybody's is.
+func (e *Engine) verdictOf(a arrived, raw []byte) (threat string, err error) {
+	if a.tx.Scanned || !a.recorded && a.judgement.Type != pec.TypeEnvelope {
+		var known infected
+		_, _, err := e.lookup(kindInfected, a.judgement.Certification.Identifier+" "+a.queueID, &known)
+		return known.Threat, err
+	}
+	return e.verdict(a.judgement, a.queueID, raw)
+}
+
+// infected is a certified message that holds a virus; it is kept as long as the log.
 type infected struct {
-	Threat   string `json:"threat"`
-	Provider string `json:"provider"`
-	Digest   string `json:"digest"` // custody
+	Type     pec.Type `json:"type"`
+	Threat   string   `json:"threat"`
+	Provider string   `json:"provider"`
+	Digest   string   `json:"digest"` // custody
 }

@@ -54,7 +54,7 @@ var keys = sync.OnceValue(func() (k struct {
 	}
 	rootKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	must(err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test root"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(100 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test root"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(100 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: []byte{1}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, rootKey.Public(), rootKey)
 	must(err)
 	k.rootKey = rootKey
@@ -455,19 +455,59 @@ func foreignEnvelope(t testing.TB, from, to, queueID string) (identifier string,
 
 func foreignEnvelopeOf(t testing.TB, from, to, queueID, text string) (identifier string, raw []byte) {
 	t.Helper()
-	signer, err := pec.NewSigner(keys().certs[theirs], keys().signer[theirs])
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer, provider := other(t)
 	original, err := pec.ParseOriginal([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	identifier = pec.Identifier("x", queueID, theirs)
-	provider := pec.Provider{Name: "Gestore " + theirs, MailDomain: theirs, ServiceAddress: "posta-certificata@" + theirs}
 	raw, err = signer.Envelope(provider, original.Transit(identifier, from, []string{to}, func(string) bool { return true }), original, nil, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return identifier, raw
+}
+
+// other is the other provider.
+func other(t testing.TB) (*pec.Signer, pec.Provider) {
+	t.Helper()
+	signer, err := pec.NewSigner(keys().certs[theirs], keys().signer[theirs])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer, pec.Provider{Name: "Gestore " + theirs, MailDomain: theirs, ServiceAddress: "posta-certificata@" + theirs}
+}
+
+// sentTo is a message of ours to one mailbox of the other provider.
+func sentTo(identifier, from, subject string) (pec.Transit, string) {
+	rcpt := "anna@" + theirs
+	return pec.Transit{Identifier: identifier, Sender: from, Subject: subject, Receipt: pec.ReceiptFull, Recipients: []pec.Recipient{{Address: rcpt, Certified: true}}}, rcpt
+}
+
+// foreignReceipt is the other provider's delivery receipt, with the message in it if one is given.
+func foreignReceipt(t testing.TB, identifier, from, message string) []byte {
+	t.Helper()
+	signer, provider := other(t)
+	transit, rcpt := sentTo(identifier, from, "Prova")
+	var postacert []byte
+	if message != "" {
+		postacert = []byte(message)
+	}
+	raw, err := signer.Delivery(provider, transit, "consegna."+identifier, rcpt, postacert, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// foreignTakeCharge is the other provider's word that it has a message.
+func foreignTakeCharge(t testing.TB, identifier, from, subject string) []byte {
+	t.Helper()
+	signer, provider := other(t)
+	transit, rcpt := sentTo(identifier, from, subject)
+	raw, err := signer.TakeCharge(provider, transit, "presa."+identifier, "ricevute@"+ours, []string{rcpt}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }

@@ -30,15 +30,18 @@ type Log struct {
 	lock        *os.File
 
 	mu      sync.Mutex
-	wake    *sync.Cond // a batch waits, or the log closes
-	index   map[indexKey]*place
-	files   []*os.File // segments, oldest first; the last one is written
-	size    int64      // bytes of the last segment that are written
-	last    position   // of the last record, pending ones included
-	written uint64     // records on disk
-	days    []day      // the days that have records, oldest first
-	waiting []*batch   // oldest first; the last one gathers
-	failed  error      // first write error: the file may hold half a batch, so nothing more is written by this process
+	wake    *sync.Cond          // a batch waits, or the log closes
+	index   map[indexKey]*place // of what no closed index has
+	closed  []closedIndex       // of closed segments, oldest first
+	begun   position            // before the segment that is written
+	onDisk  position            // of the last record that is written
+	files   []*os.File          // segments, oldest first; the last one is written
+	size    int64               // bytes of the last segment that are written
+	last    position            // of the last record, pending ones included
+	written uint64              // records on disk
+	days    []day               // the days that have records, oldest first
+	waiting []*batch            // oldest first; the last one gathers
+	failed  error               // first write error: the file may hold half a batch, so nothing more is written by this process
 	closing bool
 	done    chan struct{}
 }
@@ -56,7 +59,7 @@ type place struct {
 	offset  int64
 	length  int
 	batch   *batch
-	record  Record // only while batch is set
+	record  *Record // only while batch is set
 }
 
 // batch is a group of records of one day that share one write and one fsync.
@@ -112,7 +115,7 @@ func (l *Log) Append(kind, key, identifier string, data any) (Record, error) {
 		return Record{}, fmt.Errorf("encoding evidence %s: %w", kind, err)
 	}
 	l.mu.Lock()
-	if p, ok := l.index[keyOf(kind, key)]; ok {
+	if p, ok := l.place(keyOf(kind, key)); ok {
 		l.mu.Unlock()
 		return l.read(p)
 	}
@@ -127,7 +130,7 @@ func (l *Log) Append(kind, key, identifier string, data any) (Record, error) {
 		return Record{}, err
 	}
 	b := l.gathering(r.Seq, l.note(r))
-	p := &place{length: len(line), batch: b, record: r}
+	p := &place{length: len(line), batch: b, record: &r}
 	b.lines, b.places = append(b.lines, line...), append(b.places, p)
 	l.index[keyOf(kind, key)] = p
 	l.wake.Signal()
@@ -145,7 +148,7 @@ var errClosed = errors.New("the evidence log takes no more records")
 // Get returns the record of (kind, key), if there is one.
 func (l *Log) Get(kind, key string) (Record, bool, error) {
 	l.mu.Lock()
-	p, ok := l.index[keyOf(kind, key)]
+	p, ok := l.place(keyOf(kind, key))
 	l.mu.Unlock()
 	if !ok {
 		return Record{}, false, nil
@@ -196,17 +199,23 @@ func (l *Log) closeFiles() {
 	for _, f := range l.files {
 		_ = f.Close()
 	}
+	l.mu.Lock()
+	for _, c := range l.closed {
+		c.close()
+	}
+	l.closed = nil
+	l.mu.Unlock()
 	_ = l.lock.Close()
 }
 
 // read returns the record at p, once it is on disk.
 func (l *Log) read(p *place) (Record, error) {
 	l.mu.Lock()
-	b, r := p.batch, p.record
+	b, waits := p.batch, p.record
 	l.mu.Unlock()
 	if b != nil {
 		<-b.done
-		return r, b.err
+		return *waits, b.err
 	}
 	l.mu.Lock()
 	f := l.files[p.segment]

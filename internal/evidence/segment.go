@@ -34,7 +34,11 @@ func dayOf(t time.Time) string { return t.In(pec.Rome()).Format(time.DateOnly) }
 // record belongs to the day that is open.
 func (l *Log) note(r Record) (newDay bool) {
 	l.last = position{r.Seq, r.Hash}
-	name := dayOf(r.Time)
+	return l.noteDay(dayOf(r.Time))
+}
+
+// noteDay counts the last record to a day.
+func (l *Log) noteDay(name string) (newDay bool) {
 	if n := len(l.days); n > 0 && name <= l.days[n-1].name {
 		l.days[n-1].last = l.last
 		return false
@@ -84,7 +88,16 @@ func (l *Log) load() error {
 	}
 	l.last = begin(l.dir, paths)
 	for i, path := range paths {
-		if err := l.loadSegment(path, i == len(paths)-1); err != nil {
+		last := i == len(paths)-1
+		l.begun = l.last
+		if !last && l.loadClosed(path) {
+			continue
+		}
+		err := l.loadSegment(path, last)
+		if l.onDisk = l.last; err == nil && !last {
+			l.closeSegment()
+		}
+		if err != nil {
 			return fmt.Errorf("verifying evidence log: %w; do not edit or delete it: restore the volume %s from its last "+
 				"good copy, or move the directory aside and keep it for the inquiry", err, l.dir)
 		}
@@ -198,6 +211,8 @@ func (l *Log) write() {
 func (l *Log) commit(b *batch) {
 	defer close(b.done)
 	if l.failed == nil && l.size > 0 && (b.newDay || l.size >= l.segmentSize) {
+		l.closeSegment()
+		l.begun = l.onDisk
 		l.failed = l.newSegment(b.first)
 	}
 	f, segment, offset := l.files[len(l.files)-1], len(l.files)-1, l.size
@@ -214,8 +229,10 @@ func (l *Log) commit(b *batch) {
 		l.failed, b.err = failed, failed
 		return
 	}
+	last := b.places[len(b.places)-1].record
+	l.onDisk = position{last.Seq, last.Hash}
 	for _, p := range b.places {
-		p.segment, p.offset, p.batch, p.record = segment, offset, nil, Record{}
+		p.segment, p.offset, p.batch, p.record = segment, offset, nil, nil
 		offset += int64(p.length)
 	}
 	l.size, l.written = offset, l.written+uint64(len(b.places))

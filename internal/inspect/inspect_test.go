@@ -132,7 +132,9 @@ func TestReportOfAnEnvelope(t *testing.T) {
       "notAfter": "2027-11-21T21:14:03+01:00"
     },
     "chain": "trusted",
-    "chainReason": "it ends in a given root at 2026-11-21T21:14:03+01:00"
+    "chainReason": "it ends in a given root at 2026-11-21T21:14:03+01:00",
+    "revocation": "not-checked",
+    "revocationReason": "no revocation lists were given (--crl)"
   },
   "provider": "Gestore di Prova S.p.A.",
   "issuer": "Gestore di Prova S.p.A.",

@@ -42,6 +42,9 @@ type Signature struct {
 	Signer      *Signer `json:"signer"`
 	Chain       Chain   `json:"chain"`
 	ChainReason string  `json:"chainReason"`
+	// Revocation is good, revoked, unknown or not-checked.
+	Revocation       string `json:"revocation"`
+	RevocationReason string `json:"revocationReason"`
 }
 
 // Chain says what became of the way from the certificate to a root.
@@ -96,15 +99,16 @@ type judging struct {
 	notes    []string
 	index    pec.Index      // nil if not given
 	roots    *x509.CertPool // nil if not given
+	crls     *pec.CRLs      // nil if not given
 	at       time.Time
 }
 
 func (j judging) report() Report {
-	found := j.document.Judge(j.index, j.roots, j.at)
+	found := j.document.JudgeBy(pec.Trust{Index: j.index, Roots: j.roots, CRLs: j.crls}, j.at)
 	r := Report{
 		Type:      found.Type,
 		Certified: found.Type != pec.TypeOrdinary && found.Type != pec.TypeAnomaly,
-		Signature: j.signature(),
+		Signature: j.signature(found),
 		Provider:  found.Provider.Name,
 		MessageID: found.MessageID,
 		Times:     Times{Signed: instant(j.document.Signature.Time), Judged: instant(j.at)},
@@ -141,9 +145,9 @@ func (j judging) doubt() string {
 	return ""
 }
 
-func (j judging) signature() Signature {
+func (j judging) signature(found pec.Judgement) Signature {
 	s := j.document.Signature
-	out := Signature{Intact: j.document.Fault == "", Digest: s.Digest, Chain: ChainNotChecked}
+	out := Signature{Intact: j.document.Fault == "", Digest: s.Digest, Chain: ChainNotChecked, Revocation: string(ChainNotChecked)}
 	if c := s.Signer; c != nil {
 		sum := sha256.Sum256(c.Raw)
 		out.Signer = &Signer{
@@ -161,6 +165,14 @@ func (j judging) signature() Signature {
 		if err := s.VerifyChain(j.roots, j.at); err != nil {
 			out.Chain, out.ChainReason = ChainUntrusted, err.Error()
 		}
+	}
+	switch {
+	case j.crls == nil:
+		out.RevocationReason = "no revocation lists were given (--crl)"
+	case found.Standing == "":
+		out.RevocationReason = "there is no chain to ask them about"
+	default:
+		out.Revocation, out.RevocationReason = string(found.Standing), found.StandingReason
 	}
 	return out
 }

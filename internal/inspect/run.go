@@ -3,21 +3,24 @@
 package inspect
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/exit"
+	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/providers"
 )
 
-const usage = `usage: pec-operator inspect FILE [--json] [--index LDIF] [--roots PEM] [--at TIME]
+const usage = `usage: pec-operator inspect FILE [--json] [--index LDIF] [--roots PEM] [--crl FILE]... [--at TIME]
 
 Judges the message in FILE. What is not given is not checked: without --index nobody knows whose signature it is, and nothing is
-certified; with --roots the chain of the certificate is part of the judgement.
+certified; with --roots the chain of the certificate is part of the judgement, and with --crl whether it was revoked.
 Exit status: 0 certified, 1 not certified, 2 unreadable.
 
 `
@@ -56,6 +59,7 @@ func Run(args []string, now time.Time, stdout, stderr io.Writer) error {
 
 type options struct {
 	file, index, roots string
+	crls               []string
 	at                 time.Time // zero if not given
 	json               bool
 }
@@ -71,6 +75,10 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	flags.StringVar(&o.index, "index", "", "the providers' index, `LDIF`")
 	flags.StringVar(&o.roots, "roots", "", "certificates that chains may end in, `PEM`")
+	flags.Func("crl", "a revocation list, `FILE` in PEM or DER; may be repeated; asked with --roots", func(path string) error {
+		o.crls = append(o.crls, path)
+		return nil
+	})
 	flags.Func("at", "judge the chain at this `TIME` (RFC 3339; default: the time that the signature names)", func(s string) (err error) {
 		o.at, err = time.Parse(time.RFC3339, s)
 		return err
@@ -116,7 +124,30 @@ func (o options) judge(raw []byte, now time.Time) (Report, error) {
 		}
 		j.roots = roots
 	}
+	if len(o.crls) > 0 {
+		crls, err := readCRLs(o.crls)
+		if err != nil {
+			return Report{}, err
+		}
+		j.crls = crls
+	}
 	return j.report(), nil
+}
+
+func readCRLs(paths []string) (*pec.CRLs, error) {
+	var all []*x509.RevocationList
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("reading a revocation list: %w", err)
+		}
+		lists, err := pec.ParseCRLs(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		all = append(all, lists...)
+	}
+	return pec.NewCRLs(all...), nil
 }
 
 func (r Report) write(w io.Writer, asJSON bool) error {

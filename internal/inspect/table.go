@@ -26,6 +26,7 @@ func (r Report) table(w io.Writer) error {
 		row("signer", s.Subject, s.RFC822Name, "valid "+s.NotBefore+" to "+s.NotAfter, "sha256 "+s.SHA256)
 	}
 	row("chain", string(r.Signature.Chain)+": "+r.Signature.ChainReason)
+	row("revocation", strings.TrimSuffix(r.Signature.Revocation+": "+r.Signature.RevocationReason, ": "))
 	row("provider", r.Provider)
 	row("issued by", r.Issuer)
 	row("identifier", r.Identifier)

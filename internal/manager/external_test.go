@@ -235,7 +235,9 @@ func TestExternalAtTheOtherSite(t *testing.T) {
 	const ns = "altra-sede"
 	address := "protocollo@pec." + ns + ".test"
 	road := &line{to: mailtest.StartBeside(t, "TestProviderBeside", map[string]string{address: canary}, mailtest.Quota)}
-	s := newSite(t, ns, siteOptions{name: "b", peer: unreachable(t), change: func(o *manager.Options) { o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots }})
+	s := newSite(t, ns, siteOptions{name: "b", peer: unreachable(t), change: func(o *manager.Options) {
+		o.ExternalConnect, o.ExternalRoots, o.StandIn = road.connect, road.to.Roots, 15*time.Minute
+	}})
 	domain, box := s.externalDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" }), makeMailbox(ns, "protocollo", s.domain)
 	s.create(t, domain, password(ns, canary), box)
 	s.ready(t, box)

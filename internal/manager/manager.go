@@ -92,7 +92,7 @@ func Parse(args []string) (Options, error) {
 	flags.StringVar(&namespaces, "namespaces", "", "comma-separated namespaces in which the operator has a Role")
 	flags.StringVar(&o.MailImage, "mail-image", "", "image of the mail stacks")
 	flags.StringVar(&o.PeerKubeconfig, "peer-kubeconfig", "", "file with a kubeconfig that reads the other site; empty for a single site")
-	flags.DurationVar(&o.StandIn, "stand-in", 15*time.Minute, "how long the preferred site must be silent before this one writes records, migrates and archives in its place")
+	flags.DurationVar(&o.StandIn, "stand-in", 15*time.Minute, "how long the preferred site must be silent before this one writes records, migrates, watches and archives in its place")
 	flags.BoolVar(&o.LeaderElect, "leader-elect", true, "hold a Lease, so that one of several replicas works")
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "where /metrics is served; 0 for nowhere")
 	flags.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0 for nowhere")
@@ -221,7 +221,7 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		return nil, fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
 	}
 	mailboxes := &mailbox.Reconciler{
-		Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Secrets: secrets, Access: o.Namespaces, Engines: pool, Book: book, Watch: elsewhere, Peer: other, Site: o.Site,
+		Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Secrets: secrets, Access: o.Namespaces, Engines: pool, Book: book, Watch: elsewhere, Peer: other, Site: o.Site, StandIn: o.StandIn,
 	}
 	work := &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now}
 	migrations := &mailboxmigration.Reconciler{

@@ -20,7 +20,7 @@ func (s *Signer) WriteAnomaly(w io.Writer, p Provider, o *Original, received []b
 		return fmt.Errorf("building %s: %q is not a mail address", TypeAnomaly, p.ServiceAddress)
 	}
 	sender := anomalySender(mailFrom, o)
-	h := &headerWriter{}
+	h := newHeader()
 	inheritTrace(h, received, o)
 	h.token("X-Trasporto", "errore")
 	h.date(at)

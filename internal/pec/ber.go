@@ -1,6 +1,7 @@
 package pec
 
 import (
+	"bytes"
 	"encoding/asn1"
 	"errors"
 )
@@ -20,11 +21,28 @@ func toDER(ber []byte) ([]byte, error) {
 	if len(ber) > maxCMSBytes {
 		return nil, errBER
 	}
+	if rest, ok := isDER(ber, 0); ok && len(rest) == 0 {
+		return ber, nil // as most send it
+	}
 	der, rest, err := derElement(ber, 0)
 	if err == nil && len(rest) > 0 {
 		err = errBER
 	}
 	return der, err
+}
+
+// isDER says that the first element of ber needs no conversion, and returns what follows it.
+func isDER(ber []byte, depth int) (rest []byte, ok bool) {
+	tag, indefinite, body, rest, err := berHeader(ber)
+	if err != nil || indefinite || depth > maxCMSNesting || tag == 0x20|asn1.TagOctetString || !bytes.HasPrefix(ber, appendHeader(make([]byte, 0, 6), tag, len(body))) {
+		return nil, false
+	}
+	for tag&0x20 != 0 && len(body) > 0 {
+		if body, ok = isDER(body, depth+1); !ok {
+			return nil, false
+		}
+	}
+	return rest, true
 }
 
 // derElement converts the first element of ber, and returns what follows it.
@@ -34,7 +52,7 @@ func derElement(ber []byte, depth int) (der, rest []byte, err error) {
 		return nil, nil, errBER
 	}
 	if tag&0x20 == 0 {
-		return appendElement(tag, body), rest, nil
+		return wrap(tag, body), rest, nil
 	}
 	var children []byte
 	for indefinite || len(body) > 0 {
@@ -50,9 +68,9 @@ func derElement(ber []byte, depth int) (der, rest []byte, err error) {
 	}
 	if tag == 0x20|asn1.TagOctetString {
 		joined, err := joinOctets(children)
-		return appendElement(asn1.TagOctetString, joined), rest, err
+		return wrap(asn1.TagOctetString, joined), rest, err
 	}
-	return appendElement(tag, children), rest, nil
+	return wrap(tag, children), rest, nil
 }
 
 // berHeader reads tag and length. The body of an element of indefinite length is all that follows.
@@ -96,18 +114,30 @@ func joinOctets(pieces []byte) (joined []byte, err error) {
 	return joined, nil
 }
 
-func appendElement(tag byte, content []byte) []byte {
-	out := make([]byte, 0, len(content)+6)
-	out = append(out, tag)
-	switch n := len(content); {
-	case n < 0x80:
-		out = append(out, byte(n))
-	case n < 1<<8:
-		out = append(out, 0x81, byte(n))
-	case n < 1<<16:
-		out = append(out, 0x82, byte(n>>8), byte(n))
-	default: // maxCMSBytes is below 1<<24
-		out = append(out, 0x83, byte(n>>16), byte(n>>8), byte(n))
+// wrap is an element with all contents in it, one behind the other.
+func wrap(tag byte, contents ...[]byte) []byte {
+	n := 0
+	for _, c := range contents {
+		n += len(c)
 	}
-	return append(out, content...)
+	out := appendHeader(make([]byte, 0, n+6), tag, n)
+	for _, c := range contents {
+		out = append(out, c...)
+	}
+	return out
+}
+
+// appendHeader adds tag and length as DER writes them.
+func appendHeader(out []byte, tag byte, n int) []byte {
+	switch {
+	case n < 0x80:
+		return append(out, tag, byte(n))
+	case n < 1<<8:
+		return append(out, tag, 0x81, byte(n))
+	case n < 1<<16:
+		return append(out, tag, 0x82, byte(n>>8), byte(n))
+	case n < 1<<24:
+		return append(out, tag, 0x83, byte(n>>16), byte(n>>8), byte(n))
+	}
+	return append(out, tag, 0x84, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 }

@@ -1,9 +1,9 @@
 package pec
 
 import (
-	"bytes"
 	"crypto/sha1" //nolint:gosec // the rules name SHA-1 for the hashes of a brief receipt
 	"fmt"
+	"io"
 	"mime"
 	"strings"
 )
@@ -13,23 +13,24 @@ import (
 // ".hash" added. Of a signed message only the first part is treated; a message that is one CMS object (encrypted, or signed
 // with its content inside) is left whole, while a part of that type is an attachment like any other.
 // What cannot be taken apart stays as it is: too much in a receipt is harmless, a lost part is not.
-func brief(message []byte) []byte {
-	var out bytes.Buffer
+// The copy is made of pieces of the message itself, and holds none of its bytes a second time.
+func brief(message []byte) io.WriterTo {
+	var out joined
 	briefEntity(&out, message, 0)
-	return out.Bytes()
+	return out
 }
 
-func briefEntity(out *bytes.Buffer, raw []byte, depth int) {
+func briefEntity(out *joined, raw []byte, depth int) {
 	e, err := parseEntity(raw)
 	switch {
 	case err != nil, depth > maxNesting, depth == 0 && isCMS(e.media):
-		out.Write(raw)
+		out.add(raw)
 	case strings.HasPrefix(e.media, "multipart/"):
 		briefMultipart(out, raw, e, depth)
 	case e.header.fileName() != "" || e.media == "message/rfc822":
 		briefAttachment(out, e)
 	default:
-		out.Write(raw)
+		out.add(raw)
 	}
 }
 
@@ -38,27 +39,27 @@ func isCMS(media string) bool {
 }
 
 // briefMultipart copies everything between the parts as it is.
-func briefMultipart(out *bytes.Buffer, raw []byte, e entity, depth int) {
+func briefMultipart(out *joined, raw []byte, e entity, depth int) {
 	c, err := cutMultipart(e.body, e.params["boundary"])
 	if err != nil || e.params["boundary"] == "" {
-		out.Write(raw)
+		out.add(raw)
 		return
 	}
-	out.Write(raw[:len(raw)-len(e.body)])
+	out.add(raw[:len(raw)-len(e.body)])
 	copied := 0
 	for i, p := range c.parts {
 		if e.media == "multipart/signed" && i > 0 {
 			break
 		}
-		out.Write(e.body[copied:c.starts[i]])
+		out.add(e.body[copied:c.starts[i]])
 		briefEntity(out, p, depth+1)
 		copied = c.starts[i] + len(p)
 	}
-	out.Write(e.body[copied:])
+	out.add(e.body[copied:])
 }
 
 // briefAttachment keeps the fields of a part that do not describe its content: at the top they are the message's own header.
-func briefAttachment(out *bytes.Buffer, e entity) {
+func briefAttachment(out *joined, e entity) {
 	name := e.header.fileName()
 	if name == "" {
 		name = "messaggio.eml"
@@ -66,13 +67,13 @@ func briefAttachment(out *bytes.Buffer, e entity) {
 	name += ".hash"
 	for _, f := range e.header {
 		if !strings.HasPrefix(strings.ToLower(f.name()), "content-") {
-			out.Write(f.raw)
+			out.add(f.raw)
 		}
 	}
-	fmt.Fprintf(out, "Content-Type: %s\r\nContent-Transfer-Encoding: 7bit\r\nContent-Disposition: %s\r\n\r\n",
+	out.add(fmt.Appendf(nil, "Content-Type: %s\r\nContent-Transfer-Encoding: 7bit\r\nContent-Disposition: %s\r\n\r\n",
 		foldParameters("text/plain", map[string]string{"charset": "us-ascii", "name": name}),
-		foldParameters("attachment", map[string]string{"filename": name}))
-	fmt.Fprintf(out, "%x", sha1.Sum(e.body)) //nolint:gosec // as above
+		foldParameters("attachment", map[string]string{"filename": name})))
+	out.add(fmt.Appendf(nil, "%x", sha1.Sum(e.body))) //nolint:gosec // as above
 }
 
 // foldParameters writes parameters, RFC 2231 for what is not ASCII, each on its own line.

@@ -59,20 +59,37 @@ func Open(raw []byte) *Document {
 // Judge is [Classify] for those who may lack the index or the roots, as a person with a file does: what is nil is not asked,
 // and the judgement is worth that much less.
 func (d *Document) Judge(index Index, roots *x509.CertPool, at time.Time) Judgement {
+	return d.JudgeBy(Trust{Index: index, Roots: roots}, at)
+}
+
+// Trust is by what a signature is believed. What is nil is not asked; without lists the standing of the certificates is unknown.
+type Trust struct {
+	Index Index
+	Roots *x509.CertPool
+	CRLs  *CRLs
+}
+
+// JudgeBy judges at the time of arrival. A signer whose certificate was revoked is nobody's signer: the message is ordinary mail, as
+// with any other certificate that is not valid (RFC 6109 2.2.2).
+func (d *Document) JudgeBy(t Trust, at time.Time) Judgement {
 	j := Judgement{Type: TypeOrdinary, MessageID: d.MessageID}
 	if d.Fault != "" {
 		return j.because("%s", d.Fault)
 	}
 	var provider IndexEntry
-	if index != nil {
+	if t.Index != nil {
 		var ok bool
-		if provider, ok = index.Signer(d.Signature.Signer); !ok {
+		if provider, ok = t.Index.Signer(d.Signature.Signer); !ok {
 			return j.because("il certificato di firma non appartiene a un gestore dell'indice")
 		}
 	}
-	if roots != nil {
-		if err := d.Signature.VerifyChain(roots, at); err != nil {
+	if t.Roots != nil {
+		var err error
+		if j.Chain, err = d.Signature.chainTo(t.Roots, at, x509.ExtKeyUsageEmailProtection); err != nil {
 			return j.because("catena di certificazione non valida: %v", err)
+		}
+		if j.Standing, j.StandingReason = t.CRLs.Standing(j.Chain, d.Signature.Time, at); j.Standing == StandingRevoked {
+			return j.because("certificato di firma revocato: %s", j.StandingReason)
 		}
 	}
 	j.Provider = provider

@@ -23,7 +23,7 @@ import (
 // signedBy makes a document of any header and parts, to try forms that the builders never make.
 func signedBy(t testing.TB, id identity, header []string, parts ...part) []byte {
 	t.Helper()
-	h := &headerWriter{}
+	h := newHeader()
 	h.Write(lines(header...))
 	raw, err := collect(documentSize, func(w io.Writer) error { return id.document(w, h, "test", parts, at) })
 	if err != nil {

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"slices"
 	"time"
 )
@@ -22,9 +21,10 @@ import (
 // Signer signs documents as one provider: CMS signed-data (RFC 5652), detached, DER, SHA-256. Safe for concurrent use if its
 // key is.
 type Signer struct {
-	chain     []*x509.Certificate // leaf first
-	key       crypto.Signer
-	algorithm pkix.AlgorithmIdentifier
+	chain []*x509.Certificate // leaf first
+	key   crypto.Signer
+	// In DER: the algorithm, the leaf's issuer with its serial number, the whole chain, the signed attribute that binds the leaf.
+	algorithm, issuer, certs, bound []byte
 }
 
 // NewSigner reads a certificate chain (PEM, leaf first) and the leaf's key (PEM: PKCS#8, PKCS#1 or SEC 1).
@@ -91,12 +91,12 @@ func NewSignerWithKey(chain []*x509.Certificate, key crypto.Signer) (*Signer, er
 		if !public.Equal(leaf.PublicKey) {
 			return nil, errors.New("making a signer: the key is not that of the first certificate")
 		}
-		s.algorithm = pkix.AlgorithmIdentifier{Algorithm: oidRSA, Parameters: asn1.NullRawValue}
+		s.algorithm = constant(pkix.AlgorithmIdentifier{Algorithm: oidRSA, Parameters: asn1.NullRawValue})
 	case *ecdsa.PublicKey:
 		if !public.Equal(leaf.PublicKey) {
 			return nil, errors.New("making a signer: the key is not that of the first certificate")
 		}
-		s.algorithm = pkix.AlgorithmIdentifier{Algorithm: oidECDSAWithSHA256}
+		s.algorithm = constant(pkix.AlgorithmIdentifier{Algorithm: oidECDSAWithSHA256})
 	default:
 		return nil, fmt.Errorf("making a signer: keys of type %T are not for PEC", public)
 	}
@@ -106,6 +106,18 @@ func NewSignerWithKey(chain []*x509.Certificate, key crypto.Signer) (*Signer, er
 	if len(leaf.EmailAddresses) == 0 {
 		return nil, errors.New("making a signer: the certificate names no mail address (rfc822Name)")
 	}
+	serial, err := asn1.Marshal(leaf.SerialNumber)
+	if err != nil {
+		return nil, fmt.Errorf("making a signer: %w", err)
+	}
+	s.issuer = wrap(tagSequence, leaf.RawIssuer, serial)
+	var certs []byte
+	for _, c := range chain {
+		certs = append(certs, c.Raw...)
+	}
+	s.certs = wrap(tagZero, certs)
+	hash := sha256.Sum256(leaf.Raw) // SigningCertificateV2 of RFC 5035, with its default SHA-256
+	s.bound = attribute(constant(oidSigningCertificateV2), wrap(tagSequence, wrap(tagSequence, wrap(tagSequence, wrap(tagOctets, hash[:])))))
 	return s, nil
 }
 
@@ -124,43 +136,38 @@ var (
 	oidECDSAWithSHA256      = asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, 2}
 )
 
-// The structures of RFC 5652, as far as a detached signature by one signer needs them.
-type (
-	contentInfo struct {
-		Type    asn1.ObjectIdentifier
-		Content signedData `asn1:"explicit,tag:0"`
-	}
-	signedData struct {
-		Version          int
-		DigestAlgorithms []pkix.AlgorithmIdentifier `asn1:"set"`
-		Content          encapsulated
-		Certificates     asn1.RawValue
-		Signers          []signerInfo `asn1:"set"`
-	}
-	encapsulated struct {
-		Type    asn1.ObjectIdentifier
-		Content []byte `asn1:"explicit,optional,tag:0"` // nil: detached
-	}
-	signerInfo struct {
-		Version            int
-		Issuer             issuerAndSerial
-		DigestAlgorithm    pkix.AlgorithmIdentifier
-		SignedAttributes   asn1.RawValue
-		SignatureAlgorithm pkix.AlgorithmIdentifier
-		Signature          []byte
-	}
-	issuerAndSerial struct {
-		Issuer asn1.RawValue
-		Serial *big.Int
-	}
-	attribute struct {
-		Type   asn1.ObjectIdentifier
-		Values []asn1.RawValue `asn1:"set"`
-	}
-	// signingCertificate is SigningCertificateV2 of RFC 5035 with SHA-256, its default.
-	signingCertificate struct{ Certs []certificateID }
-	certificateID      struct{ Hash []byte }
+// The tags of RFC 5652's structures, as far as a signature by one signer needs them.
+const (
+	tagOctets   = asn1.TagOctetString
+	tagSequence = 0x20 | asn1.TagSequence
+	tagSet      = 0x20 | asn1.TagSet
+	tagZero     = 0xa0 // [0]
 )
+
+// What is the same in every signature, in DER.
+var (
+	signedDataType = constant(oidSignedData)
+	dataType       = constant(oidData)
+	hashAlgorithm  = constant(pkix.AlgorithmIdentifier{Algorithm: oidSHA256})
+	version        = constant(1)
+	// plainData is the signed attribute that the content is data.
+	plainData         = attribute(constant(oidContentType), dataType)
+	signingTimeType   = constant(oidSigningTime)
+	messageDigestType = constant(oidMessageDigest)
+)
+
+func constant(value any) []byte {
+	der, err := asn1.Marshal(value)
+	if err != nil {
+		panic("pec: a constant that cannot be encoded: " + err.Error())
+	}
+	return der
+}
+
+// attribute is a signed attribute with one value.
+func attribute(oid, value []byte) []byte {
+	return wrap(tagSequence, oid, wrap(tagSet, value))
+}
 
 // SignDetached is the detached signature over something that is no message: a day of the log, an index record.
 func (s *Signer) SignDetached(content []byte, at time.Time) ([]byte, error) {
@@ -179,7 +186,8 @@ func (s *Signer) sign(contentDigest []byte, at time.Time) ([]byte, error) {
 	return s.signOver(contentDigest, nil, at)
 }
 
-// signOver makes the signature over content with this SHA-256, dated at; detached, unless the content is enclosed. The attributes bind the certificate (signingCertificateV2), so
+// signOver makes the signature over content with this SHA-256, dated at; detached, unless the content is enclosed. The attributes
+// bind the certificate (signingCertificateV2), so
 // that nobody can show another certificate of the same key. The library that reads signatures cannot write them for a given
 // instant, and an instant of its own choosing would make two documents of one event.
 func (s *Signer) signOver(contentDigest, enclosed []byte, at time.Time) ([]byte, error) {
@@ -187,41 +195,18 @@ func (s *Signer) signOver(contentDigest, enclosed []byte, at time.Time) ([]byte,
 	if err != nil {
 		return nil, fmt.Errorf("encoding signed attributes: %w", err)
 	}
-	// They are hashed as a SET and sent with a context tag (RFC 5652 5.4).
-	set, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSet, IsCompound: true, Bytes: attributes})
-	if err != nil {
-		return nil, fmt.Errorf("encoding signed attributes: %w", err)
-	}
-	digest := sha256.Sum256(set)
+	digest := sha256.Sum256(wrap(tagSet, attributes)) // hashed as a SET and sent with a context tag (RFC 5652 5.4)
 	signature, err := s.key.Sign(s.random(), digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("signing with %s: %w", s.chain[0].Subject, err)
 	}
-	var certs []byte
-	for _, c := range s.chain {
-		certs = append(certs, c.Raw...)
+	content := wrap(tagSequence, dataType)
+	if enclosed != nil {
+		content = wrap(tagSequence, dataType, wrap(tagZero, wrap(tagOctets, enclosed)))
 	}
-	leaf := s.chain[0]
-	info := signerInfo{
-		Version:            1,
-		Issuer:             issuerAndSerial{Issuer: asn1.RawValue{FullBytes: leaf.RawIssuer}, Serial: leaf.SerialNumber},
-		DigestAlgorithm:    pkix.AlgorithmIdentifier{Algorithm: oidSHA256},
-		SignedAttributes:   contextZero(attributes),
-		SignatureAlgorithm: s.algorithm,
-		Signature:          signature,
-	}
-	data := signedData{
-		Version:          1,
-		DigestAlgorithms: []pkix.AlgorithmIdentifier{{Algorithm: oidSHA256}},
-		Certificates:     contextZero(certs),
-		Signers:          []signerInfo{info},
-	}
-	data.Content = encapsulated{oidData, enclosed}
-	der, err := asn1.Marshal(contentInfo{Type: oidSignedData, Content: data})
-	if err != nil {
-		return nil, fmt.Errorf("encoding signature: %w", err)
-	}
-	return der, nil
+	signer := wrap(tagSequence, version, s.issuer, hashAlgorithm, wrap(tagZero, attributes), s.algorithm, wrap(tagOctets, signature))
+	data := wrap(tagSequence, version, wrap(tagSet, hashAlgorithm), content, s.certs, wrap(tagSet, signer))
+	return wrap(tagSequence, signedDataType, wrap(tagZero, data)), nil
 }
 
 // random is nil for an ECDSA key of ours: Go then signs deterministically (RFC 6979), and a document that is made again after
@@ -235,32 +220,11 @@ func (s *Signer) random() io.Reader {
 
 // signedAttributes is the content of the SET OF signed attributes, sorted as DER asks.
 func (s *Signer) signedAttributes(digest []byte, at time.Time) ([]byte, error) {
-	leaf := sha256.Sum256(s.chain[0].Raw)
-	var encoded [][]byte
-	for _, a := range []struct {
-		oid   asn1.ObjectIdentifier
-		value any
-	}{
-		{oidContentType, oidData},
-		{oidSigningTime, at.UTC().Truncate(time.Second)},
-		{oidMessageDigest, digest},
-		{oidSigningCertificateV2, signingCertificate{[]certificateID{{leaf[:]}}}},
-	} {
-		value, err := asn1.Marshal(a.value)
-		if err != nil {
-			return nil, err
-		}
-		der, err := asn1.Marshal(attribute{Type: a.oid, Values: []asn1.RawValue{{FullBytes: value}}})
-		if err != nil {
-			return nil, err
-		}
-		encoded = append(encoded, der)
+	instant, err := asn1.Marshal(at.UTC().Truncate(time.Second))
+	if err != nil {
+		return nil, err
 	}
+	encoded := [][]byte{plainData, attribute(signingTimeType, instant), attribute(messageDigestType, wrap(tagOctets, digest)), s.bound}
 	slices.SortFunc(encoded, bytes.Compare)
 	return bytes.Join(encoded, nil), nil
-}
-
-// contextZero is [0] IMPLICIT of a SET with this content.
-func contextZero(content []byte) asn1.RawValue {
-	return asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: content}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"mime/quotedprintable"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,11 +22,19 @@ const foldAt = 76
 // (ours or validated) or text (anything): no fourth way exists for a CR or LF to come in.
 type headerWriter struct{ bytes.Buffer }
 
+func newHeader() *headerWriter {
+	w := &headerWriter{}
+	w.Grow(2 << 10) // most are smaller
+	return w
+}
+
 func (w *headerWriter) raw(f field) { w.Write(f.raw) }
 
 // token writes a value that cannot need folding or encoding.
 func (w *headerWriter) token(name, value string) {
-	fmt.Fprintf(w, "%s: %s\r\n", name, cleanText(value))
+	for _, s := range []string{name, ": ", cleanText(value), "\r\n"} {
+		w.WriteString(s)
+	}
 }
 
 func (w *headerWriter) date(at time.Time) {
@@ -132,7 +141,7 @@ func layout(parts []part, seeds ...string) (edges []string, ready []part, err er
 	edges, ready = make([]string, len(seeds)), make([]part, len(parts))
 	for n := 0; ; n++ {
 		for i, seed := range seeds {
-			edges[i] = "pec-" + digest("boundary", seed, fmt.Sprint(n))
+			edges[i] = "pec-" + digest("boundary", seed, strconv.Itoa(n))
 		}
 		taken := false
 		for i, p := range parts {

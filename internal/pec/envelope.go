@@ -22,7 +22,7 @@ func (s *Signer) WriteEnvelope(w io.Writer, p Provider, t Transit, o *Original, 
 	if t.Receipt == "" {
 		t.Receipt = ReceiptFull
 	}
-	h := &headerWriter{}
+	h := newHeader()
 	inheritTrace(h, received, o)
 	h.token("X-Trasporto", string(TypeEnvelope))
 	h.date(at)

@@ -238,6 +238,9 @@ func toUTF8(s string) string {
 
 // cleanText makes each control character, line separator and byte that is no UTF-8 harmless.
 func cleanText(s string) string {
+	if isPrintable(s) {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == utf8.RuneError:
@@ -247,6 +250,16 @@ func cleanText(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// isPrintable says that text is printable ASCII, as most is.
+func isPrintable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // parseAddresses reads an address list (RFC 5322 3.4) to bare addresses with lower-case domains. Only the form that PEC

@@ -110,20 +110,15 @@ func (s *Signer) TakeCharge(p Provider, t Transit, messageID string, to string, 
 
 // Delivery is [Signer.WriteDelivery] in memory.
 func (s *Signer) Delivery(p Provider, t Transit, messageID string, rcpt string, postacert []byte, at time.Time) ([]byte, error) {
-	var message *io.SectionReader
-	if postacert != nil {
-		message = sectionOf(postacert)
-	}
 	return collect(documentSize+int64(len(postacert)), func(w io.Writer) error {
-		return s.WriteDelivery(w, p, t, messageID, rcpt, message, at)
+		return s.WriteDelivery(w, p, t, messageID, rcpt, postacert, at)
 	})
 }
 
 // WriteDelivery writes the delivery point's receipt for one recipient (avvenuta consegna, RFC 6109 3.3.2). postacert is the
-// message out of the envelope: it is attached whole or, if the sender asked for the brief receipt, with hashes for its
-// attachments. nil gives the concise receipt, which recipients in copy always get. The whole receipt takes no more memory for a
-// larger message; the brief one takes it apart in memory.
-func (s *Signer) WriteDelivery(w io.Writer, p Provider, t Transit, messageID string, rcpt string, postacert *io.SectionReader, at time.Time) error {
+// message out of the envelope, which may be a mapped file: it is attached whole or, if the sender asked for the brief receipt,
+// with hashes for its attachments, and copied in neither. nil gives the concise receipt, which recipients in copy always get.
+func (s *Signer) WriteDelivery(w io.Writer, p Provider, t Transit, messageID string, rcpt string, postacert []byte, at time.Time) error {
 	if t.Receipt == "" {
 		t.Receipt = ReceiptFull
 	}
@@ -133,16 +128,9 @@ func (s *Signer) WriteDelivery(w io.Writer, p Provider, t Transit, messageID str
 	case postacert == nil || t.Receipt == ReceiptConcise:
 		n.attached = ReceiptConcise
 	case t.Receipt == ReceiptBrief:
-		whole, err := collect(postacert.Size(), func(w io.Writer) error {
-			_, err := section{postacert}.WriteTo(w)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		n.postacert = flat(brief(whole))
+		n.postacert = brief(postacert)
 	default:
-		n.postacert = section{postacert}
+		n.postacert = flat(postacert)
 	}
 	return s.writeNotice(w, p, at, n)
 }
@@ -173,7 +161,7 @@ func (n notice) form() form {
 }
 
 // documentSize is about what a document takes beside the message in it.
-const documentSize = 16 << 10
+const documentSize = 8 << 10
 
 func (s *Signer) notice(p Provider, at time.Time, n notice) ([]byte, error) {
 	return collect(documentSize, func(w io.Writer) error { return s.writeNotice(w, p, at, n) })
@@ -187,7 +175,7 @@ func (s *Signer) writeNotice(w io.Writer, p Provider, at time.Time, n notice) er
 		return fmt.Errorf("building %s for %s: %w", c.Type, c.Identifier, err)
 	}
 	f := n.form()
-	h := &headerWriter{}
+	h := newHeader()
 	h.token("X-Ricevuta", string(c.Type))
 	switch {
 	case c.Type == TypeVirusDetection:

@@ -63,7 +63,7 @@ func issue(name string, emails []string, parent *x509.Certificate, parentKey cry
 	}
 	change(template)
 	if template.IsCA {
-		template.KeyUsage = x509.KeyUsageCertSign
+		template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	}
 	if parent == nil {
 		parent = template

@@ -45,6 +45,8 @@ func (s section) WriteTo(w io.Writer) (int64, error) {
 // joined is one content behind the other.
 type joined []io.WriterTo
 
+func (j *joined) add(piece []byte) { *j = append(*j, flat(piece)) }
+
 func (j joined) WriteTo(w io.Writer) (total int64, err error) {
 	for _, c := range j {
 		n, err := c.WriteTo(w)
@@ -72,12 +74,17 @@ func collect(size int64, write func(io.Writer) error) ([]byte, error) {
 type inBase64 struct{ io.WriterTo }
 
 func (b inBase64) WriteTo(w io.Writer) (int64, error) {
-	e := &base64Lines{w: w}
+	e := encoders.Get().(*base64Lines)
+	defer encoders.Put(e)
+	e.w, e.raw, e.written = w, e.raw[:0], 0
 	if _, err := b.WriterTo.WriteTo(e); err != nil {
 		return e.written, err
 	}
 	return e.written, e.flush()
 }
+
+// encoders are their blocks.
+var encoders = sync.Pool{New: func() any { return new(base64Lines) }}
 
 // base64Lines encodes what is written to it, a block of whole lines at a time.
 type base64Lines struct {

@@ -136,6 +136,10 @@ type Judgement struct {
 	Certification *Certification // nil if TypeOrdinary, and in an anomaly without readable daticert.xml
 	Postacert     []byte         // the message/rfc822 part, decoded: the sender's message; nil if there is none
 	Errors        []string       // Italian, ASCII; why it is ordinary or an anomaly
+
+	Chain          []*x509.Certificate // from the signer to a root; nil if there is none, or none was asked for
+	Standing       Standing            // of the certificates in Chain; "" without it
+	StandingReason string              // English; why it is not good
 }
 
 // Rome is the zone of every time that a document shows.

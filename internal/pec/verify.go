@@ -1,10 +1,12 @@
 package pec
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/smallstep/pkcs7"
@@ -111,25 +113,102 @@ func verifyBytes(p7 *pkcs7.PKCS7, leaf *x509.Certificate) error {
 
 // VerifyChain checks that the signer's certificate leads to a root, was valid at that time, and when it signed, and is for mail.
 func (s Signature) VerifyChain(roots *x509.CertPool, at time.Time) error {
-	return s.verifyChain(roots, at, x509.ExtKeyUsageEmailProtection)
+	_, err := s.chainTo(roots, at, x509.ExtKeyUsageEmailProtection)
+	return err
 }
 
 // VerifyAnyUse is [Signature.VerifyChain] for what is no mail: the certificate may be for any use.
 func (s Signature) VerifyAnyUse(roots *x509.CertPool, at time.Time) error {
-	return s.verifyChain(roots, at, x509.ExtKeyUsageAny)
+	_, err := s.chainTo(roots, at, x509.ExtKeyUsageAny)
+	return err
 }
 
-func (s Signature) verifyChain(roots *x509.CertPool, at time.Time, use x509.ExtKeyUsage) error {
+// chainTo is the chain, leaf first and root last.
+func (s Signature) chainTo(roots *x509.CertPool, at time.Time, use x509.ExtKeyUsage) ([]*x509.Certificate, error) {
 	if !s.Time.IsZero() && (s.Time.Before(s.Signer.NotBefore) || s.Time.After(s.Signer.NotAfter)) {
-		return fmt.Errorf("signed at %s, outside of the certificate's validity", s.Time.Format(time.RFC3339))
+		return nil, fmt.Errorf("signed at %s, outside of the certificate's validity", s.Time.Format(time.RFC3339))
+	}
+	key := s.chainKey(roots, use)
+	if chain := chains.find(key, at); chain != nil {
+		return chain, nil
 	}
 	intermediates := x509.NewCertPool()
 	for _, c := range s.others {
 		intermediates.AddCert(c)
 	}
-	_, err := s.Signer.Verify(x509.VerifyOptions{
+	found, err := s.Signer.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: intermediates, CurrentTime: at,
 		KeyUsages: []x509.ExtKeyUsage{use},
 	})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	chains.add(key, found[0])
+	return found[0], nil
+}
+
+// chainKey is everything besides the time that decides on a chain.
+func (s Signature) chainKey(roots *x509.CertPool, use x509.ExtKeyUsage) chainKey {
+	h := sha256.New()
+	for _, c := range append([]*x509.Certificate{s.Signer}, s.others...) {
+		h.Write(c.Raw) // DER tells by itself where it ends
+	}
+	return chainKey{roots, use, [sha256.Size]byte(h.Sum(nil))}
+}
+
+type chainKey struct {
+	roots *x509.CertPool
+	use   x509.ExtKeyUsage
+	certs [sha256.Size]byte
+}
+
+// term is how long all certificates of a chain are valid.
+type term struct{ from, to time.Time }
+
+func termOf(chain []*x509.Certificate) term {
+	t := term{chain[0].NotBefore, chain[0].NotAfter}
+	for _, c := range chain[1:] {
+		if c.NotBefore.After(t.from) {
+			t.from = c.NotBefore
+		}
+		if c.NotAfter.Before(t.to) {
+			t.to = c.NotAfter
+		}
+	}
+	return t
+}
+
+// chains are those that were found to hold. A few certificates sign all mail, and their chain costs more than their signature; only
+// the time can change what was found, because a pool of roots is never changed once it is in use.
+var chains = knownChains{found: map[chainKey]knownChain{}}
+
+type knownChains struct {
+	mu    sync.Mutex
+	found map[chainKey]knownChain
+}
+
+type knownChain struct {
+	term
+	certs []*x509.Certificate
+}
+
+// maxChains bounds the memory of what was found: beyond it, all is found again.
+const maxChains = 1000
+
+func (k *knownChains) find(key chainKey, at time.Time) []*x509.Certificate {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c, known := k.found[key]; known && !at.Before(c.from) && !at.After(c.to) {
+		return c.certs
+	}
+	return nil
+}
+
+func (k *knownChains) add(key chainKey, chain []*x509.Certificate) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.found) >= maxChains {
+		clear(k.found)
+	}
+	k.found[key] = knownChain{termOf(chain), chain}
 }

@@ -6,6 +6,7 @@ import (
 	"html"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // wording is what a document says to people in one language: its name, what happened, and what to know about it. %s in
@@ -184,9 +185,13 @@ func newPage(c Certification, w wording, l labels, notes, reasons []string) page
 	return p
 }
 
+// textSize is more than most texts take.
+const textSize = 2 << 10
+
 // plainText renders pages as ISO-8859-1 with CRLF; a character outside it becomes a question mark (daticert.xml has it whole).
 func plainText(pages []page) []byte {
 	var b strings.Builder
+	b.Grow(textSize)
 	for i, p := range pages {
 		if i > 0 {
 			b.WriteString("\r\n----------\r\n\r\n")
@@ -212,6 +217,7 @@ func plainText(pages []page) []byte {
 // htmlText renders the same as HTML without images, styles or anything active (RFC 6109 4.3.1).
 func htmlText(pages []page) []byte {
 	var b strings.Builder
+	b.Grow(textSize)
 	fmt.Fprintf(&b, "<html>\r\n<head><title>%s</title></head>\r\n<body>\r\n", html.EscapeString(pages[0].title))
 	for i, p := range pages {
 		if i > 0 {
@@ -239,8 +245,10 @@ func htmlText(pages []page) []byte {
 
 func latin1(s string, other func(rune) string) []byte {
 	out := make([]byte, 0, len(s))
-	for _, r := range s {
-		if r <= unicode.MaxLatin1 {
+	for i, r := range s {
+		if r < utf8.RuneSelf {
+			out = append(out, s[i])
+		} else if r <= unicode.MaxLatin1 {
 			out = append(out, byte(r))
 		} else {
 			out = append(out, other(r)...)

@@ -15,6 +15,7 @@ func TestRoleOf(t *testing.T) {
 	}{
 		"a single site acts":                                  {"a", "b", State{}, Role{Acts: true, InTouch: true}},
 		"the preferred site acts":                             {"a", "a", State{Configured: true, Reachable: true}, Role{Acts: true, InTouch: true}},
+		"without a preference each acts":                      {"b", "", State{Configured: true, Reachable: true}, Role{Acts: true, InTouch: true}},
 		"the preferred site acts alone":                       {"a", "a", State{Configured: true, Since: ago(time.Hour), Silent: true}, Role{Acts: true}},
 		"the other one watches":                               {"b", "a", State{Configured: true, Reachable: true}, Role{InTouch: true, Actor: "a"}},
 		"fourteen minutes of silence are not enough":          {"b", "a", State{Configured: true, Since: ago(14 * time.Minute), Silent: true}, Role{Actor: "a"}},

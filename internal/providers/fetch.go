@@ -238,11 +238,11 @@ func (r *Refresher) fetch(ctx context.Context, now time.Time) error {
 // store replaces the file whole, so that a crash leaves the old copy or the new one.
 func store(path string, raw []byte, now time.Time) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return fmt.Errorf("storing the index: %w", err)
+		return fmt.Errorf("storing %s: %w", path, err)
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
-		return fmt.Errorf("storing the index: %w", err)
+		return fmt.Errorf("storing %s: %w", path, err)
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }()
 	_, err = tmp.Write(raw)
@@ -250,7 +250,7 @@ func store(path string, raw []byte, now time.Time) error {
 		err = errors.Join(os.Chtimes(tmp.Name(), now, now), os.Rename(tmp.Name(), path))
 	}
 	if err != nil {
-		return fmt.Errorf("storing the index: %w", err)
+		return fmt.Errorf("storing %s: %w", path, err)
 	}
 	return nil
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // ClamAV stands in the pod and not beside it: clamd speaks in clear and asks nobody who they are, so it listens on loopback. With
-// the full definitions it takes about 1.3 GiB; hosted domains share their host's.
+// the full definitions it takes about 1.3 GiB; hosted domains share their host's. It alone has a limit of memory: when it is killed
+// mail waits, whereas without a limit it is somebody else who is killed when a node has none left.
 
 func hasAntivirus(d *v1alpha1.PECDomain) bool { return d.Spec.Provider.Managed.Antivirus != nil }
 
@@ -31,6 +32,9 @@ func antivirus(m *v1alpha1.ManagedProvider, s Settings) []corev1.Container {
 		return nil
 	}
 	c := restricted("antivirus", s)
+	memory := m.Antivirus.MemoryGiven()
+	c.Resources.Requests[corev1.ResourceMemory] = memory
+	c.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: memory}
 	c.Command = []string{"/usr/sbin/clamd", "--foreground", "--config-file=" + antivirusDir + "/" + fileClamd}
 	c.VolumeMounts = []corev1.VolumeMount{fixed(volumeAntivirus, antivirusDir), fixed(volumeDefinitions, definitionsDir), mount(volumeAntivirusTemp, "/tmp")}
 	return []corev1.Container{c}

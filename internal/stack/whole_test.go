@@ -41,7 +41,7 @@ func TestWholePod(t *testing.T) {
 		defer rspamd.stop()
 		n.must(waitPort(portClamd, clamav.done))
 		n.must(waitPort(portRspamd, rspamd.done))
-		index, roots := p.runEngine(t)
+		index, roots, signer := p.runEngine(t)
 		postfix := p.started("postfix")
 		defer postfix.stop()
 		full := "full@" + domain
@@ -132,6 +132,27 @@ func TestWholePod(t *testing.T) {
 			awaitMessages(t, full, 6, func(raw []byte) bool { return strings.Contains(string(raw), "X-Trasporto: errore") })
 		})
 		t.Run("a stranger's spam is refused or filed, and certified mail never", func(t *testing.T) { checkSpam(t, p) })
+		t.Run("a provider's receipt is scanned before it is taken", func(t *testing.T) {
+			own := EngineSettings(makeDomain(), makeSettings()).Provider
+			provider := pec.Provider{Name: own.Name, MailDomain: own.MailDomain, ServiceAddress: own.ServiceAddress}
+			receipt := func(id, text string) string {
+				transit := pec.Transit{Identifier: "prova@" + domain, Sender: full, Subject: "x", Receipt: pec.ReceiptFull, Recipients: []pec.Recipient{{Address: "other@" + domain, Certified: true}}}
+				raw, err := signer.Delivery(provider, transit, id+"@"+domain, "other@"+domain, []byte(text), time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(raw)
+			}
+			before := len(inboxOf(t, full))
+			wantError(t, "infected", p.send(portMX, provider.ServiceAddress, full, receipt("infetta", attached(testVirus))), "")
+			wantError(t, "clean", p.send(portMX, provider.ServiceAddress, full, receipt("pulita", attached("niente"))), "")
+			awaitMessages(t, full, before+1, func(raw []byte) bool { return strings.Contains(string(raw), "<pulita@") })
+			if log := p.evidence(t); !strings.Contains(log, `"kind":"infected"`) || !strings.Contains(log, "Test.Pec") || len(inboxOf(t, full)) != before+1 {
+				t.Error("the infected receipt was delivered, or nothing says that it was not")
+			}
+			clamav.stop()
+			wantError(t, "with no scanner", p.send(portMX, provider.ServiceAddress, full, receipt("dopo", "Subject: x\r\n\r\n")), "451")
+		})
 	})
 }
 
@@ -224,7 +245,7 @@ func serveZones(t *testing.T, addresses map[string]string) {
 }
 
 // runEngine runs the engine itself in this process, with the pod's own state.
-func (p *pod) runEngine(t *testing.T) (*providers.Index, *x509.CertPool) {
+func (p *pod) runEngine(t *testing.T) (*providers.Index, *x509.CertPool, *pec.Signer) {
 	t.Helper()
 	dir := p.temporary("engine")
 	file := func(name, content string) string {
@@ -254,7 +275,23 @@ func (p *pod) runEngine(t *testing.T) (*providers.Index, *x509.CertPool) {
 	p.must(waitPort(portAccess, nil))
 	parsed, pool, err := providers.Load(s.Files.ProvidersIndex, s.Files.ProvidersRoots)
 	p.must(err)
-	return parsed, pool
+	signer, err := pec.NewSigner([]byte(block("CERTIFICATE", leaf.Raw)), []byte(block("RSA PRIVATE KEY", key)))
+	p.must(err)
+	return parsed, pool, signer
+}
+
+// evidence is the engine's log as it lies on disk.
+func (p *pod) evidence(t *testing.T) string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(p.volumePath(p.spec, volumeEngine), "evidence", "*.jsonl"))
+	p.must(err)
+	var all strings.Builder
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		p.must(err)
+		all.Write(raw)
+	}
+	return all.String()
 }
 
 func signingCertificate(t *testing.T, p settings.Provider) (root, leaf *x509.Certificate, key []byte) {

@@ -46,6 +46,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: definitionsMaxAgeMinutes
       type:
         scalar: numeric
+    - name: memory
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.AntivirusDefinitions
   map:
     fields:

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	resource "k8s.io/apimachinery/pkg/api/resource"
+)
+
 // AntivirusApplyConfiguration represents a declarative configuration of the Antivirus type for use
 // with apply.
 //
@@ -12,6 +16,9 @@ type AntivirusApplyConfiguration struct {
 	// definitionsMaxAgeMinutes is the time since the definitions' last refresh, told by the newest file among them, beyond which
 	// messages wait instead of being taken unchecked.
 	DefinitionsMaxAgeMinutes *int32 `json:"definitionsMaxAgeMinutes,omitempty"`
+	// memory is what ClamAV is given, request and limit: beyond it it is killed and starts again, and messages wait meanwhile. Without it, 2Gi
+	// for definitions in a claim, which all of ClamAV's own need, and 256Mi for those in a ConfigMap, which cannot be many.
+	Memory *resource.Quantity `json:"memory,omitempty"`
 }
 
 // AntivirusApplyConfiguration constructs a declarative configuration of the Antivirus type for use with
@@ -33,5 +40,13 @@ func (b *AntivirusApplyConfiguration) WithDefinitions(value *AntivirusDefinition
 // If called multiple times, the DefinitionsMaxAgeMinutes field is set to the value of the last call.
 func (b *AntivirusApplyConfiguration) WithDefinitionsMaxAgeMinutes(value int32) *AntivirusApplyConfiguration {
 	b.DefinitionsMaxAgeMinutes = &value
+	return b
+}
+
+// WithMemory sets the Memory field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Memory field is set to the value of the last call.
+func (b *AntivirusApplyConfiguration) WithMemory(value resource.Quantity) *AntivirusApplyConfiguration {
+	b.Memory = &value
 	return b
 }
