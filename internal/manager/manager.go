@@ -221,7 +221,8 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		return nil, fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
 	}
 	mailboxes := &mailbox.Reconciler{
-		Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Secrets: secrets, Access: o.Namespaces, Engines: pool, Book: book, Watch: elsewhere, Peer: other, Site: o.Site, StandIn: o.StandIn,
+		Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Secrets: secrets, Access: o.Namespaces, Engines: pool, Book: book, Watch: elsewhere, Peer: other, Site: o.Site,
+		StandIn: o.StandIn,
 	}
 	work := &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now}
 	migrations := &mailboxmigration.Reconciler{
