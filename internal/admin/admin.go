@@ -159,7 +159,9 @@ type Status struct {
 	Antivirus Antivirus `json:"antivirus"`
 	Index     Index     `json:"index"`
 	Peer      PeerState `json:"peer"`
-	Problems  []string  `json:"problems"` // sentences; empty when the engine can do all its work
+	// Replication is how far the event logs and the custody of the two sites are apart.
+	Replication Replication `json:"replication,omitzero"`
+	Problems    []string    `json:"problems"` // sentences; empty when the engine can do all its work
 }
 
 // Evidence is the head of the event log, and how far it is sealed.

@@ -104,11 +104,20 @@ func (d *Directory) Password(ctx context.Context, address string) (hash string, 
 
 // SetPassword makes a hash that the holder chose the mailbox's password.
 func (d *Directory) SetPassword(ctx context.Context, address, hash string) error {
+	return d.password(ctx, address, hash, true)
+}
+
+// ResetPassword makes a hash that came with the resource the mailbox's password again.
+func (d *Directory) ResetPassword(ctx context.Context, address, hash string) error {
+	return d.password(ctx, address, hash, false)
+}
+
+func (d *Directory) password(ctx context.Context, address, hash string, byHolder bool) error {
 	address = strings.ToLower(address)
 	if !passwordForm.MatchString(hash) {
 		return fmt.Errorf("mailbox %s: %w: no hash of a password", address, ErrInvalid)
 	}
-	result, err := d.db.ExecContext(ctx, `UPDATE mailbox SET password = ?, password_changed = 1 WHERE address = ?`, hash, address)
+	result, err := d.db.ExecContext(ctx, `UPDATE mailbox SET password = ?, password_changed = ? WHERE address = ?`, hash, byHolder, address)
 	if err != nil {
 		return fmt.Errorf("storing the password of %s: %w", address, err)
 	}

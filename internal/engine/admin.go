@@ -164,7 +164,9 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 		s.Problems = append(s.Problems, sentence)
 	}
 	s.Index = e.indexState()
-	s.Peer = e.sync.state(e.hasPeer(ctx))
+	if s.Peer = e.sync.state(e.hasPeer(ctx)); s.Peer.Configured {
+		s.Replication = e.replication()
+	}
 	s.Peer.Stores, err = e.storesState(ctx, s.Peer.Configured)
 	return s, err
 }

@@ -259,7 +259,7 @@ func (e *Engine) answerDigest(ctx context.Context, remote *wire, mailbox string)
 
 // peerDigest asks the other site's engine what its store holds of a mailbox.
 func (e *Engine) peerDigest(ctx context.Context, mailbox string) (string, error) {
-	w, err := e.dialPeer(ctx, digestVerb+mailbox)
+	w, _, err := e.dialPeer(ctx, digestVerb+mailbox)
 	if err != nil {
 		if strings.Contains(err.Error(), errUnknownRequest.Error()) {
 			return "", errUnsupported

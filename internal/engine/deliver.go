@@ -52,10 +52,42 @@ func (e *Engine) deliver(d delivery) error {
 		return errors.Join(err, e.outcome(d, at, nil, found))
 	}
 	var failed failure
-	if found, at, err := e.lookup(kindUndeliverable, key, &failed); err != nil || found {
+	if found, at, err := e.known(kindUndeliverable, key, &failed); err != nil || found {
 		return errors.Join(err, e.outcome(d, at, &failed, found))
 	}
+	if found, at, err := e.known(kindDelivered, key, nil); err != nil || found {
+		return errors.Join(err, e.deliveredThere(d, key, at, found))
+	}
 	return e.attempt(d, key)
+}
+
+// deliveredThere is for a message that the other site delivered, and that its sender's server tries here because it did not get the
+// answer. The sender is told what that site told, and nothing else. The sync brings the message while the other site lives; when it
+// is silent, and the store here does not have it, it is stored here, or tried again.
+func (e *Engine) deliveredThere(d delivery, key string, at time.Time, found bool) error {
+	if !found || e.replica.speaks(e.now()) {
+		return e.outcome(d, at, nil, found)
+	}
+	has, err := e.doveadm.has(d.rcpt, key)
+	if err != nil {
+		return err
+	}
+	reply := "found in the store; the other site delivered it"
+	if !has {
+		var refusal *failure
+		if reply, refusal, err = e.storeOnce(d, key); err != nil {
+			return err
+		}
+		if refusal != nil {
+			return fmt.Errorf("delivering to %s what the other site delivered: %s %s", d.rcpt, refusal.Status, refusal.Text)
+		}
+	}
+	data := d.data()
+	data.Reply = reply
+	if _, err := e.record(kindDelivered, key, d.identifier(), &data); err != nil {
+		return err
+	}
+	return e.outcome(d, at, nil, true)
 }
 
 // attempt delivers what has no outcome yet.
@@ -84,9 +116,17 @@ func (e *Engine) attempt(d delivery, key string) error {
 	}
 	data := d.data()
 	data.Reply = reply
+	if data.Replica, err = e.awaitCopy(d, key); err != nil {
+		return err
+	}
 	at, err := e.record(kindDelivered, key, d.identifier(), &data)
 	if err != nil {
 		return err
+	}
+	if data.Replica == replicaPending {
+		if err := e.pendCopy(key); err != nil {
+			return err
+		}
 	}
 	e.metrics.deliveries.WithLabelValues("stored").Inc()
 	e.sync.changed(d.rcpt)

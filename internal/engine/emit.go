@@ -24,8 +24,7 @@ func (e *Engine) issue(n notice) error {
 		return nil
 	}
 	defer e.locks.lock(n.id)()
-	var made noticeData
-	found, _, err := e.lookup(kindNotice, n.id, &made)
+	made, found, err := e.madeNotice(n.id)
 	if err != nil {
 		return err
 	}
@@ -41,6 +40,21 @@ func (e *Engine) issue(n notice) error {
 	defer done()
 	_, err = e.inject(n.identifier, message{from: e.settings.Provider.ServiceAddress, to: made.To, envid: n.id, bytes: raw})
 	return err
+}
+
+// madeNotice finds a notice that was made, here or at the other site, with its bytes. When the other site made it, fell silent and
+// left no bytes here, it is made anew: under the same Message-ID, so that one of the two is kept.
+func (e *Engine) madeNotice(id string) (made noticeData, found bool, err error) {
+	if found, _, err = e.lookup(kindNotice, id, &made); err != nil || found {
+		return made, found, err
+	}
+	if found, _, err = e.known(kindNotice, id, &made); err != nil || !found || e.custody.Has(made.Digest) {
+		return made, found, err
+	}
+	if e.replica.speaks(e.now()) {
+		return made, false, fmt.Errorf("the other site made the notice %s, and its bytes are not here yet", id)
+	}
+	return noticeData{}, false, nil
 }
 
 func (e *Engine) make(n notice) (noticeData, error) {
@@ -67,7 +81,11 @@ func (e *Engine) inject(identifier string, m message) (injected, error) {
 	key := injectionKey(m.envid, m.to)
 	defer e.locks.lock(key)()
 	var done injected
-	if found, _, err := e.lookup(kindInjected, key, &done); err != nil || found {
+	find := e.lookup
+	if e.replica.speaks(e.now()) { // what the other site's Postfix took is safe while that site lives
+		find = e.known
+	}
+	if found, _, err := find(kindInjected, key, &done); err != nil || found {
 		return done, err
 	}
 	reply, err := e.postfix.send(m, nil)

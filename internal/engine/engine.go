@@ -33,6 +33,9 @@ type Engine struct {
 
 	evidence  *evidence.Log
 	journal   journal // the evidence log; apart, so that a test can crash the engine at any of its records
+	chain     string  // its name among all logs
+	mirrors   *mirrors
+	replica   *replica
 	custody   *evidence.Custody
 	directory *directory.Directory
 
@@ -88,6 +91,7 @@ type mailStore interface {
 const (
 	evidenceDir  = "evidence"
 	custodyDir   = "custody"
+	mirrorsDir   = "mirror"
 	directoryDir = "directory"
 	indexDir     = "index"
 	// revocationsDir holds copies of what authorities publish; an engine without it fetches them again.
@@ -97,7 +101,7 @@ const (
 // New opens the engine's state and makes an engine that serves nothing yet. Secrets and the index are read at first use, and
 // again when they change: an engine whose certificate is missing must live to say so.
 func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog.Logger) (*Engine, error) {
-	e := &Engine{settings: s, now: now, log: log, metrics: newMetrics(), timers: timers{open: map[timerKey]time.Time{}}}
+	e := &Engine{settings: s, now: now, log: log, metrics: newMetrics(), timers: timers{open: map[timerKey]timer{}}, replica: newReplica(now())}
 	var err error
 	if e.evidence, err = evidence.Open(filepath.Join(s.Files.State, evidenceDir), evidence.DefaultSegmentSize, now); err != nil {
 		return nil, err
@@ -109,7 +113,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	if e.directory, err = directory.Open(ctx, filepath.Join(s.Files.State, directoryDir)); err != nil {
 		return nil, errors.Join(err, e.evidence.Close())
 	}
-	if err := e.loadTimers(); err != nil {
+	if err := e.prepareMirrors(filepath.Join(s.Files.State, mirrorsDir)); err != nil {
 		return nil, errors.Join(err, e.directory.Close(), e.evidence.Close())
 	}
 	f := s.Files
@@ -137,11 +141,12 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
-	e.metrics.gauge("timers_open", "Certified recipients whose outcome is not known yet.", func() float64 { return float64(e.timers.count()) })
+	e.metrics.gauge("timers_open", "Certified recipients whose outcome is not known yet.", func() float64 { return float64(e.timers.count(e.settings.Site)) })
 	e.metrics.gauge("crl_missing", "Revocation lists that providers' certificates name and that were never had.", func() float64 { return float64(e.revocations.State().Missing) })
 	e.metrics.gauge("crl_age_seconds", "Age of the oldest copy of a revocation list; 0 without any.", e.revocationAge)
+	e.gaugeReplication()
 	e.metrics.gauge("sync_pending", "Mailboxes that wait to be synced with the other site.", func() float64 { return float64(e.sync.state(true).Pending) })
-	if err := e.loadHolders(ctx); err != nil {
+	if err := e.load(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
@@ -186,7 +191,7 @@ func (e *Engine) providers() (*providers.Index, *x509.CertPool, error) {
 // Close closes the engine's state.
 func (e *Engine) Close() error {
 	e.store.close()
-	return errors.Join(e.directory.Close(), e.evidence.Close())
+	return errors.Join(e.directory.Close(), e.mirrors.close(), e.evidence.Close())
 }
 
 // stopTimeout is how long transactions under way may take to end when the engine stops. Postfix keeps what is cut.
@@ -229,6 +234,9 @@ func (e *Engine) Serve(ctx context.Context) error {
 		})
 	}
 	group.Go(func() error { return e.sync.run(ctx) })
+	group.Go(func() error { return e.runReplica(ctx, verbRecords, e.pull) })
+	group.Go(func() error { return e.runReplica(ctx, verbCopies, e.copyAll) })
+	group.Go(func() error { return e.runRepair(ctx) })
 	group.Go(func() error { return e.runNotifications(ctx) })
 	group.Go(func() error { return e.runTimers(ctx) })
 	group.Go(func() error { return e.runAges(ctx) })

@@ -99,8 +99,8 @@ func TestVirusFoundByTheOtherProviderBecomesAFailureForOurUser(t *testing.T) {
 	if !slices.ContainsFunc(custodyOf(t, x.b), func(kept string) bool { return strings.Contains(kept, virus) }) {
 		t.Error("the infected envelope was not kept")
 	}
-	if n := x.a.engine.timers.count(); n == 0 {
-		t.Error("no timer to end")
+	if n := x.a.engine.timers.count("a"); n != 0 {
+		t.Errorf("%d timers did not end", n)
 	}
 	x.a.pass(48 * time.Hour)
 	if n := len(x.a.titles(sender)); n != 4 {
@@ -164,7 +164,7 @@ func TestSilenceOfACertifiedRecipientIsToldAtTwelveAndTwentyFourHours(t *testing
 					t.Errorf("after %s: %d notices, want %d", step.until, got, step.want)
 				}
 			}
-			if n := x.a.engine.timers.count(); n != 0 {
+			if n := x.a.engine.timers.count("a"); n != 0 {
 				t.Errorf("%d timers are still open after two days", n)
 			}
 		})

@@ -13,9 +13,6 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
-	"github.com/pec-operator/pec-operator/internal/evidence"
-	"github.com/pec-operator/pec-operator/internal/mailage"
-	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/sieve"
 )
 
@@ -44,11 +41,13 @@ func (c choice) after(other choice) bool {
 	return c.At.After(other.At) || c.At.Equal(other.At) && c.Site > other.Site
 }
 
-// placement is when this site first had a password from a Secret.
+// placement is when a site first had a password from a Secret.
 type placement struct {
 	Address string    `json:"address"`
 	Version string    `json:"version"`
 	At      time.Time `json:"at"`
+	// Password is the hash, which comes back into force when it is seen later that the Secret counts and not the holder's choice.
+	Password string `json:"password,omitempty"`
 }
 
 func placementKey(address, version string) string { return address + " " + version }
@@ -59,10 +58,14 @@ type holders struct {
 	choices map[string]map[admin.Choice]choice
 	day     string         // of sent, on the calendar of Rome
 	sent    map[string]int // submissions of the day, by sender
+	// counted are the records that sent was counted from, by hash.
+	counted map[string]bool
+	// secrets are the last passwords from a Secret, by mailbox and site.
+	secrets map[string]map[string]placement
 }
 
 func newHolders() *holders {
-	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}}
+	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}, counted: map[string]bool{}, secrets: map[string]map[string]placement{}}
 }
 
 // take adds a choice, of this site or the other.
@@ -88,6 +91,36 @@ func (h *holders) of(row admin.Mailbox, setting admin.Choice) (choice, bool) {
 	return c, ok && !c.Withdrawn && c.At.After(row.ClosedAt)
 }
 
+// placed adds a Secret's password that a site had.
+func (h *holders) placed(site string, p placement) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	mine := h.secrets[p.Address]
+	if mine == nil {
+		mine = map[string]placement{}
+		h.secrets[p.Address] = mine
+	}
+	if last, ok := mine[site]; !ok || p.At.After(last.At) {
+		mine[site] = p
+	}
+}
+
+// secret is the last password from the Secret that this site had, and since when all sites that have the mailbox had one. It counts
+// against the holder's own since then; or, while the other site is silent, since this one had it. A site that comes back, or is
+// built anew, reads the Secret later than the holder may have chosen: that alone is no edit, and brings no old password back.
+func (h *holders) secret(address, site string) (last placement, everywhere time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	last = h.secrets[address][site]
+	everywhere = last.At
+	for _, p := range h.secrets[address] {
+		if p.At.Before(everywhere) {
+			everywhere = p.At
+		}
+	}
+	return last, everywhere
+}
+
 // instant is a time for the next choice or Secret of a mailbox: now, or just after what it has to come after, if the clock went back.
 func (h *holders) instant(address string, now time.Time, after ...time.Time) time.Time {
 	h.mu.Lock()
@@ -102,67 +135,6 @@ func (h *holders) instant(address string, now time.Time, after ...time.Time) tim
 		}
 	}
 	return at
-}
-
-// dayOf is the day in Rome, on which the daily limits are counted.
-func dayOf(t time.Time) string { return t.In(pec.Rome()).Format(time.DateOnly) }
-
-// loadHolders reads from the log what holders chose, what was sent today and in the last month, and which arrivals nobody may have been told of; then it
-// makes directory and rules say so. It runs before anything is served.
-func (e *Engine) loadHolders(ctx context.Context) error {
-	today, fault := dayOf(e.now()), ""
-	err := evidence.Walk(filepath.Join(e.settings.Files.State, evidenceDir), func(_ string, r evidence.Record) error {
-		switch r.Kind {
-		case kindChoice:
-			var c choice
-			if err := r.Decode(&c); err != nil {
-				return err
-			}
-			e.holders.take(c)
-		case kindTransaction:
-			var tx transaction
-			if dayOf(r.Time) != today {
-				return nil
-			}
-			if err := r.Decode(&tx); err != nil {
-				return err
-			}
-			if tx.Port == portSubmission {
-				e.holders.count(fold(tx.From), today, 1)
-			}
-		case kindAccepted:
-			if e.now().Sub(r.Time) > (mailage.MonthDays+1)*24*time.Hour {
-				return nil
-			}
-			var a accepted
-			if err := r.Decode(&a); err != nil {
-				return err
-			}
-			e.senders.add(fold(a.Transit.Sender), r.Time, e.now())
-		case kindDelivered:
-			return e.arrivals.remember(r, e.now())
-		}
-		return nil
-	}, func(sentence string) { fault = sentence })
-	if err == nil && fault != "" {
-		err = errors.New(fault)
-	}
-	if err != nil {
-		return fmt.Errorf("reading the holders' settings from the log: %w", err)
-	}
-	if err := e.prepareRules(); err != nil {
-		return err
-	}
-	rows, err := e.directory.Mailboxes(ctx, "")
-	if err != nil {
-		return err
-	}
-	for _, row := range rows {
-		if err := e.derive(ctx, row.Address); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // derive makes a mailbox's password and rules what the resource and the holder's choices say. A mailbox that is not there is
@@ -187,18 +159,25 @@ func (e *Engine) derive(ctx context.Context, address string) error {
 	return e.writeRules(row.Address, holder.InForce.Rules)
 }
 
-// derivePassword puts the holder's password into the directory if he chose it after the Secret's was placed.
+// derivePassword puts the holder's password into the directory if he chose it after the Secret's was placed, and the Secret's back
+// if it is seen only now that he did not.
 func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 	c, ok := e.holders.of(row, admin.ChoicePassword)
 	if !ok {
 		return nil
 	}
-	var placed placement
-	if _, _, err := e.lookup(kindPlacement, placementKey(row.Address, row.CredentialsVersion), &placed); err != nil {
-		return err
+	secret, since := e.holders.secret(row.Address, e.settings.Site)
+	if c.At.After(since) != c.At.After(secret.At) {
+		e.replica.deriveLater(row.Address)
 	}
-	if !c.At.After(placed.At) {
-		return nil
+	if !e.replica.speaks(e.now()) {
+		since = secret.At
+	}
+	if !c.At.After(since) {
+		if !row.PasswordChangedByHolder || secret.Password == "" {
+			return nil
+		}
+		return e.directory.ResetPassword(ctx, row.Address, secret.Password)
 	}
 	if hash, err := e.directory.Password(ctx, row.Address); err != nil || hash == c.Password {
 		return err
@@ -212,8 +191,11 @@ func (e *Engine) noteSecret(m admin.Mailbox) error {
 	if m.Password == "" {
 		return nil
 	}
-	p := placement{Address: fold(m.Address), Version: m.CredentialsVersion, At: e.holders.instant(fold(m.Address), e.now())}
+	p := placement{Address: fold(m.Address), Version: m.CredentialsVersion, At: e.holders.instant(fold(m.Address), e.now()), Password: m.Password}
 	_, err := e.record(kindPlacement, placementKey(p.Address, p.Version), "", &p)
+	if err == nil {
+		e.holders.placed(e.settings.Site, p)
+	}
 	return err
 }
 
@@ -232,11 +214,8 @@ func (e *Engine) recordChoice(ctx context.Context, c choice) error {
 	if err != nil {
 		return err
 	}
-	var placed placement
-	if _, _, err := e.lookup(kindPlacement, placementKey(row.Address, row.CredentialsVersion), &placed); err != nil {
-		return err
-	}
-	c.At = e.holders.instant(c.Address, e.now(), placed.At, row.ClosedAt)
+	secret, _ := e.holders.secret(row.Address, e.settings.Site)
+	c.At = e.holders.instant(c.Address, e.now(), secret.At, row.ClosedAt)
 	if _, err := e.record(kindChoice, c.key(), "", &c); err != nil {
 		return err
 	}

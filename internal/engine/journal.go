@@ -34,6 +34,7 @@ const (
 	kindInfected       = "infected"        // PEC identifier, queue identifier
 	kindAcknowledged   = "acknowledged"    // PEC identifier, recipient that another provider took in charge
 	kindSettled        = "settled"         // PEC identifier, recipient whose outcome is known
+	kindReplicated     = "replicated"      // deliveryKey
 )
 
 // kindManifest is the proof of a copy into a mailbox: mailbox, name of the proof.
@@ -141,6 +142,8 @@ type deliveryData struct {
 	MessageID string   `json:"messageID"`
 	Digest    string   `json:"digest,omitempty"` // custody of the message as it arrived
 	Reply     string   `json:"reply,omitempty"`  // of Dovecot, or why not
+	// Replica says, of a delivery that a receipt follows, whether the other site had the message in custody by then: copied or pending.
+	Replica string `json:"replica,omitempty"`
 	// Transit is what the document says of the original message, so that the record speaks for itself.
 	Transit *transitRecord `json:"transit,omitempty"`
 }
@@ -154,18 +157,6 @@ func deliveryKey(provider, messageID, mailbox string) string {
 
 // fold is the one form of an address in keys and records.
 func fold(address string) string { return strings.ToLower(address) }
-
-// lookup reads the record of (kind, key) into data, if there is one.
-func (e *Engine) lookup(kind, key string, data any) (found bool, at time.Time, err error) {
-	r, found, err := e.journal.Get(kind, key)
-	if err != nil || !found {
-		return false, time.Time{}, err
-	}
-	if data == nil {
-		return true, r.Time, nil
-	}
-	return true, r.Time, r.Decode(data)
-}
 
 // record appends a record and reads the one that counts, which is the first of its key, back into data.
 func (e *Engine) record(kind, key, identifier string, data any) (time.Time, error) {

@@ -14,9 +14,10 @@ import (
 )
 
 // The peer link carries what two engines of one domain say to each other, over TLS in which each shows the certificate of its
-// own site's CA. A connection is for one mailbox: the dialer writes "sync <mailbox>", the other end answers "ok" or a reason,
-// and then both are a pipe between the two Dovecots. doveadm is full power over all mail, so no password of it leaves a pod,
-// and nothing but the dsync of one mailbox that both directories hold gets through. "digest <mailbox>" is in compare.go.
+// own site's CA. A connection is for one thing, which the dialer names; the other end answers "ok" or a reason. After
+// "sync <mailbox>" both are a pipe between the two Dovecots: doveadm is full power over all mail, so no password of it leaves a
+// pod, and nothing but the dsync of one mailbox that both directories hold gets through. "digest <mailbox>" is in compare.go,
+// "records" in replicate.go, "copies" in copies.go.
 const (
 	peerVerb        = "sync "
 	peerOK          = "ok"
@@ -78,6 +79,9 @@ func (e *Engine) answerPeer(ctx context.Context, conn net.Conn) error {
 	if err != nil {
 		return err
 	}
+	if line == verbRecords || line == verbCopies {
+		return e.answerReplica(ctx, remote, line)
+	}
 	if mailbox, ok := strings.CutPrefix(line, digestVerb); ok {
 		return e.answerDigest(ctx, remote, mailbox)
 	}
@@ -93,6 +97,16 @@ func (e *Engine) answerPeer(ctx context.Context, conn net.Conn) error {
 	_ = conn.SetDeadline(time.Time{})
 	splice(remote, dovecot)
 	return nil
+}
+
+func (e *Engine) answerReplica(ctx context.Context, w *wire, verb string) error {
+	if err := w.writeLine(peerOK); err != nil {
+		return err
+	}
+	if verb == verbRecords {
+		return e.answerRecords(ctx, w)
+	}
+	return e.answerCopies(w)
 }
 
 // openDsync checks a request and begins the dsync of that one mailbox with our own Dovecot.
@@ -137,7 +151,7 @@ func (e *Engine) carrySync(ctx context.Context, local *wire) error {
 	if err != nil {
 		return err
 	}
-	remote, err := e.dialPeer(ctx, peerVerb+user)
+	remote, _, err := e.dialPeer(ctx, peerVerb+user)
 	if err != nil {
 		e.linkFaults.Store(user, err)
 		_ = local.writeLine("\n-TEMPFAIL")
@@ -163,15 +177,15 @@ func (e *Engine) syncMailbox(ctx context.Context, mailbox string) error {
 }
 
 // dialPeer opens a connection for one thing.
-func (e *Engine) dialPeer(ctx context.Context, request string) (*wire, error) {
+func (e *Engine) dialPeer(ctx context.Context, request string) (*wire, admin.Peer, error) {
 	config, peer, err := e.peerTLS(ctx, x509.ExtKeyUsageServerAuth)
 	if err != nil {
-		return nil, err
+		return nil, peer, err
 	}
 	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: peerDialTimeout}, Config: config}
 	conn, err := dialer.DialContext(ctx, "tcp", peer.Address)
 	if err != nil {
-		return nil, fmt.Errorf("reaching the peer %s: %w", peer.Address, err)
+		return nil, peer, fmt.Errorf("reaching the peer %s: %w", peer.Address, err)
 	}
 	_ = conn.SetDeadline(time.Now().Add(wireHandshake))
 	w := newWire(conn)
@@ -184,10 +198,10 @@ func (e *Engine) dialPeer(ctx context.Context, request string) (*wire, error) {
 	}
 	if err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("asking the peer %s for %s: %w", peer.Address, request, err)
+		return nil, peer, fmt.Errorf("asking the peer %s for %s: %w", peer.Address, request, err)
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return w, nil
+	return w, peer, nil
 }
 
 // serveConns answers each connection on its own until the context ends; open ones are cut then.

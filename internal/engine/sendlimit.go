@@ -23,12 +23,27 @@ func (h *holders) count(address, day string, n int) int {
 	if h.day != day && n > 0 {
 		h.day = day
 		clear(h.sent)
+		clear(h.counted)
 	}
 	if h.day != day {
 		return 0
 	}
 	h.sent[address] += n
 	return h.sent[address]
+}
+
+// countRecord counts a submission that a log tells of. A log that is read a second time (chains.go) adds nothing.
+func (h *holders) countRecord(address, day, hash string) {
+	h.mu.Lock()
+	seen := h.day == day && h.counted[hash]
+	h.mu.Unlock()
+	if seen {
+		return
+	}
+	h.count(address, day, 1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.counted[hash] = true
 }
 
 func (h *holders) sentOn(address, day string) int {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,16 +20,19 @@ func (e *Engine) readNotice(d delivery, key string) error {
 	}
 	c := d.judgement.Certification
 	var submission accepted
-	found, _, err := e.lookup(kindAccepted, c.Identifier, &submission)
+	found, _, err := e.known(kindAccepted, c.Identifier, &submission)
 	if err != nil {
 		return err
 	}
-	if !found {
-		e.log.Warn("a notice about nothing that this site sent", "type", c.Type, "identifier", c.Identifier, "provider", d.judgement.Provider.Name)
+	if !found && !e.mayBeOfPeer(c.Identifier, at) {
+		e.log.Warn("a notice about nothing that we sent", "type", c.Type, "identifier", c.Identifier, "provider", d.judgement.Provider.Name)
 		return nil
 	}
+	if !found && c.Type == pec.TypeVirusDetection {
+		return fmt.Errorf("a notice about %s: the other site may have sent that, and is not heard", c.Identifier)
+	}
 	for _, rcpt := range concerned(*c) {
-		if !submission.sentTo(rcpt) || !d.judgement.Provider.Manages(rcpt) {
+		if found && !submission.sentTo(rcpt) || !d.judgement.Provider.Manages(rcpt) {
 			e.log.Warn("a notice about a recipient that is none of its provider's, or of the message's", "type", c.Type, "identifier", c.Identifier, "provider", d.judgement.Provider.Name)
 			continue
 		}
@@ -68,19 +72,31 @@ func (a accepted) sentTo(rcpt string) bool {
 	return slices.ContainsFunc(a.Transit.Recipients, func(r recipientRecord) bool { return strings.EqualFold(r.Address, rcpt) })
 }
 
+// mayBeOfPeer says whether an identifier that is not known here can be of a submission at the other site: not all is here that was
+// recorded there when the notice about it came.
+func (e *Engine) mayBeOfPeer(identifier string, at time.Time) bool {
+	return strings.EqualFold(domainOf(identifier), e.settings.Provider.MailDomain) && e.hasPeer(context.Background()) && !e.hearing().heard.After(at)
+}
+
 // settle records that the outcome for a recipient of ours is known, when a delivery receipt or failure about it arrives: its
-// timers end, whether the sender's mailbox takes the notice or not.
+// timers end, at both sites, whether the sender's mailbox takes the notice or not. It is recorded also when the submission is not
+// known here: it may be the other site's, and means nothing if it is not.
 func (e *Engine) settle(j pec.Judgement) error {
 	c := j.Certification
 	if c.Type != pec.TypeDelivery && c.Type != pec.TypeDeliveryError {
 		return nil
 	}
 	var submission accepted
-	found, _, err := e.lookup(kindAccepted, c.Identifier, &submission)
-	if err != nil || !found || !submission.sentTo(c.Delivery) {
+	found, _, err := e.known(kindAccepted, c.Identifier, &submission)
+	if err != nil {
 		return err
 	}
-	_, err = e.record(kindSettled, c.Identifier+" "+fold(c.Delivery), c.Identifier, &outcomeData{Recipient: fold(c.Delivery), Type: c.Type, Provider: j.Provider.Name})
+	if !found && !e.mayBeOfPeer(c.Identifier, e.now()) || found && !submission.sentTo(c.Delivery) {
+		return nil
+	}
+	if _, err = e.record(kindSettled, c.Identifier+" "+fold(c.Delivery), c.Identifier, &outcomeData{Recipient: fold(c.Delivery), Type: c.Type, Provider: j.Provider.Name}); err == nil {
+		e.timers.end(timerKey{c.Identifier, fold(c.Delivery)})
+	}
 	return err
 }
 

@@ -90,6 +90,7 @@ type world struct {
 	settings settings.Engine
 	engine   *Engine
 	now      time.Time
+	ticks    sync.Mutex // guards now where an engine runs beside the test
 
 	mu       sync.Mutex
 	queues   int
@@ -237,7 +238,7 @@ func (w *world) start() {
 	if err := prepare(context.Background(), w.settings); err != nil {
 		w.t.Fatal(err)
 	}
-	e, err := New(context.Background(), w.settings, func() time.Time { return w.now }, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	e, err := New(context.Background(), w.settings, w.time, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -259,6 +260,12 @@ func (w *world) start() {
 			w.t.Fatal(err)
 		}
 	}
+}
+
+func (w *world) time() time.Time {
+	w.ticks.Lock()
+	defer w.ticks.Unlock()
+	return w.now
 }
 
 // crash ends the engine as SIGKILL would, and starts another one.
@@ -361,6 +368,7 @@ func (w *world) submit(from string, rcpts []string, raw string) string {
 
 // run hands the queue over until it is empty or rounds are used up; what is not answered 250 stays, for these recipients.
 func (w *world) run(rounds int) {
+	var why error
 	for range rounds {
 		w.mu.Lock()
 		if len(w.queue) == 0 {
@@ -377,6 +385,7 @@ func (w *world) run(rounds int) {
 		for i, err := range handle(q.mail) {
 			if err != nil {
 				left = append(left, q.rcpts[i])
+				why = err
 			}
 		}
 		w.mu.Lock()
@@ -386,7 +395,7 @@ func (w *world) run(rounds int) {
 		}
 		w.mu.Unlock()
 	}
-	w.t.Errorf("the queue is not empty after %d rounds", rounds)
+	w.t.Errorf("the queue is not empty after %d rounds: %v", rounds, why)
 }
 
 // has, kick and sync are Dovecot's HTTP API.

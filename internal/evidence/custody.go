@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 )
 
 // Custody keeps whole messages under their SHA-256. An IMAP delete, a sync or a broken index cannot reach them.
@@ -36,6 +38,32 @@ func (c *Custody) Put(message []byte) (string, error) {
 		return "", fmt.Errorf("storing custody copy %s: %w", digest, err)
 	}
 	return digest, nil
+}
+
+// Has says whether there is a message under a digest.
+func (c *Custody) Has(digest string) bool {
+	_, err := os.Stat(c.path(digest))
+	return err == nil
+}
+
+// IsDigest says whether a text can be the name of a message: what the other site sends becomes no path otherwise.
+func IsDigest(text string) bool { return digestForm.MatchString(text) }
+
+var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// ErrOther is a message that is not the one that its name says.
+var ErrOther = errors.New("the content is another than its name says")
+
+// Take stores a message that was sent under a digest, if it is that message.
+func (c *Custody) Take(digest string, content io.Reader) error {
+	if !IsDigest(digest) {
+		return fmt.Errorf("storing custody copy %q: %w", digest, ErrOther)
+	}
+	_, err := c.store(digest, func(w io.Writer) error {
+		_, err := io.Copy(w, content)
+		return err
+	})
+	return err
 }
 
 // Get returns the message of a digest and checks that it still is that message.

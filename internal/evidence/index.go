@@ -102,10 +102,11 @@ func (l *Log) closeSegment() {
 			keys = append(keys, key)
 		}
 	}
-	if err := writeIndex(l.files[segment], l.closedHead(len(keys)), l.entries(keys)); err != nil {
+	path := filepath.Join(l.dir, filepath.Base(l.files[segment].Name())) // the log may have moved since that was opened
+	if err := writeIndex(path, l.closedHead(len(keys)), l.entries(keys)); err != nil {
 		return
 	}
-	if closed, _, err := openIndex(l.files[segment].Name(), segment); err == nil {
+	if closed, _, err := openIndex(path, segment); err == nil {
 		l.closed, l.index = append(l.closed, closed), open
 	}
 }
@@ -138,25 +139,25 @@ func (l *Log) dayHolding(seq uint64) string {
 }
 
 // writeIndex puts the file in place whole. It is not synced: one that a crash took a part of does not have its checksum.
-func writeIndex(segment *os.File, head closedHead, entries []byte) error {
-	info, err := segment.Stat()
+func writeIndex(segment string, head closedHead, entries []byte) error {
+	info, err := os.Stat(segment)
 	if err != nil {
-		return fmt.Errorf("indexing %s: %w", segment.Name(), err)
+		return fmt.Errorf("indexing %s: %w", segment, err)
 	}
 	head.Size, head.Changed = info.Size(), info.ModTime().UnixNano()
 	line, err := json.Marshal(head)
 	if err != nil {
-		return fmt.Errorf("indexing %s: %w", segment.Name(), err)
+		return fmt.Errorf("indexing %s: %w", segment, err)
 	}
 	content := append(append(line, '\n'), entries...)
 	sum := sha256.Sum256(content)
-	path := indexPath(segment.Name())
+	path := indexPath(segment)
 	tmp := filepath.Join(filepath.Dir(path), ".new"+indexSuffix)
 	if err := os.WriteFile(tmp, append(content, sum[:]...), 0o600); err != nil {
-		return fmt.Errorf("indexing %s: %w", segment.Name(), err)
+		return fmt.Errorf("indexing %s: %w", segment, err)
 	}
 	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("indexing %s: %w", segment.Name(), err)
+		return fmt.Errorf("indexing %s: %w", segment, err)
 	}
 	return nil
 }
@@ -210,7 +211,7 @@ func (l *Log) loadClosed(path string) bool {
 		c.close()
 		return false
 	}
-	l.files, l.closed, l.size = append(l.files, f), append(l.closed, c), head.Size
+	l.files, l.firsts, l.closed, l.size = append(l.files, f), append(l.firsts, first), append(l.closed, c), head.Size
 	l.last.Seq, l.last.Head = head.Last, head.Head
 	l.noteDay(head.Day)
 	return true

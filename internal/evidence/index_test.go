@@ -195,7 +195,7 @@ func writeLog(b *testing.B, dir string, records int) {
 	b.Helper()
 	at := time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
 	transit := map[string]any{"sender": "mario.rossi@pec.comune-esempio.test", "recipients": []string{"protocollo@pec.regione-esempio.test"}, "subject": "Trasmissione della delibera di giunta comunale", "digest": strings.Repeat("0a1b2c3d", 8)}
-	var at0 position
+	var at0 Position
 	var segment []byte
 	first := uint64(1)
 	flush := func() {
@@ -215,7 +215,7 @@ func writeLog(b *testing.B, dir string, records int) {
 			b.Fatal(err)
 		}
 		segment = append(segment, line...)
-		at0 = position{r.Seq, r.Hash}
+		at0 = Position{r.Seq, r.Hash}
 		if len(segment) >= DefaultSegmentSize {
 			flush()
 		}

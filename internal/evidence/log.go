@@ -33,14 +33,17 @@ type Log struct {
 	wake    *sync.Cond          // a batch waits, or the log closes
 	index   map[indexKey]*place // of what no closed index has
 	closed  []closedIndex       // of closed segments, oldest first
-	begun   position            // before the segment that is written
-	onDisk  position            // of the last record that is written
+	base    Position            // before the first record that is here
+	begun   Position            // before the segment that is written
+	onDisk  Position            // of the last record that is written
 	files   []*os.File          // segments, oldest first; the last one is written
+	firsts  []uint64            // the number of the first record of each
 	size    int64               // bytes of the last segment that are written
-	last    position            // of the last record, pending ones included
+	last    Position            // of the last record, pending ones included
 	written uint64              // records on disk
 	days    []day               // the days that have records, oldest first
 	waiting []*batch            // oldest first; the last one gathers
+	grown   chan struct{}       // closed, and made anew, when records came to the disk
 	failed  error               // first write error: the file may hold half a batch, so nothing more is written by this process
 	closing bool
 	done    chan struct{}
@@ -96,7 +99,7 @@ func Open(dir string, segmentSize int64, now func() time.Time) (*Log, error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("locking evidence log %s: another engine has it open: %w", dir, err)
 	}
-	l := &Log{dir: dir, segmentSize: segmentSize, now: now, lock: lock, index: map[indexKey]*place{}, done: make(chan struct{})}
+	l := &Log{dir: dir, segmentSize: segmentSize, now: now, lock: lock, index: map[indexKey]*place{}, grown: make(chan struct{}), done: make(chan struct{})}
 	l.wake = sync.NewCond(&l.mu)
 	if err := l.load(); err != nil {
 		l.closeFiles()

@@ -260,7 +260,7 @@ func TestTamperingIsFound(t *testing.T) {
 				r.Data = []byte("7")
 			}
 			line, _ := r.encode()
-			lines, at = append(lines, line...), position{r.Seq, r.Hash}
+			lines, at = append(lines, line...), Position{r.Seq, r.Hash}
 		}
 		edit(t, path, func([]byte) []byte { return lines })
 		edit(t, sealPath(k.dir, day, sealSuffix), func(raw []byte) []byte {

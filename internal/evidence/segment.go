@@ -15,8 +15,8 @@ import (
 
 const segmentSuffix = ".jsonl"
 
-// position is the place of a record in the chain.
-type position struct {
+// Position is the place of a record in the chain.
+type Position struct {
 	Seq  uint64
 	Head string // its hash
 }
@@ -24,7 +24,7 @@ type position struct {
 // day is what the log knows of one day of Europe/Rome: its last record.
 type day struct {
 	name string // 2026-11-21
-	last position
+	last Position
 }
 
 // dayOf is the day of an instant on the clocks of Europe/Rome, by which the log is closed.
@@ -33,7 +33,7 @@ func dayOf(t time.Time) string { return t.In(pec.Rome()).Format(time.DateOnly) }
 // note takes a record into the account and says whether it begins a day after another. A clock that goes back begins none: the
 // record belongs to the day that is open.
 func (l *Log) note(r Record) (newDay bool) {
-	l.last = position{r.Seq, r.Hash}
+	l.last = Position{r.Seq, r.Hash}
 	return l.noteDay(dayOf(r.Time))
 }
 
@@ -62,22 +62,26 @@ func firstRecord(path string) (uint64, error) {
 }
 
 // begin is the position before the first segment: the log's very beginning, or the end of a sealed day when what is older was
-// taken away after its time.
-func begin(dir string, paths []string) position {
+// taken away after its time; for a mirror of such a log, where the mirror began.
+func begin(dir string, paths []string) Position {
+	base := readBase(dir)
 	if len(paths) == 0 {
-		return position{}
+		return base
 	}
 	first, err := firstRecord(paths[0])
 	if err != nil || first <= 1 {
-		return position{}
+		return Position{}
+	}
+	if base.Seq == first-1 {
+		return base
 	}
 	seals, _ := readSeals(dir)
 	for _, s := range seals {
 		if s.Last == first-1 {
-			return position{s.Last, s.Head}
+			return Position{s.Last, s.Head}
 		}
 	}
-	return position{}
+	return Position{}
 }
 
 // load reads and verifies every segment and fills the index.
@@ -86,7 +90,8 @@ func (l *Log) load() error {
 	if err != nil {
 		return err
 	}
-	l.last = begin(l.dir, paths)
+	l.base = begin(l.dir, paths)
+	l.last = l.base
 	for i, path := range paths {
 		last := i == len(paths)-1
 		l.begun = l.last
@@ -104,7 +109,7 @@ func (l *Log) load() error {
 	}
 	l.written = l.last.Seq
 	if len(paths) == 0 {
-		return l.newSegment(1)
+		return l.newSegment(l.base.Seq + 1)
 	}
 	return nil
 }
@@ -136,11 +141,11 @@ func (l *Log) loadSegment(path string, last bool) error {
 		l.note(r)
 		offset += len(line)
 	}
-	return l.openSegment(path, raw[offset:], int64(offset), last)
+	return l.openSegment(path, first, raw[offset:], int64(offset), last)
 }
 
 // openSegment opens a verified segment, and cuts off the torn line that may end the last one.
-func (l *Log) openSegment(path string, torn []byte, size int64, last bool) error {
+func (l *Log) openSegment(path string, first uint64, torn []byte, size int64, last bool) error {
 	if len(torn) > 0 {
 		if err := checkTorn(torn, last); err != nil {
 			return fmt.Errorf("%s at byte %d: %w", path, size, err)
@@ -150,7 +155,7 @@ func (l *Log) openSegment(path string, torn []byte, size int64, last bool) error
 	if err != nil {
 		return fmt.Errorf("opening evidence segment: %w", err)
 	}
-	l.files, l.size = append(l.files, f), size
+	l.files, l.firsts, l.size = append(l.files, f), append(l.firsts, first), size
 	if len(torn) == 0 {
 		return nil
 	}
@@ -185,7 +190,7 @@ func (l *Log) newSegment(first uint64) error {
 		_ = f.Close()
 		return err
 	}
-	l.files, l.size = append(l.files, f), 0
+	l.files, l.firsts, l.size = append(l.files, f), append(l.firsts, first), 0
 	return nil
 }
 
@@ -230,12 +235,14 @@ func (l *Log) commit(b *batch) {
 		return
 	}
 	last := b.places[len(b.places)-1].record
-	l.onDisk = position{last.Seq, last.Hash}
+	l.onDisk = Position{last.Seq, last.Hash}
 	for _, p := range b.places {
 		p.segment, p.offset, p.batch, p.record = segment, offset, nil, nil
 		offset += int64(p.length)
 	}
 	l.size, l.written = offset, l.written+uint64(len(b.places))
+	close(l.grown)
+	l.grown = make(chan struct{})
 }
 
 func syncDir(dir string) error {

@@ -14,7 +14,10 @@ import (
 
 // Write stores what write writes, of whatever size, and returns its hex SHA-256. As with Put, it is on disk under that name
 // when this returns.
-func (c *Custody) Write(write func(io.Writer) error) (string, error) {
+func (c *Custody) Write(write func(io.Writer) error) (string, error) { return c.store("", write) }
+
+// store is Write; of a message whose digest is known, only that message is stored.
+func (c *Custody) store(want string, write func(io.Writer) error) (string, error) {
 	tmp, err := os.CreateTemp(c.dir, ".new-*")
 	if err != nil {
 		return "", fmt.Errorf("storing custody copy: %w", err)
@@ -27,6 +30,9 @@ func (c *Custody) Write(write func(io.Writer) error) (string, error) {
 		return "", fmt.Errorf("storing custody copy: %w", err)
 	}
 	digest := hex.EncodeToString(sum.Sum(nil))
+	if want != "" && want != digest {
+		return "", fmt.Errorf("storing custody copy %s: %w", want, ErrOther)
+	}
 	if err := os.Rename(tmp.Name(), c.path(digest)); err != nil {
 		return "", fmt.Errorf("storing custody copy %s: %w", digest, err)
 	}

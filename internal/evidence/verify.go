@@ -71,7 +71,7 @@ func Walk(dir string, visit func(path string, r Record) error, fault func(string
 	return nil
 }
 
-func walkSegment(path string, at position, last bool, visit func(string, Record) error, fault func(string)) (position, error) {
+func walkSegment(path string, at Position, last bool, visit func(string, Record) error, fault func(string)) (Position, error) {
 	name := filepath.Base(path)
 	if first, err := firstRecord(path); err != nil || first != at.Seq+1 {
 		fault(fmt.Sprintf("%s: expected the segment that begins with record %d", name, at.Seq+1))
@@ -99,7 +99,7 @@ func walkSegment(path string, at position, last bool, visit func(string, Record)
 		if err != nil {
 			continue
 		}
-		at = position{r.Seq, r.Hash}
+		at = Position{r.Seq, r.Hash}
 		if err := visit(path, r); err != nil {
 			return at, err
 		}
@@ -322,11 +322,14 @@ func (v *verification) checkRecorded() {
 		v.compare(day, stampSuffix, data.Stamp)
 	}
 	slices.Sort(v.report.Faults)
+	slices.Sort(v.report.Notes)
 }
 
 func (v *verification) compare(day, suffix, digest string) {
 	raw, err := os.ReadFile(sealPath(v.dir, day, suffix))
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && isMirror(v.dir):
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%s%s is at the site whose log this is a mirror of", day, suffix))
 	case err != nil:
 		v.fault(fmt.Sprintf("%s%s: the log has it, and it is not there", day, suffix))
 	case hexDigest(raw) != digest:

@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/stack"
 	"github.com/pec-operator/pec-operator/test/road"
 )
 
@@ -40,6 +44,76 @@ func storesInSync(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What one building was told the other knows: the receipt that ends its timer, the holder's password.
+func TestWhatOneBuildingLearnsTheOtherKnows(t *testing.T) {
+	const resource = "mailbox/ovunque.at.pec.comune-esempio.test"
+	for _, site := range road.SiteNames {
+		if err := r.Apply(t.Context(), site, newMailbox("ovunque", "password-di-carta")); err != nil {
+			t.Fatal(err)
+		}
+		kubectl(t, site, "wait", "--for=condition=Ready", "-n", "comune-esempio", resource, "--timeout=60s")
+		defer kubectl(t, site, "delete", "-n", "comune-esempio", resource)
+	}
+	holder := func(site, password string) road.Account {
+		a := account(t, site, municipality)
+		a.Address, a.Password = "ovunque@pec.comune-esempio.test", password
+		return a
+	}
+	if status, answer := ask(t, holder("a", "password-di-carta"), http.MethodPut, "/v1/settings/password", `{"password":"una mia password"}`); status != http.StatusOK {
+		t.Fatalf("changing the password: %d %s", status, answer)
+	}
+	changed := time.Now()
+	eventually(t, 30*time.Second, func() error {
+		_, err := holder("b", "una mia password").Inbox()
+		return err
+	})
+	t.Logf("the password that was changed at a works at b after %s", time.Since(changed).Round(time.Millisecond))
+	if _, err := holder("b", "password-di-carta").Inbox(); err == nil {
+		t.Error("the former password still opens the mailbox at b")
+	}
+
+	pod := "statefulset/" + stack.NamesFor("pec.gestore-uno.test").StatefulSet
+	in := func(site, container, script string) string {
+		t.Helper()
+		return kubectl(t, site, "exec", "-n", "gestore-uno", pod, "-c", container, "--", "sh", "-c", script)
+	}
+	id := send(t, "a", municipality, "ovunque@pec.comune-esempio.test")
+	eventually(t, time.Minute, func() error { return holds(t, "b", municipality, id, "accettazione", "avvenuta-consegna") })
+
+	id = send(t, "b", municipality, secondOffice) // the MX that others prefer is at a
+	eventually(t, time.Minute, func() error { return holds(t, "b", municipality, id, "accettazione", "avvenuta-consegna") })
+	identifier := identifierOf(t, in("b", "engine", "cat /var/lib/pec/evidence/*.jsonl"), id)
+	if oneLineHas(in("b", "engine", "cat /var/lib/pec/evidence/*.jsonl"), `"kind":"settled"`, identifier) {
+		t.Fatal("the receipt came to the site that sent: this shows nothing")
+	}
+	eventually(t, 30*time.Second, func() error {
+		if !oneLineHas(in("b", "engine", "cat /var/lib/pec/mirror/a-*/*.jsonl"), `"kind":"settled"`, identifier) {
+			return errors.New("site b does not know of the receipt that came to site a")
+		}
+		return nil
+	})
+	delivered := in("a", "engine", "cat /var/lib/pec/evidence/*.jsonl")
+	if !oneLineHas(delivered, `"kind":"delivered"`, `"mailbox":"ovunque@pec.comune-esempio.test"`, `"replica":"copied"`) {
+		t.Error("the evidence of the delivery at a does not say that the message was in custody at b")
+	}
+}
+
+// identifierOf finds the PEC identifier of a submission in a log by the client's Message-ID.
+func identifierOf(t *testing.T, records, messageID string) string {
+	t.Helper()
+	for line := range strings.Lines(records) {
+		var record struct {
+			Kind, Identifier string
+			Data             struct{ Transit struct{ MessageID string } }
+		}
+		if err := json.Unmarshal([]byte(line), &record); err == nil && record.Kind == "accepted" && strings.Trim(record.Data.Transit.MessageID, "<>") == strings.Trim(messageID, "<>") {
+			return record.Identifier
+		}
+	}
+	t.Fatalf("no record of %s", messageID)
+	return ""
 }
 
 // A building is cut off: both halves go on, and when it returns nothing is lost and nothing doubled.

@@ -1,0 +1,274 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/mailage"
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+// The engines of a domain each keep a log of their own, and each a mirror of the other's, byte for byte (replicate.go). What an
+// engine knows is the union: timers, settings, passwords and limits are views of all the logs that are here, by rules that do not
+// depend on the order in which records came. So both sites come to the same, and a site that returns forgets nothing.
+//
+// A log is named <site>-<16 hex digits>, drawn when it is begun. A site that was rebuilt empty therefore begins another log, and
+// gets its former one from the mirror that the other site holds of it. A log that lost its end, because its disk was put back to an
+// earlier state, is known by a record that it does not hold any more: the mirror is set aside as <name>@<records>-<16 digits of
+// the last hash>, is read like any other from then on, and the log as it is now is mirrored from its beginning.
+// maxMirrors bounds how often a log may begin anew before a person must look at it.
+const maxMirrors = 16
+
+var chainForm = regexp.MustCompile(`^([a-z0-9][a-z0-9-]{0,62})-[0-9a-f]{16}(@[0-9]{1,19}-[0-9a-f]{16})?$`)
+
+// siteOf is the site whose engine wrote a log, "" if the name is none.
+func siteOf(chain string) string {
+	if m := chainForm.FindStringSubmatch(chain); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// mirror is a log of which this engine holds a copy.
+type mirror struct {
+	name string
+	*evidence.Mirror
+}
+
+// mirrors are all of them, by name. One that is set aside changes its name and stays.
+type mirrors struct {
+	dir string
+	now func() time.Time
+
+	mu   sync.RWMutex
+	list []*mirror
+}
+
+// openMirrors opens the mirrors on the disk. One that is damaged is set aside: the other site has the log itself, and sends it again.
+// A mirror never keeps an engine from starting.
+func openMirrors(dir string, now func() time.Time, damaged func(name string, err error)) (*mirrors, error) {
+	all := &mirrors{dir: dir, now: now}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listing the mirrors: %w", err)
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		if segments, _ := filepath.Glob(filepath.Join(dir, name, "*.jsonl")); siteOf(name) == "" || len(segments) == 0 {
+			continue
+		}
+		if _, err := all.open(name, evidence.Position{}); err != nil {
+			aside := fmt.Sprintf("%s.damaged-%d", name, now().Unix())
+			damaged(name, errors.Join(err, os.Rename(filepath.Join(dir, name), filepath.Join(dir, aside))))
+		}
+	}
+	return all, nil
+}
+
+// open opens a mirror that is not open yet, or begins it.
+func (a *mirrors) open(name string, base evidence.Position) (*mirror, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.list) >= maxMirrors {
+		return nil, fmt.Errorf("mirroring %s: there are %d mirrors: the other site's log begins anew again and again", name, maxMirrors)
+	}
+	m, err := evidence.OpenMirror(filepath.Join(a.dir, name), base, a.now)
+	if err != nil {
+		return nil, fmt.Errorf("mirroring %s: %w", name, err)
+	}
+	one := &mirror{name: name, Mirror: m}
+	a.list = append(a.list, one)
+	slices.SortFunc(a.list, func(x, y *mirror) int { return strings.Compare(x.name, y.name) })
+	return one, nil
+}
+
+// all are the mirrors, sorted by name.
+func (a *mirrors) all() []*mirror {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.Clone(a.list)
+}
+
+func (a *mirrors) of(name string) *mirror {
+	for _, m := range a.all() {
+		if m.name == name {
+			return m
+		}
+	}
+	return nil
+}
+
+// setAside renames a mirror whose log does not hold its last record any more. It stays in the list, under its new name.
+func (a *mirrors) setAside(name string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, m := range a.list {
+		if m.name != name {
+			continue
+		}
+		head := m.Head()
+		aside := fmt.Sprintf("%s@%d-%.16s", name, head.Seq, head.Head)
+		if err := m.Rename(filepath.Join(a.dir, aside)); err != nil {
+			return err
+		}
+		a.list[i] = &mirror{name: aside, Mirror: m.Mirror}
+	}
+	return nil
+}
+
+func (a *mirrors) close() (err error) {
+	for _, m := range a.all() {
+		err = errors.Join(err, m.Close())
+	}
+	return err
+}
+
+// lookup reads the record of (kind, key) that this site wrote into data, if there is one: in the engine's log, or in a former one
+// of this site.
+func (e *Engine) lookup(kind, key string, data any) (found bool, at time.Time, err error) {
+	return e.find(kind, key, data, func(m *mirror) bool { return siteOf(m.name) == e.settings.Site })
+}
+
+// known is lookup in the logs of both sites. This site's come first.
+func (e *Engine) known(kind, key string, data any) (found bool, at time.Time, err error) {
+	if found, at, err = e.lookup(kind, key, data); found || err != nil {
+		return found, at, err
+	}
+	return e.find(kind, key, data, func(*mirror) bool { return true })
+}
+
+func (e *Engine) find(kind, key string, data any, among func(*mirror) bool) (found bool, at time.Time, err error) {
+	r, found, err := e.journal.Get(kind, key)
+	for _, m := range e.mirrors.all() {
+		if found || err != nil {
+			break
+		}
+		if among(m) {
+			r, found, err = m.Get(kind, key)
+		}
+	}
+	if err != nil || !found {
+		return false, time.Time{}, err
+	}
+	if data == nil {
+		return true, r.Time, nil
+	}
+	return true, r.Time, r.Decode(data)
+}
+
+// load reads all logs into the views, and makes directory and rules say what they say. It runs before anything is served.
+func (e *Engine) load(ctx context.Context) error {
+	own := func(r evidence.Record) error { return errors.Join(e.remember(e.chain, r), e.rememberOwn(r)) }
+	if err := e.evidence.Each(own); err != nil {
+		return fmt.Errorf("reading the log: %w", err)
+	}
+	for _, m := range e.mirrors.all() {
+		if err := m.Each(func(r evidence.Record) error { return e.remember(m.name, r) }); err != nil {
+			return fmt.Errorf("reading the mirror %s: %w", m.name, err)
+		}
+	}
+	if err := e.prepareRules(); err != nil {
+		return err
+	}
+	rows, err := e.directory.Mailboxes(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if err := e.derive(ctx, row.Address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remember takes a record of either site into the views. Any order of two logs comes to the same.
+func (e *Engine) remember(chain string, r evidence.Record) error {
+	switch r.Kind {
+	case kindAccepted:
+		return e.rememberAccepted(siteOf(chain), r)
+	case kindSettled:
+		if identifier, rcpt, ok := strings.Cut(r.Key, " "); ok {
+			e.timers.end(timerKey{identifier, rcpt})
+		}
+	case kindChoice:
+		var c choice
+		if err := r.Decode(&c); err != nil {
+			return err
+		}
+		e.holders.take(c)
+	case kindPlacement:
+		var p placement
+		if err := r.Decode(&p); err != nil {
+			return err
+		}
+		e.holders.placed(siteOf(chain), p)
+	case kindTransaction:
+		return e.rememberSubmission(r)
+	}
+	return nil
+}
+
+func (e *Engine) rememberAccepted(site string, r evidence.Record) error {
+	var submission accepted
+	if err := r.Decode(&submission); err != nil {
+		return err
+	}
+	e.timers.start(submission, site)
+	for _, rcpt := range submission.Transit.Recipients {
+		if err := e.endTimer(timerKey{submission.Transit.Identifier, fold(rcpt.Address)}, submission); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rememberSubmission counts what a mailbox sent today, at either site.
+func (e *Engine) rememberSubmission(r evidence.Record) error {
+	today := dayOf(e.now())
+	if dayOf(r.Time) != today {
+		return nil
+	}
+	var tx transaction
+	if err := r.Decode(&tx); err != nil || tx.Port != portSubmission {
+		return err
+	}
+	e.holders.countRecord(fold(tx.From), today, r.Hash)
+	return nil
+}
+
+// rememberOwn is what only this site's own log tells: of arrivals at the other site its engine tells the holders, and how much is
+// sent in a month each site says for itself.
+func (e *Engine) rememberOwn(r evidence.Record) error {
+	switch r.Kind {
+	case kindAccepted:
+		if e.now().Sub(r.Time) > (mailage.MonthDays+1)*24*time.Hour {
+			return nil
+		}
+		var a accepted
+		if err := r.Decode(&a); err != nil {
+			return err
+		}
+		e.senders.add(fold(a.Transit.Sender), r.Time, e.now())
+	case kindDelivered:
+		if err := e.rememberPending(r); err != nil {
+			return err
+		}
+		return e.arrivals.remember(r, e.now())
+	case kindReplicated:
+		e.replica.repaired(r.Key)
+	}
+	return nil
+}
+
+// dayOf is the day in Rome, on which the daily limits are counted.
+func dayOf(t time.Time) string { return t.In(pec.Rome()).Format(time.DateOnly) }

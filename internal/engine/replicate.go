@@ -1,0 +1,433 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/evidence"
+)
+
+// Each engine asks the other for its records, over a connection of the peer link that begins with "records". It asks
+//
+//	chains                        the names of the logs that the other holds, its own first, one a line, and "."
+//	after <log> <record> <hash>   what comes behind that record ("0 -" from the beginning)
+//
+// and is answered "from <record> <hash> <bytes> <records>" with so many bytes of whole lines behind that record, and how many
+// records that log had before they were read; or "elsewhere" if the log does not hold the record. Of its own log an engine waits
+// for news before it answers with nothing. What is asked for is what the asker has on disk: the question is also the receipt.
+//
+// An engine takes in what follows, byte for byte, and nothing else: a record that does not follow stops the replication and is told
+// to the operator. Nothing that the other site says, or does not hold, is an order to forget.
+const (
+	verbRecords = "records"
+	// newsEvery is how long a question waits for news.
+	newsEvery = 5 * time.Second
+	// relistEvery is how often the other site's logs are listed anew.
+	relistEvery = 10 * time.Minute
+	// piece is about how much is sent at once, and maxPiece how much is taken, in bytes: one record may be larger than a piece.
+	piece    = 1 << 20
+	maxPiece = 18 << 20
+	// peerRequest bounds the wait for a question, and peerTransfer that for its answer.
+	peerRequest  = time.Minute
+	peerTransfer = 10 * time.Minute
+	// retryLongest is the longest wait before the other site is asked again.
+	retryLongest = 30 * time.Second
+	// keepFree of the volume stays for this engine's own log: a mirror must not be why a site stops taking mail.
+	keepFree = 512 << 20
+	// silentAfter is when the other site counts as silent.
+	silentAfter = time.Minute
+)
+
+var (
+	errElsewhere = errors.New("its log does not hold that record")
+	errFull      = errors.New("the volume is nearly full, and what is free is kept for the site's own log: enlarge the engine's volume")
+)
+
+// runReplica keeps asking until the context ends.
+func (e *Engine) runReplica(ctx context.Context, what string, ask func(context.Context) error) error {
+	failures := 0
+	for ctx.Err() == nil {
+		wait := e.replica.news
+		if e.hasPeer(ctx) {
+			begun := time.Now()
+			err := ask(ctx)
+			if time.Since(begun) > retryLongest {
+				failures = 0
+			}
+			if err != nil && ctx.Err() == nil {
+				e.replica.failed(what, err)
+				e.log.Warn("replicating "+what, "failures", failures+1, "error", err)
+			}
+			wait = jittered(min(retryLongest, time.Second<<min(failures, 10)))
+			failures++
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+	return nil
+}
+
+// pull asks the other site for records until something fails.
+func (e *Engine) pull(ctx context.Context) error {
+	w, peer, err := e.dialPeer(ctx, verbRecords)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = w.Close() })()
+	e.replica.reached(e.now())
+	for {
+		live, former, err := e.askChains(w, peer)
+		if err != nil {
+			return err
+		}
+		for _, name := range former {
+			for whole := false; !whole; {
+				if whole, err = e.pullSome(ctx, w, name); errors.Is(err, errElsewhere) {
+					break // of a log that nobody writes any more this site has more
+				} else if err != nil {
+					return err
+				}
+			}
+		}
+		for relist := time.Now().Add(relistEvery); time.Now().Before(relist); {
+			asked := e.now()
+			whole, err := e.pullSome(ctx, w, live)
+			if errors.Is(err, errElsewhere) && e.mirrors.of(live) != nil {
+				e.log.Error("the other site's log does not hold what is mirrored here any more: the mirror is set aside, and a new one begun", "log", live)
+				if err = e.mirrors.setAside(live); err == nil {
+					continue
+				}
+			}
+			if err != nil {
+				return err
+			}
+			if whole {
+				e.replica.heardAll(asked)
+			}
+		}
+	}
+}
+
+// askChains lists the logs to mirror: the other site's own, and the former ones that it holds of either site.
+func (e *Engine) askChains(w *wire, peer admin.Peer) (live string, former []string, err error) {
+	_ = w.SetDeadline(time.Now().Add(peerRequest))
+	if err := w.writeLine("chains"); err != nil {
+		return "", nil, err
+	}
+	for len(former) <= maxMirrors {
+		name, err := w.readLine()
+		switch site := siteOf(name); {
+		case err != nil:
+			return "", nil, err
+		case name == ".":
+			return live, former, nil
+		case live == "" && site == peer.Site:
+			live = name
+		case live == "" || site != peer.Site && site != e.settings.Site:
+			return "", nil, fmt.Errorf("the peer names %q as a log", name)
+		case name != e.chain:
+			former = append(former, name)
+		}
+	}
+	return "", nil, errors.New("the peer names too many logs")
+}
+
+// pullSome takes in the next records of one log, and says whether these are all that it had.
+func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (whole bool, err error) {
+	if err := e.roomLeft(); err != nil {
+		return false, err
+	}
+	m, at := e.mirrors.of(name), evidence.Position{}
+	if m != nil {
+		at = m.Head()
+	}
+	base, raw, records, err := askAfter(w, name, at)
+	if err != nil {
+		return false, err
+	}
+	if m == nil {
+		if m, err = e.mirrors.open(name, base); err != nil {
+			return false, err
+		}
+	}
+	if m.Head() != base {
+		return false, fmt.Errorf("the peer answered from record %d of %s, asked was from %d", base.Seq, name, at.Seq)
+	}
+	taken, err := m.Extend(raw)
+	if err != nil {
+		return false, e.replica.broke(fmt.Errorf("mirroring %s: %w", name, err))
+	}
+	for _, r := range taken {
+		if err := e.hear(ctx, name, r); err != nil {
+			e.log.Error("taking in a record of the other site", "log", name, "record", r.Seq, "error", err)
+		}
+	}
+	if len(taken) > 0 {
+		e.replica.copySoon()
+	}
+	return m.Head().Seq >= records, nil
+}
+
+// askAfter asks for the records of a log behind a position.
+func askAfter(w *wire, name string, at evidence.Position) (base evidence.Position, raw []byte, records uint64, err error) {
+	_ = w.SetDeadline(time.Now().Add(peerRequest))
+	if err := w.writeLine(fmt.Sprintf("after %s %s", name, positionText(at))); err != nil {
+		return base, nil, 0, err
+	}
+	answer, err := w.readLine()
+	if err != nil {
+		return base, nil, 0, err
+	}
+	if answer == "elsewhere" {
+		return base, nil, 0, errElsewhere
+	}
+	fields := strings.Fields(answer)
+	if len(fields) != 5 || fields[0] != "from" {
+		return base, nil, 0, fmt.Errorf("the peer answered %q", answer)
+	}
+	base, err = parsePosition(fields[1], fields[2])
+	size, wrongSize := strconv.ParseInt(fields[3], 10, 64)
+	records, wrongCount := strconv.ParseUint(fields[4], 10, 64)
+	if err = errors.Join(err, wrongSize, wrongCount); err != nil || size < 0 || size > maxPiece {
+		return base, nil, 0, fmt.Errorf("the peer answered %q: %w", answer, err)
+	}
+	_ = w.SetDeadline(time.Now().Add(peerTransfer))
+	var lines bytes.Buffer // grows with what comes, not with what was announced
+	if _, err := io.CopyN(&lines, w, size); err != nil {
+		return base, nil, 0, fmt.Errorf("reading records of %s: %w", name, err)
+	}
+	return base, lines.Bytes(), records, nil
+}
+
+func positionText(p evidence.Position) string {
+	if p.Head == "" {
+		return "0 -"
+	}
+	return fmt.Sprintf("%d %s", p.Seq, p.Head)
+}
+
+func parsePosition(seq, head string) (evidence.Position, error) {
+	n, err := strconv.ParseUint(seq, 10, 64)
+	switch {
+	case err != nil:
+		return evidence.Position{}, err
+	case n == 0 && head == "-":
+		return evidence.Position{}, nil
+	case n == 0 || !evidence.IsDigest(head):
+		return evidence.Position{}, fmt.Errorf("%s %s is no place in a log", seq, head)
+	}
+	return evidence.Position{Seq: n, Head: head}, nil
+}
+
+// hear takes in a record of the other site, or of a former log of this one, that has just come to the disk here, and makes act what
+// it changes.
+func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) error {
+	if err := e.remember(chain, r); err != nil {
+		return err
+	}
+	var of struct {
+		Address string       `json:"address"`
+		Setting admin.Choice `json:"setting"`
+	}
+	if r.Kind != kindChoice && r.Kind != kindPlacement {
+		return nil
+	}
+	if err := r.Decode(&of); err != nil {
+		return err
+	}
+	if err := e.derive(ctx, of.Address); err != nil {
+		e.replica.deriveLater(of.Address)
+		return err
+	}
+	if of.Setting == admin.ChoicePassword {
+		return e.doveadm.kick(ctx, of.Address)
+	}
+	return nil
+}
+
+// roomLeft says whether what comes from the other site may use more of the volume.
+func (e *Engine) roomLeft() error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(e.settings.Files.State, &fs); err != nil {
+		return fmt.Errorf("asking for the room on the volume: %w", err)
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < e.replica.keepFree { //nolint:gosec // a block has a size
+		return errFull
+	}
+	return nil
+}
+
+// answerRecords answers the other site's questions for records until it hangs up.
+func (e *Engine) answerRecords(ctx context.Context, w *wire) error {
+	readers := map[string]*evidence.Reader{}
+	for {
+		fields, err := nextRequest(w)
+		if err != nil || fields == nil {
+			return err
+		}
+		switch {
+		case len(fields) == 1 && fields[0] == "chains":
+			err = w.writeLine(strings.Join(append(e.chains(), "."), "\n"))
+		case len(fields) == 4 && fields[0] == "after":
+			err = e.answerAfter(ctx, w, readers, fields[1], fields[2], fields[3])
+		default:
+			err = fmt.Errorf("the peer asked %q", fields)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// nextRequest is the next line of the other site in words, none at the end of the connection.
+func nextRequest(w *wire) ([]string, error) {
+	_ = w.SetDeadline(time.Now().Add(peerRequest))
+	line, err := w.readLine()
+	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	_ = w.SetDeadline(time.Now().Add(peerTransfer))
+	fields := strings.Fields(line)
+	if len(fields) == 0 {
+		return nil, errors.New("the peer asked nothing")
+	}
+	return fields, nil
+}
+
+// chains are the names of the logs that are here, the engine's own first.
+func (e *Engine) chains() []string {
+	names := []string{e.chain}
+	for _, m := range e.mirrors.all() {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+// readable is a log that another engine may read on.
+type readable interface {
+	After(p evidence.Position) (*evidence.Reader, error)
+	Written() (records uint64, more <-chan struct{})
+}
+
+func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*evidence.Reader, name, seq, head string) error {
+	at, err := parsePosition(seq, head)
+	if err != nil {
+		return err
+	}
+	var log readable = e.evidence
+	if name != e.chain {
+		m := e.mirrors.of(name)
+		if m == nil {
+			return w.writeLine("elsewhere")
+		}
+		log = m
+	}
+	reader := readers[name]
+	if reader == nil || reader.At() != at {
+		if reader, err = log.After(at); errors.Is(err, evidence.ErrElsewhere) {
+			return w.writeLine("elsewhere")
+		} else if err != nil {
+			return err
+		}
+		readers[name] = reader
+	}
+	if name == e.chain {
+		e.replica.peerHolds(at.Seq)
+		e.awaitNews(ctx, reader.At().Seq)
+	}
+	records, _ := log.Written()
+	base := reader.At()
+	lines, err := reader.Next(piece)
+	if err != nil {
+		return err
+	}
+	if err := w.writeLine(fmt.Sprintf("from %s %d %d", positionText(base), len(lines), records)); err != nil {
+		return err
+	}
+	_, err = w.Write(lines)
+	return err
+}
+
+// awaitNews waits, not for long, for a record behind that number.
+func (e *Engine) awaitNews(ctx context.Context, seq uint64) {
+	records, more := e.evidence.Written()
+	if records > seq {
+		return
+	}
+	timer := time.NewTimer(e.replica.news)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-more:
+	case <-timer.C:
+	}
+}
+
+// replication is what the operator is told.
+func (e *Engine) replication() admin.Replication {
+	s := e.replica.state()
+	records, _ := e.evidence.Written()
+	s.RecordsBehind = records - min(records, s.PeerHolds)
+	for _, m := range e.mirrors.all() {
+		s.Mirrors = append(s.Mirrors, admin.Mirror{Log: m.name, Records: m.Head().Seq})
+	}
+	return s
+}
+
+// gaugeReplication shows it to who reads the metrics.
+func (e *Engine) gaugeReplication() {
+	e.metrics.gauge("replica_records_behind", "Records of this site that the other one does not hold yet.", func() float64 { return float64(e.replication().RecordsBehind) })
+	e.metrics.gauge("replica_copies_pending", "Deliveries whose message the other site did not have when the receipt went, and has not yet.", func() float64 { return float64(e.replication().CopiesPending) })
+	e.metrics.gauge("replica_copies_lacking", "Messages of the other site that it could not give to this one.", func() float64 { return float64(e.replication().CopiesLacking) })
+	e.metrics.gauge("replica_faults", "Records and messages of the other site that were refused since the start, because they were not what they had to be.", func() float64 { return float64(e.replication().Breaks + e.replication().Divergent) })
+	e.metrics.gauge("replica_heard_timestamp_seconds", "Until when all that the other site recorded is here, in seconds since 1970; 0 if it was not heard since the start.", func() float64 {
+		if heard := e.replication().HeardAll; !heard.IsZero() {
+			return float64(heard.Unix())
+		}
+		return 0
+	})
+}
+
+// prepareMirrors opens the mirrors and names the engine's own log.
+func (e *Engine) prepareMirrors(dir string) error {
+	id, err := e.evidence.Identity()
+	if err != nil {
+		return err
+	}
+	e.chain = e.settings.Site + "-" + id
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return fmt.Errorf("making the folder of the mirrors: %w", err)
+	}
+	e.mirrors, err = openMirrors(dir, e.now, func(name string, err error) {
+		e.log.Error("a mirror is damaged and was set aside; the other site sends it again", "log", name, "error", err)
+	})
+	return err
+}
+
+// passReplica is done every minute: what could not be derived is tried again, and so are the passwords that depend on whether the
+// other site is heard (holders.secret).
+func (e *Engine) passReplica(ctx context.Context) {
+	for _, address := range e.replica.takeLater() {
+		if err := e.derive(ctx, address); err != nil {
+			e.log.Error("deriving a mailbox's settings", "mailbox", address, "error", err)
+			e.replica.deriveLater(address)
+		}
+	}
+}

@@ -1,0 +1,611 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+const colleague = "anna@" + theirs
+
+// sentFrom is a submission at a site whose envelope reached the other provider; what that answers waits outside.
+func sentFrom(t *testing.T, x *twin) (provider *world) {
+	t.Helper()
+	provider = newWorldOf(t, theirs)
+	x.submit(sender, []string{colleague}, letter(sender, colleague, ""))
+	x.world.run(enoughRounds)
+	carryOut(t, x.world, provider)
+	if n := x.engine.timers.count(x.settings.Site); n != 1 {
+		t.Fatalf("%d timers, want 1", n)
+	}
+	return provider
+}
+
+// The worst that two sites that know nothing of each other do: the receipt came to the one, and the other tells the sender that
+// there was none.
+func TestReceiptAtTheOtherSiteEndsTheTimer(t *testing.T) {
+	a, b := newTwins(t)
+	provider := sentFrom(t, a)
+	agree(t, a, b)
+	if n := b.engine.timers.count("a"); n != 1 {
+		t.Fatalf("site b knows %d timers of site a, want 1", n)
+	}
+	carryOut(t, provider, b.world)
+	agree(t, a, b)
+	for _, x := range []*twin{a, b} {
+		if n := len(x.engine.timers.open); n != 0 {
+			t.Errorf("site %s still waits for %d", x.settings.Site, n)
+		}
+	}
+	live(48*time.Hour, time.Hour, a, b)
+	if a.silences(sender)+b.silences(sender) != 0 {
+		t.Error("a notice of silence about what was delivered")
+	}
+	sameState(t, a, b)
+}
+
+// The receipt may even come before the record of what it is about: the link was cut when the message went out.
+func TestReceiptBeforeItsSubmissionIsKnown(t *testing.T) {
+	a, b := newTwins(t)
+	agree(t, a, b)
+	cut(a, b)
+	provider := sentFrom(t, a)
+	carryOut(t, provider, b.world)
+	if left := len(b.queue); left != 0 {
+		t.Errorf("%d notices wait at site b", left)
+	}
+	heal(a, b)
+	agree(t, a, b)
+	live(26*time.Hour, time.Hour, a, b)
+	if a.silences(sender)+b.silences(sender) != 0 {
+		t.Error("a notice of silence about what was delivered")
+	}
+}
+
+func TestNoticesOfSilenceWhileTheSitesAreApart(t *testing.T) {
+	cases := map[string]struct {
+		receiptAtB        bool
+		gone              string        // the site that is lost right after the submission at a; "" if only the link is cut
+		heals             time.Duration // after the submission; 0 for never
+		at1230, at14, at2 int           // notices in the sender's mailboxes of both sites after 12 h 30, 14 h, and 24 h
+		end               int           // and after two days
+	}{
+		"the link heals within the hour, and the receipt was at the other site": {receiptAtB: true, heals: 12*time.Hour + 40*time.Minute},
+		"the link heals within the hour, and nothing was heard anywhere":        {heals: 12*time.Hour + 40*time.Minute, at14: 1, at2: 2, end: 2},
+		"the other building is lost":                                            {gone: "b", at14: 1, at2: 2, end: 2},
+		"the building that sent is lost, and the other speaks for it":           {gone: "a", at14: 1, at2: 2, end: 2},
+		"the building that sent is lost, and the receipt came to the other":     {gone: "a", receiptAtB: true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			a, b := newTwins(t)
+			provider := sentFrom(t, a)
+			agree(t, a, b)
+			cut(a, b)
+			if c.receiptAtB {
+				carryOut(t, provider, b.world)
+			}
+			there := []*twin{a, b}
+			if c.gone != "" {
+				there = slices.DeleteFunc(there, func(x *twin) bool { return x.settings.Site == c.gone })
+			}
+			told := func() (n int) {
+				for _, x := range there {
+					n += x.silences(sender)
+				}
+				return n
+			}
+			begun, healed := there[0].time(), c.heals == 0
+			for _, step := range []struct {
+				until time.Duration
+				want  int
+			}{{12 * time.Hour, 0}, {12*time.Hour + 30*time.Minute, c.at1230}, {14 * time.Hour, c.at14}, {22 * time.Hour, c.at14}, {24*time.Hour - 6*time.Minute, c.at14}, {24 * time.Hour, c.at2}, {30 * time.Hour, c.end}} {
+				for there[0].time().Before(begun.Add(step.until)) {
+					live(min(20*time.Minute, begun.Add(step.until).Sub(there[0].time())), 10*time.Minute, there...)
+					if !healed && !there[0].time().Before(begun.Add(c.heals)) {
+						heal(a, b)
+						agree(t, a, b)
+						healed = true
+					}
+				}
+				if got := told(); got != step.want {
+					t.Fatalf("after %s: %d notices, want %d", step.until, got, step.want)
+				}
+			}
+		})
+	}
+}
+
+func TestWhenANoticeMayBeSent(t *testing.T) {
+	due := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	at := func(h float64) time.Time { return due.Add(time.Duration(h * float64(time.Hour))) }
+	long := at(-100)
+	cases := map[string]struct {
+		h      hearing
+		others bool
+		not    []float64 // hours after it is due at which it may not
+		may    []float64
+	}{
+		"there is no other site":                            {h: hearing{alone: true, began: long}, not: []float64{-0.1}, may: []float64{0, 5}},
+		"the other site was heard since":                    {h: hearing{heard: at(0), began: long}, may: []float64{0.01, 5}},
+		"the other site fell silent before":                 {h: hearing{heard: at(-0.1), began: long}, not: []float64{0, 0.99}, may: []float64{1, 5}},
+		"the other site was never heard":                    {h: hearing{began: long}, not: []float64{0, 0.99}, may: []float64{1}},
+		"this one starts when it was due long ago":          {h: hearing{began: at(13)}, not: []float64{13, 13.99}, may: []float64{14}},
+		"the other site sent it and speaks":                 {others: true, h: hearing{heard: at(5), began: long}, not: []float64{0, 5, 16.9}},
+		"the other site sent it and is silent since then":   {others: true, h: hearing{heard: at(-12), began: long}, not: []float64{0, 0.99}, may: []float64{1}},
+		"the other site sent it and fell silent just now":   {others: true, h: hearing{heard: at(-1), began: long}, not: []float64{0, 10.9}, may: []float64{11}},
+		"the other site sent it, this one has just begun":   {others: true, h: hearing{began: at(0)}, not: []float64{1, 11.9}, may: []float64{12}},
+		"the other site sent it and there is none any more": {others: true, h: hearing{alone: true, began: long}, may: []float64{1}},
+	}
+	for name, c := range cases {
+		for _, hour := range c.not {
+			if c.h.mayTell(at(hour), due, time.Hour, c.others) {
+				t.Errorf("%s: sent %v hours after it was due", name, hour)
+			}
+		}
+		for _, hour := range c.may {
+			if !c.h.mayTell(at(hour), due, time.Hour, c.others) {
+				t.Errorf("%s: not sent %v hours after it was due", name, hour)
+			}
+		}
+	}
+}
+
+func TestDeliverySaysWhetherTheOtherSiteHasTheMessage(t *testing.T) {
+	a, b := newTwins(t)
+	agree(t, a, b)
+	deliver := func(rcpt string) time.Duration {
+		t.Helper()
+		a.submit(sender, []string{rcpt}, letter(sender, rcpt, ""))
+		begun := time.Now()
+		a.world.run(enoughRounds)
+		return time.Since(begun)
+	}
+	deliver("anna@" + ours)
+	if diff := cmp.Diff([]string{"anna copied"}, replicaOf(t, a)); diff != "" {
+		t.Fatalf("with the link whole (-want +got):\n%s", diff)
+	}
+	begun := evidenceOf(t, a, kindDelivering)[0]
+	if !b.engine.custody.Has(namesOf(begun)[0]) {
+		t.Fatal("the evidence says copied, and there is no copy")
+	}
+	b.door.mu.Lock()
+	b.door.deaf = true // it takes what is sent, and nothing happens
+	b.door.mu.Unlock()
+	a.door.mu.Lock()
+	a.door.deaf = true
+	a.door.mu.Unlock()
+	slow := deliver("altra@" + ours)
+	if slow > 10*time.Second {
+		t.Errorf("a peer that hangs held up a delivery for %s", slow)
+	}
+	a.engine.replica.patience = time.Hour // nobody waits a second time for a peer that does not move
+	deliver("aperta@" + ours)
+	cut(a, b)
+	deliver("avanti@" + ours)
+	want := []string{"anna copied", "altra pending", "aperta pending", "avanti pending"}
+	if diff := cmp.Diff(want, replicaOf(t, a)); diff != "" {
+		t.Fatalf("with the link cut (-want +got):\n%s", diff)
+	}
+	if n := a.engine.replication().CopiesPending; n != 3 {
+		t.Errorf("%d copies pending, want 3", n)
+	}
+	a.kill()
+	if n := a.engine.replication().CopiesPending; n != 3 {
+		t.Errorf("%d copies pending after a restart, want 3", n)
+	}
+	for _, x := range []*twin{a, b} {
+		x.door.mu.Lock()
+		x.door.deaf = false
+		x.door.mu.Unlock()
+	}
+	heal(a, b)
+	eventually(t, func() string {
+		if n := a.engine.replication().CopiesPending; n != 0 {
+			return fmt.Sprint(n, " copies are still pending: ", b.engine.replication().LastError)
+		}
+		return ""
+	})
+	if n := len(evidenceOf(t, a, kindReplicated)); n != 3 {
+		t.Errorf("%d repairs are recorded, want 3", n)
+	}
+	agree(t, a, b)
+	wholeCustody(t, a, b)
+	a.kill()
+	if n := a.engine.replication().CopiesPending; n != 0 {
+		t.Errorf("%d copies pending after another restart", n)
+	}
+}
+
+func TestSiteThatIsAloneSaysNothingOfAnother(t *testing.T) {
+	w := newWorld(t)
+	w.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+	w.run(enoughRounds)
+	if words := replicaOf(t, &twin{site: &site{world: w}}); len(words) != 0 {
+		t.Errorf("%v", words)
+	}
+}
+
+// An envelope that its sender's server tries at the other site too, because the answer was lost, is delivered once and answered once.
+func TestEnvelopeTriedAtBothSites(t *testing.T) {
+	cases := map[string]struct {
+		cut  bool     // when the first site gets it
+		gone bool     // when the second one does
+		atB  []string // what the mailbox holds at b
+		sent int      // receipts that left b
+	}{
+		"the sites hear each other":      {},
+		"the first site is gone by then": {gone: true, atB: []string{"posta-certificata"}, sent: 1},
+		"the link was cut all the time":  {cut: true, gone: true, atB: []string{"posta-certificata"}, sent: 1},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			a, b := newTwins(t)
+			agree(t, a, b)
+			if c.cut {
+				cut(a, b)
+			}
+			_, raw := foreignEnvelope(t, colleague, "anna@"+ours, "q1")
+			a.arrive(colleague, []string{"anna@" + ours}, raw)
+			a.world.run(enoughRounds)
+			if !c.cut {
+				agree(t, a, b)
+			}
+			if c.gone {
+				cut(a, b)
+				later(time.Hour, b)
+			}
+			b.arrive(colleague, []string{"anna@" + ours}, raw)
+			b.world.run(enoughRounds)
+			if diff := cmp.Diff(append([]string{}, c.atB...), b.titles("anna@"+ours)); diff != "" {
+				t.Errorf("the mailbox at b (-want +got):\n%s", diff)
+			}
+			receipts := func(x *twin) (list []message) {
+				for _, m := range x.outside {
+					if title(t, m.bytes) == "avvenuta-consegna" {
+						list = append(list, m)
+					}
+				}
+				return list
+			}
+			first, second := receipts(a), receipts(b)
+			if len(first) != 1 || len(second) != c.sent {
+				t.Fatalf("%d and %d receipts left the sites", len(first), len(second))
+			}
+			if len(second) == 1 && messageIDOf(t, first[0].bytes) != messageIDOf(t, second[0].bytes) {
+				t.Error("the sender gets two receipts of different names")
+			}
+		})
+	}
+}
+
+// A building whose volume is new gets back what it was from the other: its timers, its holders' choices, its messages.
+func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
+	a, b := newTwins(t)
+	a.put(sender, "s/1", first, admin.AccessFull)
+	b.put(sender, "t/9", first, admin.AccessFull)
+	sentFrom(t, a)
+	password := hashed(t, second)
+	if err := a.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: password}); err != nil {
+		t.Fatal(err)
+	}
+	agree(t, a, b)
+	if !b.world.knows(sender, second) {
+		t.Error("a password that was changed at a does not work at b")
+	}
+	former := a.engine.chain
+	later(time.Hour, a, b)
+	a.rebuild(b)
+	a.put(sender, "u/1", first, admin.AccessFull) // the operator reads the Secret again, in another cluster
+	a.give(sender, admin.Given{MayChange: allChoices})
+	agree(t, a, b)
+	eventually(t, func() string {
+		if m := a.engine.mirrors.of(former); m == nil || m.Head() != b.engine.mirrors.of(former).Head() {
+			return "the former log did not come back"
+		}
+		return ""
+	})
+	if a.engine.chain == former {
+		t.Fatal("the new log has the name of the former one")
+	}
+	a.engine.passReplica(t.Context())
+	if !a.world.knows(sender, second) || !b.world.knows(sender, second) {
+		t.Error("the rebuilt site brought the old password back")
+	}
+	eventually(t, func() string {
+		if r := a.engine.replication(); r.CopiesLacking != 0 || a.engine.timers.count("a") != 1 {
+			return fmt.Sprintf("%d timers are back, want 1", a.engine.timers.count("a"))
+		}
+		return ""
+	})
+	sameState(t, a, b)
+	wholeChains(t, a, b)
+	eventually(t, func() string {
+		for _, m := range a.engine.mirrors.all() {
+			for _, r := range recordsOf(t, m) {
+				for _, digest := range namesOf(r) {
+					if !a.engine.custody.Has(digest) {
+						return "a message of the former log did not come back"
+					}
+				}
+			}
+		}
+		return ""
+	})
+	live(26*time.Hour, 30*time.Minute, a, b)
+	if n := a.silences(sender) + b.silences(sender); n != 2 {
+		t.Errorf("%d notices of silence, want the two that the former self owed", n)
+	}
+	a.kill()
+	sameState(t, a, b)
+}
+
+// A site whose disk was put back to an earlier state forgets nothing that the other site holds, and both logs are kept.
+func TestSiteWhoseDiskWasPutBack(t *testing.T) {
+	a, b := newTwins(t)
+	agree(t, a, b)
+	saved := filepath.Join(t.TempDir(), "saved")
+	log := filepath.Join(a.settings.Files.State, evidenceDir)
+	a.between(func() {
+		if err := os.CopyFS(saved, os.DirFS(log)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	sentFrom(t, a)
+	agree(t, a, b)
+	lost, _ := a.engine.evidence.Head()
+	a.between(func() {
+		if err := os.RemoveAll(log); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(log, os.DirFS(saved)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n := a.engine.timers.count("a"); n != 0 {
+		t.Fatalf("%d timers before the other site was heard", n)
+	}
+	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+	agree(t, a, b)
+	var aside *mirror
+	for _, m := range b.engine.mirrors.all() {
+		if m.Head().Seq == lost && m.name != a.engine.chain {
+			aside = m
+		}
+	}
+	if aside == nil {
+		t.Fatalf("the log that was is not kept: %v", b.engine.chains())
+	}
+	b.kill()
+	a.kill() // lists the logs anew
+	eventually(t, func() string {
+		if m := a.engine.mirrors.of(aside.name); m == nil || m.Head().Seq != lost || a.engine.timers.count("a") != 1 {
+			return "what the disk forgot did not come back"
+		}
+		return ""
+	})
+	sameState(t, a, b)
+	wholeChains(t, a, b)
+}
+
+func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
+	a, b := newTwins(t)
+	for _, x := range []*twin{a, b} {
+		x.put(sender, x.settings.Site+"/1", first, admin.AccessFull)
+		x.give(sender, admin.Given{MayChange: allChoices, MessagesPerDay: 3})
+	}
+	agree(t, a, b)
+	choose := func(x *twin, c choice) {
+		t.Helper()
+		c.Address = sender
+		if err := x.engine.choose(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cut(a, b) // the later choice counts, whichever comes first
+	choose(a, choice{Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &admin.Ordinary{Policy: admin.OrdinaryDeliver}})
+	later(time.Second, a, b)
+	choose(b, choice{Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &admin.Ordinary{Policy: admin.OrdinaryDiscard}})
+	choose(b, choice{Setting: admin.ChoicePassword, Password: hashed(t, second)})
+	later(time.Second, a, b)
+	choose(a, choice{Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "r", Header: "Subject", Contains: "x", Folder: "X"}}})
+	choose(a, choice{Setting: admin.ChoiceNotifications, Notifications: &admin.Notifications{Addresses: []string{"casa@ordinaria.test"}}})
+	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+	b.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+	heal(a, b)
+	agree(t, a, b)
+	sameState(t, a, b)
+	for _, x := range []*twin{a, b} {
+		row, err := x.engine.directory.Mailbox(t.Context(), sender)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := x.engine.holder(t.Context(), row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.InForce.OrdinaryMail.Policy != admin.OrdinaryDiscard || len(h.InForce.Rules) != 1 || len(h.InForce.Notifications.Addresses) != 1 || h.SentToday != 2 || !x.world.knows(sender, second) {
+			t.Errorf("site %s: %+v", x.settings.Site, h)
+		}
+		script, err := os.ReadFile(x.engine.rulesPath(sender + ".sieve"))
+		if err != nil || !strings.Contains(string(script), `"X"`) {
+			t.Errorf("site %s: the rules' script: %s %v", x.settings.Site, script, err)
+		}
+	}
+	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+	agree(t, a, b)
+	if answer := b.engine.judgeTransaction("q9", transaction{Port: portSubmission, From: sender, Recipients: []string{"anna@" + ours}}, nil); !strings.HasPrefix(answer, "450") {
+		t.Errorf("the fourth message of the day was answered %q", answer)
+	}
+}
+
+// Which password counts when a Secret is edited, read late, or read again.
+func TestSecretAgainstThePasswordThatTheHolderChose(t *testing.T) {
+	cases := map[string]struct {
+		then  func(a, b *twin)
+		wantA string
+		wantB string
+	}{
+		"nothing happens to the Secret": {then: func(*twin, *twin) {}, wantA: second, wantB: second},
+		"it is edited, and both sites have it": {then: func(a, b *twin) {
+			a.put(sender, "a/2", third, admin.AccessFull)
+			b.put(sender, "b/2", third, admin.AccessFull)
+		}, wantA: third, wantB: third},
+		"one site reads it anew, with no edit":   {then: func(a, _ *twin) { a.put(sender, "a/2", first, admin.AccessFull) }, wantA: second, wantB: second},
+		"it is edited while the other is silent": {then: func(a, b *twin) { cut(a, b); later(time.Hour, a); a.put(sender, "a/2", third, admin.AccessFull) }, wantA: third, wantB: second},
+		"one site reads it anew while the other is silent, and then hears it": {then: func(a, b *twin) {
+			cut(a, b)
+			later(time.Hour, a, b)
+			a.put(sender, "a/2", first, admin.AccessFull)
+			heal(a, b)
+			agree(a.t, a, b)
+		}, wantA: second, wantB: second},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			a, b := newTwins(t)
+			a.put(sender, "a/1", first, admin.AccessFull)
+			b.put(sender, "b/1", first, admin.AccessFull)
+			agree(t, a, b)
+			later(time.Minute, a, b)
+			agree(t, a, b)
+			if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}); err != nil {
+				t.Fatal(err)
+			}
+			agree(t, a, b)
+			a.engine.passReplica(t.Context())
+			later(time.Minute, a, b)
+			agree(t, a, b)
+			c.then(a, b)
+			eventually(t, func() string {
+				a.engine.passReplica(t.Context())
+				b.engine.passReplica(t.Context())
+				if !a.world.knows(sender, c.wantA) || !b.world.knows(sender, c.wantB) {
+					return fmt.Sprintf("a has the wanted password: %v, b: %v", a.world.knows(sender, c.wantA), b.world.knows(sender, c.wantB))
+				}
+				return ""
+			})
+		})
+	}
+}
+
+// Whatever is sent, received, chosen, cut and killed: once the sites hear each other again they know the same, and nothing that
+// either wrote is lost.
+func TestSitesAgreeAfterRandomExchangesCutsAndKills(t *testing.T) {
+	rounds := 4
+	if testing.Short() {
+		rounds = 1
+	}
+	for seed := range rounds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			random := rand.New(rand.NewPCG(uint64(seed), 11))
+			a, b := newTwins(t)
+			both, provider := []*twin{a, b}, newWorldOf(t, theirs)
+			people := []string{"mario@" + ours, "anna@" + ours, "altra@" + ours}
+			sent := 0
+			for range 25 {
+				x, what := both[random.IntN(2)], random.IntN(6)
+				if what < 2 {
+					from, to := people[random.IntN(3)], []string{people[random.IntN(3)], colleague, "nessuno@" + theirs}[random.IntN(3)]
+					x.submit(from, []string{to}, letter(from, to, ""))
+					sent++
+				}
+				if random.IntN(3) == 0 {
+					x.engine.journal = &crashing{journal: x.engine.journal, left: 1 + random.IntN(5), after: random.IntN(2) == 0}
+				}
+				lived := survived(func() {
+					switch what {
+					case 2: // what the other provider answers comes to either
+						carryOut(t, a.world, provider)
+						carryOut(t, b.world, provider)
+						carryOut(t, provider, x.world)
+					case 3:
+						c := choice{Address: people[random.IntN(3)], Setting: admin.ChoiceNotifications, Notifications: &admin.Notifications{Frequency: admin.Daily, Addresses: []string{fmt.Sprint("c", random.IntN(99), "@ordinaria.test")}}}
+						if err := x.engine.choose(context.Background(), c); err != nil {
+							t.Error(err)
+						}
+					case 4:
+						cut(a, b)
+					case 5:
+						heal(a, b)
+					}
+					x.world.run(1000)
+				})
+				x.engine.journal = x.engine.evidence
+				if !lived || random.IntN(8) == 0 {
+					x.kill()
+				}
+				later(time.Duration(random.IntN(1000))*time.Millisecond, a, b)
+			}
+			heal(a, b)
+			for range 3 {
+				a.world.run(1000)
+				b.world.run(1000)
+				carryOut(t, a.world, provider)
+				carryOut(t, b.world, provider)
+				carryOut(t, provider, both[random.IntN(2)].world)
+			}
+			a.world.run(1000)
+			b.world.run(1000)
+			agree(t, a, b)
+			eventually(t, func() string {
+				for _, x := range both {
+					if n := x.engine.replication().CopiesPending; n != 0 {
+						return fmt.Sprintf("%d copies are pending at site %s", n, x.settings.Site)
+					}
+				}
+				return ""
+			})
+			agree(t, a, b)
+			sameState(t, a, b)
+			wholeChains(t, a, b)
+			wholeCustody(t, a, b)
+			for _, x := range both { // and after a start from the disk alone
+				cut(a, b)
+				x.kill()
+			}
+			sameState(t, a, b)
+			live(25*time.Hour, 30*time.Minute, a, b)
+			if n := a.silences(people[0]) + b.silences(people[0]); n != 0 {
+				t.Errorf("%d notices of silence, and all was answered", n)
+			}
+			for _, x := range both {
+				for _, mailbox := range people {
+					for id, n := range doubles(t, x, mailbox) {
+						t.Errorf("site %s: %s holds %s %d times", x.settings.Site, mailbox, id, n)
+					}
+				}
+			}
+			t.Logf("%d submissions, %d and %d records", sent, len(recordsOf(t, a.engine.evidence)), len(recordsOf(t, b.engine.evidence)))
+		})
+	}
+}
+
+// doubles are the certified messages that a mailbox of a site holds more than once.
+func doubles(t *testing.T, x *twin, mailbox string) map[string]int {
+	t.Helper()
+	count := map[string]int{}
+	for _, raw := range x.store[mailbox] {
+		if kind := title(t, raw); kind != string(pec.TypeAnomaly) {
+			count[messageIDOf(t, raw)]++
+		}
+	}
+	for id, n := range count {
+		if n == 1 {
+			delete(count, id)
+		}
+	}
+	return count
+}
