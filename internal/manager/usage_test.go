@@ -28,10 +28,11 @@ func TestUsageIsShownAndJudged(t *testing.T) {
 				Ages: &mailage.Ages{Month: 300 << 20, Year: 400 << 20, Since: time.Now().AddDate(0, 0, -29)}}
 		})
 	}
-	holds(700<<20, 1000, 3200)
-	s.settle(t)
 	s.create(t, box)
 	s.ready(t, box)
+	s.settle(t)
+	holds(700<<20, 1000, 3200)
+	s.restart() // and so all are looked at
 	c := s.waitFor(t, box, v1alpha1.ConditionArchiveRecommended, metav1.ConditionTrue, v1alpha1.ReasonFillsSoon)
 	u, full := box.Status.Usage, box.CreationTimestamp.UTC().AddDate(0, 0, 33) // 324 MiB at 10 MB a day
 	if *u.GrowthPerDay != 10e6 || u.FullOn != v1alpha1.Date(full.Format(time.DateOnly)) || *u.OldPercent != 40 || !strings.Contains(c.Message, string(u.FullOn)) {
