@@ -176,7 +176,7 @@ func TestExternalMailbox(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.create(t, s.makeDomain())
-		s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonDomainNotReady)
+		s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionTrue, v1alpha1.ReasonRowPlaced)
 		if c := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionWatched); c != nil || box.Status.TriedSecretVersion != "" {
 			t.Errorf("it is still watched: %v", c)
 		}

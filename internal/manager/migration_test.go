@@ -428,8 +428,8 @@ func newDuet(t *testing.T, second *apitest.Server, ns, local string, standIn tim
 	}
 	d := &duet{clock: &clock{now: at.UTC()}}
 	set := func(o *manager.Options) { o.Calendar, o.StandIn = d.clock.Now, standIn }
-	d.a = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "a", peer: second.AddPeer(t, "lettore-a-"+ns), change: set})}
-	d.b = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "b", server: second, peer: server.AddPeer(t, "lettore-b-"+ns), change: set})}
+	d.a = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "a", peer: second.AddPeer(t, "peer-a-"+ns), change: set})}
+	d.b = &journey{t: t, clock: d.clock, site: newSite(t, ns, siteOptions{name: "b", server: second, peer: server.AddPeer(t, "peer-b-"+ns), change: set})}
 	for _, j := range []*journey{d.a, d.b} {
 		runKubelet(t, j.site)
 		domain := j.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" })

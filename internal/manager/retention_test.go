@@ -396,7 +396,7 @@ func TestBothSitesListWhatIsDueAndOneArchives(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = first.Stop() })
-	b := newArchived(t, "guarda", siteOptions{name: "b", peer: first.AddPeer(t, "lettore")}, removing)
+	b := newArchived(t, "guarda", siteOptions{name: "b", peer: first.AddPeer(t, "peer-guarda")}, removing)
 	c, err := client.New(first.Config, client.Options{Scheme: manager.Scheme()})
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 // to think of what it could break.
 var reaching = map[string]string{
 	"metadata.name":                                                       "engine.json",
+	"spec.provider.managed.antispam":                                      "engine.json",
 	"spec.provider.managed.mailHosts[].host":                              "dovecot.conf engine.json main.cf",
 	"spec.provider.managed.mailHosts[].site":                              "dovecot.conf engine.json main.cf",
 	"spec.provider.managed.provider.mailDomain":                           "engine.json",
