@@ -9,7 +9,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -128,15 +127,18 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return nil
 }
 
-// ofNamespace are the policies of a mailbox's or a policy's namespace: a mailbox may have come to one, or left one.
+// ofNamespace are the policies of a mailbox's namespace, or the others of a policy's: a mailbox may have come to one, or left one. A policy's
+// own change comes by itself; asked for twice, its second pass would still read what was before the first.
 func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []crreconcile.Request {
 	var list v1alpha1.RetentionPolicyList
 	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
 		return nil // a cache that cannot list is being stopped
 	}
-	requests := make([]crreconcile.Request, len(list.Items))
+	var requests []crreconcile.Request
 	for i := range list.Items {
-		requests[i].NamespacedName = types.NamespacedName{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}
+		if p := &list.Items[i]; p.UID != o.GetUID() {
+			requests = append(requests, crreconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)})
+		}
 	}
 	return requests
 }
