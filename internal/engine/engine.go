@@ -72,6 +72,8 @@ type Engine struct {
 	}
 	// linkFaults holds, by mailbox, why the peer link did not carry its last sync.
 	linkFaults sync.Map
+	// mergeable are the mailboxes that have all that a merge needs.
+	mergeable sync.Map
 }
 
 // providersIndex answers the last good index with its roots, nil if there never was one, and the error of the last reading.

@@ -118,6 +118,9 @@ func (e *Engine) openDsync(ctx context.Context, request string) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := e.readyToMerge(ctx, row.Address); err != nil {
+		return nil, err
+	}
 	password, err := e.doveadmPassword.Get()
 	if password == "" {
 		return nil, err
@@ -166,9 +169,25 @@ func (e *Engine) carrySync(ctx context.Context, local *wire) error {
 	return nil
 }
 
+// readyToMerge makes the folder of the deleted. A merge renumbers by copy and expunge, and one that has to make that folder first fails
+// between the two: a message would then stand there twice.
+func (e *Engine) readyToMerge(ctx context.Context, mailbox string) error {
+	if _, done := e.mergeable.Load(mailbox); done {
+		return nil
+	}
+	if err := e.makeFolder(ctx, mailbox, expunged); err != nil {
+		return fmt.Errorf("making folder %s of %s: %w", expunged, mailbox, err)
+	}
+	e.mergeable.Store(mailbox, true)
+	return nil
+}
+
 // syncMailbox has our Dovecot sync a mailbox through the link. Dovecot's answer holds no reason, so what went wrong on the
 // link, if it was that, is added.
 func (e *Engine) syncMailbox(ctx context.Context, mailbox string) error {
+	if err := e.readyToMerge(ctx, mailbox); err != nil {
+		return err
+	}
 	err := e.doveadm.sync(ctx, mailbox, e.settings.Listen.SyncDestination)
 	if fault, ok := e.linkFaults.LoadAndDelete(mailbox); ok && err != nil {
 		err = fmt.Errorf("%w (%w)", err, fault.(error))

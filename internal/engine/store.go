@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -142,14 +143,19 @@ func (e *Engine) storeFolder(_ http.ResponseWriter, r storeRequest) (any, error)
 	if err := checkFolder(name); err != nil {
 		return nil, err
 	}
-	return nil, e.store.with(r.Context(), func(c *storeConn) error {
+	return nil, e.makeFolder(r.Context(), r.mailbox, name, "-s") // subscribed: many clients show no other
+}
+
+// makeFolder makes a folder that is not there; options are those of doveadm mailbox create.
+func (e *Engine) makeFolder(ctx context.Context, mailbox, name string, options ...string) error {
+	return e.store.with(ctx, func(c *storeConn) error {
 		there := false
 		// All of them: asked for one name, doveadm repeats it whether it is there or not.
-		err := c.run(1, func(f []string) error { there = there || f[0] == name; return nil }, r.mailbox, "mailbox list")
+		err := c.run(1, func(f []string) error { there = there || f[0] == name; return nil }, mailbox, "mailbox list")
 		if err != nil || there {
 			return err
 		}
-		return c.run(1, nothing, r.mailbox, "mailbox create", "-s", name) // subscribed: many clients show no other
+		return c.run(1, nothing, mailbox, "mailbox create", append(options, name)...)
 	})
 }
 
