@@ -50,7 +50,7 @@ func newSite(t *testing.T, name, uri string) *site {
 	w.settings.Files.AdminCert, w.settings.Files.AdminKey, w.settings.Files.AdminCA = file("tls.crt", leaf.Cert), file("tls.key", leaf.Key), file("ca.crt", s.authority.PEM)
 	w.settings.Files.DoveadmPassword = file("password", []byte("parola-"+name+"\n"))
 	w.settings.Next.Doveadm = echoingDovecot(t, "parola-"+name)
-	w.crash() // start again with these settings
+	w.crash()                                    // start again with these settings
 	w.engine.mergeable.Store("anna@"+ours, true) // the stand-in for Dovecot has no folders
 	s.link, s.sync = s.listen(s.engine.servePeer), s.listen(s.engine.serveSyncDestination)
 	return s
