@@ -37,7 +37,7 @@ func storesInSync(t *testing.T) {
 	t.Helper()
 	for _, site := range road.SiteNames {
 		for namespace, domain := range map[string]string{"gestore-uno": "pec.gestore-uno.test", "gestore-due": "pec.gestore-due.test"} {
-			kubectl(t, site, "wait", "--for=condition=StoresInSync=True", "-n", namespace, "pecdomain/"+domain, "--timeout=120s")
+			kubectl(t, site, "wait", "--for=condition=StoresInSync=True", "-n", namespace, "pecdomain/"+domain, "--timeout=300s")
 			digests := strings.Fields(kubectl(t, site, "get", "-n", namespace, "pecdomain/"+domain, "-o", "jsonpath={.status.sites[*].specs.digest}"))
 			if len(digests) != 2 || digests[0] != digests[1] {
 				t.Errorf("at site %s the sites' mailboxes of %s have the digests %q", site, domain, digests)
