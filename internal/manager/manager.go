@@ -2,6 +2,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -39,6 +40,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/jobs"
 	"github.com/pec-operator/pec-operator/internal/peer"
+	"github.com/pec-operator/pec-operator/internal/pki"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/stack"
 )
@@ -165,12 +167,6 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Calendar == nil {
-		o.Calendar = o.Now
-	}
-	if o.ServiceEvery == 0 {
-		o.ServiceEvery = 30 * time.Second
-	}
 	cluster = rest.CopyConfig(cluster)
 	cluster.QPS, cluster.Burst = 1000, 2000 // the API server's own fairness is what bounds us; this only stops a runaway
 	authority, err := siteAuthority(ctx, cluster, o)
@@ -184,65 +180,96 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	if err := index.Register(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
-	other := peer.New(o.PeerKubeconfig, mgr.GetScheme(), o.Now)
-	if err := mgr.Add(other); err != nil {
+	pool := engines.NewPool(o.Site, authority, o.Now, o.EngineAddress)
+	k := kinds{
+		Options: o, mgr: mgr, authority: authority, pool: pool, peer: peer.New(o.PeerKubeconfig, mgr.GetScheme(), o.Now), book: contracts.New(mgr.GetClient(), pool, o.Now),
+		work: &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now},
+	}
+	if err := mgr.Add(k.peer); err != nil {
 		return nil, fmt.Errorf("adding the peer's prober: %w", err)
 	}
-	pool := engines.NewPool(o.Site, authority, o.Now, o.EngineAddress)
-	book := contracts.New(mgr.GetClient(), pool, o.Now)
-	mechanism := func(kind string) *reconcile.Mechanism {
-		return &reconcile.Mechanism{Kind: kind, Client: mgr.GetClient(), Recorder: mgr.GetEventRecorder("pec-operator"), Now: o.Now}
-	}
-	names := (&pecdomain.Names{
-		Observer: &dns.Observer{Roots: o.DNSRoots, Dial: o.DNSDial, Now: o.Now}, Interval: o.DNSInterval, Operator: o.DNSOperator,
-		Providers: o.DNSProviders, StandIn: o.StandIn, Ledger: &pecdomain.Ledger{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Namespace: o.Namespace},
-	}).Ready()
-	if err := mgr.Add(names); err != nil {
-		return nil, fmt.Errorf("adding the DNS patrol: %w", err)
-	}
-	alive, err := watchLease(ctx, mgr, o)
-	if err != nil {
-		return nil, err
-	}
-	watch := &pecdomain.Watch{Live: mgr.GetAPIReader(), Client: mgr.GetClient(), Names: names, Every: o.ServiceEvery, Alive: alive, Now: o.Now}
-	if err := mgr.Add(watch); err != nil {
-		return nil, fmt.Errorf("adding the watch over the services: %w", err)
-	}
-	domains := &pecdomain.Reconciler{
-		Mechanism: mechanism("PECDomain"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Authority: authority, Engines: pool,
-		Peer: other, Names: names, Watch: watch, Book: book, Stack: stack.Settings{Site: o.Site, Image: o.MailImage},
-	}
-	secrets, err := watchSecrets(mgr.GetConfig(), o)
-	if err != nil {
-		return nil, err
-	}
-	elsewhere := (&mailbox.Watch{Interval: o.ExternalInterval, Roots: o.ExternalRoots, Connect: o.ExternalConnect, Now: o.Now}).Ready()
-	if err := mgr.Add(elsewhere); err != nil {
-		return nil, fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
-	}
-	mailboxes := &mailbox.Reconciler{
-		Mechanism: mechanism("Mailbox"), Live: mgr.GetAPIReader(), Secrets: secrets, Access: o.Namespaces, Engines: pool, Book: book, Watch: elsewhere, Peer: other, Site: o.Site,
-		StandIn: o.StandIn,
-	}
-	work := &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now}
-	migrations := &mailboxmigration.Reconciler{
-		Mechanism: mechanism("MailboxMigration"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Image: o.MailImage, Site: o.Site, Jobs: work, Peer: other,
-		StandIn: o.StandIn,
-	}
-	migrations.Now = o.Calendar
-	policies := &retentionpolicy.Reconciler{
-		Mechanism: mechanism("RetentionPolicy"), Live: mgr.GetAPIReader(), Access: o.Namespaces, Engines: pool, Peer: other, StandIn: o.StandIn,
-		Site: o.Site, Image: o.MailImage, Jobs: work,
-	}
-	policies.Now = o.Calendar
 	return mgr, errors.Join(
-		domains.SetupWithManager(mgr),
-		mailboxes.SetupWithManager(mgr),
-		migrations.SetupWithManager(mgr),
-		policies.SetupWithManager(mgr),
+		k.domains(ctx),
+		k.mailboxes(),
+		k.migrations(),
+		k.policies(),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ping", healthz.Ping),
 	)
+}
+
+// kinds is what the controllers of the four kinds share.
+type kinds struct {
+	Options
+	mgr       ctrl.Manager
+	authority *pki.Authority
+	pool      *engines.Pool
+	peer      *peer.Peer
+	book      *contracts.Book
+	work      *jobs.Cluster
+}
+
+func (k kinds) mechanism(kind string, now func() time.Time) *reconcile.Mechanism {
+	return &reconcile.Mechanism{Kind: kind, Client: k.mgr.GetClient(), Recorder: k.mgr.GetEventRecorder("pec-operator"), Now: now}
+}
+
+func (k kinds) domains(ctx context.Context) error {
+	names := (&pecdomain.Names{
+		Observer: &dns.Observer{Roots: k.DNSRoots, Dial: k.DNSDial, Now: k.Now}, Interval: k.DNSInterval, Operator: k.DNSOperator,
+		Providers: k.DNSProviders, StandIn: k.StandIn, Ledger: &pecdomain.Ledger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
+	}).Ready()
+	if err := k.mgr.Add(names); err != nil {
+		return fmt.Errorf("adding the DNS patrol: %w", err)
+	}
+	alive, err := watchLease(ctx, k.mgr, k.Options)
+	if err != nil {
+		return err
+	}
+	watch := &pecdomain.Watch{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Names: names, Every: cmp.Or(k.ServiceEvery, 30*time.Second), Alive: alive, Now: k.Now}
+	if err := k.mgr.Add(watch); err != nil {
+		return fmt.Errorf("adding the watch over the services: %w", err)
+	}
+	return (&pecdomain.Reconciler{
+		Mechanism: k.mechanism("PECDomain", k.Now), Live: k.mgr.GetAPIReader(), Access: k.Namespaces, Authority: k.authority, Engines: k.pool,
+		Peer: k.peer, Names: names, Watch: watch, Book: k.book, Stack: stack.Settings{Site: k.Site, Image: k.MailImage},
+	}).SetupWithManager(k.mgr)
+}
+
+func (k kinds) mailboxes() error {
+	secrets, err := watchSecrets(k.mgr.GetConfig(), k.Options)
+	if err != nil {
+		return err
+	}
+	elsewhere := (&mailbox.Watch{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Connect: k.ExternalConnect, Now: k.Now}).Ready()
+	if err := k.mgr.Add(elsewhere); err != nil {
+		return fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
+	}
+	return (&mailbox.Reconciler{
+		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Access: k.Namespaces, Engines: k.pool, Book: k.book, Watch: elsewhere,
+		Peer: k.peer, Site: k.Site, StandIn: k.StandIn,
+	}).SetupWithManager(k.mgr)
+}
+
+func (k kinds) migrations() error {
+	return (&mailboxmigration.Reconciler{
+		Mechanism: k.mechanism("MailboxMigration", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.Namespaces, Engines: k.pool, Image: k.MailImage, Site: k.Site,
+		Jobs: k.work, Peer: k.peer, StandIn: k.StandIn,
+	}).SetupWithManager(k.mgr)
+}
+
+func (k kinds) policies() error {
+	return (&retentionpolicy.Reconciler{
+		Mechanism: k.mechanism("RetentionPolicy", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.Namespaces, Engines: k.pool, Peer: k.peer, StandIn: k.StandIn,
+		Site: k.Site, Image: k.MailImage, Jobs: k.work,
+	}).SetupWithManager(k.mgr)
+}
+
+// calendar is the clock of dated plans.
+func (k kinds) calendar() func() time.Time {
+	if k.Calendar != nil {
+		return k.Calendar
+	}
+	return k.Now
 }
 
 func watchSecrets(cluster *rest.Config, o Options) (*mailbox.Secrets, error) {
