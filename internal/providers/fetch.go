@@ -64,17 +64,26 @@ func (s Source) Fetch(ctx context.Context, now time.Time) ([]byte, error) {
 
 // download gets the signed LDIF and opens it.
 func (s Source) download(ctx context.Context, now time.Time) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL, nil)
+	transport := &http.Transport{TLSClientConfig: s.TLS, Proxy: http.ProxyFromEnvironment}
+	defer transport.CloseIdleConnections()
+	signed, err := get(ctx, &http.Client{Transport: transport}, s.URL, maxIndexBytes)
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{TLSClientConfig: s.TLS, Proxy: http.ProxyFromEnvironment}
-	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	return OpenSigned(signed, s.Signers, now)
+}
+
+// get reads what is at an address, so many bytes at most; its errors leave it to the caller to name the address.
+func get(ctx context.Context, client *http.Client, address string, atMost int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		var fault *url.Error
 		if errors.As(err, &fault) {
-			err = fault.Err // the address is said by the caller
+			err = fault.Err
 		}
 		return nil, err
 	}
@@ -82,14 +91,11 @@ func (s Source) download(ctx context.Context, now time.Time) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the server answered %s", resp.Status)
 	}
-	signed, err := io.ReadAll(io.LimitReader(resp.Body, maxIndexBytes+1))
-	if err != nil {
-		return nil, err
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, atMost+1))
+	if err == nil && int64(len(raw)) > atMost {
+		err = fmt.Errorf("it exceeds %d bytes", atMost)
 	}
-	if len(signed) > maxIndexBytes {
-		return nil, fmt.Errorf("it exceeds %d bytes", maxIndexBytes)
-	}
-	return OpenSigned(signed, s.Signers, now)
+	return raw, err
 }
 
 // OpenSigned takes the LDIF out of a ".p7m" that one of the signers, or somebody whom they certified, signed.

@@ -8,9 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -188,7 +186,7 @@ func (r *Revocations) due() map[string]keptList {
 // fetch gets a list, and keeps it if its issuer signed it and it is no older than the copy: whoever answers in the authority's place
 // must be able neither to forget a revocation nor to take the good copy away.
 func (r *Revocations) fetch(ctx context.Context, address string, kept keptList) (*x509.RevocationList, error) {
-	raw, err := r.download(ctx, address)
+	raw, err := get(ctx, r.Client, address, maxListBytes)
 	if err != nil {
 		return nil, fmt.Errorf("fetching the revocation list %s: %w", address, err)
 	}
@@ -210,30 +208,6 @@ func (r *Revocations) fetch(ctx context.Context, address string, kept keptList) 
 func (r *Revocations) path(address string) string {
 	sum := sha256.Sum256([]byte(address))
 	return filepath.Join(r.Dir, hex.EncodeToString(sum[:16])+".pem")
-}
-
-func (r *Revocations) download(ctx context.Context, address string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := r.Client.Do(req)
-	if err != nil {
-		var fault *url.Error
-		if errors.As(err, &fault) {
-			err = fault.Err // the address is said by the caller
-		}
-		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the server answered %s", resp.Status)
-	}
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxListBytes+1))
-	if err == nil && len(raw) > maxListBytes {
-		err = fmt.Errorf("it exceeds %d bytes", maxListBytes)
-	}
-	return raw, err
 }
 
 // RevocationState is how fresh the copies are.
