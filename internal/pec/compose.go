@@ -160,19 +160,17 @@ func layout(parts []part, seeds ...string) (edges []string, ready []part, err er
 	}
 }
 
-// multipart writes the entity: parts between boundaries, the last without a line end behind it. No transfer encoding is
+// multipart is the entity of parts between boundaries, the last without a line end behind it. No transfer encoding is
 // declared, though real providers write "binary": everything inside is 7 bit, and a relay that believes "binary" re-codes
 // what it hands to a server without 8BITMIME, and breaks the signature.
-func multipart(w io.Writer, subtype, edge string, parts []part) error {
-	fmt.Fprintf(w, "Content-Type: multipart/%s; boundary=\"%s\"\r\n", subtype, edge)
+func multipart(subtype, edge string, parts []part) part {
+	body := make(joined, 0, 2*len(parts)+1)
+	before := "--"
 	for _, p := range parts {
-		fmt.Fprintf(w, "\r\n--%s\r\n%s\r\n", edge, p.header)
-		if _, err := p.body.WriteTo(w); err != nil {
-			return err
-		}
+		body = append(body, flat(before+edge+"\r\n"+p.header+"\r\n"), p.body)
+		before = "\r\n--"
 	}
-	_, err := fmt.Fprintf(w, "\r\n--%s--", edge)
-	return err
+	return part{header: "Content-Type: multipart/" + subtype + "; boundary=\"" + edge + "\"\r\n", body: append(body, flat("\r\n--"+edge+"--"))}
 }
 
 // writers are the buffers of documents: a notice is smaller than its buffer, which would be most of what it asks of the heap.
@@ -193,7 +191,8 @@ func (s *Signer) document(w io.Writer, h *headerWriter, seed string, parts []par
 	out.Write(h.Bytes()) //nolint:errcheck // as above
 	fmt.Fprintf(out, "MIME-Version: 1.0\r\nContent-Type: multipart/signed; protocol=\"application/pkcs7-signature\";\r\n micalg=sha-256; boundary=\"%s\"\r\n\r\n--%s\r\n", signed, signed)
 	hash := sha256.New()
-	if err := multipart(io.MultiWriter(out, hash), "mixed", mixed, parts); err != nil {
+	content := multipart("mixed", mixed, parts)
+	if _, err := (joined{flat(content.header + "\r\n"), content.body}).WriteTo(io.MultiWriter(out, hash)); err != nil {
 		return err
 	}
 	signature, err := s.sign(hash.Sum(nil), at)

@@ -1,7 +1,6 @@
 package pec
 
 import (
-	"bytes"
 	"fmt"
 	"html"
 	"strings"
@@ -263,11 +262,5 @@ func humanPart(seed string, pages []page) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	var b bytes.Buffer
-	b.Grow(4 << 10) // most are smaller
-	if err := multipart(&b, "alternative", edges[0], alternatives); err != nil {
-		return part{}, err
-	}
-	header, body, _ := bytes.Cut(b.Bytes(), []byte("\r\n\r\n"))
-	return part{header: string(header) + "\r\n", body: flat(body)}, nil
+	return multipart("alternative", edges[0], alternatives), nil
 }
