@@ -10,6 +10,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -69,50 +70,57 @@ func TestJudgement(t *testing.T) {
 		want Type
 		why  string // a piece of the first error
 	}{
-		"an envelope":                               {raw: envelope, want: TypeEnvelope},
-		"a receipt":                                 {raw: receipt, want: TypeAcceptance},
-		"a preamble is passed over":                 {raw: replaced(envelope, "\r\n\r\n--pec", "\r\n\r\nThis is an S/MIME signed message\r\n\r\n--pec"), want: TypeEnvelope},
-		"the original before the XML":               {raw: signedBy(t, id, asEnvelope, text, original, xml(TypeEnvelope)), want: TypeEnvelope},
-		"a part that we do not know":                {raw: signedBy(t, id, asReceipt, text, xml(TypeAcceptance), namedPart("application/pdf", "x.pdf", "base64", flat("QQ=="))), want: TypeAcceptance},
-		"plain mail":                                {raw: submitted, want: TypeOrdinary, why: "non porta una firma"},
-		"nothing":                                   {raw: nil, want: TypeOrdinary, why: "non porta una firma"},
-		"a changed byte in the original":            {raw: replaced(envelope, "Buongiorno.", "Buongiorni."), want: TypeOrdinary, why: "firma non valida"},
-		"a blank at a line's end":                   {raw: replaced(envelope, "Buongiorno.", "Buongiorno. "), want: TypeOrdinary, why: "firma non valida"},
-		"a part slipped in before the signed one":   {raw: insertPart(envelope), want: TypeOrdinary, why: "parte con la firma"},
-		"a part behind the signature":               {raw: appendPart(envelope), want: TypeAnomaly, why: "non sono coperte"},
-		"text behind the last boundary":             {raw: append(envelope[:len(envelope):len(envelope)], "more\r\n"...), want: TypeAnomaly, why: "non sono coperte"},
-		"a signer in no index":                      {raw: documents(t, stranger())["accettazione"], want: TypeOrdinary, why: "dell'indice"},
-		"a signer of another root":                  {raw: documents(t, impostor())["accettazione"], want: TypeOrdinary, why: "catena"},
-		"a certificate for web servers":             {raw: documents(t, webServer())["accettazione"], want: TypeOrdinary, why: "catena"},
-		"another provider's address in From":        {raw: replaced(receipt, "From: posta-certificata@pec.example.it", "From: posta-certificata@pec.other.it"), want: TypeAnomaly, why: "non e' l'indirizzo nel certificato"},
-		"two From fields":                           {raw: replaced(receipt, "From: ", "From: eve@example.org\r\nFrom: "), want: TypeAnomaly, why: "From manca, e' doppio"},
-		"two addresses in From":                     {raw: replaced(receipt, "From: ", "From: eve@example.org, "), want: TypeAnomaly, why: "From manca, e' doppio"},
-		"two X-Ricevuta fields":                     {raw: replaced(receipt, "X-Ricevuta: ", "X-Ricevuta: avvenuta-consegna\r\nX-Ricevuta: "), want: TypeAnomaly, why: "piu' di una volta"},
-		"X-Ricevuta and X-Trasporto":                {raw: replaced(receipt, "X-Ricevuta: ", "X-Trasporto: posta-certificata\r\nX-Ricevuta: "), want: TypeAnomaly, why: "piu' di una volta"},
-		"neither of them":                           {raw: replaced(receipt, "X-Ricevuta: accettazione\r\n", ""), want: TypeAnomaly, why: "mancano"},
-		"a type that only contains another":         {raw: replaced(receipt, "X-Ricevuta: accettazione", "X-Ricevuta: non-accettazione"), want: TypeAnomaly, why: "di tipo accettazione, l'intestazione di tipo non-accettazione"},
-		"a type in capitals":                        {raw: replaced(receipt, "X-Ricevuta: accettazione", "X-Ricevuta: Accettazione"), want: TypeAnomaly, why: "valore sconosciuto"},
-		"an envelope that says it is a receipt":     {raw: replaced(envelope, "X-Trasporto: posta-certificata", "X-Ricevuta: posta-certificata"), want: TypeAnomaly, why: "valore sconosciuto"},
-		"an anomaly envelope":                       {raw: signedBy(t, id, head("X-Trasporto: errore", "x@y"), text, original), want: TypeAnomaly, why: "busta di anomalia"},
-		"two Message-IDs":                           {raw: replaced(receipt, "Message-ID: ", "Message-ID: <x@y>\r\nMessage-ID: "), want: TypeAnomaly, why: "Message-ID"},
-		"another Message-ID on an envelope":         {raw: replaced(envelope, "\nMessage-ID: <"+testID, "\nMessage-ID: <x@y"), want: TypeAnomaly, why: "Message-ID della busta"},
-		"two subjects":                              {raw: replaced(receipt, "Subject: ", "Subject: x\r\nSubject: "), want: TypeAnomaly, why: "Subject e' doppio"},
-		"an original with another identifier":       {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope), messagePart(flat(submitted))), want: TypeAnomaly, why: "messaggio originale non e' l'identificativo"},
-		"an envelope without the original":          {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope)), want: TypeAnomaly, why: "manca il messaggio originale"},
-		"an envelope with two originals":            {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope), original, original), want: TypeAnomaly, why: "piu' di una volta"},
-		"no XML":                                    {raw: signedBy(t, id, asReceipt, text), want: TypeAnomaly, why: "daticert.xml manca"},
-		"two XML":                                   {raw: signedBy(t, id, asReceipt, text, xml(TypeAcceptance), xml(TypeAcceptance)), want: TypeAnomaly, why: "daticert.xml manca, e' doppio"},
-		"XML of another type":                       {raw: signedBy(t, id, asReceipt, text, xml(TypeDelivery)), want: TypeAnomaly, why: "di tipo avvenuta-consegna"},
-		"XML that is none":                          {raw: signedBy(t, id, asReceipt, text, namedPart("application/xml", "daticert.xml", "7bit", flat("hello"))), want: TypeAnomaly, why: "non e' valido"},
-		"XML as text":                               {raw: signedBy(t, id, asReceipt, text, namedPart("text/plain", "daticert.xml", "7bit", flat("hello"))), want: TypeAnomaly, why: "non e' XML"},
-		"XML in an unknown encoding":                {raw: signedBy(t, id, asReceipt, text, namedPart("application/xml", "daticert.xml", "x-uuencode", flat("hello"))), want: TypeAnomaly, why: "encoding"},
-		"the XML only inside the attached envelope": {raw: signedBy(t, id, asEnvelope, text, messagePart(flat(envelope))), want: TypeAnomaly, why: "daticert.xml manca"},
-		"a signed part that is not multipart":       {raw: signSingle(t, id), want: TypeAnomaly, why: "non e' multipart/mixed"},
-		"a lone line feed in the header":            {raw: replaced(receipt, "To: ", "To: x\nBcc: "), want: TypeOrdinary, why: "intestazione non leggibile"},
-		"two Content-Type fields":                   {raw: replaced(receipt, "MIME-Version", "Content-Type: text/plain\r\nMIME-Version"), want: TypeOrdinary, why: "non porta una firma"},
-		"an OpenPGP signature":                      {raw: replaced(receipt, `protocol="application/pkcs7-signature"`, `protocol="application/pgp-signature"`), want: TypeOrdinary, why: "non e' S/MIME"},
-		"cut short":                                 {raw: envelope[:len(envelope)-100], want: TypeOrdinary, why: "struttura"},
-		"too many header fields":                    {raw: append(bytes.Repeat([]byte("X: y\r\n"), 1001), receipt...), want: TypeOrdinary, why: "exceeds"},
+		"an envelope":                                {raw: envelope, want: TypeEnvelope},
+		"a receipt":                                  {raw: receipt, want: TypeAcceptance},
+		"a preamble is passed over":                  {raw: replaced(envelope, "\r\n\r\n--pec", "\r\n\r\nThis is an S/MIME signed message\r\n\r\n--pec"), want: TypeEnvelope},
+		"the original before the XML":                {raw: signedBy(t, id, asEnvelope, text, original, xml(TypeEnvelope)), want: TypeEnvelope},
+		"a part that we do not know":                 {raw: signedBy(t, id, asReceipt, text, xml(TypeAcceptance), namedPart("application/pdf", "x.pdf", "base64", flat("QQ=="))), want: TypeAcceptance},
+		"plain mail":                                 {raw: submitted, want: TypeOrdinary, why: "non porta una firma"},
+		"nothing":                                    {raw: nil, want: TypeOrdinary, why: "non porta una firma"},
+		"a changed byte in the original":             {raw: replaced(envelope, "Buongiorno.", "Buongiorni."), want: TypeOrdinary, why: "firma non valida"},
+		"a blank at a line's end":                    {raw: replaced(envelope, "Buongiorno.", "Buongiorno. "), want: TypeOrdinary, why: "firma non valida"},
+		"a part slipped in before the signed one":    {raw: insertPart(envelope), want: TypeOrdinary, why: "parte con la firma"},
+		"a part behind the signature":                {raw: appendPart(envelope), want: TypeAnomaly, why: "non sono coperte"},
+		"text behind the last boundary":              {raw: append(envelope[:len(envelope):len(envelope)], "more\r\n"...), want: TypeAnomaly, why: "non sono coperte"},
+		"a signer in no index":                       {raw: documents(t, stranger())["accettazione"], want: TypeOrdinary, why: "dell'indice"},
+		"a signer of another root":                   {raw: documents(t, impostor())["accettazione"], want: TypeOrdinary, why: "catena"},
+		"a certificate for web servers":              {raw: documents(t, webServer())["accettazione"], want: TypeOrdinary, why: "catena"},
+		"another provider's address in From":         {raw: replaced(receipt, "From: posta-certificata@pec.example.it", "From: posta-certificata@pec.other.it"), want: TypeAnomaly, why: "non e' l'indirizzo nel certificato"},
+		"two From fields":                            {raw: replaced(receipt, "From: ", "From: eve@example.org\r\nFrom: "), want: TypeAnomaly, why: "From manca, e' doppio"},
+		"two addresses in From":                      {raw: replaced(receipt, "From: ", "From: eve@example.org, "), want: TypeAnomaly, why: "From manca, e' doppio"},
+		"two X-Ricevuta fields":                      {raw: replaced(receipt, "X-Ricevuta: ", "X-Ricevuta: avvenuta-consegna\r\nX-Ricevuta: "), want: TypeAnomaly, why: "piu' di una volta"},
+		"X-Ricevuta and X-Trasporto":                 {raw: replaced(receipt, "X-Ricevuta: ", "X-Trasporto: posta-certificata\r\nX-Ricevuta: "), want: TypeAnomaly, why: "piu' di una volta"},
+		"neither of them":                            {raw: replaced(receipt, "X-Ricevuta: accettazione\r\n", ""), want: TypeAnomaly, why: "mancano"},
+		"a type that only contains another":          {raw: replaced(receipt, "X-Ricevuta: accettazione", "X-Ricevuta: non-accettazione"), want: TypeAnomaly, why: "di tipo accettazione, l'intestazione di tipo non-accettazione"},
+		"a type in capitals":                         {raw: replaced(receipt, "X-Ricevuta: accettazione", "X-Ricevuta: Accettazione"), want: TypeAnomaly, why: "valore sconosciuto"},
+		"an envelope that says it is a receipt":      {raw: replaced(envelope, "X-Trasporto: posta-certificata", "X-Ricevuta: posta-certificata"), want: TypeAnomaly, why: "valore sconosciuto"},
+		"an anomaly envelope":                        {raw: signedBy(t, id, head("X-Trasporto: errore", "x@y"), text, original), want: TypeAnomaly, why: "busta di anomalia"},
+		"two Message-IDs":                            {raw: replaced(receipt, "Message-ID: ", "Message-ID: <x@y>\r\nMessage-ID: "), want: TypeAnomaly, why: "Message-ID"},
+		"another Message-ID on an envelope":          {raw: replaced(envelope, "\nMessage-ID: <"+testID, "\nMessage-ID: <x@y"), want: TypeAnomaly, why: "Message-ID della busta"},
+		"two subjects":                               {raw: replaced(receipt, "Subject: ", "Subject: x\r\nSubject: "), want: TypeAnomaly, why: "Subject e' doppio"},
+		"an original with another identifier":        {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope), messagePart(flat(submitted))), want: TypeAnomaly, why: "messaggio originale non e' l'identificativo"},
+		"an envelope without the original":           {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope)), want: TypeAnomaly, why: "manca il messaggio originale"},
+		"an envelope with two originals":             {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope), original, original), want: TypeAnomaly, why: "piu' di una volta"},
+		"no XML":                                     {raw: signedBy(t, id, asReceipt, text), want: TypeAnomaly, why: "daticert.xml manca"},
+		"two XML":                                    {raw: signedBy(t, id, asReceipt, text, xml(TypeAcceptance), xml(TypeAcceptance)), want: TypeAnomaly, why: "daticert.xml manca, e' doppio"},
+		"XML of another type":                        {raw: signedBy(t, id, asReceipt, text, xml(TypeDelivery)), want: TypeAnomaly, why: "di tipo avvenuta-consegna"},
+		"XML that is none":                           {raw: signedBy(t, id, asReceipt, text, namedPart("application/xml", "daticert.xml", "7bit", flat("hello"))), want: TypeAnomaly, why: "non e' valido"},
+		"XML as text":                                {raw: signedBy(t, id, asReceipt, text, namedPart("text/plain", "daticert.xml", "7bit", flat("hello"))), want: TypeAnomaly, why: "non e' XML"},
+		"XML in an unknown encoding":                 {raw: signedBy(t, id, asReceipt, text, namedPart("application/xml", "daticert.xml", "x-uuencode", flat("hello"))), want: TypeAnomaly, why: "encoding"},
+		"the XML only inside the attached envelope":  {raw: signedBy(t, id, asEnvelope, text, messagePart(flat(envelope))), want: TypeAnomaly, why: "daticert.xml manca"},
+		"a signed part that is not multipart":        {raw: signSingle(t, id), want: TypeAnomaly, why: "non e' multipart/mixed"},
+		"a lone line feed in the header":             {raw: replaced(receipt, "To: ", "To: x\nBcc: "), want: TypeOrdinary, why: "intestazione non leggibile"},
+		"two Content-Type fields":                    {raw: replaced(receipt, "MIME-Version", "Content-Type: text/plain\r\nMIME-Version"), want: TypeOrdinary, why: "non porta una firma"},
+		"an OpenPGP signature":                       {raw: replaced(receipt, `protocol="application/pkcs7-signature"`, `protocol="application/pgp-signature"`), want: TypeOrdinary, why: "non e' S/MIME"},
+		"a boundary given twice":                     {raw: replaced(receipt, "boundary=", "boundary=\"x\"; boundary="), want: TypeOrdinary, why: "non porta una firma"},
+		"a boundary in pieces":                       {raw: replaced(receipt, "boundary=\""+outerEdge(receipt), "boundary*0=\"pec-\"; boundary*1=\""+strings.TrimPrefix(outerEdge(receipt), "pec-")), want: TypeAcceptance},
+		"the XML under one of its two names":         {raw: signedBy(t, id, asReceipt, text, renamed(xml(TypeAcceptance), "filename=\"altro.xml\"")), want: TypeAcceptance},
+		"a second XML under the other name":          {raw: signedBy(t, id, asReceipt, text, xml(TypeAcceptance), renamed(xml(TypeAcceptance), "filename=\"altro.xml\"")), want: TypeAnomaly, why: "daticert.xml manca, e' doppio"},
+		"XML with two encodings":                     {raw: signedBy(t, id, asReceipt, text, twiceEncoded(xml(TypeAcceptance))), want: TypeAnomaly, why: "encoding twice"},
+		"more parts than anybody sends":              {raw: signedBy(t, id, asReceipt, slices.Repeat([]part{text}, maxParts+1)...), want: TypeAnomaly, why: "struttura della parte firmata"},
+		"an original nested deeper than any reader":  {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope), messagePart(flat(nested(t, 10_000)))), want: TypeEnvelope},
+		"cut short":                                  {raw: envelope[:len(envelope)-100], want: TypeOrdinary, why: "struttura"},
+		"too many header fields":                     {raw: append(bytes.Repeat([]byte("X: y\r\n"), 1001), receipt...), want: TypeOrdinary, why: "exceeds"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			j := Classify(c.raw, index(id, impostor(), webServer()), testCA().roots, at)
@@ -127,6 +135,27 @@ func TestJudgement(t *testing.T) {
 			}
 		})
 	}
+}
+
+// renamed is a part with another name in Content-Disposition.
+func renamed(p part, fileName string) part {
+	p.header = strings.Replace(p.header, "filename=\"daticert.xml\"", fileName, 1)
+	return p
+}
+
+func twiceEncoded(p part) part {
+	p.header = "Content-Transfer-Encoding: 7bit\r\n" + p.header
+	return p
+}
+
+// nested is the original with so many multiparts in one another.
+func nested(t *testing.T, depth int) []byte {
+	t.Helper()
+	raw := []byte("Message-ID: <" + testID + ">\r\n")
+	for i := range depth {
+		raw = fmt.Appendf(raw, "Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n", i, i)
+	}
+	return raw
 }
 
 // insertPart puts an unsigned part in front, as if it were what the signature is about.
