@@ -153,5 +153,5 @@ func (e *Engine) sendEnvelope(s accepted, envelope []byte, rcpt string) error {
 	if err != nil || !done.Refused {
 		return err
 	}
-	return e.issueDeliveryError(s.Transit.transit(), s.Transit.Sender, failure{Recipient: fold(rcpt), Status: "5.1.3", Text: done.Reply, At: e.now()})
+	return e.fail(s, failure{Recipient: fold(rcpt), Status: "5.1.3", Text: done.Reply, At: e.now()})
 }

@@ -159,8 +159,7 @@ func (e *Engine) judgeTransaction(queueID string, tx transaction, raw []byte) st
 		j := judge(raw, tx.From, pec.Trust{Index: index, Roots: roots, CRLs: e.revocations.Get()}, e.now())
 		e.revocations.Want(j.Chain)
 		e.metrics.received.WithLabelValues(string(j.Type)).Inc()
-		tx.Standing, tx.StandingReason = j.Standing, j.StandingReason
-		tx.Type, tx.Provider, tx.MessageID, tx.Reasons = j.Type, j.Provider.Name, j.MessageID, j.Errors
+		tx.judged(j)
 		if isUncertified(j.Type) {
 			answer, err := e.judgeOrdinary(&tx, raw)
 			if err != nil {

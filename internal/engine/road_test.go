@@ -264,37 +264,83 @@ func TestSubmissionWithoutARecordedTransactionWaits(t *testing.T) {
 	}
 }
 
+// bounce is a failure notice as Postfix writes it: about lists its fields on the message, failed the recipients with their status.
+func (w *world) bounce(to, about string, failed ...string) {
+	status := "Reporting-MTA: dns; mx.uno.test\r\n" + about + "\r\n"
+	for _, f := range failed {
+		rcpt, code, _ := strings.Cut(f, " ")
+		status += "\r\nFinal-Recipient: rfc822; " + rcpt + "\r\nAction: failed\r\nStatus: " + code + "\r\nDiagnostic-Code: X-Postfix; Host or domain name not\r\n    found\r\n"
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.enqueue("incoming", "", []string{to}, []byte("From: MAILER-DAEMON@mx.uno.test\r\nTo: "+to+"\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"+
+		"--b\r\nContent-Type: text/plain\r\n\r\nsorry\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"+status+"\r\n--b--\r\n"))
+}
+
 func TestBounce(t *testing.T) {
-	w := newWorld(t)
-	id := w.submit(sender, []string{"x@nessuno.test"}, letter(sender, "x@nessuno.test", ""))
-	w.run(enoughRounds)
-	identifier := pec.Identifier("a", id, ours)
-	bounce := func(to, envid, recipient string) {
-		status := "Reporting-MTA: dns; mx.uno.test\r\n" + envid + "\r\nFinal-Recipient: rfc822; " + recipient + "\r\nAction: failed\r\nStatus: 5.4.4\r\nDiagnostic-Code: X-Postfix; Host or domain name not\r\n    found\r\n\r\n"
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.enqueue("incoming", "", []string{to}, []byte("From: MAILER-DAEMON@mx.uno.test\r\nTo: "+to+"\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"+
-			"--b\r\nContent-Type: text/plain\r\n\r\nsorry\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"+status+"--b--\r\n"))
+	const x = "x@nessuno.test"
+	identifier := func(id string) string { return pec.Identifier("a", id, ours) }
+	cases := map[string]struct {
+		begin   func(w *world, id string)
+		want    []string // in the sender's mailbox
+		status  string   // in the last message there
+		outside int
+	}{
+		"of the envelope is a certified failure": {
+			begin: func(w *world, id string) { w.bounce(sender, "Original-Envelope-Id: "+identifier(id), x+" 5.4.4") },
+			want:  []string{"accettazione", "errore-consegna"}, status: "5.4.4 - ", outside: 1,
+		},
+		"of the envelope, written twice, is told once": {
+			begin: func(w *world, id string) {
+				w.bounce(sender, "Original-Envelope-Id: "+identifier(id), x+" 5.4.4")
+				w.bounce(sender, "Original-Envelope-Id: "+identifier(id), x+" 5.4.4") // after a crash of Postfix
+			},
+			want: []string{"accettazione", "errore-consegna"}, status: "5.4.4 - ", outside: 1,
+		},
+		"of what expired in the queue is a failure for its time": {
+			begin: func(w *world, id string) { w.bounce(sender, "Original-Envelope-Id: "+identifier(id), x+" 4.4.1") },
+			want:  []string{"accettazione", "errore-consegna"}, status: "5.4.1 - Gestore " + ours + " - il messaggio non è stato consegnato nelle prime ventiquattro ore dal suo invio", outside: 1,
+		},
+		"of a notice is answered by nothing": {
+			begin: func(w *world, id string) {
+				notice := pec.Provider{MailDomain: ours}.NoticeID(identifier(id), pec.TypeDelivery, "y@"+theirs)
+				w.bounce("posta-certificata@"+ours, "Original-Envelope-Id: "+notice, "y@"+theirs+" 5.1.1")
+			},
+			want: []string{"accettazione"}, outside: 1,
+		},
+		"of a submission that was never certified is delivered as it is": {
+			begin: func(w *world, _ string) {
+				w.bounce(sender, "X-Postfix-Queue-ID: 4jX5CV9999zmF", "z@nessuno.test 4.3.0")
+			},
+			want: []string{"accettazione", ""}, outside: 1,
+		},
 	}
-	envid := "Original-Envelope-Id: " + identifier + "\r\n"
-	bounce(sender, envid, "x@nessuno.test")
-	bounce(sender, envid, "x@nessuno.test") // Postfix may write it again after a crash
-	w.run(enoughRounds)
-	if diff := cmp.Diff([]string{"accettazione", "errore-consegna"}, w.titles(sender)); diff != "" {
-		t.Fatalf("after a bounce of the envelope (-want +got):\n%s", diff)
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			id := w.submit(sender, []string{x}, letter(sender, x, ""))
+			w.run(enoughRounds)
+			c.begin(w, id)
+			w.run(enoughRounds)
+			if diff := cmp.Diff(c.want, w.titles(sender)); diff != "" {
+				t.Fatalf("the sender's mailbox (-want +got):\n%s", diff)
+			}
+			if last := w.judged(sender, len(c.want)-1); c.status != "" && !strings.HasPrefix(last.Certification.ExtendedError, c.status) {
+				t.Errorf("the failure says %q", last.Certification.ExtendedError)
+			}
+			if len(w.outside) != c.outside {
+				t.Errorf("%d messages went out, want %d", len(w.outside), c.outside)
+			}
+		})
 	}
-	if raw := w.store[sender][1]; !bytes.Contains(raw, []byte("X-Ricevuta: errore-consegna")) {
-		t.Errorf("not a certified failure:\n%s", raw)
+}
+
+// judged is the nth message of a mailbox as a reader judges it.
+func (w *world) judged(mailbox string, n int) pec.Judgement {
+	w.t.Helper()
+	index, roots, err := w.engine.providers()
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	notice := pec.Provider{MailDomain: ours}.NoticeID(identifier, pec.TypeDelivery, "y@"+theirs)
-	bounce("posta-certificata@"+ours, "Original-Envelope-Id: "+notice+"\r\n", "y@"+theirs)
-	w.run(enoughRounds)
-	if n := len(w.titles(sender)); n != 2 || len(w.outside) != 1 {
-		t.Errorf("a bounce of a notice was answered: %d messages, %d outside", n, len(w.outside))
-	}
-	bounce(sender, "", "z@nessuno.test")
-	w.run(enoughRounds)
-	if n := len(w.titles(sender)); n != 3 {
-		t.Errorf("a bounce of an uncertified submission: %d messages, want it delivered", n)
-	}
+	return pec.Classify(w.store[mailbox][n], index, roots, w.now)
 }
