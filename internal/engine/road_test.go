@@ -10,6 +10,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
@@ -227,13 +228,76 @@ func TestSplitSubmissionIsAcceptedOnce(t *testing.T) {
 	}
 }
 
-func TestDovecotsTemporaryRefusalIsTriedAgain(t *testing.T) {
-	w := newWorld(t)
-	w.lmtpFail = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 2, 0}, Message: "mailbox locked"}
-	w.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
-	w.run(enoughRounds)
-	if diff := cmp.Diff([]string{"posta-certificata"}, w.titles("anna@"+ours)); diff != "" {
-		t.Errorf("anna's mailbox (-want +got):\n%s", diff)
+// A sender is told of a failure that is the mailbox's, and of none that is ours.
+func TestWhatDovecotRefuses(t *testing.T) {
+	anna := "anna@" + ours
+	answer := func(code, class, subject, detail int, text string) error {
+		return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: text}
+	}
+	without := func(w *world, change func(row *admin.Mailbox)) {
+		row, err := w.engine.directory.Mailbox(w.t.Context(), anna)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		change(&row)
+		if _, err := w.engine.directory.PutMailbox(w.t.Context(), row); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	cases := map[string]struct {
+		data error
+		rcpt func(w *world) error
+		want string // what the sender is told in the end; "" is that it was delivered at the second try
+	}{
+		"a locked mailbox":                  {data: answer(451, 4, 2, 0, "mailbox locked")},
+		"an error of the protocol":          {data: answer(500, 5, 5, 2, "Unknown command")},
+		"bad arguments":                     {data: answer(501, 5, 5, 4, "Invalid arguments")},
+		"a command out of order":            {data: answer(503, 5, 5, 1, "Bad sequence")},
+		"a parameter that it does not know": {data: answer(504, 5, 5, 4, "Not implemented")},
+		"an internal error":                 {data: answer(554, 5, 0, 0, "Internal error occurred")},
+		"no room on its disk":               {data: answer(554, 5, 3, 0, "No space left on device")},
+		"a mailbox that it does not know, and the directory does": {rcpt: func(*world) error { return answer(550, 5, 1, 1, "User doesn't exist") }},
+		"a full mailbox": {data: answer(552, 5, 2, 2, "Quota exceeded"), want: "5.2.2 - Gestore " + ours + " - casella piena"},
+		"a message that is more than the whole quota": {data: answer(552, 5, 2, 3, "Requested allocation size is too large"), want: "5.2.2 - Gestore " + ours + " - casella piena"},
+		"a mailbox that was closed meanwhile": {
+			rcpt: func(w *world) error {
+				without(w, func(row *admin.Mailbox) { row.Access = admin.AccessClosed })
+				return answer(550, 5, 1, 1, "User doesn't exist")
+			},
+			want: "5.1.1 - Gestore " + ours + " - indirizzo non valido",
+		},
+		"a mailbox that was suspended meanwhile": {
+			rcpt: func(w *world) error {
+				without(w, func(row *admin.Mailbox) { row.Access = admin.AccessSuspended })
+				return answer(550, 5, 1, 1, "User doesn't exist")
+			},
+			want: "5.2.1 - Gestore " + ours + " - casella non abilitata alla ricezione",
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if c.rcpt != nil {
+				w.lmtpRcpt = func() error { return c.rcpt(w) }
+			}
+			from := "bruno@" + theirs
+			_, raw := foreignEnvelope(t, from, anna, "q1")
+			w.arrive(from, []string{anna}, raw)
+			w.lmtpFail = c.data
+			w.run(enoughRounds)
+			told := w.outside[len(w.outside)-1]
+			index, roots, err := w.engine.providers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			j := pec.Classify(told.bytes, index, roots, w.now)
+			if want := map[bool]pec.Type{true: pec.TypeDelivery, false: pec.TypeDeliveryError}[c.want == ""]; j.Type != want || j.Certification.ExtendedError != c.want {
+				t.Errorf("%s was told %s: %s", told.to, j.Type, j.Certification.ExtendedError)
+			}
+			if n := len(w.titles(anna)); (n == 1) != (c.want == "") {
+				t.Errorf("the mailbox holds %d messages", n)
+			}
+		})
 	}
 }
 
