@@ -66,6 +66,8 @@ type transaction struct {
 	Reasons []string       `json:"reasons,omitempty"` // why it is ordinary mail or an anomaly
 	Spam    *spam          `json:"spam,omitempty"`    // what the filter holds against it
 	Scanned bool           `json:"scanned,omitempty"` // for viruses; what was found is a record of its own
+	// Cut is that Postfix cut a header field off. What a provider signed is whole all the same: no signature covers the outer header.
+	Cut bool `json:"cut,omitempty"`
 	// Standing is what was known of the revocation of the signer's certificates.
 	Standing       pec.Standing `json:"standing,omitempty"`
 	StandingReason string       `json:"standingReason,omitempty"`

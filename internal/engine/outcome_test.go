@@ -291,3 +291,69 @@ func TestANoticeTakenAtTheDoorCounts(t *testing.T) {
 		t.Errorf("the taking in charge was not recorded: %v", err)
 	}
 }
+
+// Postfix cuts a long header field without a word. What we would certify must be whole, and gets a notice; what another provider
+// signed is whole without its outer header; a stranger's is refused where the stranger is told.
+func TestAHeaderFieldThatPostfixCut(t *testing.T) {
+	anna, aperta := "anna@"+ours, "aperta@"+ours
+	field := func(lines, length int) string {
+		return "X-Lungo: " + strings.Repeat(strings.Repeat("z", length)+"\r\n ", lines) + "fine\r\n"
+	}
+	cut, tooLongLines, whole := field(65, 920), field(18, 3000), field(60, 970)
+	cases := map[string]struct {
+		port, from, to string
+		raw            func(t *testing.T) []byte
+		answer         string
+		want           map[string][]string // by mailbox
+		says           string              // the last message of the sender's mailbox
+	}{
+		"of a submission": {
+			port: portSubmission, from: sender, to: anna, raw: func(*testing.T) []byte { return []byte(letter(sender, anna, cut)) },
+			want: map[string][]string{sender: {"non-accettazione"}, anna: {}}, says: "supera i 59.000 byte",
+		},
+		"of a submission, with lines that no message may have": {
+			port: portSubmission, from: sender, to: anna, raw: func(*testing.T) []byte { return []byte(letter(sender, anna, tooLongLines)) },
+			want: map[string][]string{sender: {"non-accettazione"}, anna: {}}, says: "supera i 59.000 byte",
+		},
+		"that is long, and was not cut": {
+			port: portSubmission, from: sender, to: anna, raw: func(*testing.T) []byte { return []byte(letter(sender, anna, whole)) },
+			want: map[string][]string{sender: {"accettazione", "avvenuta-consegna"}, anna: {"posta-certificata"}},
+		},
+		"of another provider's envelope": {
+			port: portMX, from: "bruno@" + theirs, to: anna,
+			raw: func(t *testing.T) []byte {
+				_, raw := foreignEnvelope(t, "bruno@"+theirs, anna, "q1")
+				return append([]byte(cut), raw...)
+			},
+			want: map[string][]string{anna: {"posta-certificata"}},
+		},
+		"of a stranger's mail": {
+			port: portMX, from: stranger, to: aperta, raw: func(*testing.T) []byte { return []byte(letter(stranger, aperta, cut)) },
+			answer: answerFieldTooBig, want: map[string][]string{aperta: {}},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			raw := c.raw(t)
+			id := w.enqueue(map[string]string{portMX: "incoming", portSubmission: "access"}[c.port], c.from, []string{c.to}, raw)
+			if answer := milterAnswer(t, w.engine, c.port, id, c.from, c.to, raw); answer != c.answer {
+				t.Fatalf("answered %q", answer)
+			}
+			if c.answer != "" {
+				w.queue = nil
+			}
+			w.run(enoughRounds)
+			for mailbox, want := range c.want {
+				got := w.titles(mailbox)
+				slices.Sort(got)
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", mailbox, diff)
+				}
+			}
+			if n := len(c.want[sender]); c.says != "" && !strings.Contains(w.judged(sender, n-1).Certification.ExtendedError, c.says) {
+				t.Errorf("the sender is told %q", w.judged(sender, n-1).Certification.ExtendedError)
+			}
+		})
+	}
+}
