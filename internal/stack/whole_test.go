@@ -133,6 +133,22 @@ func TestWholePod(t *testing.T) {
 				t.Errorf("%d messages; the last is %s", len(messages)-before, j.Type)
 			}
 		})
+		t.Run("what Postfix cut is answered with a notice", func(t *testing.T) {
+			other := "other@" + domain
+			before := len(inboxOf(t, other))
+			var to, named []string
+			for i := range 900 {
+				to = append(to, fmt.Sprintf("r%03d@ordinaria.test", i))
+				named = append(named, fmt.Sprintf("%q <%s>", "Ufficio "+strings.Repeat("x", 60), to[i]))
+			}
+			if err := submit(other, password, other, to, "From: "+other+"\r\nTo: "+strings.Join(named, ",\r\n ")+"\r\nSubject: x\r\nMessage-ID: <4@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			c := pec.Classify(awaitMessages(t, other, before+1, func([]byte) bool { return true })[before], index, roots, time.Now()).Certification
+			if c == nil || c.Type != pec.TypeNonAcceptance || !strings.Contains(c.ExtendedError, "59.000 byte") || len(c.Recipients) != 900 {
+				t.Errorf("the sender is told %+v", c)
+			}
+		})
 		t.Run("a stranger's infected message is refused at the door", func(t *testing.T) {
 			row, err := p.directory.Mailbox(context.Background(), full)
 			if err != nil {
