@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/durable"
 	"github.com/pec-operator/pec-operator/internal/sieve"
 )
 
@@ -312,7 +313,7 @@ func replace(path string, content []byte) error {
 	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
+	if err := errors.Join(os.Rename(tmp.Name(), path), durable.Dir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return nil

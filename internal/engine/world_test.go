@@ -98,6 +98,7 @@ type world struct {
 	outside  []message           // what left for other servers
 	store    map[string][][]byte // Dovecot's mailboxes
 	lmtpFail error               // the next delivery gets this answer after DATA
+	lmtpRcpt func() error        // answers the next recipient
 	clamdOff bool                // the scanner closes its connections
 	shown    int                 // messages that the spam filter was asked about
 }
@@ -309,7 +310,21 @@ func (n *neighbour) Rcpt(to string, _ *smtp.RcptOptions) error {
 		return &smtp.SMTPError{Code: 501, EnhancedCode: smtp.EnhancedCode{5, 1, 3}, Message: "Bad recipient address syntax"}
 	}
 	n.m.to = to
+	if n.lmtp {
+		return n.world.answerRcpt()
+	}
 	return nil
+}
+
+func (w *world) answerRcpt() error {
+	w.mu.Lock()
+	answer := w.lmtpRcpt
+	w.lmtpRcpt = nil
+	w.mu.Unlock()
+	if answer == nil {
+		return nil
+	}
+	return answer()
 }
 
 func (n *neighbour) Data(r io.Reader) error {

@@ -25,8 +25,8 @@ const (
 )
 
 // headerLimit is the greatest header field in bytes; what exceeds it is cut off without a word. Postfix cannot do more where a
-// milter listens; saying so makes all ports alike. The engine's milter refuses a message with a field of this length, because
-// what was cut can be certified no more.
+// milter listens; saying so makes all ports alike. The engine's milter knows a field of this length: what was cut is not
+// certified.
 const headerLimit = 60_000
 
 // postfixFiles are main.cf, master.cf and the tables. The host is what Postfix greets with.

@@ -361,18 +361,7 @@ func checkMilterDown(t *testing.T, p *pod) {
 	p.engine.none(t)
 }
 
-func checkQueueTools(t *testing.T, p *pod, r *running) {
-	c := p.container("postfix")
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		out, err := p.exec(r, c, "/usr/sbin/postqueue", "-p")
-		if err == nil && strings.Contains(out, "Mail queue is empty") {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("postqueue: %v\n%s", err, out)
-		}
-	}
-}
+func checkQueueTools(t *testing.T, p *pod, r *running) { p.awaitEmptyQueue(t, r) }
 
 // Postfix needs each of its capabilities: without one it does not start on an empty queue, or a submission fails.
 func TestPostfixCapabilities(t *testing.T) {
