@@ -9,6 +9,7 @@ import (
 	"errors"
 	"hash"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -304,7 +305,7 @@ func (d *dovecotStore) copies(ctx context.Context, mailbox, key string) (copies 
 			if copies[i].Folder == expunged {
 				continue
 			}
-			given := &given{trace: []byte("with LMTP id " + key), hash: sha256.New()}
+			given := newGiven(key)
 			if err = c.send(mailbox, "fetch", "text", "mailbox", copies[i].Folder, "uid", copies[i].uid, "guid", copies[i].GUID); err == nil {
 				err = c.text(given, func() {})
 			}
@@ -321,6 +322,10 @@ type given struct {
 	head  []byte // until that field is found
 	hash  hash.Hash
 	found bool
+}
+
+func newGiven(key string) *given {
+	return &given{trace: []byte("with LMTP id " + key), hash: sha256.New()}
 }
 
 // maxTrace is how far down that field is looked for: what Dovecot puts above it is less.
@@ -354,16 +359,27 @@ func (g *given) digest() string {
 	return hex.EncodeToString(g.hash.Sum(nil))
 }
 
-// replace gives the flags of a message to another one and expunges it. Each is named by GUID and UID: one that changed its place meanwhile is
-// left, and is there at the next look.
+// errMoved is a copy that is not where it just was: the next look finds it.
+var errMoved = errors.New("a copy changed its place")
+
+// replace gives the flags of a message to another one and expunges it, if both are where they were seen.
 func (d *dovecotStore) replace(ctx context.Context, mailbox string, gone, kept storedCopy) error {
 	this := func(s storedCopy) []string { return []string{"mailbox", s.Folder, "uid", s.uid, "guid", s.GUID} }
 	return d.with(ctx, func(c *storeConn) error {
+		if uid, err := c.find(mailbox, kept.Folder, kept.GUID, 0); err != nil || strconv.FormatUint(uint64(uid), 10) != kept.uid {
+			return cmp.Or(err, errMoved)
+		}
 		if missing := slices.DeleteFunc(slices.Clone(gone.Flags), kept.has); len(missing) > 0 {
 			if err := c.run(1, nothing, mailbox, "flags add", append([]string{strings.Join(missing, " ")}, this(kept)...)...); err != nil {
 				return err
 			}
 		}
-		return c.run(1, nothing, mailbox, "expunge", this(gone)...)
+		if err := c.run(1, nothing, mailbox, "expunge", this(gone)...); err != nil {
+			return err
+		}
+		if uid, err := c.find(mailbox, gone.Folder, gone.GUID, 0); err != nil || uid > 0 {
+			return cmp.Or(err, errMoved)
+		}
+		return nil
 	})
 }
