@@ -87,6 +87,9 @@ func (e *Engine) deliveredThere(d delivery, key string, at time.Time, found bool
 	if _, err := e.record(kindDelivered, key, d.identifier(), &data); err != nil {
 		return err
 	}
+	if err := e.rememberDouble(e.settings.Site, key); err != nil {
+		return err
+	}
 	return e.outcome(d, at, nil, true)
 }
 
@@ -127,6 +130,9 @@ func (e *Engine) attempt(d delivery, key string) error {
 		if err := e.pendCopy(key); err != nil {
 			return err
 		}
+	}
+	if err := e.rememberDouble(e.settings.Site, key); err != nil {
+		return err
 	}
 	e.metrics.deliveries.WithLabelValues("stored").Inc()
 	e.sync.changed(d.rcpt)

@@ -65,6 +65,7 @@ type Engine struct {
 	ages     *ages
 	gate     *gate
 	digests  digests
+	doubles  doubles
 	// placed is the index whose domains the directory holds.
 	placed struct {
 		sync.Mutex

@@ -35,6 +35,8 @@ const (
 	kindAcknowledged   = "acknowledged"    // PEC identifier, recipient that another provider took in charge
 	kindSettled        = "settled"         // PEC identifier, recipient whose outcome is known
 	kindReplicated     = "replicated"      // deliveryKey
+	kindUniting        = "uniting"         // deliveryKey
+	kindUnited         = "united"          // deliveryKey
 )
 
 // kindManifest is the proof of a copy into a mailbox: mailbox, name of the proof.

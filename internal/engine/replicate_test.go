@@ -583,7 +583,7 @@ func TestSitesAgreeAfterRandomExchangesCutsAndKills(t *testing.T) {
 			}
 			for _, x := range both {
 				for _, mailbox := range people {
-					for id, n := range doubles(t, x, mailbox) {
+					for id, n := range twice(t, x, mailbox) {
 						t.Errorf("site %s: %s holds %s %d times", x.settings.Site, mailbox, id, n)
 					}
 				}
@@ -593,8 +593,8 @@ func TestSitesAgreeAfterRandomExchangesCutsAndKills(t *testing.T) {
 	}
 }
 
-// doubles are the certified messages that a mailbox of a site holds more than once.
-func doubles(t *testing.T, x *twin, mailbox string) map[string]int {
+// twice are the certified messages that a mailbox of a site holds more than once.
+func twice(t *testing.T, x *twin, mailbox string) map[string]int {
 	t.Helper()
 	count := map[string]int{}
 	for _, raw := range x.store[mailbox] {

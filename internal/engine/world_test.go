@@ -29,6 +29,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/mailtest"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/providers"
 	"github.com/pec-operator/pec-operator/internal/settings"
@@ -101,6 +102,7 @@ type world struct {
 	lmtpRcpt func() error        // answers the next recipient
 	clamdOff bool                // the scanner closes its connections
 	shown    int                 // messages that the spam filter was asked about
+	dovecot  string              // the address of a real one, "" for the double
 }
 
 type queued struct {
@@ -244,6 +246,9 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	e.doveadm = w
+	if w.dovecot != "" {
+		e.doveadm = newDoveadm("http://"+w.dovecot+":24280", func() (string, error) { return mailtest.DoveadmKey, nil })
+	}
 	w.engine = e
 	w.t.Cleanup(func() { _ = e.Close() })
 	for name, row := range map[string]admin.Mailbox{
