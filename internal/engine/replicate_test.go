@@ -500,6 +500,46 @@ func TestSecretAgainstThePasswordThatTheHolderChose(t *testing.T) {
 	}
 }
 
+// Who leaves is put out of the site at which the Secret counted only later than it was placed.
+func TestSessionsEndWhereTheSecretCountsLate(t *testing.T) {
+	for name, then := range map[string]func(a, b *twin){
+		"once the other site has read it": func(_, b *twin) { b.put(sender, "b/2", third, admin.AccessFull) },
+		"once the other site is silent":   func(a, b *twin) { cut(a, b); later(time.Hour, a) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newTwins(t)
+			a.put(sender, "a/1", first, admin.AccessFull)
+			b.put(sender, "b/1", first, admin.AccessFull)
+			agree(t, a, b)
+			later(time.Minute, a, b)
+			agree(t, a, b)
+			if err := a.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}); err != nil {
+				t.Fatal(err)
+			}
+			later(time.Minute, a, b)
+			agree(t, a, b)
+			a.put(sender, "a/2", third, admin.AccessFull)
+			if !a.world.knows(sender, second) {
+				t.Fatal("the Secret counts before the other site has read it")
+			}
+			before, began := len(a.kicked()), a.engine.logins.now()
+			then(a, b)
+			eventually(t, func() string {
+				a.engine.passReplica(t.Context())
+				switch kicked := a.kicked()[before:]; {
+				case !a.world.knows(sender, third):
+					return "the Secret does not count"
+				case !slices.Contains(kicked, sender):
+					return fmt.Sprintf("of sessions ended only those of %v", kicked)
+				case !a.engine.logins.former(sender, began):
+					return "a submission session goes on"
+				}
+				return ""
+			})
+		})
+	}
+}
+
 // Whatever is sent, received, chosen, cut and killed: once the sites hear each other again they know the same, and nothing that
 // either wrote is lost.
 func TestSitesAgreeAfterRandomExchangesCutsAndKills(t *testing.T) {
