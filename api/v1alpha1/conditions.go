@@ -361,6 +361,9 @@ const (
 	ReasonDomainNotFound = "DomainNotFound"
 	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet; the message has the domain's reason.
 	ReasonDomainNotReady = "DomainNotReady"
+	// ReasonEngineRefuses surfaces when the engine answers that it does not take the mailbox's row, or what its holder is given, as the spec
+	// and the Secret make them; the message says why. Correct that; it is asked for again at each change, and at growing pauses.
+	ReasonEngineRefuses = "EngineRefuses"
 	// ReasonFrozen surfaces when the Freeze of a MailboxMigration away from the mailbox's domain holds its making or a change of it.
 	ReasonFrozen = "Frozen"
 	// ReasonAddressReserved surfaces when the address is one that the provider itself sends or receives as.

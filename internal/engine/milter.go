@@ -15,7 +15,11 @@ const (
 	portSubmission = "submission"
 )
 
-const answerFieldTooBig = "550 5.6.0 a header field is longer than 59,000 bytes and was cut; please shorten it"
+const (
+	answerFieldTooBig = "550 5.6.0 a header field is longer than 59,000 bytes and was cut; please shorten it"
+	// answerFormerLogin also ends the connection: Postfix closes it after a 421.
+	answerFormerLogin = "421 4.7.0 the password of this mailbox was changed, log in again; la password e' cambiata, accedere di nuovo"
+)
 
 // What Postfix leaves of a header field that it cuts. Where a milter listens it cuts at 60,000 bytes without a word, whatever its settings
 // say (cleanup_message.c, KLUDGE_HEADER_LIMIT): at the last end of a line, if that is beyond nine tenths.
@@ -38,7 +42,7 @@ func wasCut(name, value string) bool {
 // second message of a connection.
 func (e *Engine) newMilter(port string) *milter.Server {
 	server := &milter.Server{
-		NewMilter: func() milter.Milter { return &milterSession{engine: e, port: port} },
+		NewMilter: func() milter.Milter { return &milterSession{engine: e, port: port, began: e.logins.now()} },
 		Actions:   milter.OptSetSymList,
 		Protocol:  milter.OptNoConnect | milter.OptNoHelo | milter.OptNoEOH | milter.OptNoUnknown | milter.OptNoData,
 		SymList:   map[milter.Stage][]string{milter.StageEOM: {"i", "{client_addr}", "{client_port}", "{auth_authen}"}},
@@ -54,8 +58,10 @@ type milterSession struct {
 	milter.NoOpMilter
 	engine *Engine
 	port   string
-	from   string
-	rcpts  []string
+	// began is when the connection did, which is before its login.
+	began uint64
+	from  string
+	rcpts []string
 	// first is the answer that ordinary mail to the first recipient would get.
 	first  string
 	raw    spool
@@ -69,8 +75,11 @@ func (s *milterSession) reset() {
 }
 
 // MailFrom begins a transaction.
-func (s *milterSession) MailFrom(from string, _ *milter.Modifier) (milter.Response, error) {
+func (s *milterSession) MailFrom(from string, m *milter.Modifier) (milter.Response, error) {
 	s.reset()
+	if s.engine.logins.former(m.Macros["{auth_authen}"], s.began) {
+		return milter.NewResponseStr('y', answerFormerLogin), nil
+	}
 	s.from = from
 	return milter.RespContinue, nil
 }
@@ -139,6 +148,9 @@ func (s *milterSession) Abort(*milter.Modifier) error {
 // Body is the end of the message: it judges and records, and only then is the client answered.
 func (s *milterSession) Body(m *milter.Modifier) (milter.Response, error) {
 	defer s.reset()
+	if s.engine.logins.former(m.Macros["{auth_authen}"], s.began) { // it was changed since MAIL
+		return milter.NewResponseStr('y', answerFormerLogin), nil
+	}
 	if !s.inBody { // a message without a body
 		_, _ = s.raw.WriteString("\r\n") // what could not be written is missing in the bytes below
 	}

@@ -21,6 +21,7 @@ import (
 	netmail "net/mail"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -438,6 +439,20 @@ func (w *world) kick(_ context.Context, user string) error {
 	}
 	w.kicks.of = append(w.kicks.of, user)
 	return nil
+}
+
+// kicked are whose sessions were ended, in order.
+func (w *world) kicked() []string {
+	w.kicks.Lock()
+	defer w.kicks.Unlock()
+	return slices.Clone(w.kicks.of)
+}
+
+// deafDovecot is one that ends no sessions, or does again.
+func (w *world) deafDovecot(deaf bool) {
+	w.kicks.Lock()
+	defer w.kicks.Unlock()
+	w.kicks.fail = deaf
 }
 
 func (w *world) sync(context.Context, string, string) error { return nil }

@@ -153,6 +153,12 @@ func checkRefusals(t *testing.T, p *pod) {
 			t.Errorf("mail to it went to %+v", d)
 		}
 	}
+	p.mailbox("moving", admin.AccessFull, func(m *admin.Mailbox) { m.Sending = admin.RefusalFirstLogin })
+	hash, err := p.directory.Password(t.Context(), address)
+	p.must(err)
+	p.must(p.directory.SetPassword(t.Context(), address, hash))
+	wantError(t, "when the holder changed the first password", submit(address, password, address, []string{"x@altro.test"}, note), "")
+	p.engine.next(t, p.log)
 	p.mailbox("moving", admin.AccessFull)
 	wantError(t, "when the rule is over", submit(address, password, address, []string{"x@altro.test"}, note), "")
 	p.engine.next(t, p.log)

@@ -338,7 +338,9 @@ func (p *pod) runEngine(t *testing.T) (*providers.Index, *x509.CertPool, *pec.Si
 	}
 	s.Limits.MaxRecipients = 900
 	s.Antivirus.Definitions = p.volumePath(p.spec, volumeDefinitions)
+	cert, private := selfSigned(t)
 	s.Files = settings.Files{
+		HolderCert: file("mail.crt", cert), HolderKey: file("mail.key", private),
 		State: p.volumePath(p.spec, volumeEngine), SigningCert: file("tls.crt", block("CERTIFICATE", leaf.Raw)), SigningKey: file("tls.key", block("RSA PRIVATE KEY", key)),
 		ProvidersIndex: file("index.ldif", string(index)), ProvidersRoots: file("roots.pem", block("CERTIFICATE", root.Raw)), DoveadmAPIKey: file("apikey", "secret-two\n"),
 	}
