@@ -130,7 +130,7 @@ func (e *Engine) askChains(w *wire, peer admin.Peer) (live string, former []stri
 	}
 	for len(former) <= maxMirrors {
 		name, err := w.readLine()
-		switch site := siteOf(name); {
+		switch site := evidence.SiteOf(name); {
 		case err != nil:
 			return "", nil, err
 		case name == ".":
@@ -324,6 +324,18 @@ func (e *Engine) chains() []string {
 type readable interface {
 	After(p evidence.Position) (*evidence.Reader, error)
 	Written() (records uint64, more <-chan struct{})
+	SealFile(digest string) ([]byte, error)
+}
+
+// logOf is the log of a name, nil if it is not here.
+func (e *Engine) logOf(name string) readable {
+	if name == e.chain {
+		return e.evidence
+	}
+	if m := e.mirrors.of(name); m != nil {
+		return m
+	}
+	return nil
 }
 
 func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*evidence.Reader, name, seq, head string) error {
@@ -331,13 +343,9 @@ func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*e
 	if err != nil {
 		return err
 	}
-	var log readable = e.evidence
-	if name != e.chain {
-		m := e.mirrors.of(name)
-		if m == nil {
-			return w.writeLine("elsewhere")
-		}
-		log = m
+	log := e.logOf(name)
+	if log == nil {
+		return w.writeLine("elsewhere")
 	}
 	reader := readers[name]
 	if reader == nil || reader.At() != at {
@@ -407,11 +415,10 @@ func (e *Engine) gaugeReplication() {
 
 // prepareMirrors opens the mirrors and names the engine's own log.
 func (e *Engine) prepareMirrors(dir string) error {
-	id, err := e.evidence.Identity()
-	if err != nil {
+	var err error
+	if e.chain, err = e.evidence.Identity(e.settings.Site); err != nil {
 		return err
 	}
-	e.chain = e.settings.Site + "-" + id
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return fmt.Errorf("making the folder of the mirrors: %w", err)
 	}
