@@ -59,6 +59,7 @@ func ran(args ...string) (out string, status int, err error) {
 
 func TestExitStatus(t *testing.T) {
 	dir, head := logOf(t, 3, "x")
+	other, _ := logOf(t, 3, "x")
 	broken, _ := logOf(t, 3, "x")
 	path := filepath.Join(broken, "00000000000000000001.jsonl")
 	raw, err := os.ReadFile(path)
@@ -85,7 +86,9 @@ func TestExitStatus(t *testing.T) {
 		"an extract from a day that is none": {[]string{"extract", dir, "--from", "yesterday", "--to", "2026-11-21"}, 2},
 		"a form that is none":                {[]string{"extract", dir, "--identifier", "x", "--format", "pdf"}, 2},
 		"no command":                         {nil, 2},
-		"two directories":                    {[]string{"verify", dir, dir}, 2},
+		"two logs":                           {[]string{"verify", dir, other}, 0},
+		"two logs, one of them changed":      {[]string{"verify", dir, broken}, 1},
+		"a head, and two logs":               {[]string{"verify", dir, other, "--head", head}, 2},
 		"help":                               {[]string{"verify", "--help"}, 0},
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -140,6 +143,9 @@ func logOfThreeDays(t *testing.T) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := l.Identity("a"); err != nil {
+		t.Fatal(err)
+	}
 	for day := range 3 {
 		for i, subject := range []string{"Città di Bari", "=1+1", strings.Repeat("molto lungo ", 12), ""} {
 			id := fmt.Sprintf("pec%d.%d@pec.uno.test", day, i)
@@ -180,7 +186,7 @@ func fromJSON(t *testing.T, out string) (rows [][]string) {
 	for _, e := range events {
 		rows = append(rows, []string{
 			fmt.Sprint(e.Record), e.Time.Format(time.RFC3339), e.Event, e.Identifier, e.MessageID, e.Sender, strings.Join(e.Recipients, " "), e.Subject,
-			e.Provider, strings.Join(e.Concerned, " "), e.Generated, e.Outcome, e.Hash,
+			e.Provider, strings.Join(e.Concerned, " "), e.Generated, e.Outcome, e.Hash, e.Site,
 		})
 	}
 	return rows
@@ -204,10 +210,11 @@ var textHead = regexp.MustCompile(`^(\S+ \S+ \S+)  (\S+)  \(registrazione (\d+)\
 
 func fromText(t *testing.T, out string) (rows [][]string) {
 	t.Helper()
-	columns := []string{"identificativo", "messaggio", "mittente", "destinatari", "oggetto", "gestore", "riguarda", "generato", "esito", "impronta"}
+	columns := []string{"identificativo", "messaggio", "mittente", "destinatari", "oggetto", "gestore", "riguarda", "generato", "esito", "impronta", "sede"}
 	var cell *string
 	for page := range strings.SplitSeq(out, "\f") {
-		_, body, _ := strings.Cut(page, "\n\n") // the title ends with an empty line
+		_, body, _ := strings.Cut(page, "\n\n")                        // the title ends with an empty line
+		body, _, _ = strings.Cut(body, strings.Repeat("-", textWidth)) // and the events with a rule
 		for line := range strings.SplitSeq(body, "\n") {
 			if head := textHead.FindStringSubmatch(line); head != nil {
 				at, err := time.Parse("02/01/2006 15:04:05 -0700", head[1])
@@ -252,7 +259,7 @@ func TestTheThreeFormatsHoldTheSameEvents(t *testing.T) {
 		t.Fatalf("%d events, want 16", len(want))
 	}
 	for _, row := range want {
-		if !strings.HasPrefix(row[1], "2026-11-21T") || !strings.HasPrefix(row[3], "pec1.") {
+		if !strings.HasPrefix(row[1], "2026-11-21T") || !strings.HasPrefix(row[3], "pec1.") || row[13] != "a" {
 			t.Errorf("an event of another day: %v", row)
 		}
 		row[11] = strings.ReplaceAll(row[11], "\t", " ") // a printer gets a blank for what it would take for a command

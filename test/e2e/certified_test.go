@@ -38,34 +38,38 @@ func TestOneCertifiedMessageFromTheMunicipalityToTheOtherProvider(t *testing.T) 
 	t.Run("an envelope whose form is wrong is an anomaly, whoever signed it", func(t *testing.T) { wrongForm(t, walk.Envelope.Raw) })
 }
 
-// recorded waits until the log of each provider's engine at site a holds so many events of each name about an identifier, asked as an
-// auditor asks.
+// recorded waits until the engines of each provider, at either site, tell of so many events of each name about an identifier, asked as an
+// auditor asks: each has its own log and mirrors the other's.
 func recorded(t *testing.T, identifier string, want map[string]map[string]int) {
 	t.Helper()
 	for provider, events := range want {
-		pod := "statefulset/" + stack.NamesFor("pec."+provider+".test").StatefulSet
-		eventually(t, time.Minute, func() error {
-			var extract []struct{ Event, Identifier string }
-			raw := kubectl(t, "a", "exec", "-n", provider, pod, "-c", "engine", "--",
-				"pec-operator", "evidence", "extract", "/var/lib/pec/evidence", "--identifier", identifier, "--format", "json")
-			if err := json.Unmarshal([]byte(raw), &extract); err != nil {
-				return fmt.Errorf("reading the extract of %s: %w", provider, err)
-			}
-			count := map[string]int{}
-			for _, e := range extract {
-				if e.Identifier != identifier {
-					t.Fatalf("the extract about %s holds an event about %s", identifier, e.Identifier)
-				}
-				count[e.Event]++
-			}
-			for event, n := range events {
-				if count[event] != n {
-					return fmt.Errorf("%s recorded %v, want %v", provider, count, events)
-				}
-			}
-			return nil
-		})
+		for _, site := range road.SiteNames {
+			eventually(t, time.Minute, func() error { return tells(t, site, provider, identifier, events) })
+		}
 	}
+}
+
+func tells(t *testing.T, site, provider, identifier string, want map[string]int) error {
+	t.Helper()
+	raw := kubectl(t, site, "exec", "-n", provider, "statefulset/"+stack.NamesFor("pec."+provider+".test").StatefulSet, "-c", "engine", "--",
+		"pec-operator", "evidence", "extract", "/var/lib/pec", "--identifier", identifier, "--format", "json")
+	var extract []struct{ Event, Identifier, Site string }
+	if err := json.Unmarshal([]byte(raw), &extract); err != nil {
+		return fmt.Errorf("reading the extract of %s: %w", provider, err)
+	}
+	count := map[string]int{}
+	for _, e := range extract {
+		if e.Identifier != identifier || e.Site == "" {
+			t.Fatalf("the extract about %s holds an event about %s of site %q", identifier, e.Identifier, e.Site)
+		}
+		count[e.Event]++
+	}
+	for event, n := range want {
+		if count[event] != n {
+			return fmt.Errorf("at site %s %s tells of %v, want %v", site, provider, count, want)
+		}
+	}
+	return nil
 }
 
 // wrongForm brings an envelope of the first provider to the second one's port 25 without the field that says what it is. That field is
