@@ -207,7 +207,9 @@ func (v *verification) checkSeals() {
 	for i, s := range v.seals {
 		say := func(format string, args ...any) { v.fault("seal of " + s.Day + ": " + fmt.Sprintf(format, args...)) }
 		switch {
-		case i == 0 && (s.First != 1 || s.Previous != "") && !(isMirror(v.dir) && s.First == readBase(v.dir).Seq+1):
+		case i == 0 && v.begunAt(s) && s.Day > v.limit():
+			say("this mirror begins with it, and what was before must be kept %d months", keepMonths)
+		case i == 0 && !v.begunAt(s) && (s.First != 1 || s.Previous != ""):
 			say("it is the first one that is there, and not the first that was made")
 		case i > 0 && (s.First != before.Last+1 || s.Previous != before.digest):
 			say("it does not follow the seal of %s: one was removed, exchanged or made anew", before.Day)
@@ -224,6 +226,12 @@ func (v *verification) checkSeals() {
 		r.Unsealed = r.Records - min(r.Records, s.Last)
 		before = s
 	}
+}
+
+// begunAt says whether a seal is the first of a mirror that began behind what was taken away of its log.
+func (v *verification) begunAt(s Seal) bool {
+	base := readBase(v.dir)
+	return isMirror(v.dir) && base.Seq > 0 && s.First == base.Seq+1
 }
 
 // checkRange compares a seal with the records that it is about.
