@@ -212,6 +212,8 @@ func (e *Engine) remember(chain string, r evidence.Record) error {
 			return err
 		}
 		e.holders.placed(siteOf(chain), p)
+	case kindHeld:
+		return e.rememberHeld(siteOf(chain), r)
 	case kindTransaction:
 		return e.rememberSubmission(r)
 	}

@@ -28,6 +28,7 @@ const (
 	kindDelivering     = "delivering"      // deliveryKey
 	kindDelivered      = "delivered"       // deliveryKey
 	kindUndeliverable  = "undeliverable"   // deliveryKey
+	kindHeld           = "held"            // deliveryKey
 	kindReceivedNotice = "received-notice" // deliveryKey
 	kindBounced        = "bounced"         // queue identifier of the bounce, recipient that failed
 	kindReport         = "report"          // queue identifier of a bounce about nothing of ours
