@@ -407,6 +407,13 @@ const (
 	// ReasonHoldListed surfaces when a hold is listed; the message has the references.
 	ReasonHoldListed = "HoldListed"
 
+	// ConditionSecretsDiffer is there, True, only while the two sites are known, for a minute, to have been given different Secrets for the
+	// mailbox: one password works at the one, another at the other. It says nothing of a site that is silent or has no Secret.
+	ConditionSecretsDiffer = "SecretsDiffer"
+	// ReasonSitesGivenOtherSecrets surfaces when the password that the Secret here gives is not the one of the other site's hash; of two
+	// ready hashes, when they are not the same.
+	ReasonSitesGivenOtherSecrets = "SitesGivenOtherSecrets"
+
 	// ConditionSpamFilterMissing is there, True, only while spec.antispam is Enabled and the stack runs no spam filter: ordinary mail
 	// is then not judged.
 	ConditionSpamFilterMissing = "SpamFilterMissing"

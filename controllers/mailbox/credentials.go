@@ -32,6 +32,14 @@ func (c credentials) hash() (string, error) {
 	return password.Hash(c.password, password.Cost)
 }
 
+// gives says whether they give the password that a hash is of. A ready hash is known to do so only for itself.
+func (c credentials) gives(hash string) (bool, error) {
+	if c.hashed != "" {
+		return c.hashed == hash, nil
+	}
+	return password.Matches(hash, c.password)
+}
+
 var (
 	schemed  = regexp.MustCompile(`^\{([A-Za-z0-9.-]+)\}(.*)$`)
 	bcrypted = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)

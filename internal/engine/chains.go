@@ -212,6 +212,12 @@ func (e *Engine) remember(chain string, r evidence.Record) error {
 			return err
 		}
 		e.holders.placed(siteOf(chain), p)
+	case kindCompared:
+		var c compared
+		if err := r.Decode(&c); err != nil {
+			return err
+		}
+		e.holders.found(c)
 	case kindHeld:
 		return e.rememberHeld(siteOf(chain), r)
 	case kindTransaction:

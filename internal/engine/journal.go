@@ -44,6 +44,7 @@ const kindManifest = "manifest"
 // The kinds of the holder's half.
 const (
 	kindPlacement = "credentials-placed" // placementKey
+	kindCompared  = "secrets-compared"   // address, the pair, site
 	kindChoice    = "holder-choice"      // choice.key
 	kindLogin     = "holder-login"       // address, client, time, count
 	kindNotified  = "notified"           // arrival, or mailbox and day of a digest; address

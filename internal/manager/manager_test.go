@@ -44,6 +44,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/apitest"
 	"github.com/pec-operator/pec-operator/internal/manager"
+	pecpassword "github.com/pec-operator/pec-operator/internal/password"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/reconcile/check"
 	"github.com/pec-operator/pec-operator/internal/stack"
@@ -711,6 +712,43 @@ func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
 	s.ready(t, granted)
 }
 
+// checkSecrets has a site, whose clock is ahead, asked about the other's hash: of another password, and then of its own.
+func checkSecrets(t *testing.T, s *site) {
+	const former, present = "parola-di-prima", "parola-di-adesso"
+	box, secret := makeMailbox(s.ns, "due-segreti", s.domain), password(s.ns, former)
+	secret.Name, box.Spec.Credentials.SecretRef.Name = "due-segreti", "due-segreti"
+	s.create(t, secret, box)
+	s.ready(t, box)
+	ask := func(pair, of string) {
+		hash, err := pecpassword.Hash([]byte(of), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Secrets[box.Address()] = admin.Secrets{Pair: pair, Theirs: hash} })
+	}
+	ask("1", present)
+	c := s.waitFor(t, box, v1alpha1.ConditionSecretsDiffer, metav1.ConditionTrue, v1alpha1.ReasonSitesGivenOtherSecrets)
+	if !strings.Contains(c.Message, "due-segreti") || strings.Contains(c.Message, present) || strings.Contains(c.Message, former) {
+		t.Errorf("the message is %q", c.Message)
+	}
+	s.ready(t, box) // the mailbox works here, as its spec says
+	secret.Data = map[string][]byte{"password": []byte(present)}
+	if err := s.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	ask("2", present)
+	eventually(t, func() error {
+		s.get(t, s.ns, box.Name, box)
+		var found admin.Compared
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { found = e.Compared[box.Address()] })
+		if found != (admin.Compared{Pair: "2", Same: true}) || meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionSecretsDiffer) != nil {
+			return fmt.Errorf("the stack was told %+v; the conditions are %v", found, box.Status.Conditions)
+		}
+		return nil
+	})
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { delete(e.Secrets, box.Address()) })
+}
+
 func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 	apitest.Need(t, server)
 	second, err := apitest.Start()
@@ -805,6 +843,7 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 			t.Errorf("site a sees of site b's mailboxes %+v", seen)
 		}
 	})
+	t.Run("the sites' Secrets are compared", func(t *testing.T) { checkSecrets(t, a) })
 	stop()
 	box := makeMailbox(a.ns, "superstite", a.domain)
 	a.create(t, password(a.ns, canary), box)
