@@ -287,7 +287,8 @@ const (
 
 	// ConditionSpecInSync is there only when a peer is configured, and True when:
 	//  - both sites hold the same spec of the domain, and
-	//  - both hold the same Mailbox resources of it, each with the same spec.
+	//  - both hold the same Mailbox resources of it, each with the same spec, and
+	//  - of each mailbox on a stack of ours both have the same type, quota and access in force.
 	ConditionSpecInSync = "SpecInSync"
 	// ReasonSpecsEqual surfaces when both sites hold the same specs.
 	ReasonSpecsEqual = "SpecsEqual"
@@ -296,6 +297,9 @@ const (
 	// ReasonMailboxesDiffer surfaces when the sites have held different Mailbox resources for a minute, and only the domain's own spec is
 	// the same; status.sites[].specs counts and names them.
 	ReasonMailboxesDiffer = "MailboxesDiffer"
+	// ReasonInForceDiffers surfaces when the sites hold the same Mailbox resources and, for a minute, have not the same in force of them: a
+	// contract held at one what it admitted at the other, or a mailbox is not made there; status.sites[].specs counts and names them.
+	ReasonInForceDiffers = "InForceDiffers"
 	// ReasonPeerLacksObject surfaces when the other site answers and does not have the object.
 	ReasonPeerLacksObject = "PeerLacksObject"
 	// ReasonPeerUnknown surfaces when the other site's spec was never read, or is too old to judge by.

@@ -69,7 +69,12 @@ func judgeReachable(state peer.State, known *metav1.Condition, now time.Time) *m
 func judgeSpec(own, other *v1alpha1.PECDomain, a *apart, err error, state peer.State, known *metav1.Condition, now time.Time) *metav1.Condition {
 	c := &metav1.Condition{Type: v1alpha1.ConditionSpecInSync}
 	switch {
-	case other != nil && specHash(own) == specHash(other) && a != nil && (a.settled(now) || (known != nil && known.Reason == v1alpha1.ReasonMailboxesDiffer)):
+	case other != nil && specHash(own) == specHash(other) && a != nil && a.own == "" && known != nil && (known.Reason == v1alpha1.ReasonMailboxesDiffer || known.Reason == v1alpha1.ReasonInForceDiffers) && !a.settled(now):
+		return known
+	case other != nil && specHash(own) == specHash(other) && a != nil && a.settled(now) && a.inForce:
+		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonInForceDiffers
+		c.Message = "both sites hold the same Mailbox resources and have other quotas or accesses in force, status.sites names the mailboxes; see Admitted and status.quota of each at both sites"
+	case other != nil && specHash(own) == specHash(other) && a != nil && a.settled(now):
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonMailboxesDiffer
 		c.Message = "the other site holds other Mailbox resources of this domain, status.sites names them; see whether both clusters follow the same Git revision"
 	case other != nil && specHash(own) == specHash(other):
