@@ -164,14 +164,11 @@ func (e *Engine) releaseAll(ctx context.Context, mailbox string, list []heldMess
 		room = row.QuotaBytes - used.Bytes
 	}
 	for _, m := range list {
-		if ctx.Err() != nil {
-			return nil
-		}
 		if closed == nil && m.size > room { // what the mailbox will never take gets its end without being looked at
 			continue
 		}
 		taken, err := e.release(m)
-		if err != nil || !taken {
+		if err != nil || !taken || ctx.Err() != nil {
 			return err
 		}
 		room -= m.size

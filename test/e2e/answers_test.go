@@ -26,6 +26,7 @@ func TestWhatCannotBeDeliveredEndsInACertifiedAnswer(t *testing.T) {
 		},
 		"a mailbox that is full": {
 			recipient: "colma@pec.comune-esempio.test", kind: "errore-consegna", errore: "altro", extended: "5.2.2",
+			change: func(m []byte) []byte { return append(m, bytes.Repeat([]byte("una riga\r\n"), 120_000)...) }, // more than it ever holds
 		},
 		"a domain that does not exist": {
 			recipient: "chiunque@dominio-che-non-esiste.test", kind: "errore-consegna", errore: "no-dominio",
@@ -37,7 +38,7 @@ func TestWhatCannotBeDeliveredEndsInACertifiedAnswer(t *testing.T) {
 	}
 	sender := account(t, "a", municipality)
 	const full = "mailbox/colma.at.pec.comune-esempio.test"
-	if err := r.Apply(t.Context(), "a", strings.Replace(newMailbox("colma", "password-lunga"), "quota: 100Mi", "quota: 1Ki", 1)); err != nil {
+	if err := r.Apply(t.Context(), "a", strings.Replace(newMailbox("colma", "password-lunga"), "quota: 100Mi", "quota: 1M", 1)); err != nil {
 		t.Fatal(err)
 	}
 	defer kubectl(t, "a", "delete", "-n", "comune-esempio", full)
