@@ -79,30 +79,33 @@ func TestMilterRecordsTheTransactionWithItsFoldedRecipients(t *testing.T) {
 
 func milterMessage(t *testing.T, s *milter.ClientSession, from string, rcpts []string, raw []byte, queueID string) *milter.Action {
 	t.Helper()
-	check := func(_ *milter.Action, err error) {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	check(s.Mail(from, nil))
-	for _, rcpt := range rcpts {
-		check(s.Rcpt(rcpt, nil))
-	}
-	head, body, _ := strings.Cut(string(raw), "\r\n\r\n")
-	for _, line := range strings.Split(strings.NewReplacer("\r\n\t", "\n\t", "\r\n ", "\n ").Replace(head), "\r\n") {
-		name, value, _ := strings.Cut(line, ": ")
-		check(s.HeaderField(name, value))
-	}
-	check(s.HeaderEnd())
-	check(s.BodyChunk([]byte(body)))
-	if err := s.Macros(milter.CodeEOB, "i", queueID, "{client_addr}", "192.0.2.7"); err != nil {
-		t.Fatal(err)
-	}
-	_, action, err := s.End()
+	action, err := tellMilter(s, from, rcpts, raw, queueID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return action
+}
+
+// tellMilter shows a milter one message, as Postfix does, and is what it answers at the end.
+func tellMilter(s *milter.ClientSession, from string, rcpts []string, raw []byte, queueID string) (*milter.Action, error) {
+	var failed error
+	tell := func(_ *milter.Action, err error) { failed = errors.Join(failed, err) }
+	tell(s.Mail(from, nil))
+	for _, rcpt := range rcpts {
+		tell(s.Rcpt(rcpt, nil))
+	}
+	head, body, _ := strings.Cut(string(raw), "\r\n\r\n")
+	for _, line := range strings.Split(strings.NewReplacer("\r\n\t", "\n\t", "\r\n ", "\n ").Replace(head), "\r\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		tell(s.HeaderField(name, value))
+	}
+	tell(s.HeaderEnd())
+	tell(s.BodyChunk([]byte(body)))
+	if err := errors.Join(failed, s.Macros(milter.CodeEOB, "i", queueID, "{client_addr}", "192.0.2.7")); err != nil {
+		return nil, err
+	}
+	_, action, err := s.End()
+	return action, err
 }
 
 func TestReloadingKeepsTheLastGoodValue(t *testing.T) {

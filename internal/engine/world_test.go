@@ -98,6 +98,7 @@ type world struct {
 	queues   int
 	queue    []queued            // Postfix' queue
 	outside  []message           // what left for other servers
+	inside   []message           // what was put back for mailboxes of the house
 	store    map[string][][]byte // Dovecot's mailboxes
 	lmtpFail error               // the next delivery gets this answer after DATA
 	lmtpRcpt func() error        // answers the next recipient
@@ -290,6 +291,7 @@ func (w *world) serve(lmtp bool) string {
 	}
 	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &neighbour{world: w, lmtp: lmtp}, nil }))
 	server.LMTP, server.EnableDSN, server.Domain = lmtp, !lmtp, "neighbour"
+	server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo) // of an engine that is killed in the middle of a message
 	go func() { _ = server.Serve(l) }()
 	w.t.Cleanup(func() { _ = server.Close() })
 	return l.Addr().String()
@@ -373,16 +375,26 @@ func (w *world) relayed(m message) {
 		w.outside = append(w.outside, m)
 		return
 	}
+	w.inside = append(w.inside, m)
 	w.enqueue("incoming", m.from, []string{m.to}, m.bytes)
 }
 
-// enqueue puts a message into Postfix' queue, with the Received field that Postfix puts on top.
+// enqueue puts a message into Postfix' queue.
 func (w *world) enqueue(point, from string, rcpts []string, raw []byte) string {
+	id := w.newQueueID()
+	w.enqueueAs(id, point, from, rcpts, raw)
+	return id
+}
+
+func (w *world) newQueueID() string {
 	w.queues++
-	id := fmt.Sprintf("4jX5CV%04dzmF", w.queues)
+	return fmt.Sprintf("4jX5CV%04dzmF", w.queues)
+}
+
+// enqueueAs puts the Received field on top that Postfix puts there.
+func (w *world) enqueueAs(id, point, from string, rcpts []string, raw []byte) {
 	trace := fmt.Sprintf("Received: from client.test (unknown [192.0.2.1])\r\n\tby mx.uno.test (Postfix) with ESMTPSA id %s;\r\n\tSat, 21 Nov 2026 22:00:00 +0100 (CET)\r\n", id)
 	w.queue = append(w.queue, queued{id: id, point: point, mail: mail{from: from, rcpts: rcpts, raw: append([]byte(trace), raw...)}})
-	return id
 }
 
 // submit is a message that the submission port took: the milter recorded it.

@@ -1,0 +1,8 @@
+//go:build soak
+
+package engine
+
+const (
+	momentsOfAKind = 3
+	killsOfAMoment = 12
+)
