@@ -2,8 +2,10 @@
 
 package engine
 
-// momentsOfAKind is at how many of its three moments a record kills the engine, and killsOfAMoment how often; make soak takes all.
+// momentsOfAKind is at how many of its three moments a record kills the engine, and killsOfAMoment how often; exchangesAudited is how many
+// random exchanges are looked at. make soak takes all, and more.
 const (
-	momentsOfAKind = 2
-	killsOfAMoment = 1
+	momentsOfAKind   = 2
+	killsOfAMoment   = 1
+	exchangesAudited = 8
 )

@@ -3,6 +3,7 @@
 package engine
 
 const (
-	momentsOfAKind = 3
-	killsOfAMoment = 12
+	momentsOfAKind   = 3
+	killsOfAMoment   = 12
+	exchangesAudited = 100
 )
