@@ -6,4 +6,5 @@ const (
 	momentsOfAKind   = 3
 	killsOfAMoment   = 12
 	exchangesAudited = 100
+	messagesUnderWay = 8
 )
