@@ -186,6 +186,35 @@ func (w *world) books(t *testing.T) books {
 	return b
 }
 
+// checkCustody opens what each record names, and asks of those that must that they name something.
+func (w *world) checkCustody() {
+	w.t.Helper()
+	opened := map[string]int{}
+	err := w.engine.evidence.Each(func(r evidence.Record) error {
+		var names struct {
+			Envelope, Infected, Digest string
+		}
+		if err := r.Decode(&names); err != nil {
+			return err
+		}
+		digest := names.Envelope + names.Infected + names.Digest // a record has one
+		if digest == "" && slices.Contains([]string{kindAccepted, kindNotice, kindDelivering, kindHeld, kindInfected, kindReport}, r.Kind) {
+			w.t.Errorf("%s %s names no copy in custody", r.Kind, r.Key)
+		}
+		if digest == "" {
+			return nil
+		}
+		opened[r.Kind]++
+		if _, err := w.engine.custody.Get(digest); err != nil {
+			w.t.Errorf("the copy of %s %s: %v", r.Kind, r.Key, err)
+		}
+		return nil
+	})
+	if err != nil || opened[kindAccepted] == 0 || opened[kindNotice] == 0 || opened[kindDelivering] == 0 {
+		w.t.Errorf("in custody of %s were looked at, by kind: %v; %v", w.domain, opened, err)
+	}
+}
+
 func (b books) names(transit pec.Transit, where string) {
 	var list []string
 	for _, r := range transit.Recipients {
@@ -253,6 +282,7 @@ func (x *exchange) audit(t *testing.T) {
 	all, came, count := map[string]books{}, x.transport(t), 0
 	for _, w := range x.worlds() {
 		all[w.domain] = w.books(t)
+		w.checkCustody()
 	}
 	for _, w := range x.worlds() {
 		b := all[w.domain]

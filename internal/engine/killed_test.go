@@ -485,6 +485,7 @@ func (l *load) check() {
 		twice[id] = m.bytes
 	}
 	l.checkTruth(got)
+	l.checkCustody()
 	for _, p := range l.promised {
 		l.expect(want, p)
 	}
