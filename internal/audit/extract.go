@@ -55,7 +55,7 @@ var labels = map[string]string{
 }
 
 // inner are steps of the engine that are no event of their own.
-var inner = []string{"transaction", "injected", "delivering"}
+var inner = []string{"transaction", "injected", "delivering", "log-begun", "recalled"}
 
 // data is the union of what the engine's records hold of a message.
 type data struct {

@@ -85,6 +85,7 @@ func (e *Engine) getDigests(r *http.Request) (any, error) {
 		return nil, err
 	}
 	d := e.digests.tree.Digests()
+	d.Recall = e.recallState()
 	if d.All == r.URL.Query().Get("known") {
 		d.Buckets = nil
 	}
@@ -199,8 +200,17 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 	return ""
 }
 
-// actOn makes what was placed act: the holder's rules, and an end to the sessions that have the rights of before.
+// actOn has the log say how the mailbox stands now, and makes what was placed act: the holder's rules, and an end to the sessions that have the rights of before.
 func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox) (*admin.Placed, error) {
+	if p.Mailbox != nil {
+		row, err := e.directory.Mailbox(ctx, p.Address)
+		if err == nil {
+			err = e.noteStanding(row, before.Access != admin.AccessClosed)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	if err := e.derive(ctx, p.Address); err != nil {
 		return nil, err
 	}

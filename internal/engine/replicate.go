@@ -89,6 +89,8 @@ func (e *Engine) pull(ctx context.Context) error {
 	defer func() { _ = w.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = w.Close() })()
 	e.replica.reached(e.now())
+	e.replica.pull(true)
+	defer e.replica.pull(false)
 	for {
 		live, former, err := e.askChains(w, peer)
 		if err != nil {
@@ -116,6 +118,9 @@ func (e *Engine) pull(ctx context.Context) error {
 				return err
 			}
 			if whole {
+				if err := e.recall(ctx); err != nil {
+					return err
+				}
 				e.replica.heardAll(asked)
 			}
 		}
@@ -243,7 +248,7 @@ func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) erro
 		Address string       `json:"address"`
 		Setting admin.Choice `json:"setting"`
 	}
-	if r.Kind != kindChoice && r.Kind != kindPlacement {
+	if r.Kind != kindChoice && r.Kind != kindPlacement && r.Kind != kindStanding {
 		return nil
 	}
 	if err := r.Decode(&of); err != nil {
