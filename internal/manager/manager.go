@@ -182,7 +182,7 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	}
 	pool := engines.NewPool(o.Site, authority, o.Now, o.EngineAddress)
 	k := kinds{
-		Options: o, mgr: mgr, authority: authority, pool: pool, peer: peer.New(o.PeerKubeconfig, mgr.GetScheme(), o.Now), book: contracts.New(mgr.GetClient(), pool, o.Now),
+		Options: o, mgr: mgr, authority: authority, pool: pool, peer: peer.New(o.PeerKubeconfig, mgr.GetScheme(), o.Now), book: contracts.New(mgr.GetClient(), pool, contracts.Sites{Own: o.Site, Peer: o.PeerKubeconfig != "", Patience: o.StandIn}, o.Now),
 		work: &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now},
 	}
 	if err := mgr.Add(k.peer); err != nil {
