@@ -78,7 +78,8 @@ type Reconciler struct {
 	// StandIn is how long the preferred site must be silent before this one looks in its place.
 	StandIn time.Duration
 
-	looks looks
+	// looks is when each mailbox's use is looked at next.
+	looks reconcile.Looks
 }
 
 // scope is what the phases of one pass share.
@@ -110,7 +111,7 @@ type scope struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	mailbox := &v1alpha1.Mailbox{}
 	if err := r.Client.Get(ctx, req.NamespacedName, mailbox); err != nil {
-		r.looks.forget(req.NamespacedName)
+		r.looks.Forget(req.NamespacedName)
 		r.Watch.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -134,7 +135,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // SetupWithManager starts the controller with a manager whose cache has the indexes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.Table = table
+	r.Table, r.looks.Every = table, usageEvery
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("mailbox").
 		For(&v1alpha1.Mailbox{}, builder.WithPredicates(reconcile.SpecOrRequest())).
