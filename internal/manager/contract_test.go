@@ -179,18 +179,25 @@ func TestOneWriteUnderAContract(t *testing.T) {
 // Two sites get the same mailboxes at the same time, in other orders, and hold the same ones.
 func TestTwoSitesAdmitTheSame(t *testing.T) {
 	const room = 40
+	apitest.Need(t, server)
+	second, err := apitest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var heldAt sync.Map
-	t.Cleanup(func() {
-		if a, _ := heldAt.Load("ordine-a"); !t.Failed() {
-			if b, _ := heldAt.Load("ordine-b"); a != b {
-				t.Errorf("one site holds %s, the other %s", a, b)
-			}
+	t.Cleanup(func() { // when both are done
+		a, _ := heldAt.Load("a")
+		if b, _ := heldAt.Load("b"); a != b {
+			t.Errorf("one site holds %s, the other %s", a, b)
+		}
+		if err := second.Stop(); err != nil {
+			t.Error(err)
 		}
 	})
-	for _, ns := range []string{"ordine-a", "ordine-b"} {
-		t.Run(ns, func(t *testing.T) {
+	for name, cluster := range map[string]*apitest.Server{"a": server, "b": second} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, domain := contracted(t, ns, v1alpha1.Contract{Reference: "C-40", Standard: ptr.To(int32(room))}, siteOptions{})
+			s, domain := contracted(t, "ordine", v1alpha1.Contract{Reference: "C-40", Standard: ptr.To(int32(room))}, siteOptions{name: name, server: cluster})
 			var boxes []*v1alpha1.Mailbox
 			for i := range room + 2 {
 				boxes = append(boxes, asked(s, fmt.Sprintf("box%02d", i), i*7%50))
@@ -211,7 +218,7 @@ func TestTwoSitesAdmitTheSame(t *testing.T) {
 						held = append(held, m.Spec.LocalPart)
 					}
 				}
-				heldAt.Store(ns, strings.Join(held, " "))
+				heldAt.Store(name, strings.Join(held, " "))
 				if ready != room || len(held) != 2 {
 					return fmt.Errorf("%d are ready and %v held", ready, held)
 				}
