@@ -77,6 +77,8 @@ type Reconciler struct {
 	Site string
 	// StandIn is how long the preferred site must be silent before this one looks in its place.
 	StandIn time.Duration
+	// UsageEvery is how often a mailbox's use is looked at.
+	UsageEvery time.Duration
 
 	// looks is when each mailbox's use is looked at next.
 	looks reconcile.Looks
@@ -135,7 +137,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // SetupWithManager starts the controller with a manager whose cache has the indexes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.Table, r.looks.Every = table, usageEvery
+	r.Table, r.looks.Every = table, r.UsageEvery
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("mailbox").
 		For(&v1alpha1.Mailbox{}, builder.WithPredicates(reconcile.SpecOrRequest())).

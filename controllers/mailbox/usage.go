@@ -19,8 +19,6 @@ import (
 )
 
 const (
-	// usageEvery is how often a mailbox's use is looked at: Dovecot opens the mailbox for it.
-	usageEvery = 5 * time.Minute
 	// youngest is the least number of days that a rate is taken over: a mailbox that was filled yesterday does not fill up every day.
 	youngest = 7
 	// horizon is how many days ahead a full mailbox is foreseen, and beyond how many one that was foreseen is no more.

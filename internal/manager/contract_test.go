@@ -362,7 +362,7 @@ func TestARegionsPool(t *testing.T) {
 }
 
 func TestWhatTheHolderMayDo(t *testing.T) {
-	s := newSite(t, "accesso", siteOptions{})
+	s := newSite(t, "accesso", siteOptions{change: func(o *manager.Options) { o.UsageEvery = time.Second }})
 	domain := s.makeDomain(func(d *v1alpha1.PECDomain) {
 		d.Spec.MailboxDefaults = &v1alpha1.MailboxDefaults{Quota: ptr.To(resource.MustParse("3Gi"))}
 	})
@@ -477,7 +477,7 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 		s.create(t, full)
 		s.ready(t, full)
 		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Usage[full.Address()] = admin.Usage{Bytes: 900 << 20, Messages: 12} })
-		s.restart() // it looks at all of them
+		s.restart() // it looks again
 		c := s.waitFor(t, full, v1alpha1.ConditionQuotaHealthy, metav1.ConditionFalse, v1alpha1.ReasonNearQuota)
 		if u := full.Status.Usage; *u.Percent != 87 || *u.Messages != 12 || !strings.Contains(c.Message, "1 GiB") {
 			t.Errorf("usage %d %%, %d messages: %s", *u.Percent, *u.Messages, c.Message)

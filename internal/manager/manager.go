@@ -73,6 +73,8 @@ type Options struct {
 	EngineAddress func(client.ObjectKey) string
 	// ServiceEvery is the time between two looks at a service; zero is half a minute. No flag: an outage is counted in minutes.
 	ServiceEvery time.Duration
+	// UsageEvery is the time between two looks at a mailbox's use; zero is five minutes. No flag: Dovecot opens the mailbox for each.
+	UsageEvery time.Duration
 	// Calendar is the clock of dated plans; nil is Now.
 	Calendar func() time.Time
 	// DNSDial replaces the network under the DNS, in tests; no flag either.
@@ -246,7 +248,7 @@ func (k kinds) mailboxes() error {
 	}
 	return (&mailbox.Reconciler{
 		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Access: k.Namespaces, Engines: k.pool, Book: k.book, Watch: elsewhere,
-		Peer: k.peer, Site: k.Site, StandIn: k.StandIn,
+		Peer: k.peer, Site: k.Site, StandIn: k.StandIn, UsageEvery: cmp.Or(k.UsageEvery, 5*time.Minute),
 	}).SetupWithManager(k.mgr)
 }
 
