@@ -186,7 +186,7 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 	c, ok := e.holders.of(row, admin.ChoicePassword)
 	if !ok {
 		if row.PasswordChangedByHolder && secret.Password != "" && e.holders.formers(row, admin.ChoicePassword) {
-			return e.directory.ResetPassword(ctx, row.Address, secret.Password)
+			return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, secret.Password))
 		}
 		return nil
 	}
