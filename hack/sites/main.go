@@ -22,6 +22,8 @@ const usage = `usage: hack/sites/run [--instance NAME] COMMAND
   rootfs                 unpack the mail image without our binary, for tests with the real Postfix and Dovecot; prints the folder
   up                     start both sites and the internet (builds first); may be repeated
   load                   build the images and import them into both sites, those that are missing
+  extra RECIPE FOLDER    build one image more, the last stage of a recipe that follows the project's Dockerfile and copies from the folder by
+                         "COPY --from=extra", and import it into both sites; prints its reference
   down                   end the instance and remove everything it had, data included
   cut SITE               cut the site off: no packet passes between it and the other site or the internet; this machine still reaches it
   restore SITE           join it again (so does the end of the instance)
@@ -152,6 +154,8 @@ func access(ctx context.Context, i instance, command string, operands []string) 
 			return true, fmt.Errorf("there is no site %q: the sites are %s", operands[0], strings.Join(siteNames, " and "))
 		}
 		return true, i.setCut(ctx, operands[0], command == "cut")
+	case command == "extra" && len(operands) == 2:
+		return true, withWorkshop(func(w workshop) error { return i.loadExtra(ctx, w, operands[0], operands[1]) })
 	case command == "zone" && len(operands) > 0:
 		return true, i.publish(ctx, operands)
 	case (command == "kubectl" || command == "exec") && len(operands) > 1:

@@ -65,10 +65,12 @@ type holders struct {
 	secrets map[string]map[string]placement
 	// ended is when mailboxes were last closed, at either site.
 	ended map[string]time.Time
+	// verdicts are what the sites found last when they compared them, by mailbox and site.
+	verdicts map[string]map[string]compared
 }
 
 func newHolders() *holders {
-	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}, counted: map[string]bool{}, secrets: map[string]map[string]placement{}, ended: map[string]time.Time{}}
+	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}, counted: map[string]bool{}, secrets: map[string]map[string]placement{}, verdicts: map[string]map[string]compared{}, ended: map[string]time.Time{}}
 }
 
 // take adds a choice, of this site or the other.
@@ -265,7 +267,7 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 
 // holderOf is holder of one who is given that.
 func (e *Engine) holderOf(row admin.Mailbox, given admin.Given) admin.Holder {
-	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now()))}
+	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.compare(row.Address, e.settings.Site)}
 	if c, ok := e.holders.of(row, admin.ChoicePassword); ok && row.PasswordChangedByHolder {
 		h.PasswordChangedAt = c.At
 		h.Changed = append(h.Changed, admin.ChoicePassword)
