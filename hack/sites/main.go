@@ -25,6 +25,8 @@ const usage = `usage: hack/sites/run [--instance NAME] COMMAND
   down                   end the instance and remove everything it had, data included
   cut SITE               cut the site off: no packet passes between it and the other site or the internet; this machine still reaches it
   restore SITE           join it again (so does the end of the instance)
+  hold SITE SERVER       a server of the site ("kube-apiserver") is not started again once it has ended: then it is away, as long as is wanted
+  release SITE SERVER    it is started again (so it is when the site starts)
   status                 say what runs
   env                    print addresses, paths and image references as JSON
   kubectl SITE -- ARGS   kubectl as the site's administrator
@@ -152,6 +154,11 @@ func access(ctx context.Context, i instance, command string, operands []string) 
 			return true, fmt.Errorf("there is no site %q: the sites are %s", operands[0], strings.Join(siteNames, " and "))
 		}
 		return true, i.setCut(ctx, operands[0], command == "cut")
+	case (command == "hold" || command == "release") && len(operands) == 2:
+		if !slices.Contains(siteNames, operands[0]) {
+			return true, fmt.Errorf("there is no site %q: the sites are %s", operands[0], strings.Join(siteNames, " and "))
+		}
+		return true, i.setHeld(operands[0], operands[1], command == "hold")
 	case command == "zone" && len(operands) > 0:
 		return true, i.publish(ctx, operands)
 	case (command == "kubectl" || command == "exec") && len(operands) > 1:
