@@ -23,12 +23,9 @@ import (
 	"github.com/pec-operator/pec-operator/test/road"
 )
 
-// perSecond is how many messages are submitted each second, and sessions how many a sender keeps open for that, as the programs of
-// registries do. A login is a bcrypt check, a quarter of a second of a core: twenty a second would be a test of nothing else.
-const (
-	perSecond = 20
-	sessions  = 12
-)
+// sessions are how many a sender keeps open, as the programs of registries do. A login is a bcrypt check, a quarter of a second of a
+// core: twenty a second would be a test of nothing else.
+const sessions = 12
 
 // The API server and the operator of a site are gone, and mail and logins go on as if nothing were. What was asked for meanwhile is
 // done when they return: in Git while the operator alone was dead, by a holder while nobody listened, in Git when nothing answered.
