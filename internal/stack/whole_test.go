@@ -34,7 +34,7 @@ func TestWholePod(t *testing.T) {
 		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
 		n.resolver = "nameserver 127.0.0.53\n"
 		p := newPodAlone(t, n)
-		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25"})
+		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25", "avvisi.test": "127.0.0.26", "senza-avvisi.test": "127.0.0.27"})
 		dovecot, clamav, rspamd := p.started("dovecot"), p.start(p.spec, p.container("antivirus")), p.start(p.spec, p.container("antispam"))
 		defer dovecot.stop()
 		defer clamav.stop()
@@ -132,6 +132,7 @@ func TestWholePod(t *testing.T) {
 			awaitMessages(t, full, 6, func(raw []byte) bool { return strings.Contains(string(raw), "X-Trasporto: errore") })
 		})
 		t.Run("a stranger's spam is refused or filed, and certified mail never", func(t *testing.T) { checkSpam(t, p) })
+		t.Run("a notification that comes back, or cannot go, has no other after it", func(t *testing.T) { checkNotifications(t, p, postfix) })
 		t.Run("a provider's receipt is scanned before it is taken", func(t *testing.T) {
 			own := EngineSettings(makeDomain(), makeSettings()).Provider
 			provider := pec.Provider{Name: own.Name, MailDomain: own.MailDomain, ServiceAddress: own.ServiceAddress}
