@@ -11,6 +11,6 @@ const lettered, lettersPerSecond = 2000, 200
 // message costs a quarter of a second of a core until both providers have certified it at both sites: two cores, which serve the API
 // servers and the clients as well, take 20 a second at the door for as long as the queue may grow, and end with 5 a second for ever.
 const (
-	away      = 5 * time.Minute
+	away      = 30 * time.Minute
 	perSecond = 5
 )
