@@ -71,7 +71,7 @@ func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
 // without are the open rows that no Mailbox stands for, as far as the reader knows.
 func (s *scope) without(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {
 	var mailboxes v1alpha1.MailboxList
-	if err := reader.List(ctx, &mailboxes, client.MatchingFields{index.MailboxDomain: domain}); err != nil {
+	if err := reader.List(ctx, &mailboxes, client.MatchingFields{index.MailboxDomain: domain}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the mailboxes of %s: %w", domain, err)
 	}
 	return orphans(rows, mailboxes.Items), nil

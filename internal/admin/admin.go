@@ -301,5 +301,6 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		return fmt.Errorf("decoding the answer to %s %s: %w", method, path, err)
 	}
+	_, _ = io.Copy(io.Discard, resp.Body) // its last line end: a stream closed before is an error in the engine's log
 	return nil
 }

@@ -39,11 +39,13 @@ func TestBriefReplacesAttachmentsByHashes(t *testing.T) {
 	const byDisposition = "Content-Type: application/pdf\r\nContent-Disposition: attachment; filename=\"b c.pdf\"\r\n\r\nxyz"
 	const signature = "Content-Type: application/pkcs7-signature; name=\"smime.p7s\"\r\n\r\nMIIG"
 	nested := strings.NewReplacer("\"b\"", "\"n\"", "--b", "--n").Replace(multi("related", text, pdf))
+	alike := strings.NewReplacer("\"n\"", "\"bb\"", "--n", "--bb").Replace(nested) // its boundary begins as the one around it
+	hashed := func(s string) string { return strings.Replace(s, pdf, hashPart("a.pdf.hash", "QUJD\r\nREVG"), 1) }
 	for sentence, c := range map[string]struct{ in, want string }{
 		"text alone stays":                     {head + text, head + text},
 		"a named part":                         {head + multi("mixed", text, pdf), head + multi("mixed", text, hashPart("a.pdf.hash", "QUJD\r\nREVG"))},
 		"a part named by disposition":          {head + multi("mixed", byDisposition), head + multi("mixed", hashPart("\"b c.pdf.hash\"", "xyz"))},
-		"a part in a nested multipart":         {head + multi("mixed", nested), head + multi("mixed", strings.Replace(nested, pdf, hashPart("a.pdf.hash", "QUJD\r\nREVG"), 1))},
+		"a part in a nested multipart":         {head + multi("mixed", nested), head + multi("mixed", hashed(nested))},
 		"a message goes whole":                 {head + multi("mixed", "Content-Type: message/rfc822\r\n\r\n"+text), head + multi("mixed", hashPart("messaggio.eml.hash", text))},
 		"a message that is one file":           {head + pdf, head + hashPart("a.pdf.hash", "QUJD\r\nREVG")},
 		"a signed message's first part":        {head + multi("signed", pdf, signature), head + multi("signed", hashPart("a.pdf.hash", "QUJD\r\nREVG"), signature)},
@@ -59,6 +61,9 @@ func TestBriefReplacesAttachmentsByHashes(t *testing.T) {
 		"an empty attachment":                  {head + multi("mixed", "Content-Type: application/pdf; name=\"e.pdf\"\r\n\r\n"), head + multi("mixed", hashPart("e.pdf.hash", ""))},
 		"alternatives without names":           {head + multi("alternative", text, "Content-Type: text/html\r\n\r\n<p>x</p>"), head + multi("alternative", text, "Content-Type: text/html\r\n\r\n<p>x</p>")},
 		"other fields of a part stay":          {head + multi("mixed", "Content-ID: <x>\r\nX-Own: y\r\n"+pdf), head + multi("mixed", "X-Own: y\r\n"+hashPart("a.pdf.hash", "QUJD\r\nREVG"))},
+		"a boundary that begins as another":    {head + multi("mixed", alike), head + multi("mixed", hashed(alike))},
+		"deeper than anybody nests stays":      {head + deep(maxNesting+2, pdf), head + deep(maxNesting+2, pdf)},
+		"as deep as is looked":                 {head + deep(maxNesting, pdf), head + hashed(deep(maxNesting, pdf))},
 		"a broken multipart stays":             {head + "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + pdf, head + "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + pdf},
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -67,6 +72,14 @@ func TestBriefReplacesAttachmentsByHashes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// deep is a part inside so many multiparts.
+func deep(levels int, part string) string {
+	for i := range levels {
+		part = fmt.Sprintf("Content-Type: multipart/mixed; boundary=%[1]d-\r\n\r\n--%[1]d-\r\n%[2]s\r\n--%[1]d---\r\n", i, part)
+	}
+	return part
 }
 
 func TestBriefReceiptCarriesTheBriefMessage(t *testing.T) {

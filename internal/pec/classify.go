@@ -221,7 +221,7 @@ func (j *Judgement) checkInner(content []byte) {
 		switch {
 		case p.media == "message/rfc822":
 			messages = append(messages, p)
-		case strings.EqualFold(p.header.fileName(), "daticert.xml"):
+		case isCertification(p.header):
 			data = append(data, p)
 		}
 	}
@@ -229,6 +229,13 @@ func (j *Judgement) checkInner(content []byte) {
 	if j.Type != TypeAnomaly {
 		j.openCertification(data)
 	}
+}
+
+// isCertification says that a part is daticert.xml by either of its names: a second one under the name that we would not read could be
+// what another reader shows.
+func isCertification(h header) bool {
+	names := h.fileNames()
+	return strings.EqualFold(names[0], "daticert.xml") || strings.EqualFold(names[1], "daticert.xml")
 }
 
 func (j *Judgement) openPostacert(messages []entity) {

@@ -10,6 +10,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -111,6 +112,13 @@ func TestJudgement(t *testing.T) {
 		"a lone line feed in the header":            {raw: replaced(receipt, "To: ", "To: x\nBcc: "), want: TypeOrdinary, why: "intestazione non leggibile"},
 		"two Content-Type fields":                   {raw: replaced(receipt, "MIME-Version", "Content-Type: text/plain\r\nMIME-Version"), want: TypeOrdinary, why: "non porta una firma"},
 		"an OpenPGP signature":                      {raw: replaced(receipt, `protocol="application/pkcs7-signature"`, `protocol="application/pgp-signature"`), want: TypeOrdinary, why: "non e' S/MIME"},
+		"a boundary given twice":                    {raw: replaced(receipt, "boundary=", "boundary=\"x\"; boundary="), want: TypeOrdinary, why: "non porta una firma"},
+		"a boundary in pieces":                      {raw: replaced(receipt, "boundary=\""+outerEdge(receipt), "boundary*0=\"pec-\"; boundary*1=\""+strings.TrimPrefix(outerEdge(receipt), "pec-")), want: TypeAcceptance},
+		"the XML under one of its two names":        {raw: signedBy(t, id, asReceipt, text, renamed(xml(TypeAcceptance), "filename=\"altro.xml\"")), want: TypeAcceptance},
+		"a second XML under the other name":         {raw: signedBy(t, id, asReceipt, text, xml(TypeAcceptance), renamed(xml(TypeAcceptance), "filename=\"altro.xml\"")), want: TypeAnomaly, why: "daticert.xml manca, e' doppio"},
+		"XML with two encodings":                    {raw: signedBy(t, id, asReceipt, text, twiceEncoded(xml(TypeAcceptance))), want: TypeAnomaly, why: "encoding twice"},
+		"more parts than anybody sends":             {raw: signedBy(t, id, asReceipt, slices.Repeat([]part{text}, maxParts+1)...), want: TypeAnomaly, why: "struttura della parte firmata"},
+		"an original nested deeper than any reader": {raw: signedBy(t, id, asEnvelope, text, xml(TypeEnvelope), messagePart(flat(nested(t, 10_000)))), want: TypeEnvelope},
 		"cut short":                                 {raw: envelope[:len(envelope)-100], want: TypeOrdinary, why: "struttura"},
 		"too many header fields":                    {raw: append(bytes.Repeat([]byte("X: y\r\n"), 1001), receipt...), want: TypeOrdinary, why: "exceeds"},
 	} {
@@ -127,6 +135,27 @@ func TestJudgement(t *testing.T) {
 			}
 		})
 	}
+}
+
+// renamed is a part with another name in Content-Disposition.
+func renamed(p part, fileName string) part {
+	p.header = strings.Replace(p.header, "filename=\"daticert.xml\"", fileName, 1)
+	return p
+}
+
+func twiceEncoded(p part) part {
+	p.header = "Content-Transfer-Encoding: 7bit\r\n" + p.header
+	return p
+}
+
+// nested is the original with so many multiparts in one another.
+func nested(t *testing.T, depth int) []byte {
+	t.Helper()
+	raw := []byte("Message-ID: <" + testID + ">\r\n")
+	for i := range depth {
+		raw = fmt.Appendf(raw, "Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n", i, i)
+	}
+	return raw
 }
 
 // insertPart puts an unsigned part in front, as if it were what the signature is about.

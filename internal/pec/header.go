@@ -198,11 +198,22 @@ func (h header) mediaType() (media string, params map[string]string) {
 
 // fileName is the name that a part's header gives its content, decoded, "" if none.
 func (h header) fileName() string {
-	if _, params, err := mime.ParseMediaType(h.get("Content-Disposition")); err == nil && params["filename"] != "" {
-		return decodeText(params["filename"])
+	for _, name := range h.fileNames() {
+		if name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// fileNames are the name in Content-Disposition and the one in Content-Type: readers differ in which they show.
+func (h header) fileNames() [2]string {
+	var disposition map[string]string
+	if _, params, err := mime.ParseMediaType(h.get("Content-Disposition")); err == nil {
+		disposition = params
 	}
 	_, params := h.mediaType()
-	return decodeText(params["name"])
+	return [2]string{decodeText(disposition["filename"]), decodeText(params["name"])}
 }
 
 // words decodes RFC 2047 in every charset that browsers know; an unknown one is read as Windows-1252 and not refused, because

@@ -115,6 +115,9 @@ func (e entity) content(limit int) ([]byte, error) {
 	if len(e.body) > 2*limit {
 		return nil, fmt.Errorf("a part exceeds %d bytes", limit)
 	}
+	if len(e.header.all("Content-Transfer-Encoding")) > 1 {
+		return nil, errors.New("a part names its encoding twice")
+	}
 	switch encoding := strings.ToLower(e.header.get("Content-Transfer-Encoding")); encoding {
 	case "", "7bit", "8bit", "binary":
 		return e.body, nil

@@ -14,8 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -108,18 +110,22 @@ func (m *Mechanism) Finish(ctx context.Context, p *Pass, result Result, err erro
 	return answer(result, err)
 }
 
-// answer is what the queue is told.
+// urgent is the priority of what somebody changed, and of what is under way.
+const urgent = 0
+
+// answer is what the queue is told. Whoever is only looked at again goes behind what somebody changed: thousands of looks may be due
+// at once.
 func answer(result Result, err error) (ctrl.Result, error) {
 	if w := (*waitingError)(nil); errors.As(err, &w) {
-		return ctrl.Result{RequeueAfter: Jitter(result.Sooner(Result{w.after}).RequeueAfter)}, nil
+		return ctrl.Result{RequeueAfter: Jitter(result.Sooner(Result{w.after}).RequeueAfter), Priority: ptr.To(urgent)}, nil
 	}
 	if isStalled(err) {
-		return ctrl.Result{RequeueAfter: Jitter(stalledPause)}, nil
+		return ctrl.Result{RequeueAfter: Jitter(stalledPause), Priority: ptr.To(handler.LowPriority)}, nil
 	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: Jitter(result.RequeueAfter)}, nil
+	return ctrl.Result{RequeueAfter: Jitter(result.RequeueAfter), Priority: ptr.To(handler.LowPriority)}, nil
 }
 
 // patch writes the status if it differs from what was read. The optimistic lock makes a pass over a stale cache a conflict

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -298,6 +299,30 @@ func TestARequestIsAnsweredOnce(t *testing.T) {
 		if got := h.pass(t, phase); got.Status.LastHandledReconcileAt != c.want || h.writes != c.writes {
 			t.Errorf("request %q: answered %q in %d writes, want %q in %d", c.request, got.Status.LastHandledReconcileAt, h.writes, c.want, c.writes)
 		}
+	}
+}
+
+func TestWhatIsOnlyLookedAtAgainGoesBehindWhatChanged(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		err  error
+		want int
+	}{
+		"a look at what is well":      {nil, handler.LowPriority},
+		"a look at what a person did": {reconcile.Stalled("First", "Wrong", "it is wrong; mend it"), handler.LowPriority},
+		"what is under way":           {reconcile.Waiting(time.Second, "First", "NotYet", "it starts; wait"), 0},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			h := newHarness(t, makeMailbox())
+			obj := &v1alpha1.Mailbox{}
+			if err := h.client.Get(t.Context(), client.ObjectKey{Namespace: "ns", Name: "m"}, obj); err != nil {
+				t.Fatal(err)
+			}
+			p := reconcile.NewPass(obj, h.now)
+			answer, err := h.Finish(t.Context(), p, reconcile.Result{RequeueAfter: time.Minute}, c.err, nil)
+			if err != nil || answer.RequeueAfter == 0 || answer.Priority == nil || *answer.Priority != c.want {
+				t.Errorf("answered %+v, %v, want priority %d", answer, err, c.want)
+			}
+		})
 	}
 }
 
