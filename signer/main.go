@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -85,8 +86,9 @@ type hsm struct {
 	module, token, label, pinFile string
 	log                           *slog.Logger
 
-	mu      sync.Mutex
+	mu      sync.RWMutex // held for reading while the token signs
 	ctx     *crypto11.Context
+	opening int                      // how often the token was opened
 	keys    map[string]crypto.Signer // by public key, DER
 	refused string                   // a PIN that the token did not take
 }
@@ -124,11 +126,11 @@ func (h *hsm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the digest is no SHA-256", http.StatusBadRequest)
 		return
 	}
-	signature, err := h.sign(q)
-	if err != nil && !errors.Is(err, errNoKey) {
+	signature, opening, err := h.sign(q)
+	if isLost(err) {
 		h.log.Warn("asking the HSM again", "error", err.Error())
-		h.close()
-		signature, err = h.sign(q)
+		h.closeOpening(opening)
+		signature, _, err = h.sign(q)
 	}
 	switch {
 	case errors.Is(err, errNoKey):
@@ -142,51 +144,91 @@ func (h *hsm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *hsm) sign(q signing.Request) ([]byte, error) {
-	key, err := h.key(q.PublicKey)
-	if err != nil || len(q.Digest) == 0 {
-		return nil, err
+// sign also says in which opening of the token it failed: another request may have opened it anew since.
+func (h *hsm) sign(q signing.Request) (signature []byte, opening int, err error) {
+	h.mu.RLock() // nobody closes the token under a signature
+	key, opening := h.keys[string(q.PublicKey)], h.opening
+	if key == nil {
+		h.mu.RUnlock()
+		if opening, err = h.search(q.PublicKey); err != nil {
+			return nil, opening, err
+		}
+		h.mu.RLock()
+		key, opening = h.keys[string(q.PublicKey)], h.opening
 	}
-	return key.Sign(rand.Reader, q.Digest, crypto.SHA256)
+	defer h.mu.RUnlock()
+	switch {
+	case key == nil:
+		return nil, opening, errClosed
+	case len(q.Digest) == 0:
+		return nil, opening, nil
+	}
+	signature, err = key.Sign(rand.Reader, q.Digest, crypto.SHA256)
+	return signature, opening, err
 }
 
-// key finds a key by its public key. One that is not known may have been made since: then the token is searched again.
-func (h *hsm) key(public []byte) (crypto.Signer, error) {
+// search looks for a key that is not known: it may have been made since.
+func (h *hsm) search(public []byte) (opening int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if key := h.keys[string(public)]; key != nil {
-		return key, nil
+	if h.keys[string(public)] != nil {
+		return h.opening, nil
 	}
 	if h.ctx == nil {
 		ctx, err := h.open()
 		if err != nil {
-			return nil, fmt.Errorf("logging in to the token: %w", err)
+			return h.opening, fmt.Errorf("logging in to the token: %w", err)
 		}
 		h.ctx = ctx
+		h.opening++
 	}
 	pairs, err := h.ctx.FindKeyPairs(nil, []byte(h.label))
 	if err != nil {
-		return nil, fmt.Errorf("searching the token: %w", err)
+		return h.opening, fmt.Errorf("searching the token: %w", err)
 	}
 	h.keys = map[string]crypto.Signer{}
 	for _, pair := range pairs {
 		spki, err := x509.MarshalPKIXPublicKey(pair.Public())
 		if err != nil {
-			return nil, fmt.Errorf("encoding a public key: %w", err)
+			return h.opening, fmt.Errorf("encoding a public key: %w", err)
 		}
 		h.keys[string(spki)] = pair
 	}
-	if key := h.keys[string(public)]; key != nil {
-		return key, nil
+	if h.keys[string(public)] == nil {
+		return h.opening, errNoKey
 	}
-	return nil, errNoKey
+	return h.opening, nil
+}
+
+// closeOpening closes the token for all, unless it was opened anew since.
+func (h *hsm) closeOpening(opening int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ctx != nil && h.opening == opening {
+		_ = h.ctx.Close()
+		h.ctx, h.keys = nil, nil
+	}
 }
 
 func (h *hsm) close() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.ctx != nil {
-		_ = h.ctx.Close()
-	}
-	h.ctx, h.keys = nil, nil
+	h.mu.RLock()
+	opening := h.opening
+	h.mu.RUnlock()
+	h.closeOpening(opening)
+}
+
+// lost are the answers after which the sessions, or the device behind them, must be had anew. Any other is about the one request: the
+// token that all requests share stays open.
+var lost = []pkcs11.Error{
+	pkcs11.CKR_SESSION_HANDLE_INVALID, pkcs11.CKR_SESSION_CLOSED, pkcs11.CKR_USER_NOT_LOGGED_IN, pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED,
+	pkcs11.CKR_KEY_HANDLE_INVALID, pkcs11.CKR_OBJECT_HANDLE_INVALID, pkcs11.CKR_SLOT_ID_INVALID, pkcs11.CKR_TOKEN_NOT_PRESENT,
+	pkcs11.CKR_TOKEN_NOT_RECOGNIZED, pkcs11.CKR_DEVICE_ERROR, pkcs11.CKR_DEVICE_MEMORY, pkcs11.CKR_DEVICE_REMOVED,
+	pkcs11.CKR_GENERAL_ERROR, pkcs11.CKR_FUNCTION_FAILED, // what HSMs over a network say when that is gone
+}
+
+var errClosed = errors.New("the token was closed meanwhile")
+
+func isLost(err error) bool {
+	var answer pkcs11.Error
+	return errors.Is(err, errClosed) || errors.As(err, &answer) && slices.Contains(lost, answer)
 }

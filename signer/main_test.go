@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/ThalesGroup/crypto11"
+	"github.com/miekg/pkcs11"
 
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/signing"
@@ -75,13 +76,15 @@ func inToken(t *testing.T, do func(*crypto11.Context)) {
 }
 
 // start runs the program in this process and returns its socket.
-func start(t *testing.T, pinFile string) string {
+func start(t *testing.T, pinFile string) string { return startLogging(t, pinFile, io.Discard) }
+
+func startLogging(t *testing.T, pinFile string, stderr io.Writer) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "socket")
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- run(ctx, []string{"--module", module, "--token", "pec", "--key", label, "--pin-file", pinFile, "--socket", socket}, io.Discard)
+		done <- run(ctx, []string{"--module", module, "--token", "pec", "--key", label, "--pin-file", pinFile, "--socket", socket}, stderr)
 	}()
 	t.Cleanup(func() {
 		stop()
@@ -221,5 +224,99 @@ func TestWhatTheHSMDoesNotSign(t *testing.T) {
 		if _, err := key.Sign(rand.Reader, c.digest, c.opts); err == nil {
 			t.Errorf("%s was signed", sentence)
 		}
+	}
+}
+
+// lines is what the program wrote, of many requests at once.
+type lines struct {
+	sync.Mutex
+	strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.Lock()
+	defer l.Unlock()
+	return l.Builder.Write(p)
+}
+
+func (l *lines) count(what string) int {
+	l.Lock()
+	defer l.Unlock()
+	return strings.Count(l.String(), what)
+}
+
+// All requests share the token. One that the token refuses for itself closes it for nobody; when its sessions are gone it is opened
+// again, and no signature is lost.
+func TestOneRequestDoesNotEndTheOthers(t *testing.T) {
+	var good, bad crypto.PublicKey
+	inToken(t, func(ctx *crypto11.Context) {
+		key, err := ctx.GenerateRSAKeyPairWithLabel([]byte{20}, []byte(label), 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good = key.Public()
+		attributes := func(more ...*pkcs11.Attribute) crypto11.AttributeSet {
+			set := crypto11.NewAttributeSet()
+			set.AddIfNotPresent(append(more, pkcs11.NewAttribute(pkcs11.CKA_ID, []byte{21}), pkcs11.NewAttribute(pkcs11.CKA_LABEL, []byte(label))))
+			return set
+		}
+		key, err = ctx.GenerateRSAKeyPairWithAttributes(attributes(), attributes(pkcs11.NewAttribute(pkcs11.CKA_SIGN, false)), 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad = key.Public()
+	})
+	var log lines
+	socket := startLogging(t, filepath.Join(token(), "pin"), &log)
+	digest := sha256.Sum256(nil)
+	signs := func(public crypto.PublicKey, times int) (failures []error) {
+		key, err := signing.Dial(socket, public)
+		if err != nil {
+			return []error{err}
+		}
+		for range times {
+			if _, err := key.Sign(rand.Reader, digest[:], crypto.SHA256); err != nil {
+				failures = append(failures, err)
+			}
+		}
+		return failures
+	}
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for _, err := range signs(good, 20) {
+				t.Errorf("beside requests that are refused: %v", err)
+			}
+		})
+		group.Go(func() {
+			if n := len(signs(bad, 20)); n != 20 {
+				t.Errorf("a key that may not sign was refused %d times of 20", n)
+			}
+		})
+	}
+	group.Wait()
+	if n := log.count("asking the HSM again"); n != 0 {
+		t.Errorf("the token was opened anew %d times for requests that it refused", n)
+	}
+	native := pkcs11.New(module)
+	slots, err := native.GetSlotList(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := native.CloseAllSessions(slots[0]); err != nil { // between signatures: SoftHSM does not survive it under one
+			t.Fatal(err)
+		}
+		for range 8 {
+			group.Go(func() {
+				for _, err := range signs(good, 5) {
+					t.Errorf("after the sessions were lost: %v", err)
+				}
+			})
+		}
+		group.Wait()
+	}
+	if log.count("asking the HSM again") == 0 {
+		t.Error("the sessions were not lost: nothing was tried")
 	}
 }

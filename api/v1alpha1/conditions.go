@@ -124,14 +124,17 @@ const (
 	ReasonDaysSealed = "DaysSealed"
 	// ReasonSealLate surfaces when a day ended more than a day ago and has no seal, or no time-stamp; the message says why.
 	ReasonSealLate = "SealLate"
-	// ConditionAntivirusFresh (Managed) is there only when spec.provider.managed.antivirus is given, and True when:
+	// ConditionAntivirusFresh (Managed) is True when:
+	//  - spec.provider.managed.antivirus is given,
 	//  - the stack's ClamAV answers, and
 	//  - its definitions were refreshed within definitionsMaxAgeMinutes.
 	//
-	// While it is False, mail waits and nothing passes unchecked.
+	// While it is False with a scanner, mail waits and nothing passes unchecked. Without one everything passes; Ready does not depend on it.
 	ConditionAntivirusFresh = "AntivirusFresh"
 	// ReasonDefinitionsFresh surfaces when the scanner works with fresh definitions.
 	ReasonDefinitionsFresh = "DefinitionsFresh"
+	// ReasonAntivirusAbsent surfaces when the stack has no scanner: no message is checked, which no accredited provider may let be.
+	ReasonAntivirusAbsent = "AntivirusAbsent"
 	// ReasonAntivirusWaits surfaces when nothing can be scanned: no answer, or definitions that are too old; the message says which.
 	ReasonAntivirusWaits = "AntivirusWaits"
 
@@ -358,6 +361,9 @@ const (
 	ReasonDomainNotFound = "DomainNotFound"
 	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet; the message has the domain's reason.
 	ReasonDomainNotReady = "DomainNotReady"
+	// ReasonEngineRefuses surfaces when the engine answers that it does not take the mailbox's row, or what its holder is given, as the spec
+	// and the Secret make them; the message says why. Correct that; it is asked for again at each change, and at growing pauses.
+	ReasonEngineRefuses = "EngineRefuses"
 	// ReasonFrozen surfaces when the Freeze of a MailboxMigration away from the mailbox's domain holds its making or a change of it.
 	ReasonFrozen = "Frozen"
 	// ReasonAddressReserved surfaces when the address is one that the provider itself sends or receives as.

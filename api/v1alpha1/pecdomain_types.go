@@ -178,7 +178,7 @@ type ManagedProvider struct {
 	// +required
 	Signing Signing `json:"signing,omitzero"`
 	// antivirus is what messages are checked with, at access and at arrival. Without it nothing is checked, which no accredited
-	// provider may do.
+	// provider may do, and the condition AntivirusFresh says so.
 	// +optional
 	Antivirus *Antivirus `json:"antivirus,omitempty"`
 	// antispam is Enabled to run a spam filter (rspamd) in the stack's pod, which judges the ordinary mail of the mailboxes that want

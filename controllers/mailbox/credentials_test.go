@@ -8,10 +8,21 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
 )
 
 func TestJudge(t *testing.T) {
 	const salted = "abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234" // 53 characters
+	sha := strings.Repeat("A", 86)
+	directory, err := directory.Open(t.Context(), t.TempDir())
+	if err == nil {
+		err = directory.PutDomain(t.Context(), "pec.example.it")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer directory.Close()
 	for name, c := range map[string]struct {
 		raw  string
 		want string
@@ -30,14 +41,26 @@ func TestJudge(t *testing.T) {
 		"a bcrypt hash that was cut is not":                 {"{BLF-CRYPT}$2y$12$abc", v1alpha1.ReasonHashUnusable},
 		"an argon2id hash of 19 MiB is taken":               {"{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA", v1alpha1.ReasonCredentialsAccepted},
 		"one of 64 MiB would end Dovecot":                   {"{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$c2FsdHNhbHQ$aGFzaA", v1alpha1.ReasonHashUnusable},
+		"one that takes a thousand passes is not":           {"{ARGON2ID}$argon2id$v=19$m=19456,t=999,p=1$c2FsdHNhbHQ$aGFzaA", v1alpha1.ReasonHashUnusable},
+		"a hash of most imports is taken":                   {"{SHA512-CRYPT}$6$abcdefgh$" + sha, v1alpha1.ReasonCredentialsAccepted},
+		"its rounds in bounds too":                          {"{sha512-crypt}$6$rounds=656000$abcdefgh$" + sha, v1alpha1.ReasonCredentialsAccepted},
+		"too few rounds are not":                            {"{SHA512-CRYPT}$6$rounds=1000$abcdefgh$" + sha, v1alpha1.ReasonHashUnusable},
+		"too many are not":                                  {"{SHA512-CRYPT}$6$rounds=1000001$abcdefgh$" + sha, v1alpha1.ReasonHashUnusable},
+		"one that was cut is not":                           {"{SHA512-CRYPT}$6$abcdefgh$" + sha[1:], v1alpha1.ReasonHashUnusable},
 		"clear text in disguise is an unknown scheme":       {"{PLAIN}password", v1alpha1.ReasonHashUnusable},
 		"a scheme that the stack does not check is refused": {"{MD5-CRYPT}$1$abc$def", v1alpha1.ReasonHashUnusable},
 		"a brace alone is a password":                       {"{password", v1alpha1.ReasonCredentialsAccepted},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, reason, message := judge([]byte(c.raw))
+			credentials, reason, message := judge([]byte(c.raw))
 			if reason != c.want {
 				t.Errorf("%s (%s), want %s", reason, message, c.want)
+			}
+			if reason == v1alpha1.ReasonCredentialsAccepted && credentials.hashed != "" {
+				row := admin.Mailbox{Address: "a@pec.example.it", Domain: "pec.example.it", Password: credentials.hashed, QuotaBytes: 1, Access: admin.AccessFull}
+				if _, err := directory.PutMailbox(t.Context(), row); err != nil {
+					t.Errorf("what is accepted is refused by the stack's directory: %v", err)
+				}
 			}
 			if c.raw != "" && strings.Contains(message, c.raw) {
 				t.Errorf("the message repeats the password: %q", message)

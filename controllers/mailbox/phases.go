@@ -2,8 +2,10 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -218,7 +220,24 @@ func ordinaryMail(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain) (policy admin.Ordi
 	return admin.OrdinaryMail(said.Policy), string(said.ForwardTo)
 }
 
+// refusedLongest is the longest pause before what the engine refused is asked for again: an engine of another release may take it.
+const refusedLongest = 10 * time.Minute
+
+// waits ends a pass that the engine did not let come to its end.
 func (s *scope) waits(err error) error {
+	if errors.Is(err, engines.ErrRefused) {
+		return reconcile.Waiting(refusedPause(s.mailbox, s.Now), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses,
+			err.Error()+"; correct that in this mailbox or its Secret; what the stack holds of the mailbox stays as it is until then")
+	}
 	return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable,
 		"the directory cannot be brought up to date: "+engines.Why(err))
+}
+
+// refusedPause is how long to wait before what is refused is asked for again: as long as it has been refused. Pure.
+func refusedPause(m *v1alpha1.Mailbox, now time.Time) time.Duration {
+	c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionProvisioned)
+	if c == nil || c.Reason != v1alpha1.ReasonEngineRefuses {
+		return soon
+	}
+	return min(max(soon, now.Sub(c.LastTransitionTime.Time)), refusedLongest)
 }

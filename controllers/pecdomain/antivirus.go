@@ -10,6 +10,8 @@ import (
 func (s *scope) showAntivirus(a admin.Antivirus) {
 	switch {
 	case !a.Configured:
+		s.False(v1alpha1.ConditionAntivirusFresh, v1alpha1.ReasonAntivirusAbsent,
+			"messages are certified and delivered without being checked for viruses, which the rules of certified mail forbid: give spec.provider.managed.antivirus")
 	case a.Problem != "":
 		s.False(v1alpha1.ConditionAntivirusFresh, v1alpha1.ReasonAntivirusWaits, a.Problem)
 	default:

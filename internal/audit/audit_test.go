@@ -90,6 +90,35 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
+// The log holds the hashes of the passwords that holders chose: it is what both sites derive them from. Nothing that is taken out of it does.
+func TestNoHashOfAPasswordLeavesTheLog(t *testing.T) {
+	const hash = "{BLF-CRYPT}$2y$12$canarinocanarinocanarino"
+	dir := t.TempDir()
+	l, err := evidence.Open(dir, evidence.DefaultSegmentSize, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"holder-choice", "credentials-placed"} {
+		if _, err := l.Append(kind, "anna@pec.uno.test "+kind, "", map[string]any{"address": "anna@pec.uno.test", "setting": "Password", "at": now, "password": hash}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"text", "csv", "json"} {
+		for _, whose := range [][]string{{"--holder", "anna@pec.uno.test"}, {"--from", "2026-11-21", "--to", "2026-11-21"}} {
+			out, _, err := ran(append([]string{"extract", dir, "--format", format}, whose...)...)
+			if err != nil || strings.Contains(out, "canarino") || whose[0] == "--from" && strings.Count(strings.ToLower(out), "holder-choice") != 1 {
+				t.Errorf("extract %v as %s: %v\n%s", whose, format, err, out)
+			}
+		}
+	}
+	if out, _, err := ran("verify", dir, "--json"); err != nil || strings.Contains(out, "canarino") {
+		t.Errorf("verify: %v\n%s", err, out)
+	}
+}
+
 func TestSpreadsheetRunsNoSubject(t *testing.T) {
 	dir, _ := logOf(t, 1, `=HYPERLINK("http://x.test";"y")`)
 	out, _, err := ran("extract", dir, "--holder", "mario@pec.uno.test", "--format", "csv")

@@ -51,11 +51,12 @@ var labels = map[string]string{
 	"accepted": "busta-di-trasporto", "refused": "rifiuto-formale", "taken-in-charge": "ricezione", "delivered": "consegna",
 	"undeliverable": "mancata-consegna", "received-notice": "ricevuta-di-altro-gestore", "bounced": "rifiuto-di-altro-server",
 	"infected": "virus", "acknowledged": "presa-in-carico-ricevuta", "settled": "esito-ricevuto", "report": "rapporto-trattenuto",
+	"united":            "copia-unica",
 	evidence.KindSealed: "chiusura-registro", evidence.KindStamped: "marcatura-temporale",
 }
 
 // inner are steps of the engine that are no event of their own.
-var inner = []string{"transaction", "injected", "delivering"}
+var inner = []string{"transaction", "injected", "delivering", "uniting"}
 
 // data is the union of what the engine's records hold of a message.
 type data struct {

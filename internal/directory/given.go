@@ -117,11 +117,22 @@ func (d *Directory) password(ctx context.Context, address, hash string, byHolder
 	if !passwordForm.MatchString(hash) {
 		return fmt.Errorf("mailbox %s: %w: no hash of a password", address, ErrInvalid)
 	}
-	result, err := d.db.ExecContext(ctx, `UPDATE mailbox SET password = ?, password_changed = ? WHERE address = ?`, hash, byHolder, address)
+	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("storing the password of %s: %w", address, err)
 	}
-	return one(result, address)
+	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
+	result, err := tx.ExecContext(ctx, `UPDATE mailbox SET password = ?, password_changed = ? WHERE address = ?`, hash, byHolder, address)
+	if err != nil {
+		return fmt.Errorf("storing the password of %s: %w", address, err)
+	}
+	if err := errors.Join(one(result, address), endSessions(ctx, tx, address)); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("storing the password of %s: %w", address, err)
+	}
+	return nil
 }
 
 func one(result sql.Result, address string) error {

@@ -43,6 +43,9 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 		if p.Mailbox != nil {
 			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox)
 		}
+		if o.Err == nil && (p.Kick || p.Mailbox != nil && otherRights(o.Before, *p.Mailbox)) {
+			o.Err = endSessions(ctx, tx, p.Address)
+		}
 		if p.Given != nil && o.Err == nil {
 			o.Err = putGiven(ctx, tx, p.Address, *p.Given)
 		}
@@ -54,6 +57,11 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 		return nil, fmt.Errorf("storing mailboxes: %w", err)
 	}
 	return outcomes, nil
+}
+
+// otherRights says whether who logged in before a row was placed has rights that it does not give any more.
+func otherRights(before, m admin.Mailbox) bool {
+	return before.Address != "" && (m.Password != "" || m.QuotaBytes != before.QuotaBytes || m.Access != before.Access)
 }
 
 // PutMailbox places one row.

@@ -8,6 +8,9 @@ import (
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
+// reasonCut is why a submission with a field that Postfix cut is refused.
+const reasonCut = "Un campo dell'intestazione, di solito quello dei destinatari, supera i 59.000 byte e non può essere certificato per intero: inviare il messaggio in più parti o senza i nomi dei destinatari."
+
 // access is the access point (punto di accesso). Postfix may split one submission into several transactions with the same
 // queue identifier: the first one certifies it for all recipients that the milter recorded, each one sends the same stored
 // envelope to its own, and none waits for another.
@@ -79,7 +82,11 @@ func (e *Engine) decide(identifier string, tx transaction, received, raw []byte)
 	}
 	transit := original.Transit(identifier, tx.From, tx.Recipients, index.Certified)
 	limits := pec.FormalLimits(e.settings.Limits)
-	if reasons := pec.CheckFormal(original, tx.From, tx.Recipients, int64(len(raw)), limits); len(reasons) > 0 {
+	reasons := pec.CheckFormal(original, tx.From, tx.Recipients, int64(len(raw)), limits)
+	if tx.Cut { // what was cut off is gone: it cannot be certified, and what else is wrong may come of it
+		reasons = []string{reasonCut}
+	}
+	if len(reasons) > 0 {
 		return accepted{}, false, e.refuse(refused{At: at, Transit: recordOf(transit), Reasons: reasons})
 	}
 	threat, err := e.scan(raw)
@@ -153,5 +160,5 @@ func (e *Engine) sendEnvelope(s accepted, envelope []byte, rcpt string) error {
 	if err != nil || !done.Refused {
 		return err
 	}
-	return e.issueDeliveryError(s.Transit.transit(), s.Transit.Sender, failure{Recipient: fold(rcpt), Status: "5.1.3", Text: done.Reply, At: e.now()})
+	return e.fail(s, failure{Recipient: fold(rcpt), Status: "5.1.3", Text: done.Reply, At: e.now()})
 }

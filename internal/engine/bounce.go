@@ -40,6 +40,42 @@ func (f failure) kind() pec.ErrorKind {
 	return pec.ErrorOther
 }
 
+// fail tells the sender of a submission of ours that a recipient did not get it, unless that recipient's outcome is known. The first
+// outcome counts: after a delivery receipt, or after the last notice, which says that the transmission is closed, Postfix may still give up,
+// and what it says then stays in the log. What another provider says of a virus always becomes a notice: to each there must be one.
+func (e *Engine) fail(s accepted, f failure) error {
+	k := timerKey{s.Transit.Identifier, fold(f.Recipient)}
+	defer e.locks.lock("outcome " + k.key())()
+	outcome := outcomeData{Recipient: k.rcpt, Type: pec.TypeDeliveryError, Provider: e.settings.Provider.Name}
+	if f.Threat == "" {
+		closed, err := e.closed(k, s)
+		if err != nil {
+			return err
+		}
+		if closed {
+			e.log.Info("a failure after the outcome was told is not told", "identifier", k.identifier, "recipient", k.rcpt, "status", f.Status, "text", f.Text)
+			return nil
+		}
+	}
+	if _, err := e.record(kindSettled, k.key(), k.identifier, &outcome); err != nil {
+		return err
+	}
+	e.timers.end(k)
+	return e.issueDeliveryError(s.Transit.transit(), s.Transit.Sender, f)
+}
+
+// closed says whether the sender was told an outcome for a recipient that a failure found here must not contradict. A failure of ours
+// is none: it may have been recorded by a crash before it was told.
+func (e *Engine) closed(k timerKey, s accepted) (bool, error) {
+	var outcome outcomeData
+	settled, _, err := e.known(kindSettled, k.key(), &outcome)
+	if err != nil || settled {
+		return settled && (outcome.Type != pec.TypeDeliveryError || outcome.Provider != e.settings.Provider.Name), err
+	}
+	warned, _, err := e.known(kindNotice, e.warningID(k, pec.LastDeadline), nil)
+	return warned, err
+}
+
 // issueDeliveryError makes the errore-consegna of one recipient.
 func (e *Engine) issueDeliveryError(t pec.Transit, to string, f failure) error {
 	id := e.provider().NoticeID(t.Identifier, pec.TypeDeliveryError, f.Recipient)
@@ -52,36 +88,123 @@ func (e *Engine) issueDeliveryError(t pec.Transit, to string, f failure) error {
 	})})
 }
 
-// bounce reads a failure notice that Postfix wrote about something that we put back. One about an envelope becomes an
-// errore-consegna per recipient; one about a notice is recorded and goes no further, because notices are never answered.
-// One about neither is about a submission that never reached the access point: its sender gets it as it is.
+// bounce reads a failure notice that Postfix wrote. One about an envelope that we put back becomes an errore-consegna per recipient; one
+// about a notice is recorded and goes no further, because notices are never answered. One without an identifier of ours is about
+// what Postfix itself took: a submission, or a message from outside, that the engine could not work on for a day.
 func (e *Engine) bounce(m mail, queueID string) []error {
 	r, err := parseReport(m.raw)
 	if err != nil {
 		return all(len(m.rcpts), fmt.Errorf("reading bounce %s: %w", queueID, err))
 	}
 	if r.envelopeID == "" {
-		return e.uncertifiedReport(m, queueID)
+		return e.expired(m, queueID, r)
 	}
+	return all(len(m.rcpts), e.failed(r, queueID))
+}
+
+// failed works off a failure of what we put back.
+func (e *Engine) failed(r report, queueID string) error {
 	var submission accepted
 	isEnvelope, _, err := e.lookup(kindAccepted, r.envelopeID, &submission)
 	if err != nil {
-		return all(len(m.rcpts), err)
+		return err
 	}
 	for _, f := range r.failures {
 		at, err := e.record(kindBounced, queueID+" "+f.Recipient, r.envelopeID, &f)
 		if err != nil {
-			return all(len(m.rcpts), err)
+			return err
 		}
 		if f.At = at; !isEnvelope {
 			e.log.Warn("something of ours could not be delivered", "message", r.envelopeID, "recipient", f.Recipient, "status", f.Status, "text", f.Text)
 			continue
 		}
-		if err := e.issueDeliveryError(submission.Transit.transit(), submission.Transit.Sender, f); err != nil {
-			return all(len(m.rcpts), err)
+		if err := e.fail(submission, f); err != nil {
+			return err
 		}
 	}
-	return all(len(m.rcpts), nil)
+	return nil
+}
+
+// expired is for what Postfix took and the engine answered 4xx for a day. What the log has of it by then decides: to whom an acceptance
+// or a refusal was promised gets that and a certified outcome, and so does the sender of an envelope that was taken with 250.
+// Without any of these it was never certified, and the report goes as it is.
+func (e *Engine) expired(m mail, queueID string, r report) []error {
+	identifier := pec.Identifier(e.settings.Site, r.queueID, e.settings.Provider.MailDomain)
+	var yes accepted
+	if found, _, err := e.lookup(kindAccepted, identifier, &yes); err != nil || found {
+		return all(len(m.rcpts), errors.Join(err, e.submissionExpired(found, yes, queueID, r)))
+	}
+	var no refused
+	if found, _, err := e.lookup(kindRefused, identifier, &no); err != nil || found {
+		return all(len(m.rcpts), errors.Join(err, e.issueNonAcceptance(no)))
+	}
+	var tx transaction
+	found, _, err := e.lookup(kindTransaction, r.queueID, &tx)
+	if err == nil && found && tx.Type == pec.TypeEnvelope {
+		err = e.envelopeExpired(tx, r)
+	}
+	if err != nil {
+		return all(len(m.rcpts), err)
+	}
+	return e.uncertifiedReport(m, queueID)
+}
+
+// submissionExpired ends an accepted submission for the recipients whose envelope never left the access point. One that left has a fate
+// of its own.
+func (e *Engine) submissionExpired(found bool, s accepted, queueID string, r report) error {
+	if !found {
+		return nil
+	}
+	if err := e.issueAcceptance(s); err != nil {
+		return err
+	}
+	for _, f := range r.failures {
+		left, _, err := e.lookup(kindInjected, injectionKey(s.Transit.Identifier, f.Recipient), nil)
+		if err != nil || left {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if f.At, err = e.record(kindBounced, queueID+" "+f.Recipient, s.Transit.Identifier, &f); err != nil {
+			return err
+		}
+		if err := e.fail(s, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// envelopeExpired tells another provider's user of the recipients that have no outcome. Those that have one keep it.
+func (e *Engine) envelopeExpired(tx transaction, r report) error {
+	j := pec.Judgement{Type: tx.Type, Provider: tx.signer(), MessageID: tx.MessageID, Certification: &pec.Certification{Type: tx.Type, Transit: tx.Transit.transit()}}
+	for _, f := range r.failures {
+		d := delivery{judgement: j, from: tx.From, rcpt: f.Recipient}
+		if err := e.undeliverable(d, r.queueID, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) undeliverable(d delivery, queueID string, f failure) error {
+	key := deliveryKey(d.judgement.Provider.MailReceipt, d.judgement.MessageID, d.rcpt)
+	defer e.locks.lock(key)()
+	if found, _, err := e.known(kindDelivered, key, nil); err != nil || found {
+		return err
+	}
+	var virus infected
+	if found, _, err := e.lookup(kindInfected, d.identifier()+" "+queueID, &virus); err != nil {
+		return err
+	} else if found {
+		f = failure{Recipient: f.Recipient, Threat: virus.Threat}
+	}
+	at, err := e.record(kindUndeliverable, key, d.identifier(), &f)
+	if err != nil {
+		return err
+	}
+	return e.outcome(d, at, &f, true)
 }
 
 // uncertifiedReport keeps a bounce that is no business of certification: of a submission that never reached the access point,
@@ -117,6 +240,7 @@ func (e *Engine) keepReport(m mail, queueID, rcpt string) error {
 // report is a delivery status notification (RFC 3464).
 type report struct {
 	envelopeID string
+	queueID    string    // of the message that it is about
 	failures   []failure // recipients whose Action is failed
 }
 
@@ -151,7 +275,7 @@ func parseStatus(part io.Reader) (report, error) {
 	if err != nil {
 		return report{}, fmt.Errorf("%w: %w", errNoReport, err)
 	}
-	r := report{envelopeID: group.Get("Original-Envelope-Id")}
+	r := report{envelopeID: group.Get("Original-Envelope-Id"), queueID: group.Get("X-Postfix-Queue-ID")}
 	for {
 		group, err := fields.ReadMIMEHeader()
 		if len(group) > 0 && strings.EqualFold(group.Get("Action"), "failed") {

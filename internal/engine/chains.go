@@ -214,6 +214,10 @@ func (e *Engine) remember(chain string, r evidence.Record) error {
 		e.holders.placed(siteOf(chain), p)
 	case kindTransaction:
 		return e.rememberSubmission(r)
+	case kindDelivered:
+		if chain != e.chain { // the other site's logs tell of it
+			return e.rememberDouble(siteOf(chain), r.Key)
+		}
 	}
 	return nil
 }

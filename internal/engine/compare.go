@@ -71,30 +71,36 @@ type total struct {
 // syncAndCompare syncs a mailbox and then looks at what both sites hold of it, whatever the sync said.
 func (e *Engine) syncAndCompare(ctx context.Context, mailbox string) error {
 	err := e.syncMailbox(ctx, mailbox)
-	if compareErr := e.stores.compare(ctx, mailbox); compareErr != nil && err == nil && !errors.Is(compareErr, errUnsupported) {
+	equal, compareErr := e.stores.compare(ctx, mailbox)
+	if compareErr != nil && err == nil && !errors.Is(compareErr, errUnsupported) {
 		e.log.Warn("comparing a mailbox with the other site's", "mailbox", mailbox, "error", compareErr)
+	}
+	if equal {
+		if err := e.unite(ctx, mailbox); err != nil {
+			e.log.Warn("making one of what both sites delivered", "mailbox", mailbox, "error", err)
+		}
 	}
 	return err
 }
 
-// compare compares a mailbox. A difference counts when two looks in a row see the same one: mail that arrives between the digests is none,
+// compare compares a mailbox, and says whether both sites hold the same. A difference counts when two looks in a row see the same one: mail that arrives between the digests is none,
 // and brings about a sync of its own.
-func (s *stores) compare(ctx context.Context, mailbox string) error {
+func (s *stores) compare(ctx context.Context, mailbox string) (equal bool, err error) {
 	var last comparison
 	for look := range 2 {
 		theirs, err := s.theirs(ctx, mailbox)
 		if err != nil && !errors.Is(err, errAbsent) {
 			s.unreached(err)
-			return err
+			return false, err
 		}
 		own, err := s.own(ctx, mailbox)
 		if err != nil {
-			return err
+			return false, err
 		}
 		seen := comparison{own: own, theirs: theirs}
 		if own == theirs || (look > 0 && seen == last) {
 			s.enter(mailbox, seen)
-			return nil
+			return own == theirs, nil
 		}
 		last = seen
 	}
@@ -104,7 +110,7 @@ func (s *stores) compare(ctx context.Context, mailbox string) error {
 	if !s.boxes[mailbox].since.IsZero() {
 		s.again(mailbox, s.now().Add(compareSoon))
 	}
-	return nil
+	return false, nil
 }
 
 func (s *stores) unreached(err error) {

@@ -49,7 +49,7 @@ func newPair() *pair {
 func (p *pair) look(after time.Duration, mailboxes ...string) {
 	p.clock = p.clock.Add(after)
 	for _, mailbox := range mailboxes {
-		_ = p.compare(context.Background(), mailbox) // the state tells
+		_, _ = p.compare(context.Background(), mailbox) // the state tells
 	}
 }
 

@@ -87,6 +87,9 @@ func (e *Engine) deliveredThere(d delivery, key string, at time.Time, found bool
 	if _, err := e.record(kindDelivered, key, d.identifier(), &data); err != nil {
 		return err
 	}
+	if err := e.rememberDouble(e.settings.Site, key); err != nil {
+		return err
+	}
 	return e.outcome(d, at, nil, true)
 }
 
@@ -128,6 +131,9 @@ func (e *Engine) attempt(d delivery, key string) error {
 			return err
 		}
 	}
+	if err := e.rememberDouble(e.settings.Site, key); err != nil {
+		return err
+	}
 	e.metrics.deliveries.WithLabelValues("stored").Inc()
 	e.sync.changed(d.rcpt)
 	e.arrivals.add(arrival{mailbox: d.rcpt, key: key, at: at, certified: d.judgement.Type == pec.TypeEnvelope})
@@ -167,7 +173,10 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 	if err == nil || !errors.As(err, &answer) || answer.Code < 500 {
 		return reply, nil, err
 	}
-	return "", dovecotRefusal(d.rcpt, answer), nil
+	if refusal, closedErr := e.dovecotRefusal(d.rcpt, answer); refusal != nil || closedErr != nil {
+		return "", refusal, closedErr
+	}
+	return "", nil, err
 }
 
 // beginDelivery records, with the custody copy, that Dovecot is about to get the message.
@@ -187,19 +196,14 @@ func (e *Engine) trace(key, rcpt string) []byte {
 	return fmt.Appendf(nil, "Received: by %s (pec-operator) with LMTP id %s\r\n\tfor <%s>; %s\r\n", e.settings.Hostname, key, rcpt, e.now().In(pec.Rome()).Format(time.RFC1123Z))
 }
 
-// dovecotRefusal turns Dovecot's 5xx into what the sender is told.
-func dovecotRefusal(rcpt string, answer *smtp.SMTPError) *failure {
-	f := &failure{Recipient: rcpt, Status: "5.0.0", Text: oneLine(answer.Message)}
-	if answer.EnhancedCode[0] == 5 {
-		f.Status = fmt.Sprintf("%d.%d.%d", answer.EnhancedCode[0], answer.EnhancedCode[1], answer.EnhancedCode[2])
+// dovecotRefusal is what the sender is told of Dovecot's 5xx, nil if nothing: only a full mailbox is Dovecot's to tell, and of one that is
+// gone or closed the directory, which is asked again. Any other 5xx is a fault of ours, and no failure of the message: scripts cannot
+// refuse one (stack/sieve.go).
+func (e *Engine) dovecotRefusal(rcpt string, answer *smtp.SMTPError) (*failure, error) {
+	if answer.Code == 552 || answer.EnhancedCode == (smtp.EnhancedCode{5, 2, 2}) {
+		return &failure{Recipient: rcpt, Status: "5.2.2", Text: "casella piena"}, nil
 	}
-	switch {
-	case answer.Code == 552 || f.Status == "5.2.2":
-		f.Status, f.Text = "5.2.2", "casella piena"
-	case f.Status == "5.1.1":
-		f.Text = "indirizzo non valido"
-	}
-	return f
+	return e.closedFor(rcpt)
 }
 
 // outcome tells the sender of an envelope how its delivery ended. Notices are never answered.

@@ -64,7 +64,9 @@ type Engine struct {
 	senders  *senders
 	ages     *ages
 	gate     *gate
+	logins   *logins
 	digests  digests
+	doubles  doubles
 	// placed is the index whose domains the directory holds.
 	placed struct {
 		sync.Mutex
@@ -138,7 +140,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
 	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put}
-	e.holders, e.arrivals, e.gate = newHolders(), newArrivals(), newGate()
+	e.holders, e.arrivals, e.gate, e.logins = newHolders(), newArrivals(), newGate(), newLogins()
 	e.senders, e.ages = &senders{by: map[string]*sentDays{}}, &ages{found: map[string]aged{}}
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
@@ -241,6 +243,7 @@ func (e *Engine) Serve(ctx context.Context) error {
 	group.Go(func() error { return e.runRepair(ctx) })
 	group.Go(func() error { return e.runNotifications(ctx) })
 	group.Go(func() error { return e.runTimers(ctx) })
+	group.Go(func() error { return e.runEnding(ctx) })
 	group.Go(func() error { return e.runAges(ctx) })
 	group.Go(func() error { return e.sealer.Run(ctx) })
 	group.Go(func() error { return e.revocations.Run(ctx) })

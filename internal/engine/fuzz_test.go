@@ -33,7 +33,7 @@ func FuzzArrival(f *testing.F) {
 		w.queue, w.outside, w.store = nil, nil, map[string][][]byte{}
 		id := w.enqueue("incoming", from, []string{to}, raw)
 		q := w.queue[0]
-		if answer := milterAnswer(t, w.engine, id, from, to, raw); answer != "" && answer[0] != '4' && answer[0] != '5' || strings.ContainsAny(answer, "\r\n") {
+		if answer := milterAnswer(t, w.engine, portMX, id, from, to, raw); answer != "" && answer[0] != '4' && answer[0] != '5' || strings.ContainsAny(answer, "\r\n") {
 			t.Fatalf("answered %q", answer)
 		}
 		for point, handle := range map[string]handler{"incoming": w.engine.incoming, "access": w.engine.access} {
@@ -63,10 +63,10 @@ type statuses []error
 
 func (s *statuses) SetStatus(_ string, err error) { *s = append(*s, err) }
 
-// milterAnswer hands a message to the MX port's milter as Postfix does, and returns its refusal.
-func milterAnswer(t *testing.T, e *Engine, queueID, from, to string, raw []byte) string {
+// milterAnswer hands a message to a port's milter as Postfix does, and returns its refusal.
+func milterAnswer(t *testing.T, e *Engine, port, queueID, from, to string, raw []byte) string {
 	t.Helper()
-	s := &milterSession{engine: e, port: portMX}
+	s := &milterSession{engine: e, port: port}
 	defer s.reset()
 	m := &milter.Modifier{Macros: map[string]string{"i": queueID, "{client_addr}": "192.0.2.7"}}
 	var refusal string

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/durable"
 	"github.com/pec-operator/pec-operator/internal/sieve"
 )
 
@@ -138,7 +139,7 @@ func (h *holders) instant(address string, now time.Time, after ...time.Time) tim
 }
 
 // derive makes a mailbox's password and rules what the resource and the holder's choices say. A mailbox that is not there is
-// derived when it comes.
+// derived when it comes. Sessions that another password leaves with rights of before are the caller's to end.
 func (e *Engine) derive(ctx context.Context, address string) error {
 	defer e.digests.touch(address)
 	defer e.locks.lock("holder " + address)()
@@ -177,12 +178,20 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 		if !row.PasswordChangedByHolder || secret.Password == "" {
 			return nil
 		}
-		return e.directory.ResetPassword(ctx, row.Address, secret.Password)
+		return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, secret.Password))
 	}
 	if hash, err := e.directory.Password(ctx, row.Address); err != nil || hash == c.Password {
 		return err
 	}
-	return e.directory.SetPassword(ctx, row.Address, c.Password)
+	return e.replaced(row.Address, e.directory.SetPassword(ctx, row.Address, c.Password))
+}
+
+// replaced notes that a mailbox has another password, unless it could not be stored.
+func (e *Engine) replaced(address string, err error) error {
+	if err == nil {
+		e.logins.change(address)
+	}
+	return err
 }
 
 // noteSecret records when a Secret's password came here first: a retry, or a directory that was lost, must not make it newer than what
@@ -312,7 +321,7 @@ func replace(path string, content []byte) error {
 	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
+	if err := errors.Join(os.Rename(tmp.Name(), path), durable.Dir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return nil

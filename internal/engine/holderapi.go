@@ -352,10 +352,7 @@ func (e *Engine) choosePassword(s session) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Whoever is in with the old password is put out. The change stands even if that fails: it is tried with the next one.
-	if err := e.doveadm.kick(s.Context(), s.row.Address); err != nil {
-		e.log.Warn("ending the sessions of a mailbox whose password changed", "mailbox", s.row.Address, "error", err)
-	}
+	e.endSessionsOf(s.Context(), s.row.Address) // the change stands even if that has to be done later
 	return result, nil
 }
 

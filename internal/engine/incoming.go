@@ -29,20 +29,12 @@ func (e *Engine) incoming(m mail) []error {
 			tx.Recipients = append(tx.Recipients, fold(rcpt))
 		}
 	}
-	index, roots, err := e.providers()
+	j, err := e.judgementOf(m, tx, recorded, at)
 	if err != nil {
 		return all(len(m.rcpts), fmt.Errorf("judging %s: %w", queueID, err))
 	}
-	// Without revocation lists: the milter asked them, and what they say since must not change what was taken.
-	j := judge(m.raw, m.from, pec.Trust{Index: index, Roots: roots}, at)
-	if recorded && tx.Standing == pec.StandingRevoked {
-		j = pec.Judgement{Type: tx.Type, MessageID: tx.MessageID, Errors: tx.Reasons}
-	}
 	answers := make([]error, len(m.rcpts))
 	if isUncertified(j.Type) {
-		if recorded && !isUncertified(tx.Type) {
-			return all(len(m.rcpts), fmt.Errorf("judging %s: it was certified when the milter took it and is not now: %s", queueID, strings.Join(j.Errors, " ")))
-		}
 		o := uncertified{judgement: j, queueID: queueID, from: m.from, rcpts: tx.Recipients, received: received, rest: rest, raw: m.raw, at: at, spam: tx.Spam}
 		for i, rcpt := range m.rcpts {
 			answers[i] = e.ordinary(o, fold(rcpt))
@@ -82,6 +74,22 @@ func (e *Engine) receive(a arrived, raw []byte) (threat string, err error) {
 		err = e.takeInCharge(a.judgement, a.queueID, a.tx.Recipients)
 	}
 	return threat, err
+}
+
+// judgementOf is what the milter found, for what came in from outside: 250 was said to that, and neither an index nor a list of revoked
+// certificates that changed since may make something else of it. What we put back ourselves is judged here.
+func (e *Engine) judgementOf(m mail, tx transaction, recorded bool, at time.Time) (pec.Judgement, error) {
+	switch {
+	case !recorded:
+		index, roots, err := e.providers()
+		if err != nil {
+			return pec.Judgement{}, err
+		}
+		return judge(m.raw, m.from, pec.Trust{Index: index, Roots: roots}, at), nil
+	case isUncertified(tx.Type):
+		return pec.Judgement{Type: tx.Type, Provider: tx.signer(), MessageID: tx.MessageID, Errors: tx.Reasons}, nil
+	}
+	return pec.Open(m.raw).Judged(tx.Type, tx.MessageID, tx.signer()), nil
 }
 
 // judge is pec.Document.JudgeBy and what only the SMTP transaction can tell: an envelope comes from a user of the provider that

@@ -35,6 +35,8 @@ const (
 	kindAcknowledged   = "acknowledged"    // PEC identifier, recipient that another provider took in charge
 	kindSettled        = "settled"         // PEC identifier, recipient whose outcome is known
 	kindReplicated     = "replicated"      // deliveryKey
+	kindUniting        = "uniting"         // deliveryKey
+	kindUnited         = "united"          // deliveryKey
 )
 
 // kindManifest is the proof of a copy into a mailbox: mailbox, name of the proof.
@@ -58,13 +60,34 @@ type transaction struct {
 	Recipients []string `json:"recipients"` // case-folded, in order, each once
 	Type       pec.Type `json:"type,omitempty"`
 	Provider   string   `json:"provider,omitempty"`
-	MessageID  string   `json:"messageID,omitempty"`
-	Reasons    []string `json:"reasons,omitempty"` // why it is ordinary mail or an anomaly
-	Spam       *spam    `json:"spam,omitempty"`    // what the filter holds against it
-	Scanned    bool     `json:"scanned,omitempty"` // for viruses; what was found is a record of its own
+	// MailReceipt is where the signer wants what concerns it; the index may lose it while the message waits.
+	MailReceipt string `json:"mailReceipt,omitempty"`
+	MessageID   string `json:"messageID,omitempty"`
+	// Transit is what an envelope says of the message in it.
+	Transit *transitRecord `json:"transit,omitempty"`
+	Reasons []string       `json:"reasons,omitempty"` // why it is ordinary mail or an anomaly
+	Spam    *spam          `json:"spam,omitempty"`    // what the filter holds against it
+	Scanned bool           `json:"scanned,omitempty"` // for viruses; what was found is a record of its own
+	// Cut is that Postfix cut a header field off. What a provider signed is whole all the same: no signature covers the outer header.
+	Cut bool `json:"cut,omitempty"`
 	// Standing is what was known of the revocation of the signer's certificates.
 	Standing       pec.Standing `json:"standing,omitempty"`
 	StandingReason string       `json:"standingReason,omitempty"`
+}
+
+// judged takes over what a milter found.
+func (t *transaction) judged(j pec.Judgement) {
+	t.Standing, t.StandingReason = j.Standing, j.StandingReason
+	t.Type, t.Provider, t.MailReceipt, t.MessageID, t.Reasons = j.Type, j.Provider.Name, j.Provider.MailReceipt, j.MessageID, j.Errors
+	if j.Type == pec.TypeEnvelope {
+		transit := recordOf(j.Certification.Transit)
+		t.Transit = &transit
+	}
+}
+
+// signer is the provider that signed, as far as it matters after the verdict.
+func (t transaction) signer() pec.IndexEntry {
+	return pec.IndexEntry{Name: t.Provider, MailReceipt: t.MailReceipt}
 }
 
 // accepted is a certified submission: all that its notices need, whenever they are made.

@@ -15,17 +15,34 @@ const (
 	portSubmission = "submission"
 )
 
-const answerFieldTooBig = "550 5.6.0 a header field is longer than 59,000 bytes and cannot be certified whole; please shorten it"
+const (
+	answerFieldTooBig = "550 5.6.0 a header field is longer than 59,000 bytes and was cut; please shorten it"
+	// answerFormerLogin also ends the connection: Postfix closes it after a 421.
+	answerFormerLogin = "421 4.7.0 the password of this mailbox was changed, log in again; la password e' cambiata, accedere di nuovo"
+)
 
-// maxField is the longest header field taken, in bytes. Where a milter listens, Postfix cuts a field at 60,000 without a word:
-// what was certified then would not be what was sent.
-const maxField = 59_000
+// What Postfix leaves of a header field that it cuts. Where a milter listens it cuts at 60,000 bytes without a word, whatever its settings
+// say (cleanup_message.c, KLUDGE_HEADER_LIMIT): at the last end of a line, if that is beyond nine tenths.
+const (
+	maxField     = 59_000 // of lines as they should be
+	maxFieldLong = 53_900 // of which one is longer
+	maxFieldLine = 998
+)
+
+// wasCut says whether a field may be all that Postfix left of a longer one.
+func wasCut(name, value string) bool {
+	if len(name)+len(value) <= maxFieldLong {
+		return false
+	}
+	isLong := func(line string) bool { return len(line) > maxFieldLine }
+	return len(name)+len(value) > maxField || slices.ContainsFunc(strings.Split(value, "\n"), isLong)
+}
 
 // newMilter makes the milter of one port. The macros come at the end of the message: what Connect is told does not reach the
 // second message of a connection.
 func (e *Engine) newMilter(port string) *milter.Server {
 	server := &milter.Server{
-		NewMilter: func() milter.Milter { return &milterSession{engine: e, port: port} },
+		NewMilter: func() milter.Milter { return &milterSession{engine: e, port: port, began: e.logins.now()} },
 		Actions:   milter.OptSetSymList,
 		Protocol:  milter.OptNoConnect | milter.OptNoHelo | milter.OptNoEOH | milter.OptNoUnknown | milter.OptNoData,
 		SymList:   map[milter.Stage][]string{milter.StageEOM: {"i", "{client_addr}", "{client_port}", "{auth_authen}"}},
@@ -41,22 +58,28 @@ type milterSession struct {
 	milter.NoOpMilter
 	engine *Engine
 	port   string
-	from   string
-	rcpts  []string
+	// began is when the connection did, which is before its login.
+	began uint64
+	from  string
+	rcpts []string
 	// first is the answer that ordinary mail to the first recipient would get.
 	first  string
 	raw    spool
 	inBody bool
+	wasCut bool // a header field
 }
 
 func (s *milterSession) reset() {
-	s.from, s.rcpts, s.first, s.inBody = "", nil, "", false
+	s.from, s.rcpts, s.first, s.inBody, s.wasCut = "", nil, "", false, false
 	s.raw.close()
 }
 
 // MailFrom begins a transaction.
-func (s *milterSession) MailFrom(from string, _ *milter.Modifier) (milter.Response, error) {
+func (s *milterSession) MailFrom(from string, m *milter.Modifier) (milter.Response, error) {
 	s.reset()
+	if s.engine.logins.former(m.Macros["{auth_authen}"], s.began) {
+		return milter.NewResponseStr('y', answerFormerLogin), nil
+	}
 	s.from = from
 	return milter.RespContinue, nil
 }
@@ -92,9 +115,7 @@ func (s *milterSession) joins(rcpt string) bool {
 
 // Header adds a field. Postfix hands over folded values with bare line feeds.
 func (s *milterSession) Header(name, value string, _ *milter.Modifier) (milter.Response, error) {
-	if len(name)+len(value) > maxField {
-		return milter.NewResponseStr('y', answerFieldTooBig), nil
-	}
+	s.wasCut = s.wasCut || wasCut(name, value)
 	return s.keep(name + ": " + strings.ReplaceAll(strings.ReplaceAll(value, "\r\n", "\n"), "\n", "\r\n") + "\r\n")
 }
 
@@ -127,6 +148,9 @@ func (s *milterSession) Abort(*milter.Modifier) error {
 // Body is the end of the message: it judges and records, and only then is the client answered.
 func (s *milterSession) Body(m *milter.Modifier) (milter.Response, error) {
 	defer s.reset()
+	if s.engine.logins.former(m.Macros["{auth_authen}"], s.began) { // it was changed since MAIL
+		return milter.NewResponseStr('y', answerFormerLogin), nil
+	}
 	if !s.inBody { // a message without a body
 		_, _ = s.raw.WriteString("\r\n") // what could not be written is missing in the bytes below
 	}
@@ -135,7 +159,7 @@ func (s *milterSession) Body(m *milter.Modifier) (milter.Response, error) {
 		s.engine.log.Error("judging a message", "port", s.port, "error", err)
 		return milter.NewResponseStr('y', answerTemporary), nil
 	}
-	tx := transaction{Port: s.port, From: s.from, Recipients: s.rcpts, Client: m.Macros["{client_addr}"], ClientPort: m.Macros["{client_port}"], User: m.Macros["{auth_authen}"]}
+	tx := transaction{Port: s.port, From: s.from, Recipients: s.rcpts, Client: m.Macros["{client_addr}"], ClientPort: m.Macros["{client_port}"], User: m.Macros["{auth_authen}"], Cut: s.wasCut}
 	answer := s.engine.judgeTransaction(m.Macros["i"], tx, raw)
 	if answer == "" {
 		return milter.RespAccept, nil
@@ -159,8 +183,7 @@ func (e *Engine) judgeTransaction(queueID string, tx transaction, raw []byte) st
 		j := judge(raw, tx.From, pec.Trust{Index: index, Roots: roots, CRLs: e.revocations.Get()}, e.now())
 		e.revocations.Want(j.Chain)
 		e.metrics.received.WithLabelValues(string(j.Type)).Inc()
-		tx.Standing, tx.StandingReason = j.Standing, j.StandingReason
-		tx.Type, tx.Provider, tx.MessageID, tx.Reasons = j.Type, j.Provider.Name, j.MessageID, j.Errors
+		tx.judged(j)
 		if isUncertified(j.Type) {
 			answer, err := e.judgeOrdinary(&tx, raw)
 			if err != nil {

@@ -65,6 +65,9 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (string, error) 
 
 // judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one.
 func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
+	if tx.Cut {
+		return answerFieldTooBig, nil
+	}
 	head, err := pec.ParseOriginal(raw)
 	if err != nil {
 		return answerUnreadable, nil //nolint:nilerr // the fault is the message's

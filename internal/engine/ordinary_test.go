@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/emersion/go-milter"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -98,7 +99,7 @@ func TestStrangersRecipientsOfOneTransactionHaveOneAnswer(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			s := &milterSession{engine: w.engine, port: portMX}
-			_, _ = s.MailFrom(c.from, nil)
+			_, _ = s.MailFrom(c.from, &milter.Modifier{})
 			for _, to := range c.to {
 				if _, err := s.RcptTo(to, nil); err != nil {
 					t.Fatal(err)

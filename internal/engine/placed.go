@@ -147,15 +147,35 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	errs := make([]error, len(asked))
 	eachOf(asked, func(i int) {
-		answer, err := &answers[good[i]], outcomes[i].Err
-		if err != nil {
-			answer.Refused = err.Error()
-		} else if answer.Placed, err = e.actOn(ctx, asked[i], outcomes[i].Before); err != nil {
-			answer.Placed, answer.Failed = nil, err.Error()
+		if errs[i] = outcomes[i].Err; errs[i] == nil {
+			errs[i] = e.actOn(ctx, asked[i], outcomes[i].Before)
 		}
 	})
+	unended := e.endSessions(ctx, addressesOf(asked)...)
+	eachOf(asked, func(i int) {
+		answer := &answers[good[i]]
+		if outcomes[i].Err != nil {
+			answer.Refused = outcomes[i].Err.Error()
+			return
+		}
+		placed, err := e.placedNow(ctx, asked[i].Address)
+		if err = errors.Join(errs[i], unended[asked[i].Address], err); err != nil {
+			answer.Failed = err.Error()
+			return
+		}
+		answer.Placed = &placed
+	})
 	return answers, nil
+}
+
+func addressesOf(places []admin.Place) []string {
+	addresses := make([]string, len(places))
+	for i, p := range places {
+		addresses[i] = p.Address
+	}
+	return addresses
 }
 
 // noteSecrets records the Secrets that rows come from before the rows are there.
@@ -199,18 +219,14 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 	return ""
 }
 
-// actOn makes what was placed act: the holder's rules, and an end to the sessions that have the rights of before.
-func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox) (*admin.Placed, error) {
-	if err := e.derive(ctx, p.Address); err != nil {
-		return nil, err
-	}
-	if m := p.Mailbox; m != nil && before.Address == "" {
+// actOn makes what was placed act, but for the end of the sessions that have the rights of before.
+func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox) error {
+	switch {
+	case p.Mailbox == nil:
+	case before.Address == "":
 		e.sync.changed(p.Address)
-	} else if p.Kick || m != nil && (m.Password != "" || m.QuotaBytes != before.QuotaBytes || m.Access != before.Access) {
-		if err := e.doveadm.kick(ctx, p.Address); err != nil {
-			return nil, err
-		}
+	case p.Mailbox.Password != "":
+		e.logins.change(p.Address)
 	}
-	placed, err := e.placedNow(ctx, p.Address)
-	return &placed, err
+	return e.derive(ctx, p.Address)
 }

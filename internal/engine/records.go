@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/pec-operator/pec-operator/internal/durable"
 	"github.com/pec-operator/pec-operator/internal/store"
 )
 
@@ -115,9 +116,5 @@ func writeWhole(path string, raw []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Dir(filepath.Dir(path))
 }

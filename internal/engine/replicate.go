@@ -240,8 +240,7 @@ func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) erro
 		return err
 	}
 	var of struct {
-		Address string       `json:"address"`
-		Setting admin.Choice `json:"setting"`
+		Address string `json:"address"`
 	}
 	if r.Kind != kindChoice && r.Kind != kindPlacement {
 		return nil
@@ -253,9 +252,7 @@ func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) erro
 		e.replica.deriveLater(of.Address)
 		return err
 	}
-	if of.Setting == admin.ChoicePassword {
-		return e.doveadm.kick(ctx, of.Address)
-	}
+	e.endSessionsOf(ctx, of.Address)
 	return nil
 }
 
@@ -429,5 +426,6 @@ func (e *Engine) passReplica(ctx context.Context) {
 			e.log.Error("deriving a mailbox's settings", "mailbox", address, "error", err)
 			e.replica.deriveLater(address)
 		}
+		e.endSessionsOf(ctx, address)
 	}
 }

@@ -450,6 +450,25 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 	}
 }
 
+// twinsOfAHolder are two sites at which a mailbox had its Secret's first password, until its holder chose a second one a while ago.
+func twinsOfAHolder(t *testing.T) (a, b *twin) {
+	t.Helper()
+	a, b = newTwins(t)
+	a.put(sender, "a/1", first, admin.AccessFull)
+	b.put(sender, "b/1", first, admin.AccessFull)
+	agree(t, a, b)
+	later(time.Minute, a, b)
+	agree(t, a, b)
+	if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}); err != nil {
+		t.Fatal(err)
+	}
+	agree(t, a, b)
+	a.engine.passReplica(t.Context())
+	later(time.Minute, a, b)
+	agree(t, a, b)
+	return a, b
+}
+
 // Which password counts when a Secret is edited, read late, or read again.
 func TestSecretAgainstThePasswordThatTheHolderChose(t *testing.T) {
 	cases := map[string]struct {
@@ -474,25 +493,43 @@ func TestSecretAgainstThePasswordThatTheHolderChose(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			a, b := newTwins(t)
-			a.put(sender, "a/1", first, admin.AccessFull)
-			b.put(sender, "b/1", first, admin.AccessFull)
-			agree(t, a, b)
-			later(time.Minute, a, b)
-			agree(t, a, b)
-			if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}); err != nil {
-				t.Fatal(err)
-			}
-			agree(t, a, b)
-			a.engine.passReplica(t.Context())
-			later(time.Minute, a, b)
-			agree(t, a, b)
+			a, b := twinsOfAHolder(t)
 			c.then(a, b)
 			eventually(t, func() string {
 				a.engine.passReplica(t.Context())
 				b.engine.passReplica(t.Context())
 				if !a.world.knows(sender, c.wantA) || !b.world.knows(sender, c.wantB) {
 					return fmt.Sprintf("a has the wanted password: %v, b: %v", a.world.knows(sender, c.wantA), b.world.knows(sender, c.wantB))
+				}
+				return ""
+			})
+		})
+	}
+}
+
+// Who leaves is put out of the site at which the Secret counted only later than it was placed.
+func TestSessionsEndWhereTheSecretCountsLate(t *testing.T) {
+	for name, then := range map[string]func(a, b *twin){
+		"once the other site has read it": func(_, b *twin) { b.put(sender, "b/2", third, admin.AccessFull) },
+		"once the other site is silent":   func(a, b *twin) { cut(a, b); later(time.Hour, a) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := twinsOfAHolder(t)
+			a.put(sender, "a/2", third, admin.AccessFull)
+			if !a.world.knows(sender, second) {
+				t.Fatal("the Secret counts before the other site has read it")
+			}
+			before, began := len(a.kicked()), a.engine.logins.now()
+			then(a, b)
+			eventually(t, func() string {
+				a.engine.passReplica(t.Context())
+				switch kicked := a.kicked()[before:]; {
+				case !a.world.knows(sender, third):
+					return "the Secret does not count"
+				case !slices.Contains(kicked, sender):
+					return fmt.Sprintf("of sessions ended only those of %v", kicked)
+				case !a.engine.logins.former(sender, began):
+					return "a submission session goes on"
 				}
 				return ""
 			})
@@ -583,7 +620,7 @@ func TestSitesAgreeAfterRandomExchangesCutsAndKills(t *testing.T) {
 			}
 			for _, x := range both {
 				for _, mailbox := range people {
-					for id, n := range doubles(t, x, mailbox) {
+					for id, n := range twice(t, x, mailbox) {
 						t.Errorf("site %s: %s holds %s %d times", x.settings.Site, mailbox, id, n)
 					}
 				}
@@ -593,8 +630,8 @@ func TestSitesAgreeAfterRandomExchangesCutsAndKills(t *testing.T) {
 	}
 }
 
-// doubles are the certified messages that a mailbox of a site holds more than once.
-func doubles(t *testing.T, x *twin, mailbox string) map[string]int {
+// twice are the certified messages that a mailbox of a site holds more than once.
+func twice(t *testing.T, x *twin, mailbox string) map[string]int {
 	t.Helper()
 	count := map[string]int{}
 	for _, raw := range x.store[mailbox] {

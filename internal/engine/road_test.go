@@ -10,6 +10,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
@@ -227,13 +228,76 @@ func TestSplitSubmissionIsAcceptedOnce(t *testing.T) {
 	}
 }
 
-func TestDovecotsTemporaryRefusalIsTriedAgain(t *testing.T) {
-	w := newWorld(t)
-	w.lmtpFail = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 2, 0}, Message: "mailbox locked"}
-	w.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
-	w.run(enoughRounds)
-	if diff := cmp.Diff([]string{"posta-certificata"}, w.titles("anna@"+ours)); diff != "" {
-		t.Errorf("anna's mailbox (-want +got):\n%s", diff)
+// A sender is told of a failure that is the mailbox's, and of none that is ours.
+func TestWhatDovecotRefuses(t *testing.T) {
+	anna := "anna@" + ours
+	answer := func(code, class, subject, detail int, text string) error {
+		return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: text}
+	}
+	without := func(w *world, change func(row *admin.Mailbox)) {
+		row, err := w.engine.directory.Mailbox(w.t.Context(), anna)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		change(&row)
+		if _, err := w.engine.directory.PutMailbox(w.t.Context(), row); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	cases := map[string]struct {
+		data error
+		rcpt func(w *world) error
+		want string // what the sender is told in the end; "" is that it was delivered at the second try
+	}{
+		"a locked mailbox":                  {data: answer(451, 4, 2, 0, "mailbox locked")},
+		"an error of the protocol":          {data: answer(500, 5, 5, 2, "Unknown command")},
+		"bad arguments":                     {data: answer(501, 5, 5, 4, "Invalid arguments")},
+		"a command out of order":            {data: answer(503, 5, 5, 1, "Bad sequence")},
+		"a parameter that it does not know": {data: answer(504, 5, 5, 4, "Not implemented")},
+		"an internal error":                 {data: answer(554, 5, 0, 0, "Internal error occurred")},
+		"no room on its disk":               {data: answer(554, 5, 3, 0, "No space left on device")},
+		"a mailbox that it does not know, and the directory does": {rcpt: func(*world) error { return answer(550, 5, 1, 1, "User doesn't exist") }},
+		"a full mailbox": {data: answer(552, 5, 2, 2, "Quota exceeded"), want: "5.2.2 - Gestore " + ours + " - casella piena"},
+		"a message that is more than the whole quota": {data: answer(552, 5, 2, 3, "Requested allocation size is too large"), want: "5.2.2 - Gestore " + ours + " - casella piena"},
+		"a mailbox that was closed meanwhile": {
+			rcpt: func(w *world) error {
+				without(w, func(row *admin.Mailbox) { row.Access = admin.AccessClosed })
+				return answer(550, 5, 1, 1, "User doesn't exist")
+			},
+			want: "5.1.1 - Gestore " + ours + " - indirizzo non valido",
+		},
+		"a mailbox that was suspended meanwhile": {
+			rcpt: func(w *world) error {
+				without(w, func(row *admin.Mailbox) { row.Access = admin.AccessSuspended })
+				return answer(550, 5, 1, 1, "User doesn't exist")
+			},
+			want: "5.2.1 - Gestore " + ours + " - casella non abilitata alla ricezione",
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if c.rcpt != nil {
+				w.lmtpRcpt = func() error { return c.rcpt(w) }
+			}
+			from := "bruno@" + theirs
+			_, raw := foreignEnvelope(t, from, anna, "q1")
+			w.arrive(from, []string{anna}, raw)
+			w.lmtpFail = c.data
+			w.run(enoughRounds)
+			told := w.outside[len(w.outside)-1]
+			index, roots, err := w.engine.providers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			j := pec.Classify(told.bytes, index, roots, w.now)
+			if want := map[bool]pec.Type{true: pec.TypeDelivery, false: pec.TypeDeliveryError}[c.want == ""]; j.Type != want || j.Certification.ExtendedError != c.want {
+				t.Errorf("%s was told %s: %s", told.to, j.Type, j.Certification.ExtendedError)
+			}
+			if n := len(w.titles(anna)); (n == 1) != (c.want == "") {
+				t.Errorf("the mailbox holds %d messages", n)
+			}
+		})
 	}
 }
 
@@ -264,37 +328,83 @@ func TestSubmissionWithoutARecordedTransactionWaits(t *testing.T) {
 	}
 }
 
+// bounce is a failure notice as Postfix writes it: about lists its fields on the message, failed the recipients with their status.
+func (w *world) bounce(to, about string, failed ...string) {
+	status := "Reporting-MTA: dns; mx.uno.test\r\n" + about + "\r\n"
+	for _, f := range failed {
+		rcpt, code, _ := strings.Cut(f, " ")
+		status += "\r\nFinal-Recipient: rfc822; " + rcpt + "\r\nAction: failed\r\nStatus: " + code + "\r\nDiagnostic-Code: X-Postfix; Host or domain name not\r\n    found\r\n"
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.enqueue("incoming", "", []string{to}, []byte("From: MAILER-DAEMON@mx.uno.test\r\nTo: "+to+"\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"+
+		"--b\r\nContent-Type: text/plain\r\n\r\nsorry\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"+status+"\r\n--b--\r\n"))
+}
+
 func TestBounce(t *testing.T) {
-	w := newWorld(t)
-	id := w.submit(sender, []string{"x@nessuno.test"}, letter(sender, "x@nessuno.test", ""))
-	w.run(enoughRounds)
-	identifier := pec.Identifier("a", id, ours)
-	bounce := func(to, envid, recipient string) {
-		status := "Reporting-MTA: dns; mx.uno.test\r\n" + envid + "\r\nFinal-Recipient: rfc822; " + recipient + "\r\nAction: failed\r\nStatus: 5.4.4\r\nDiagnostic-Code: X-Postfix; Host or domain name not\r\n    found\r\n\r\n"
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.enqueue("incoming", "", []string{to}, []byte("From: MAILER-DAEMON@mx.uno.test\r\nTo: "+to+"\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"+
-			"--b\r\nContent-Type: text/plain\r\n\r\nsorry\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\n"+status+"--b--\r\n"))
+	const x = "x@nessuno.test"
+	identifier := func(id string) string { return pec.Identifier("a", id, ours) }
+	cases := map[string]struct {
+		begin   func(w *world, id string)
+		want    []string // in the sender's mailbox
+		status  string   // in the last message there
+		outside int
+	}{
+		"of the envelope is a certified failure": {
+			begin: func(w *world, id string) { w.bounce(sender, "Original-Envelope-Id: "+identifier(id), x+" 5.4.4") },
+			want:  []string{"accettazione", "errore-consegna"}, status: "5.4.4 - ", outside: 1,
+		},
+		"of the envelope, written twice, is told once": {
+			begin: func(w *world, id string) {
+				w.bounce(sender, "Original-Envelope-Id: "+identifier(id), x+" 5.4.4")
+				w.bounce(sender, "Original-Envelope-Id: "+identifier(id), x+" 5.4.4") // after a crash of Postfix
+			},
+			want: []string{"accettazione", "errore-consegna"}, status: "5.4.4 - ", outside: 1,
+		},
+		"of what expired in the queue is a failure for its time": {
+			begin: func(w *world, id string) { w.bounce(sender, "Original-Envelope-Id: "+identifier(id), x+" 4.4.1") },
+			want:  []string{"accettazione", "errore-consegna"}, status: "5.4.1 - Gestore " + ours + " - il messaggio non è stato consegnato nelle prime ventiquattro ore dal suo invio", outside: 1,
+		},
+		"of a notice is answered by nothing": {
+			begin: func(w *world, id string) {
+				notice := pec.Provider{MailDomain: ours}.NoticeID(identifier(id), pec.TypeDelivery, "y@"+theirs)
+				w.bounce("posta-certificata@"+ours, "Original-Envelope-Id: "+notice, "y@"+theirs+" 5.1.1")
+			},
+			want: []string{"accettazione"}, outside: 1,
+		},
+		"of a submission that was never certified is delivered as it is": {
+			begin: func(w *world, _ string) {
+				w.bounce(sender, "X-Postfix-Queue-ID: 4jX5CV9999zmF", "z@nessuno.test 4.3.0")
+			},
+			want: []string{"accettazione", ""}, outside: 1,
+		},
 	}
-	envid := "Original-Envelope-Id: " + identifier + "\r\n"
-	bounce(sender, envid, "x@nessuno.test")
-	bounce(sender, envid, "x@nessuno.test") // Postfix may write it again after a crash
-	w.run(enoughRounds)
-	if diff := cmp.Diff([]string{"accettazione", "errore-consegna"}, w.titles(sender)); diff != "" {
-		t.Fatalf("after a bounce of the envelope (-want +got):\n%s", diff)
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			id := w.submit(sender, []string{x}, letter(sender, x, ""))
+			w.run(enoughRounds)
+			c.begin(w, id)
+			w.run(enoughRounds)
+			if diff := cmp.Diff(c.want, w.titles(sender)); diff != "" {
+				t.Fatalf("the sender's mailbox (-want +got):\n%s", diff)
+			}
+			if last := w.judged(sender, len(c.want)-1); c.status != "" && !strings.HasPrefix(last.Certification.ExtendedError, c.status) {
+				t.Errorf("the failure says %q", last.Certification.ExtendedError)
+			}
+			if len(w.outside) != c.outside {
+				t.Errorf("%d messages went out, want %d", len(w.outside), c.outside)
+			}
+		})
 	}
-	if raw := w.store[sender][1]; !bytes.Contains(raw, []byte("X-Ricevuta: errore-consegna")) {
-		t.Errorf("not a certified failure:\n%s", raw)
+}
+
+// judged is the nth message of a mailbox as a reader judges it.
+func (w *world) judged(mailbox string, n int) pec.Judgement {
+	w.t.Helper()
+	index, roots, err := w.engine.providers()
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	notice := pec.Provider{MailDomain: ours}.NoticeID(identifier, pec.TypeDelivery, "y@"+theirs)
-	bounce("posta-certificata@"+ours, "Original-Envelope-Id: "+notice+"\r\n", "y@"+theirs)
-	w.run(enoughRounds)
-	if n := len(w.titles(sender)); n != 2 || len(w.outside) != 1 {
-		t.Errorf("a bounce of a notice was answered: %d messages, %d outside", n, len(w.outside))
-	}
-	bounce(sender, "", "z@nessuno.test")
-	w.run(enoughRounds)
-	if n := len(w.titles(sender)); n != 3 {
-		t.Errorf("a bounce of an uncertified submission: %d messages, want it delivered", n)
-	}
+	return pec.Classify(w.store[mailbox][n], index, roots, w.now)
 }

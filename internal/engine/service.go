@@ -11,7 +11,7 @@ import (
 )
 
 // readNotice is the service mailbox (casella del gestore): what other providers tell us about envelopes that we sent. A notice
-// counts only for recipients of its signer's domains, and for what the log says that we sent them.
+// counts only for what the log says that we sent its recipients; that they are its signer's, mayNotSay saw to when it came.
 func (e *Engine) readNotice(d delivery, key string) error {
 	data := d.data()
 	at, err := e.record(kindReceivedNotice, key, d.identifier(), &data)
@@ -32,15 +32,15 @@ func (e *Engine) readNotice(d delivery, key string) error {
 		return fmt.Errorf("a notice about %s: the other site may have sent that, and is not heard", c.Identifier)
 	}
 	for _, rcpt := range concerned(*c) {
-		if found && !submission.sentTo(rcpt) || !d.judgement.Provider.Manages(rcpt) {
-			e.log.Warn("a notice about a recipient that is none of its provider's, or of the message's", "type", c.Type, "identifier", c.Identifier, "provider", d.judgement.Provider.Name)
+		if found && !submission.sentTo(rcpt) {
+			e.log.Warn("a notice about a recipient that the message never had", "type", c.Type, "identifier", c.Identifier, "provider", d.judgement.Provider.Name)
 			continue
 		}
 		switch c.Type {
 		case pec.TypeTakeCharge:
 			_, err = e.record(kindAcknowledged, c.Identifier+" "+rcpt, c.Identifier, &outcomeData{Recipient: rcpt, Type: c.Type, Provider: d.judgement.Provider.Name})
 		case pec.TypeVirusDetection:
-			err = e.issueDeliveryError(submission.Transit.transit(), submission.Transit.Sender, failure{Recipient: rcpt, Threat: c.ExtendedError, Text: c.ExtendedError, At: at})
+			err = e.fail(submission, failure{Recipient: rcpt, Threat: c.ExtendedError, Text: c.ExtendedError, At: at})
 		}
 		if err != nil {
 			return err

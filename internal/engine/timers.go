@@ -35,6 +35,9 @@ type timers struct {
 
 type timerKey struct{ identifier, rcpt string }
 
+// key is that of the records about the recipient.
+func (k timerKey) key() string { return k.identifier + " " + k.rcpt }
+
 type timer struct {
 	at   time.Time // when it was sent
 	site string    // that took the submission
@@ -91,7 +94,7 @@ func (t *timers) count(site string) (n int) {
 
 // endTimer takes a timer away whose recipient was heard of, or whose last notice is on its way; one that was only made is not.
 func (e *Engine) endTimer(k timerKey, s accepted) error {
-	settled, _, err := e.known(kindSettled, k.identifier+" "+k.rcpt, nil)
+	settled, _, err := e.known(kindSettled, k.key(), nil)
 	if err != nil {
 		return err
 	}
@@ -172,11 +175,12 @@ func (e *Engine) warn(k timerKey, t timer) error {
 	if found, _, err := e.known(kindAccepted, k.identifier, &submission); err != nil || !found {
 		return err
 	}
+	defer e.locks.lock("outcome " + k.key())() // a failure that is found meanwhile is told, or this is
 	if err := e.endTimer(k, submission); err != nil || !e.timers.isOpen(k) {
 		return err
 	}
 	now, h, others := e.now(), e.hearing(), t.site != e.settings.Site
-	acknowledged, _, err := e.known(kindAcknowledged, k.identifier+" "+k.rcpt, nil)
+	acknowledged, _, err := e.known(kindAcknowledged, k.key(), nil)
 	if err != nil {
 		return err
 	}

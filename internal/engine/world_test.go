@@ -21,6 +21,7 @@ import (
 	netmail "net/mail"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/mailtest"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/providers"
 	"github.com/pec-operator/pec-operator/internal/settings"
@@ -98,8 +100,10 @@ type world struct {
 	outside  []message           // what left for other servers
 	store    map[string][][]byte // Dovecot's mailboxes
 	lmtpFail error               // the next delivery gets this answer after DATA
+	lmtpRcpt func() error        // answers the next recipient
 	clamdOff bool                // the scanner closes its connections
 	shown    int                 // messages that the spam filter was asked about
+	dovecot  string              // the address of a real one, "" for the double
 }
 
 type queued struct {
@@ -243,6 +247,9 @@ func (w *world) start() {
 		w.t.Fatal(err)
 	}
 	e.doveadm = w
+	if w.dovecot != "" {
+		e.doveadm = newDoveadm("http://"+w.dovecot+":24280", func() (string, error) { return mailtest.DoveadmKey, nil })
+	}
 	w.engine = e
 	w.t.Cleanup(func() { _ = e.Close() })
 	for name, row := range map[string]admin.Mailbox{
@@ -309,7 +316,21 @@ func (n *neighbour) Rcpt(to string, _ *smtp.RcptOptions) error {
 		return &smtp.SMTPError{Code: 501, EnhancedCode: smtp.EnhancedCode{5, 1, 3}, Message: "Bad recipient address syntax"}
 	}
 	n.m.to = to
+	if n.lmtp {
+		return n.world.answerRcpt()
+	}
 	return nil
+}
+
+func (w *world) answerRcpt() error {
+	w.mu.Lock()
+	answer := w.lmtpRcpt
+	w.lmtpRcpt = nil
+	w.mu.Unlock()
+	if answer == nil {
+		return nil
+	}
+	return answer()
 }
 
 func (n *neighbour) Data(r io.Reader) error {
@@ -418,6 +439,20 @@ func (w *world) kick(_ context.Context, user string) error {
 	}
 	w.kicks.of = append(w.kicks.of, user)
 	return nil
+}
+
+// kicked are whose sessions were ended, in order.
+func (w *world) kicked() []string {
+	w.kicks.Lock()
+	defer w.kicks.Unlock()
+	return slices.Clone(w.kicks.of)
+}
+
+// deafDovecot is one that ends no sessions, or does again.
+func (w *world) deafDovecot(deaf bool) {
+	w.kicks.Lock()
+	defer w.kicks.Unlock()
+	w.kicks.fail = deaf
 }
 
 func (w *world) sync(context.Context, string, string) error { return nil }

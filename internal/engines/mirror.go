@@ -194,6 +194,9 @@ func (m *Mirror) set(p admin.Placed) {
 	m.tree.Set(address, p.Digest)
 }
 
+// ErrRefused marks a place that the engine does not take as it is. To ask the same again cannot help.
+var ErrRefused = errors.New("the engine refuses")
+
 // Changes are the rows that became others without our asking since the last call: as they are now, or as they were when they are gone.
 func (m *Mirror) Changes() []admin.Mailbox {
 	m.mu.Lock()
@@ -248,7 +251,7 @@ func (m *Mirror) flush() {
 func (m *Mirror) settle(w *placing, a admin.Answer) {
 	delete(m.unsettled, w.place.Address)
 	if a.Refused != "" {
-		w.err = errors.New("the engine refuses: " + a.Refused)
+		w.err = fmt.Errorf("%w: %s", ErrRefused, a.Refused)
 	}
 	if a.Placed != nil {
 		w.placed = *a.Placed

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"github.com/pec-operator/pec-operator/internal/durable"
 )
 
 // Custody keeps whole messages under their SHA-256. An IMAP delete, a sync or a broken index cannot reach them.
@@ -22,7 +24,7 @@ func OpenCustody(dir string) (*Custody, error) {
 			return nil, fmt.Errorf("opening custody store: %w", err)
 		}
 	}
-	return &Custody{dir: dir}, syncDir(dir)
+	return &Custody{dir: dir}, durable.Dir(dir)
 }
 
 // Put stores a message and returns its hex SHA-256. When it returns, the message is on disk under that name: only then may
@@ -32,7 +34,7 @@ func (c *Custody) Put(message []byte) (string, error) {
 	digest := hex.EncodeToString(sum[:])
 	dir := filepath.Dir(c.path(digest))
 	if _, err := os.Stat(c.path(digest)); err == nil {
-		return digest, syncDir(dir) // the writer before us may not have come to this
+		return digest, durable.Dir(dir) // the writer before us may not have come to this
 	}
 	if err := writeSynced(dir, digest, message); err != nil {
 		return "", fmt.Errorf("storing custody copy %s: %w", digest, err)
@@ -96,5 +98,5 @@ func writeSynced(dir, name string, content []byte) error {
 	if err := os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return durable.Dir(dir)
 }

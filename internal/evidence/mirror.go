@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pec-operator/pec-operator/internal/durable"
 )
 
 // Mirror is another engine's log, kept here byte for byte: a chain of its own that nobody here writes a record to. It is a log's
@@ -107,7 +109,7 @@ func (m *Mirror) Rename(dir string) error {
 		return fmt.Errorf("setting a mirror aside: %w", err)
 	}
 	l.dir = dir
-	return syncDir(filepath.Dir(dir))
+	return durable.Dir(filepath.Dir(dir))
 }
 
 // Copied says what was copied, as SetCopied was told last.

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/durable"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
@@ -242,7 +243,7 @@ func (s *Sealer) write(seal *Seal) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	if err := errors.Join(syncDir(s.Log.dir), writeSynced(dir, seal.Day+signatureSuffix, signature)); err != nil {
+	if err := errors.Join(durable.Dir(s.Log.dir), writeSynced(dir, seal.Day+signatureSuffix, signature)); err != nil {
 		return err
 	}
 	if err := writeSynced(dir, seal.Day+sealSuffix, raw); err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/durable"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
@@ -186,7 +187,7 @@ func (l *Log) newSegment(first uint64) error {
 	if err != nil {
 		return fmt.Errorf("beginning evidence segment: %w", err)
 	}
-	if err := syncDir(l.dir); err != nil {
+	if err := durable.Dir(l.dir); err != nil {
 		_ = f.Close()
 		return err
 	}
@@ -243,16 +244,4 @@ func (l *Log) commit(b *batch) {
 	l.size, l.written = offset, l.written+uint64(len(b.places))
 	close(l.grown)
 	l.grown = make(chan struct{})
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("syncing directory: %w", err)
-	}
-	defer func() { _ = d.Close() }()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("syncing directory %s: %w", dir, err)
-	}
-	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/pec-operator/pec-operator/internal/durable"
 )
 
 // Write stores what write writes, of whatever size, and returns its hex SHA-256. As with Put, it is on disk under that name
@@ -36,7 +38,7 @@ func (c *Custody) store(want string, write func(io.Writer) error) (string, error
 	if err := os.Rename(tmp.Name(), c.path(digest)); err != nil {
 		return "", fmt.Errorf("storing custody copy %s: %w", digest, err)
 	}
-	return digest, syncDir(filepath.Dir(c.path(digest)))
+	return digest, durable.Dir(filepath.Dir(c.path(digest)))
 }
 
 // Open opens the message of a digest, at its beginning, and checks before that it still is that message.

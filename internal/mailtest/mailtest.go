@@ -5,6 +5,7 @@ package mailtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -19,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -131,9 +133,9 @@ func (l *Log) String() string {
 
 const configPath = "/etc/pec/dovecot/dovecot.conf"
 
-// Start starts a Dovecot with a configuration and files, by their paths in its root, and waits for a port of it. It ends with
+// Start starts a Dovecot with a configuration and files, by their paths in its root, and waits until it listens on an address. It ends with
 // the test.
-func Start(t *testing.T, name string, port int, files map[string]string) *Dovecot {
+func Start(t *testing.T, name, address string, files map[string]string) *Dovecot {
 	t.Helper()
 	base := filepath.Join(os.Getenv(insideVariable), name)
 	for _, d := range []string{"upper", "work", "root"} {
@@ -165,15 +167,15 @@ func Start(t *testing.T, name string, port int, files map[string]string) *Doveco
 			t.Logf("Dovecot %s:\n%s", name, d.Log)
 		}
 	})
-	if err := d.listens(port); err != nil {
+	if err := d.listens(address); err != nil {
 		t.Fatalf("Dovecot %s: %v\n%s", name, err, d.Log)
 	}
 	return d
 }
 
-func (d *Dovecot) listens(port int) error {
+func (d *Dovecot) listens(address string) error {
 	for end := time.Now().Add(20 * time.Second); ; {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			return conn.Close()
 		}
@@ -196,12 +198,26 @@ type Stack struct {
 	*Dovecot
 	Directory *directory.Directory
 	// State is the engine's state directory, which holds the directory.
-	State  string
+	State string
+	// Host is the address that it listens on.
+	Host   string
 	domain string
 }
 
 // StartStack starts the Dovecot of a domain with mailboxes that have full access and the given password hash.
 func StartStack(t *testing.T, domain, hash string, mailboxes ...string) *Stack {
+	t.Helper()
+	return startStack(t, "stack-"+domain, "", domain, hash, mailboxes...)
+}
+
+// StartTwins starts the Dovecots of a domain's two sites, each on a loopback address of its own.
+func StartTwins(t *testing.T, domain, hash string, mailboxes ...string) (a, b *Stack) {
+	t.Helper()
+	return startStack(t, "a", "127.0.0.1", domain, hash, mailboxes...), startStack(t, "b", "127.0.0.2", domain, hash, mailboxes...)
+}
+
+// startStack starts one that listens on all addresses, or with a host there alone.
+func startStack(t *testing.T, name, host, domain, hash string, mailboxes ...string) *Stack {
 	t.Helper()
 	objects, err := stack.Objects(managed(domain), stack.Settings{Site: "a", Image: "unused"})
 	must(t, err)
@@ -211,10 +227,13 @@ func StartStack(t *testing.T, domain, hash string, mailboxes ...string) *Stack {
 			files[configPath] = m.Data["dovecot.conf"]
 		}
 	}
+	if host != "" {
+		files[configPath] = strings.ReplaceAll(files[configPath], "listen = 127.0.0.1", "listen = "+host) + "listen = " + host + "\n"
+	}
 	files["/etc/pec/tls/tls.crt"], files["/etc/pec/tls/tls.key"] = SelfSigned(t, "imaps."+domain)
 	files["/var/lib/pec/directory/.keep"] = ""
-	s := &Stack{domain: domain}
-	s.Dovecot = Start(t, "stack-"+domain, 24245, files)
+	s := &Stack{domain: domain, Host: cmp.Or(host, "127.0.0.1")}
+	s.Dovecot = Start(t, name, net.JoinHostPort(s.Host, "24245"), files)
 	s.State = filepath.Join(s.Root, "var/lib/pec")
 	s.Directory, err = directory.Open(context.Background(), filepath.Join(s.State, "directory"))
 	must(t, err)
@@ -298,7 +317,7 @@ func StartProvider(t *testing.T, passwords map[string]string, settings ...string
 	files := map[string]string{"/etc/pec/users": users.String(), configPath: ProviderConfig + strings.Join(settings, "")}
 	ca, files["/etc/pec/tls/tls.key"] = SelfSigned(t, "localhost", ProviderHost)
 	files["/etc/pec/tls/tls.crt"] = ca
-	return Start(t, "provider", ProviderPort, files), ca
+	return Start(t, "provider", net.JoinHostPort("127.0.0.1", strconv.Itoa(ProviderPort)), files), ca
 }
 
 // ProviderConfig is unlike ours where a provider may be: sdbox, and a dot between the levels of a folder's name.

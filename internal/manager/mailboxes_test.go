@@ -142,7 +142,7 @@ func TestABadMailboxHoldsUpNoOther(t *testing.T) {
 	}{
 		{makeMailbox(s.ns, "senza.secret", s.domain, secret("nessuno")), v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonSecretMissing},
 		{makeMailbox(s.ns, "parola.debole", s.domain, secret("debole")), v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonPasswordUnusable},
-		{makeMailbox(s.ns, "rifiutata", s.domain), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable},
+		{makeMailbox(s.ns, "rifiutata", s.domain), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses},
 		{makeMailbox(s.ns, "ricevute", s.domain), v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved},
 	}
 	for _, b := range bad {

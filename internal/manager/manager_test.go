@@ -485,6 +485,7 @@ func TestFromYAMLToAReadyMailbox(t *testing.T) {
 			status metav1.ConditionStatus
 			reason string
 		}{
+			{admin.Antivirus{}, metav1.ConditionFalse, v1alpha1.ReasonAntivirusAbsent},
 			{admin.Antivirus{Configured: true, Problem: "the definitions are old"}, metav1.ConditionFalse, v1alpha1.ReasonAntivirusWaits},
 			{admin.Antivirus{Configured: true}, metav1.ConditionTrue, v1alpha1.ReasonDefinitionsFresh},
 		} {

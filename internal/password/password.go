@@ -3,17 +3,11 @@ package password
 
 import (
 	"bytes"
-	"crypto/subtle"
-	"encoding/base64"
-	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -46,46 +40,5 @@ func Hash(raw []byte, cost int) (string, error) {
 		return "", err
 	}
 	// Go writes $2a$, Dovecot's crypt(3) calls the same algorithm $2y$.
-	return "{BLF-CRYPT}$2y$" + strings.TrimPrefix(string(hash), "$2a$"), nil
-}
-
-// ErrScheme marks a hash that only Dovecot can check.
-var ErrScheme = errors.New("a hash of this scheme cannot be checked here")
-
-// Matches says whether a password is that of a {SCHEME} hash.
-func Matches(hash string, raw []byte) (bool, error) {
-	scheme, rest, _ := strings.Cut(strings.TrimPrefix(hash, "{"), "}")
-	switch strings.ToUpper(scheme) {
-	case "BLF-CRYPT":
-		if len(raw) > maxBytes {
-			return false, nil
-		}
-		err := bcrypt.CompareHashAndPassword([]byte(rest), raw)
-		if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
-			return false, nil
-		}
-		return err == nil, err
-	case "ARGON2ID":
-		return matchesArgon(rest, raw)
-	}
-	return false, ErrScheme
-}
-
-var argonForm = regexp.MustCompile(`^\$argon2id\$v=19\$m=([0-9]{1,9}),t=([0-9]{1,3}),p=([0-9]{1,3})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$`)
-
-func matchesArgon(hash string, raw []byte) (bool, error) {
-	m := argonForm.FindStringSubmatch(hash)
-	if m == nil {
-		return false, ErrScheme
-	}
-	memory, _ := strconv.Atoi(m[1])
-	passes, _ := strconv.Atoi(m[2])
-	lanes, _ := strconv.Atoi(m[3])
-	salt, saltErr := base64.RawStdEncoding.DecodeString(m[4])
-	want, wantErr := base64.RawStdEncoding.DecodeString(m[5])
-	if saltErr != nil || wantErr != nil || memory > MaxArgonMemory || passes < 1 || lanes < 1 || lanes > 255 || len(want) == 0 {
-		return false, ErrScheme
-	}
-	got := argon2.IDKey(raw, salt, uint32(passes), uint32(memory), uint8(lanes), uint32(len(want))) //nolint:gosec // bounded above
-	return subtle.ConstantTimeCompare(got, want) == 1, nil
+	return "{" + schemeBcrypt + "}$2y$" + strings.TrimPrefix(string(hash), "$2a$"), nil
 }

@@ -11,6 +11,12 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
+// Hashes of "una password lunga" that openssl passwd -6 and crypt(3) made.
+const (
+	opensslMade = "{SHA512-CRYPT}$6$abcdefgh$ow/etwL60.6iNnGyAe5qyh/5G5YZn3OCmEEkgv59Wn.0s3pn5PvVDlcEMWZfSh3KfTWsxYeDOWGQXXJkG6/X//"
+	cryptMade   = "{SHA512-CRYPT}$6$rounds=6000$saltsalt$trO5L1zxsFORALL9AidUGcKTzm6/OwB2IOkTdxH3nAi3FdO5kdML/dmbaqYSUVb91mhNNiDXheql3wnPj8KUl0"
+)
+
 func TestMatches(t *testing.T) {
 	const right = "una password lunga"
 	bcrypted, err := Hash([]byte(right), bcrypt.MinCost)
@@ -29,6 +35,11 @@ func TestMatches(t *testing.T) {
 		"the right one by bcrypt":          {bcrypted, right, true, nil},
 		"another":                          {bcrypted, right + "x", false, nil},
 		"one longer than bcrypt reads":     {bcrypted, strings.Repeat("x", 100), false, nil},
+		"the right one by SHA512-CRYPT":    {opensslMade, right, true, nil},
+		"another by SHA512-CRYPT":          {opensslMade, right + "x", false, nil},
+		"one of SHA512-CRYPT with rounds":  {cryptMade, right, true, nil},
+		"one that takes SHA512 too long":   {opensslMade, strings.Repeat("x", 300), false, nil},
+		"too many rounds":                  {strings.Replace(cryptMade, "6000", "6000000", 1), right, false, ErrScheme},
 		"the right one by Argon2id":        {argoned(1024), right, true, nil},
 		"another by Argon2id":              {argoned(1024), "x", false, nil},
 		"a hash that takes too much":       {argoned(20 * 1024), right, false, ErrScheme},

@@ -102,6 +102,20 @@ func (d *Document) JudgeBy(t Trust, at time.Time) Judgement {
 	return j
 }
 
+// Judged is the judgement of a document that was judged before, as this type, under this identifier and signed by this provider: neither
+// trust nor the outer header is asked again. If what was signed cannot be read here it is an anomaly.
+func (d *Document) Judged(as Type, messageID string, by IndexEntry) Judgement {
+	j := Judgement{Type: as, Provider: by, MessageID: messageID}
+	if d.Fault != "" {
+		j.Type = TypeAnomaly
+		return j.because("%s", d.Fault)
+	}
+	if j.checkInner(d.signed.content); len(j.Errors) > 0 {
+		j.Type = TypeAnomaly
+	}
+	return j
+}
+
 // because adds a reason in Italian, ASCII because it also goes into SMTP replies.
 func (j Judgement) because(format string, args ...any) Judgement {
 	j.Errors = append(j.Errors, toASCII(fmt.Sprintf(format, args...)))

@@ -81,9 +81,9 @@ var wordings = map[form]bilingual{
 	},
 	{TypeTimeoutWarning, string(LastDeadline)}: {
 		wording{"Avviso di mancata consegna: ventiquattro ore", "%s comunica che entro ventiquattro ore dalla spedizione del messaggio descritto qui sotto non è arrivata la ricevuta di consegna per il destinatario.",
-			[]string{"La spedizione a questo destinatario si considera chiusa con esito negativo: non seguiranno altri avvisi."}},
+			[]string{"La spedizione a questo destinatario si considera chiusa con esito negativo: questo gestore non ne attende più la ricevuta."}},
 		wording{"Notice of non-delivery: twenty-four hours", "%s announces that within twenty-four hours after the message described below was sent no delivery receipt has arrived for the recipient.",
-			[]string{"The transmission to this recipient is closed as failed: no further notice follows."}},
+			[]string{"The transmission to this recipient is closed as failed: this provider waits for its receipt no longer."}},
 	},
 	{kind: TypeAnomaly}: {
 		wording{"Anomalia nel messaggio", "%s ha ricevuto il messaggio descritto qui sotto, che non è un messaggio di posta certificata corretto, e lo trasmette in allegato.",

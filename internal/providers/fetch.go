@@ -18,6 +18,7 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
+	"github.com/pec-operator/pec-operator/internal/durable"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
@@ -253,7 +254,7 @@ func store(path string, raw []byte, now time.Time) error {
 	defer func() { _ = os.Remove(tmp.Name()) }()
 	_, err = tmp.Write(raw)
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
-		err = errors.Join(os.Chtimes(tmp.Name(), now, now), os.Rename(tmp.Name(), path))
+		err = errors.Join(os.Chtimes(tmp.Name(), now, now), os.Rename(tmp.Name(), path), durable.Dir(filepath.Dir(path)))
 	}
 	if err != nil {
 		return fmt.Errorf("storing %s: %w", path, err)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/pec-operator/pec-operator/internal/durable"
 )
 
 // Place is where packages are kept. A name is put once; nothing is changed, nothing is removed.
@@ -66,11 +68,7 @@ func (d Directory) Create(_ context.Context, name string, size int64, write func
 // syncDirs makes a new name, and the folders above it up to the place's own, survive a loss of power.
 func syncDirs(top, dir string) error {
 	for {
-		f, err := os.Open(dir)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		if err := durable.Dir(dir); err != nil {
 			return err
 		}
 		if dir == filepath.Clean(top) || dir == filepath.Dir(dir) {

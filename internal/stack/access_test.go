@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -252,12 +253,9 @@ func TestOpenSessionsLearnOfAChange(t *testing.T) {
 		open.until("* OK")
 		open.imap(fmt.Sprintf("LOGIN %s %q", address, password), "")
 		open.imap("SELECT INBOX", "")
-		smtp := newTalk(t, portSubmissions)
-		smtp.until("220")
-		smtp.send("EHLO client.test\r\n")
-		smtp.until("250 ")
-		smtp.send("AUTH PLAIN " + base64Of("\x00"+address+"\x00"+password) + "\r\n")
-		smtp.until("235")
+		smtp := newSubmission(t, address, password)
+
+		scripts := newScripts(t, name)
 
 		begun := time.Now()
 		p.mailbox(name, admin.AccessSuspended)
@@ -265,6 +263,7 @@ func TestOpenSessionsLearnOfAChange(t *testing.T) {
 			t.Errorf("kick is answered %s", body)
 		}
 		open.until("* BYE")
+		scripts.until("BYE")
 		took := time.Since(begun)
 		if _, err := loginIMAP(t, address, password); err == nil {
 			t.Error("a new session is let in")
@@ -277,9 +276,76 @@ func TestOpenSessionsLearnOfAChange(t *testing.T) {
 			t.Errorf("a submission session that was open may send on: %s", answer)
 		}
 		wantError(t, "a delivery", deliver(t, address, "Subject: x\r\n\r\nx\r\n"), "550")
-		t.Logf("the open session ended after %v", took)
-		if took > 2*time.Second {
-			t.Errorf("the open session ended after %v", took)
+		t.Logf("the open sessions ended after %v", took)
+		if took > effective {
+			t.Errorf("the open sessions ended after %v", took)
 		}
+	})
+}
+
+// effective is how soon a change of a password, an access or a quota has to act, open sessions included.
+const effective = 2 * time.Second
+
+// newSubmission is a session of the submission port that is logged in.
+func newSubmission(t *testing.T, address, pass string) *talk {
+	t.Helper()
+	k := newTalk(t, portSubmissions)
+	k.until("220")
+	k.send("EHLO client.test\r\n")
+	k.until("250 ")
+	k.send("AUTH PLAIN " + base64Of("\x00"+address+"\x00"+pass) + "\r\n")
+	k.until("235")
+	return k
+}
+
+// A holder changes his password, at the engine itself: whoever is in with the former one is out of every port.
+func TestOpenSessionsEndWithThePassword(t *testing.T) {
+	inNamespaces(t, func(t *testing.T, n *node) {
+		p := newPodAlone(t, n)
+		dovecot := p.started("dovecot")
+		defer dovecot.stop()
+		p.runEngine(t)
+		postfix := p.started("postfix")
+		defer postfix.stop()
+		const changed = "un'altra password"
+		address := "full@" + domain
+		imap := newTalk(t, portIMAPS)
+		imap.until("* OK")
+		imap.imap(fmt.Sprintf("LOGIN %s %q", address, password), "")
+		imap.imap("SELECT INBOX", "")
+		scripts, idle, halfway := newScripts(t, "full"), newSubmission(t, address, password), newSubmission(t, address, password)
+		halfway.send("MAIL FROM:<" + address + ">\r\nRCPT TO:<x@altro.test>\r\nDATA\r\n")
+		halfway.until("354")
+
+		given := admin.Given{MayChange: []admin.Choice{admin.ChoicePassword}}
+		_, err := p.directory.Place(t.Context(), []admin.Place{{Address: address, Given: &given}})
+		p.must(err)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://"+loopback(portHolder)+"/v1/settings/password", strings.NewReader(fmt.Sprintf(`{"password":%q}`, changed)))
+		p.must(err)
+		request.SetBasicAuth(address, password)
+		response, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: unverified()}}).Do(request)
+		p.must(err)
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Fatalf("the change is answered %s", response.Status)
+		}
+		answered := time.Now() // what is answered acts
+		imap.until("* BYE")
+		scripts.until("BYE")
+		idle.send("MAIL FROM:<" + address + ">\r\n")
+		idle.until("421 4.7.0")
+		halfway.send(note + ".\r\n")
+		halfway.until("421 4.7.0")
+		if took := time.Since(answered); took > effective {
+			t.Errorf("the sessions ended after %v", took)
+		}
+		for name, k := range map[string]*talk{"one that was idle": idle, "one that was halfway": halfway} {
+			k.send("MAIL FROM:<" + address + ">\r\nRCPT TO:<x@altro.test>\r\n")
+			if rest, err := io.ReadAll(k.r); err != nil || strings.Contains(string(rest), "250") {
+				t.Errorf("%s goes on: %v %q", name, err, rest)
+			}
+		}
+		wantError(t, "with the former password", submit(address, password, address, []string{"x@altro.test"}, note), "535")
+		wantError(t, "with the new one", submit(address, changed, address, []string{"x@altro.test"}, note), "")
 	})
 }

@@ -15,8 +15,11 @@ import (
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 	"github.com/emersion/go-smtp"
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	hashes "github.com/pec-operator/pec-operator/internal/password"
 )
 
 func loginIMAP(t *testing.T, user, pass string) (*imapclient.Client, error) {
@@ -89,10 +92,50 @@ func TestDovecot(t *testing.T) {
 			"doveadm answers on loopback, with its key only":      checkDoveadm,
 			"a row that is committed later is seen at once":       checkNewRow,
 			"what a holder deletes is kept, and out of his sight": checkExpunged,
+			"a hash that was brought along lets its holder in":    checkHashes,
 		} {
 			t.Run(name, func(t *testing.T) { check(t, p) })
 		}
 	})
+}
+
+// checkHashes has Dovecot and the engine judge the same: each hash that is taken, in whatever way its scheme is written.
+func checkHashes(t *testing.T, p *pod) {
+	const brought = "una password lunga"
+	for name, raw := range map[string]string{
+		"sha512": "{sha512-crypt}$6$abcdefgh$ow/etwL60.6iNnGyAe5qyh/5G5YZn3OCmEEkgv59Wn.0s3pn5PvVDlcEMWZfSh3KfTWsxYeDOWGQXXJkG6/X//",
+		"rounds": "{SHA512-CRYPT}$6$rounds=6000$saltsalt$trO5L1zxsFORALL9AidUGcKTzm6/OwB2IOkTdxH3nAi3FdO5kdML/dmbaqYSUVb91mhNNiDXheql3wnPj8KUl0",
+		"bcrypt": bcrypted(t, "{blf-crypt}", brought),
+		"argon":  argoned("{Argon2id}", brought),
+	} {
+		hash, problem, ok := hashes.Ready([]byte(raw))
+		if !ok || problem != "" {
+			t.Errorf("%s: %s", name, problem)
+			continue
+		}
+		p.mailbox(name, admin.AccessFull, func(m *admin.Mailbox) { m.Password = hash })
+		for secret, want := range map[string]bool{brought: true, brought + "x": false} {
+			_, refused := loginIMAP(t, name+"@"+domain, secret)
+			if matches, err := hashes.Matches(hash, []byte(secret)); (refused == nil) != want || matches != want || err != nil {
+				t.Errorf("%s: Dovecot answers %v, the engine %v %v, want %v", name, refused, matches, err, want)
+			}
+		}
+	}
+}
+
+func bcrypted(t *testing.T, scheme, raw string) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(raw), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return scheme + string(hash)
+}
+
+func argoned(scheme, raw string) string {
+	salt := []byte("salt-of-16-bytes")
+	encode := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("%s$argon2id$v=19$m=19456,t=2,p=1$%s$%s", scheme, encode(salt), encode(argon2.IDKey([]byte(raw), salt, 2, 19456, 1, 32)))
 }
 
 func checkAccess(t *testing.T, _ *pod) {

@@ -25,8 +25,8 @@ const (
 )
 
 // headerLimit is the greatest header field in bytes; what exceeds it is cut off without a word. Postfix cannot do more where a
-// milter listens; saying so makes all ports alike. The engine's milter refuses a message with a field of this length, because
-// what was cut can be certified no more.
+// milter listens; saying so makes all ports alike. The engine's milter knows a field of this length: what was cut is not
+// certified.
 const headerLimit = 60_000
 
 // postfixFiles are main.cf, master.cf and the tables. The host is what Postfix greets with.
@@ -59,9 +59,10 @@ const (
 	refusedMigration  = "550 5.7.1 this mailbox is moving to another provider and sends no more; casella in migrazione, invio non consentito"
 )
 
-// refusalQuery answers what to tell a login that may not send.
+// refusalQuery answers what to tell a login that may not send. That the holder changed his first password is known to the engine before
+// it is to the operator, who may be away.
 const refusalQuery = "SELECT CASE sending_refused WHEN 'FirstLogin' THEN '" + refusedFirstLogin + "' ELSE '" + refusedMigration + "' END" +
-	" FROM mailbox WHERE address = lower('%s') AND sending_refused <> ''"
+	" FROM mailbox WHERE address = lower('%s') AND (sending_refused = 'Migration' OR sending_refused = 'FirstLogin' AND NOT password_changed)"
 
 func table(file string) string { return "sqlite:" + postfixDir + "/" + file }
 

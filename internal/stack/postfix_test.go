@@ -153,6 +153,12 @@ func checkRefusals(t *testing.T, p *pod) {
 			t.Errorf("mail to it went to %+v", d)
 		}
 	}
+	p.mailbox("moving", admin.AccessFull, func(m *admin.Mailbox) { m.Sending = admin.RefusalFirstLogin })
+	hash, err := p.directory.Password(t.Context(), address)
+	p.must(err)
+	p.must(p.directory.SetPassword(t.Context(), address, hash))
+	wantError(t, "when the holder changed the first password", submit(address, password, address, []string{"x@altro.test"}, note), "")
+	p.engine.next(t, p.log)
 	p.mailbox("moving", admin.AccessFull)
 	wantError(t, "when the rule is over", submit(address, password, address, []string{"x@altro.test"}, note), "")
 	p.engine.next(t, p.log)
@@ -361,18 +367,7 @@ func checkMilterDown(t *testing.T, p *pod) {
 	p.engine.none(t)
 }
 
-func checkQueueTools(t *testing.T, p *pod, r *running) {
-	c := p.container("postfix")
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		out, err := p.exec(r, c, "/usr/sbin/postqueue", "-p")
-		if err == nil && strings.Contains(out, "Mail queue is empty") {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("postqueue: %v\n%s", err, out)
-		}
-	}
-}
+func checkQueueTools(t *testing.T, p *pod, r *running) { p.awaitEmptyQueue(t, r) }
 
 // Postfix needs each of its capabilities: without one it does not start on an empty queue, or a submission fails.
 func TestPostfixCapabilities(t *testing.T) {

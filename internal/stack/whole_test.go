@@ -42,9 +42,13 @@ func TestWholePod(t *testing.T) {
 		n.must(waitPort(portClamd, clamav.done))
 		n.must(waitPort(portRspamd, rspamd.done))
 		index, roots, signer := p.runEngine(t)
+		usual := p.setsPostfix(map[string]string{"smtp_helo_timeout": "2s", "queue_run_delay": "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "1s"})
 		postfix := p.started("postfix")
-		defer postfix.stop()
+		defer func() { postfix.stop() }()
 		full := "full@" + domain
+		silent, err := net.Listen("tcp", "127.0.0.24:25") // takes connections and never says a word
+		n.must(err)
+		defer silent.Close()
 
 		t.Run("what other servers answer becomes a certified failure", func(t *testing.T) {
 			peer(t, "127.0.0.21", func(stage, _ string) string {
@@ -56,11 +60,6 @@ func TestWholePod(t *testing.T) {
 			peer(t, "127.0.0.23", func(stage, _ string) string {
 				return map[bool]string{true: strings.Repeat("554-5.7.1 \x1b[2J</errore-esteso><!-- \xff\xfe "+strings.Repeat("A", 400)+"\r\n", 50) + "554 5.7.1 no"}[stage == "RCPT"]
 			})
-			silent, err := net.Listen("tcp", "127.0.0.24:25") // takes connections and never says a word
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer silent.Close()
 			to := []string{"a@rifiuta.test", "b@pieno.test", "c@maligno.test", "d@muto.test", "e@inesistente.test"}
 			if err := submit(full, password, full, to, "From: "+full+"\r\nTo: "+strings.Join(to, ", ")+"\r\nSubject: x\r\nMessage-ID: <1@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"); err != nil {
 				t.Fatal(err)
@@ -85,6 +84,21 @@ func TestWholePod(t *testing.T) {
 			if len(want) > 0 {
 				t.Errorf("nothing was heard of %v", want)
 			}
+		})
+		t.Run("what expires in the queue becomes a certified failure", func(t *testing.T) {
+			before := len(inboxOf(t, full))
+			postfix.stop()
+			p.setsPostfix(map[string]string{"maximal_queue_lifetime": "2s"})
+			postfix = p.started("postfix")
+			all := awaitMessages(t, full, before+1, func([]byte) bool { return true })
+			c := pec.Classify(all[before], index, roots, time.Now()).Certification
+			if c == nil || c.Type != pec.TypeDeliveryError || c.Delivery != "d@muto.test" || !strings.HasPrefix(c.ExtendedError, "5.4.1 - ") {
+				t.Errorf("the sender is told %+v", c)
+			}
+			p.awaitEmptyQueue(t, postfix)
+			postfix.stop()
+			usual()
+			postfix = p.started("postfix")
 		})
 		t.Run("one submission with 900 recipients is accepted once", func(t *testing.T) {
 			r := startRemote(t, "127.0.0.25", false)
@@ -111,10 +125,28 @@ func TestWholePod(t *testing.T) {
 			case <-time.After(2 * time.Minute):
 				t.Fatal("not all 900 recipients got the envelope")
 			}
-			messages := awaitMessages(t, other, before+1, func([]byte) bool { return true })
+			awaitMessages(t, other, before+1, func([]byte) bool { return true })
+			p.awaitEmptyQueue(t, postfix)
+			messages := inboxOf(t, other)
 			j := pec.Classify(messages[len(messages)-1], index, roots, time.Now())
 			if len(messages) != before+1 || j.Type != pec.TypeAcceptance || len(j.Certification.Recipients) != 900 {
 				t.Errorf("%d messages; the last is %s", len(messages)-before, j.Type)
+			}
+		})
+		t.Run("what Postfix cut is answered with a notice", func(t *testing.T) {
+			other := "other@" + domain
+			before := len(inboxOf(t, other))
+			var to, named []string
+			for i := range 900 {
+				to = append(to, fmt.Sprintf("r%03d@ordinaria.test", i))
+				named = append(named, fmt.Sprintf("%q <%s>", "Ufficio "+strings.Repeat("x", 60), to[i]))
+			}
+			if err := submit(other, password, other, to, "From: "+other+"\r\nTo: "+strings.Join(named, ",\r\n ")+"\r\nSubject: x\r\nMessage-ID: <4@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			c := pec.Classify(awaitMessages(t, other, before+1, func([]byte) bool { return true })[before], index, roots, time.Now()).Certification
+			if c == nil || c.Type != pec.TypeNonAcceptance || !strings.Contains(c.ExtendedError, "59.000 byte") || len(c.Recipients) != 900 {
+				t.Errorf("the sender is told %+v", c)
 			}
 		})
 		t.Run("a stranger's infected message is refused at the door", func(t *testing.T) {
@@ -129,7 +161,23 @@ func TestWholePod(t *testing.T) {
 			wantError(t, "infected", p.send(portMX, "x@remote.test", full, "Subject: x\r\n\r\n"+testVirus+"\r\n"), "Test.Pec")
 			wantError(t, "too large for the mailbox", p.send(portMX, "x@remote.test", full, "Subject: x\r\n\r\n"+strings.Repeat("una riga\r\n", 120_000)), "this mailbox is full")
 			wantError(t, "clean", p.send(portMX, "x@remote.test", full, note), "")
-			awaitMessages(t, full, 6, func(raw []byte) bool { return strings.Contains(string(raw), "X-Trasporto: errore") })
+			awaitMessages(t, full, 7, func(raw []byte) bool { return strings.Contains(string(raw), "X-Trasporto: errore") })
+		})
+		t.Run("nothing is smuggled past the end of a message", func(t *testing.T) {
+			before := len(inboxOf(t, "other@"+domain))
+			taken := 0
+			for _, name := range []string{"LF . LF", "LF . CRLF", "CRLF . LF"} {
+				for port, sender := range map[int]string{portMX: "x@remote.test", portSubmissions: full} {
+					head := "From: " + sender + "\r\nTo: " + full + "\r\nSubject: " + name + "\r\nMessage-ID: <3@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100"
+					if answer := smuggle(t, port, sender, head, ends[name]); strings.HasPrefix(answer, "250") {
+						taken++
+					}
+				}
+			}
+			p.awaitEmptyQueue(t, postfix)
+			if after := len(inboxOf(t, "other@"+domain)); taken == 0 || after != before {
+				t.Errorf("%d messages were taken, and %d came to the mailbox that none of them was for", taken, after-before)
+			}
 		})
 		t.Run("a stranger's spam is refused or filed, and certified mail never", func(t *testing.T) { checkSpam(t, p) })
 		t.Run("a notification that comes back, or cannot go, has no other after it", func(t *testing.T) { checkNotifications(t, p, postfix) })
@@ -155,6 +203,35 @@ func TestWholePod(t *testing.T) {
 			wantError(t, "with no scanner", p.send(portMX, provider.ServiceAddress, full, receipt("dopo", "Subject: x\r\n\r\n")), "451")
 		})
 	})
+}
+
+// setsPostfix changes parameters of main.cf on the pod's volume, for the next start, and returns what puts them back.
+func (p *pod) setsPostfix(parameters map[string]string) (restore func()) {
+	p.t.Helper()
+	path := filepath.Join(p.volumePath(p.spec, volumePostfix), fileMain)
+	before, err := os.ReadFile(path)
+	p.must(err)
+	lines := strings.Split(strings.TrimRight(string(before), "\n"), "\n")
+	for name, value := range parameters {
+		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, name+" =") })
+		lines = append(lines, name+" = "+value)
+	}
+	p.must(os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+	return func() { p.must(os.WriteFile(path, before, 0o600)) }
+}
+
+// awaitEmptyQueue waits until Postfix holds nothing.
+func (p *pod) awaitEmptyQueue(t *testing.T, postfix *running) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		out, err := p.exec(postfix, p.container("postfix"), "/usr/sbin/postqueue", "-p")
+		if err == nil && strings.Contains(out, "Mail queue is empty") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the queue is not empty: %v\n%s", err, out)
+		}
+	}
 }
 
 // peer is another provider's server: what answer gives at a stage is said instead of yes.
@@ -262,7 +339,9 @@ func (p *pod) runEngine(t *testing.T) (*providers.Index, *x509.CertPool, *pec.Si
 	}
 	s.Limits.MaxRecipients = 900
 	s.Antivirus.Definitions = p.volumePath(p.spec, volumeDefinitions)
+	cert, private := selfSigned(t)
 	s.Files = settings.Files{
+		HolderCert: file("mail.crt", cert), HolderKey: file("mail.key", private),
 		State: p.volumePath(p.spec, volumeEngine), SigningCert: file("tls.crt", block("CERTIFICATE", leaf.Raw)), SigningKey: file("tls.key", block("RSA PRIVATE KEY", key)),
 		ProvidersIndex: file("index.ldif", string(index)), ProvidersRoots: file("roots.pem", block("CERTIFICATE", root.Raw)), DoveadmAPIKey: file("apikey", "secret-two\n"),
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 	"github.com/emersion/go-smtp"
 
@@ -85,29 +86,99 @@ func TestAHolderFromTheFirstLoginToTheLast(t *testing.T) {
 	}
 	eventually(t, time.Minute, func() error { return filed(holder, "Gestore Due", 1) })
 
-	client, ended, err := idle(holder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	called := time.Now()
-	kubectl(t, "a", "patch", "-n", "comune-esempio", resource, "--type=merge", "-p", `{"spec":{"access":"Suspended"}}`)
-	begun := time.Now() // kubectl's own start takes longer than what is measured
-	select {
-	case <-ended:
-		t.Logf("the open session ended %v after kubectl was called, %v after it was done", time.Since(called), time.Since(begun))
-		if time.Since(begun) > 2*time.Second {
-			t.Errorf("the open session ended only after %v", time.Since(begun))
-		}
-	case <-time.After(30 * time.Second):
-		t.Error("the open session goes on")
-	}
+	holder.Password = changesActAtOnce(t, holder, resource)
+	endsAtOnce(t, holder, "the access", "patch", "-n", "comune-esempio", resource, "--type=merge", "-p", `{"spec":{"access":"Suspended"}}`)
 	if _, err := holder.Inbox(); err == nil {
 		t.Error("a suspended mailbox lets its holder in")
 	}
 	t.Log(kubectl(t, "a", "get", "-n", "comune-esempio", resource, "-o", "jsonpath={.status.holder}"))
 	clientsAreKnown(t, holder)
 	kubectl(t, "a", "delete", "-n", "comune-esempio", resource)
+}
+
+// effective is how soon what is changed in Git has to act, once the API server has it.
+const effective = 2 * time.Second
+
+// endsAtOnce changes rights of a holder with kubectl, and wants his open session ended.
+func endsAtOnce(t *testing.T, holder road.Account, what string, change ...string) {
+	t.Helper()
+	client, ended, err := idle(holder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	called := time.Now()
+	kubectl(t, "a", change...)
+	begun := time.Now() // kubectl's own start takes longer than what is measured
+	select {
+	case <-ended:
+		t.Logf("%s: the open session ended %v after kubectl was called, %v after it was done", what, time.Since(called), time.Since(begun))
+		if time.Since(begun) > effective {
+			t.Errorf("%s: the open session ended only after %v", what, time.Since(begun))
+		}
+	case <-time.After(30 * time.Second):
+		t.Errorf("%s: the open session goes on", what)
+	}
+}
+
+// changesActAtOnce edits the Secret, the quota and the policy for ordinary mail of a mailbox, and answers the password that it has then.
+func changesActAtOnce(t *testing.T, holder road.Account, resource string) (password string) {
+	t.Helper()
+	patch := []string{"patch", "-n", "comune-esempio", resource, "--type=merge", "-p"}
+	endsAtOnce(t, holder, "the quota", append(patch, `{"spec":{"quota":"70Mi"}}`)...)
+	if limit, err := quotaOf(holder); limit != 70<<10 || err != nil {
+		t.Errorf("a new session has a quota of %d KiB, %v", limit, err)
+	}
+
+	endsAtOnce(t, holder, "the Secret", "patch", "-n", "comune-esempio", "secret/titolare-password", "--type=merge", "-p", `{"stringData":{"password":"per chi viene dopo"}}`)
+	if _, err := holder.Inbox(); err == nil {
+		t.Error("the password that the holder chose still opens the mailbox")
+	}
+	holder.Password = "per chi viene dopo"
+	if _, err := holder.Inbox(); err != nil {
+		t.Errorf("the Secret's password does not open the mailbox: %v", err)
+	}
+
+	if err := ordinary(holder, "prima"); err == nil {
+		t.Error("ordinary mail is taken before it is asked for")
+	}
+	kubectl(t, "a", append(patch, `{"spec":{"ordinaryMail":{"policy":"Deliver"}}}`)...)
+	begun := time.Now()
+	for tries := 0; ; tries++ {
+		err := ordinary(holder, fmt.Sprint("poi ", tries))
+		if took := time.Since(begun); err == nil && took <= effective {
+			t.Logf("ordinary mail was taken %v after kubectl was done", took)
+			break
+		} else if took > effective {
+			t.Errorf("ordinary mail is not taken, or only after %v: %v", took, err)
+			break
+		}
+	}
+	return holder.Password
+}
+
+// quotaOf is the limit of a mailbox in KiB, as its holder's mail program sees it.
+func quotaOf(a road.Account) (int64, error) {
+	client, err := session(a, &imapclient.Options{})
+	if err != nil {
+		return 0, err
+	}
+	defer client.Close()
+	roots, err := client.GetQuotaRoot("INBOX").Wait()
+	if err != nil || len(roots) != 1 {
+		return 0, fmt.Errorf("%d quotas: %w", len(roots), err)
+	}
+	return roots[0].Resources[imap.QuotaResourceStorage].Limit, nil
+}
+
+// ordinary sends a stranger's message to a mailbox.
+func ordinary(to road.Account, subject string) error {
+	client, err := smtp.Dial(net.JoinHostPort(to.Host, "25"))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.SendMail("qualcuno@ordinaria.test", []string{to.Address}, strings.NewReader("Subject: "+subject+"\r\n\r\nx\r\n"))
 }
 
 // clientsAreKnown looks for this client's own address where Postfix, Dovecot and the engine write down whom they served: behind a

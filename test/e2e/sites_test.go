@@ -1,13 +1,18 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-smtp"
 
 	"github.com/pec-operator/pec-operator/internal/stack"
 	"github.com/pec-operator/pec-operator/test/road"
@@ -116,7 +121,7 @@ func identifierOf(t *testing.T, records, messageID string) string {
 	return ""
 }
 
-// A building is cut off: both halves go on, and when it returns nothing is lost and nothing doubled.
+// A building is cut off: both halves go on, and when it returns nothing is lost and nothing doubled, not even what came to both.
 func TestABuildingIsLostAndReturns(t *testing.T) {
 	if err := r.Cut(t.Context(), "b"); err != nil {
 		t.Fatal(err)
@@ -130,6 +135,8 @@ func TestABuildingIsLostAndReturns(t *testing.T) {
 		}
 		return holds(t, "b", municipality, fromB, "accettazione")
 	})
+	again(t, "a", "b", secondOffice, fromA)
+	eventually(t, time.Minute, func() error { return holds(t, "b", secondOffice, fromA, "posta-certificata") })
 	if err := holds(t, "a", municipality, fromB, "accettazione"); err == nil {
 		t.Fatal("site a knows what happened at site b: the link was not cut")
 	}
@@ -154,6 +161,35 @@ func TestABuildingIsLostAndReturns(t *testing.T) {
 	kubectl(t, "a", "wait", "--for=condition=PeerReachable=True", "-n", "gestore-uno", "pecdomain/pec.gestore-uno.test", "--timeout=90s")
 	storesInSync(t)
 }
+
+// again has the envelope that came to a mailbox at one site come to the other site too, as from a sender's server that had no answer.
+func again(t *testing.T, here, there, address, id string) {
+	t.Helper()
+	var envelope []byte
+	eventually(t, time.Minute, func() error {
+		messages, err := account(t, here, address).Inbox()
+		for _, raw := range messages {
+			if c, err := road.Open(raw); err == nil && c.Data.MessageID == id && c.Data.Type == "posta-certificata" {
+				envelope = trace.ReplaceAll(raw, nil)
+			}
+		}
+		if err == nil && envelope == nil {
+			err = fmt.Errorf("%s at site %s has no envelope of %s", address, here, id)
+		}
+		return err
+	})
+	client, err := smtp.Dial(net.JoinHostPort(account(t, there, address).Host, "25"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.SendMail(municipality, []string{address}, bytes.NewReader(envelope)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trace are the fields that servers put on top of a message.
+var trace = regexp.MustCompile(`^((?i:received|return-path|delivered-to):.*\r\n([ \t].*\r\n)*)+`)
 
 // send submits a message at a site and answers the client's Message-ID, in brackets.
 func send(t *testing.T, site, from, to string) string {

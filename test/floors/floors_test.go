@@ -17,6 +17,7 @@ var floors = map[string]int{
 	"internal/contract":               0,
 	"internal/hostile":                0,
 	"internal/mailage":                0,
+	"internal/durable":                0,
 	"internal/patrol":                 1,
 	"internal/availability":           0,
 	"internal/settings":               1,

@@ -35,6 +35,7 @@ const (
 	goalBytes      = 64 << 10
 	goalFirstLogin = 2 * time.Second
 	goalPassword   = 2 * time.Second
+	goalQuota      = 2 * time.Second
 )
 
 // TestManyMailboxesOfOneDomain prints the figures of docs/scale.md, and fails where one is beyond its goal.
@@ -131,6 +132,7 @@ func (w *world) changeSome() {
 		passwords = append(passwords, w.changePassword(name(i)))
 	}
 	w.say("an edited Secret, until the open session ends", "%s", quantiles(passwords))
+	w.slower("a new quota", slices.Max(quotas), goalQuota)
 	w.slower("an edited Secret", slices.Max(passwords), goalPassword)
 }
 

@@ -11,8 +11,8 @@ import (
 //
 // MailboxCredentials is where a mailbox's password comes from.
 type MailboxCredentialsApplyConfiguration struct {
-	// secretRef names the Secret with the password: eight characters or more, or a {BLF-CRYPT} or {ARGON2ID} hash. Editing the
-	// Secret changes the password.
+	// secretRef names the Secret with the password: eight characters or more, or a {BLF-CRYPT}, {ARGON2ID} (19 MiB at most) or
+	// {SHA512-CRYPT} hash. Editing the Secret changes the password.
 	SecretRef *SecretKeyReferenceApplyConfiguration `json:"secretRef,omitempty"`
 	// firstLogin says whether the holder must change the password before he sends; KeepPassword when not given.
 	FirstLogin *apiv1alpha1.FirstLogin `json:"firstLogin,omitempty"`

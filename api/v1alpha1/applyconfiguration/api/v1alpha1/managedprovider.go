@@ -30,7 +30,7 @@ type ManagedProviderApplyConfiguration struct {
 	// signing is the key that signs every notice and envelope.
 	Signing *SigningApplyConfiguration `json:"signing,omitempty"`
 	// antivirus is what messages are checked with, at access and at arrival. Without it nothing is checked, which no accredited
-	// provider may do.
+	// provider may do, and the condition AntivirusFresh says so.
 	Antivirus *AntivirusApplyConfiguration `json:"antivirus,omitempty"`
 	// antispam is Enabled to run a spam filter (rspamd) in the stack's pod, which judges the ordinary mail of the mailboxes that want
 	// it. None runs when not given. A change restarts the pod.

@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/emersion/go-milter"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+// A Dovecot that does not answer when a holder changes his password ends his sessions when it does, also if the engine died meanwhile.
+func TestSessionsThatCouldNotBeEndedEndLater(t *testing.T) {
+	w := givenWorld(t)
+	w.deafDovecot(true)
+	before := len(w.kicked())
+	if status, _, answer := w.as(sender, first, http.MethodPut, "/v1/settings/password", `{"password":"`+second+`"}`); status != http.StatusOK || !w.knows(sender, second) {
+		t.Fatalf("with a Dovecot that does not answer: %d %s", status, answer)
+	}
+	w.crash()
+	if failed := w.engine.endSessions(t.Context()); failed[sender] == nil {
+		t.Fatal("the sessions live on, and nobody says so")
+	}
+	w.deafDovecot(false)
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { _ = w.engine.runEnding(ctx) })
+	defer group.Wait()
+	defer cancel()
+	eventually(t, func() string {
+		if !slices.Equal(w.kicked()[before:], []string{sender}) {
+			return "no session was ended"
+		}
+		return ""
+	})
+	eventually(t, func() string {
+		if ending, err := w.engine.directory.Ending(t.Context()); len(ending) > 0 || err != nil {
+			return "they are ended for ever"
+		}
+		return ""
+	})
+}
+
+// What changes while the sessions of before are being ended is another change.
+func TestAChangeWhileSessionsEndIsNotLost(t *testing.T) {
+	w := givenWorld(t)
+	d := w.engine.directory
+	change := func() map[string]int64 {
+		t.Helper()
+		if err := d.SetPassword(t.Context(), sender, hashed(t, second)); err != nil {
+			t.Fatal(err)
+		}
+		ending, err := d.Ending(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ending
+	}
+	first, again := change(), change()
+	for _, step := range []struct {
+		ended map[string]int64
+		want  int
+	}{{first, 1}, {again, 0}} {
+		err := d.Ended(t.Context(), step.ended)
+		ending, listErr := d.Ending(t.Context())
+		if len(ending) != step.want || errors.Join(err, listErr) != nil {
+			t.Errorf("%v are to be ended, want %d; %v", ending, step.want, errors.Join(err, listErr))
+		}
+	}
+}
+
+func TestWhoLoggedInWithAFormerPasswordSendsNothing(t *testing.T) {
+	w := givenWorld(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := w.engine.newMilter(portSubmission)
+	go func() { _ = server.Serve(l) }()
+	defer server.Close()
+	client := milter.NewClientWithOptions("tcp", l.Addr().String(), milter.ClientOptions{Dialer: &net.Dialer{}, ProtocolMask: milter.OptNoBody})
+	defer client.Close()
+	connect := func() *milter.ClientSession {
+		t.Helper()
+		s, err := client.Session()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	login := []string{"{auth_authen}", strings.ToUpper(sender)}
+	begin := func(s *milter.ClientSession) *milter.Action {
+		t.Helper()
+		if err := s.Macros(milter.CodeMail, login...); err != nil {
+			t.Fatal(err)
+		}
+		action, err := s.Mail(sender, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return action
+	}
+	end := func(s *milter.ClientSession, queueID string) *milter.Action {
+		t.Helper()
+		if _, err := s.Rcpt("anna@"+ours, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Macros(milter.CodeEOB, append([]string{"i", queueID}, login...)...); err != nil {
+			t.Fatal(err)
+		}
+		_, action, err := s.End()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return action
+	}
+	isAnswered := func(what string, got *milter.Action, want int) {
+		t.Helper()
+		if got.SMTPCode != want {
+			t.Errorf("%s is answered %d %s, want %d", what, got.SMTPCode, got.SMTPText, want)
+		}
+	}
+	open, halfway := connect(), connect()
+	isAnswered("before the change", begin(halfway), 0)
+	w.put(sender, "s/2", second, admin.AccessFull)
+	isAnswered("MAIL in a session that was open", begin(open), 421)
+	isAnswered("the end of a message that was begun", end(halfway, "4jX5CV0001zmF"), 421)
+	fresh := connect()
+	isAnswered("MAIL in a new session", begin(fresh), 0)
+	if action := end(fresh, "4jX5CV0002zmF"); action.Code != milter.ActAccept {
+		t.Errorf("the end of a message in a new session: %+v", action)
+	}
+	w.put("anna@"+ours, "s/2", second, admin.AccessFull)
+	isAnswered("MAIL after another mailbox's change", begin(fresh), 0)
+	w.put(sender, "s/2", "", admin.AccessFull)
+	isAnswered("MAIL after a change that is none of the password", begin(fresh), 0)
+}
