@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -37,6 +38,8 @@ type imageBuild struct {
 	recipe    string // a Dockerfile
 	target    string // a stage of it, "" for the last
 	context   string // folder that COPY reads
+	// behind is a recipe whose stages follow; its "COPY --from=extra" reads the folder extra.
+	behind, extra string
 }
 
 // images builds what is missing in the cache.
@@ -58,12 +61,49 @@ func (w workshop) images(ctx context.Context) (images, error) {
 		return images{}, err
 	}
 	made := images{Operator: "pec-operator.dev/operator:" + key, Mail: "pec-operator.dev/mail:" + key, archives: map[string]string{}}
-	for _, image := range []imageBuild{{made.Mail, w.dockerfile(), "mail", folder}, {made.Operator, w.dockerfile(), "operator", folder}} {
+	for _, image := range []imageBuild{
+		{reference: made.Mail, recipe: w.dockerfile(), target: "mail", context: folder}, {reference: made.Operator, recipe: w.dockerfile(), target: "operator", context: folder},
+	} {
 		if made.archives[image.reference], err = w.archive(ctx, image); err != nil {
 			return images{}, err
 		}
 	}
 	return made, nil
+}
+
+// extraImage makes one image more, for a test: the last stage of a recipe that follows the project's own and so may begin with its stages. It is
+// named after the recipe's file, and its COPY --from=extra reads a folder.
+func (w workshop) extraImage(ctx context.Context, recipe, extra string) (reference, archive string, err error) {
+	unlock, err := w.lock()
+	if err != nil {
+		return "", "", err
+	}
+	defer unlock()
+	folder, err := w.binaries(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	files := []string{w.dockerfile(), recipe, filepath.Join(folder, "pec-operator"), filepath.Join(folder, "pec-signer")}
+	err = filepath.WalkDir(extra, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		return "", "", fmt.Errorf("reading what the image is to hold: %w", err)
+	}
+	key, err := contentKey(files...)
+	if err != nil {
+		return "", "", err
+	}
+	if _, err := w.mailSystem(ctx); err != nil {
+		return "", "", err
+	}
+	name, _, _ := strings.Cut(filepath.Base(recipe), ".")
+	image := imageBuild{reference: "pec-operator.dev/" + name + ":" + key, recipe: w.dockerfile(), context: folder, behind: recipe, extra: extra}
+	archive, err = w.archive(ctx, image)
+	return image.reference, archive, err
 }
 
 func (w workshop) dockerfile() string { return filepath.Join(w.root, "Dockerfile") }
@@ -96,7 +136,7 @@ func (w workshop) mailSystem(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(empty, 0o755); err != nil {
 		return "", err
 	}
-	system := imageBuild{reference, w.dockerfile(), "mail-system", empty}
+	system := imageBuild{reference: reference, recipe: w.dockerfile(), target: "mail-system", context: empty}
 	if w.hasImage(ctx, system.reference) {
 		return system.reference, nil
 	}
@@ -205,8 +245,12 @@ func buildCommand(image imageBuild) string {
 	if image.target != "" {
 		target = "--target " + image.target
 	}
-	return fmt.Sprintf("buildah bud --layers --isolation chroot --pull-never %s %s --tag %s --file %s %s",
-		ownLimits(), target, image.reference, image.recipe, image.context)
+	behind := ""
+	if image.behind != "" {
+		behind = fmt.Sprintf("--file %s --build-context extra=%s", image.behind, image.extra)
+	}
+	return fmt.Sprintf("buildah bud --layers --isolation chroot --pull-never %s %s --tag %s --file %s %s %s",
+		ownLimits(), target, image.reference, image.recipe, behind, image.context)
 }
 
 // ownLimits keeps this process's limits for the commands of a Dockerfile: newer buildahs would raise them, which a root without

@@ -14,18 +14,36 @@ func (i instance) load(ctx context.Context, w workshop) error {
 	if err != nil {
 		return err
 	}
+	if err := i.importAll(ctx, made.archives); err != nil {
+		return err
+	}
+	return writeJSON(i.loadedFile(), made)
+}
+
+// loadExtra makes one image more, imports it into both sites and prints its reference.
+func (i instance) loadExtra(ctx context.Context, w workshop, recipe, extra string) error {
+	reference, archive, err := w.extraImage(ctx, recipe, extra)
+	if err != nil {
+		return err
+	}
+	if err := i.importAll(ctx, map[string]string{reference: archive}); err != nil {
+		return err
+	}
+	fmt.Println(reference)
+	return nil
+}
+
+// importAll imports images into both sites, by reference.
+func (i instance) importAll(ctx context.Context, archives map[string]string) error {
 	failures := make(chan error, len(siteNames))
 	for _, name := range siteNames {
-		go func() { failures <- i.loadInto(ctx, name, made.archives) }()
+		go func() { failures <- i.loadInto(ctx, name, archives) }()
 	}
 	var failed []error
 	for range siteNames {
 		failed = append(failed, <-failures)
 	}
-	if err := errors.Join(failed...); err != nil {
-		return err
-	}
-	return writeJSON(i.loadedFile(), made)
+	return errors.Join(failed...)
 }
 
 func (i instance) loadInto(ctx context.Context, site string, archives map[string]string) error {

@@ -31,6 +31,7 @@ func (s selection) check() error {
 
 // Event is one event in the terms of the rules (RFC 6109 2.3), whoever's records it comes from.
 type Event struct {
+	Site       string    `json:"site"` // that recorded it, "" where nothing tells
 	Record     uint64    `json:"record"`
 	Time       time.Time `json:"time"`
 	Event      string    `json:"event"`
@@ -116,11 +117,38 @@ func (m message) addresses() []string {
 	return list
 }
 
-// read reads the log in dir twice, first to learn of the messages and then to give the events that are asked for to visit, in order. faults
-// are what does not verify; the events are given all the same.
-func (s selection) read(dir string, visit func(Event) error) (faults []string, err error) {
+// read reads the logs twice, first to learn of the messages (what one site accepted the other may have delivered) and then for the events
+// that are asked for, which it answers in the order of their times. A record that is in two of the logs, because one mirrors the other, is one
+// event. faults are what does not verify; the events are given all the same.
+func (o options) read() (events []Event, faults []string, err error) {
 	messages := map[string]message{}
-	learn := func(_ string, r evidence.Record) error {
+	for _, log := range o.logs {
+		fault := func(f string) { faults = append(faults, o.naming(log, f)) }
+		if err := evidence.Walk(log.Dir, learner(messages), fault); err != nil {
+			return nil, nil, err
+		}
+	}
+	seen := map[string]bool{}
+	for _, log := range o.logs {
+		give := func(_ string, r evidence.Record) error {
+			m := messages[r.Identifier]
+			if e := eventOf(r, m); !slices.Contains(inner, r.Kind) && o.wants(e, m) && !seen[r.Hash] {
+				e.Site, seen[r.Hash] = log.Site, true
+				events = append(events, e)
+			}
+			return nil
+		}
+		if err := evidence.Walk(log.Dir, give, func(string) {}); err != nil {
+			return nil, nil, err
+		}
+	}
+	slices.SortStableFunc(events, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	return events, faults, nil
+}
+
+// learner takes down what a record tells of a message.
+func learner(messages map[string]message) func(string, evidence.Record) error {
+	return func(_ string, r evidence.Record) error {
 		if r.Identifier == "" {
 			return nil
 		}
@@ -138,21 +166,6 @@ func (s selection) read(dir string, visit func(Event) error) (faults []string, e
 		messages[r.Identifier] = m
 		return nil
 	}
-	if err := evidence.Walk(dir, learn, func(f string) { faults = append(faults, f) }); err != nil {
-		return nil, err
-	}
-	give := func(_ string, r evidence.Record) error {
-		if slices.Contains(inner, r.Kind) {
-			return nil
-		}
-		m := messages[r.Identifier]
-		e := eventOf(r, m)
-		if !s.wants(e, m) {
-			return nil
-		}
-		return visit(e)
-	}
-	return faults, evidence.Walk(dir, give, func(string) {})
 }
 
 // eventOf reads a record. A record that is not in the engine's form still shows what every record has.
@@ -220,11 +233,16 @@ func (o options) extract(w io.Writer) ([]string, error) {
 	case "json":
 		out = newJSON(w)
 	default:
-		out = newText(w, o.selection)
+		out = newText(w, o.selection, o.logs)
 	}
-	faults, err := o.read(o.dir, out.event)
+	events, faults, err := o.read()
 	if err != nil {
 		return nil, err
+	}
+	for _, e := range events {
+		if err := out.event(e); err != nil {
+			return nil, err
+		}
 	}
 	return faults, out.end(faults)
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/pec-operator/pec-operator/internal/evidence"
 )
 
 // format writes events as they come.
@@ -31,13 +33,13 @@ type asCSV struct{ w *csv.Writer }
 func newCSV(w io.Writer) format {
 	c := asCSV{csv.NewWriter(w)}
 	c.w.UseCRLF = true
-	_ = c.w.Write([]string{"record", "time", "event", "identifier", "messageID", "sender", "recipients", "subject", "provider", "concerned", "generated", "outcome", "hash"})
+	_ = c.w.Write([]string{"record", "time", "event", "identifier", "messageID", "sender", "recipients", "subject", "provider", "concerned", "generated", "outcome", "hash", "site"})
 	return c
 }
 
 func (c asCSV) event(e Event) error {
 	row := []string{strconv.FormatUint(e.Record, 10), e.Time.Format(time.RFC3339), e.Event, e.Identifier, e.MessageID, e.Sender, strings.Join(e.Recipients, " "),
-		e.Subject, e.Provider, strings.Join(e.Concerned, " "), e.Generated, e.Outcome, e.Hash}
+		e.Subject, e.Provider, strings.Join(e.Concerned, " "), e.Generated, e.Outcome, e.Hash, e.Site}
 	for i, cell := range row {
 		// A spreadsheet would run it: a subject is written by anybody.
 		if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
@@ -86,12 +88,13 @@ func (j *asJSON) end([]string) error {
 // asText is for a printer, or any program that makes a PDF of plain text: A4 pages of 78 columns with a form feed between them. It is in
 // Italian, because it is handed to holders and courts.
 type asText struct {
-	w           io.Writer
-	title       string
-	line, page  int
-	events      int
-	first, last Event
-	err         error
+	w          io.Writer
+	title      string
+	logs       []evidence.Source
+	line, page int
+	events     int
+	low, high  uint64 // numbers of records
+	err        error
 }
 
 const (
@@ -99,14 +102,14 @@ const (
 	textLines = 58
 )
 
-func newText(w io.Writer, s selection) format {
+func newText(w io.Writer, s selection, logs []evidence.Source) format {
 	title := "Estratto del registro degli eventi di posta elettronica certificata"
 	for _, part := range [][2]string{{"casella ", s.holder}, {"messaggio ", s.identifier}, {"dal ", s.from}, {"al ", s.to}} {
 		if part[1] != "" {
 			title += "\n" + part[0] + part[1]
 		}
 	}
-	return &asText{w: w, title: title}
+	return &asText{w: w, title: title, logs: logs}
 }
 
 func (t *asText) print(s string) {
@@ -140,13 +143,13 @@ func (t *asText) put(line string) {
 
 func (t *asText) event(e Event) error {
 	if t.events++; t.events == 1 {
-		t.first = e
+		t.low = e.Record
 	}
-	t.last = e
+	t.low, t.high = min(t.low, e.Record), max(t.high, e.Record)
 	lines := []string{fmt.Sprintf("%s  %s  (registrazione %d)", e.Time.Format("02/01/2006 15:04:05 -0700"), strings.ToUpper(e.Event), e.Record)}
 	for _, row := range [][2]string{
 		{"identificativo", e.Identifier}, {"messaggio", e.MessageID}, {"mittente", e.Sender}, {"destinatari", strings.Join(e.Recipients, ", ")},
-		{"oggetto", e.Subject}, {"gestore", e.Provider}, {"riguarda", strings.Join(e.Concerned, ", ")}, {"generato", e.Generated}, {"esito", e.Outcome}, {"impronta", e.Hash},
+		{"oggetto", e.Subject}, {"gestore", e.Provider}, {"riguarda", strings.Join(e.Concerned, ", ")}, {"generato", e.Generated}, {"esito", e.Outcome}, {"sede", e.Site}, {"impronta", e.Hash},
 	} {
 		if row[1] != "" {
 			lines = append(lines, wrap(row[0], row[1])...)
@@ -162,15 +165,25 @@ func (t *asText) event(e Event) error {
 }
 
 func (t *asText) end(faults []string) error {
-	t.room(6 + len(faults))
+	t.room(6 + len(faults) + len(t.logs))
 	t.put(strings.Repeat("-", textWidth))
-	if t.events == 0 {
+	switch {
+	case t.events == 0:
 		t.put("Nessun evento.")
-	} else {
-		t.put(fmt.Sprintf("Eventi: %d, registrazioni da %d a %d.", t.events, t.first.Record, t.last.Record))
+	case len(t.logs) == 1:
+		t.put(fmt.Sprintf("Eventi: %d, registrazioni da %d a %d.", t.events, t.low, t.high))
+	default:
+		t.put(fmt.Sprintf("Eventi: %d, ciascuno una volta, da %d registri:", t.events, len(t.logs)))
+		for _, log := range t.logs {
+			for _, line := range wrap("registro", log.Name) {
+				t.put(line)
+			}
+		}
 	}
-	if len(faults) == 0 {
+	if len(faults) == 0 && len(t.logs) == 1 {
 		t.put("La catena delle impronte del registro letto e' integra.")
+	} else if len(faults) == 0 {
+		t.put("La catena delle impronte di ogni registro letto e' integra.")
 	}
 	for _, f := range faults {
 		for _, line := range wrap("NON INTEGRO", f) {

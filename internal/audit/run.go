@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,11 +18,12 @@ import (
 	"github.com/pec-operator/pec-operator/internal/providers"
 )
 
-const usage = `usage: pec-operator evidence verify DIR [--roots PEM] [--provider ADDRESS] [--head RECORDS:HASH] [--json]
-       pec-operator evidence extract DIR (--holder ADDRESS | --identifier ID | --from DAY --to DAY) [--format csv|json|text]
+const usage = `usage: pec-operator evidence verify DIR... [--roots PEM] [--provider ADDRESS] [--head RECORDS:HASH] [--json]
+       pec-operator evidence extract DIR... (--holder ADDRESS | --identifier ID | --from DAY --to DAY) [--format csv|json|text]
 
-DIR is the engine's directory "evidence", or a copy of it.
-Exit status: 0 the log is intact, 1 it was tampered with, 2 it cannot be read.
+DIR is the engine's state, with this site's log in "evidence" and the other's in "mirror": all are read as one; or the directory of one log; or a
+copy of either. Of several all are read.
+Exit status: 0 every log is intact, 1 one was tampered with, 2 one cannot be read.
 
 `
 
@@ -53,7 +55,8 @@ func Run(args []string, now time.Time, stdout, stderr io.Writer) error {
 }
 
 type options struct {
-	command, dir string
+	command string
+	logs    []evidence.Source
 	// of verify
 	roots, provider, head string
 	json                  bool
@@ -93,13 +96,17 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 		}
 		dirs, args = append(dirs, args[0]), args[1:]
 	}
-	if o.command == "" || len(dirs) != 1 {
+	if o.command == "" || len(dirs) == 0 {
 		flags.Usage()
-		return o, fmt.Errorf("say verify or extract, and one directory")
+		return o, fmt.Errorf("say verify or extract, and a directory")
 	}
-	o.dir = dirs[0]
 	if o.command == "extract" {
 		err = errors.Join(o.check(), checkFormat(o.format))
+	}
+	for _, dir := range dirs {
+		logs, unreadable := evidence.Sources(dir)
+		err = errors.Join(err, unreadable)
+		o.logs = append(o.logs, slices.DeleteFunc(logs, func(log evidence.Source) bool { return slices.Contains(o.logs, log) })...)
 	}
 	return o, err
 }
@@ -119,25 +126,58 @@ func (o options) verify(now time.Time, w io.Writer) ([]string, error) {
 		if err != nil || !found || n == 0 || len(hash) != 64 {
 			return nil, fmt.Errorf("--head %q: give it as the status shows it, RECORDS:HASH", o.head)
 		}
+		if len(o.logs) != 1 {
+			return nil, fmt.Errorf("--head %q is of one log, and there are %d: give the directory of that one", o.head, len(o.logs))
+		}
 		expect.Records, expect.Head = n, strings.ToLower(hash)
 	}
-	report, err := evidence.Verify(o.dir, expect)
-	if err != nil {
-		return nil, err
+	var reports []evidence.Report
+	var faults []string
+	for _, log := range o.logs {
+		report, err := evidence.Verify(log.Dir, expect)
+		if err != nil {
+			return nil, err
+		}
+		reports = append(reports, report)
+		for _, fault := range report.Faults {
+			faults = append(faults, o.naming(log, fault))
+		}
 	}
+	return faults, o.writeReports(w, reports)
+}
+
+// naming says of which log a fault is, where there are several.
+func (o options) naming(log evidence.Source, fault string) string {
+	if len(o.logs) == 1 {
+		return fault
+	}
+	return log.Name + ": " + fault
+}
+
+// writeReports writes one report as itself, several as a list.
+func (o options) writeReports(w io.Writer, reports []evidence.Report) (err error) {
 	if o.json {
 		e := json.NewEncoder(w)
 		e.SetEscapeHTML(false)
 		e.SetIndent("", "  ")
-		return report.Faults, e.Encode(report)
+		if len(reports) == 1 {
+			return e.Encode(reports[0])
+		}
+		return e.Encode(reports)
 	}
-	return report.Faults, writeReport(w, report, o)
+	for i, r := range reports {
+		if i > 0 {
+			_, err = io.WriteString(w, "\n")
+		}
+		err = errors.Join(err, writeReport(w, r, o))
+	}
+	return err
 }
 
 // writeReport writes the report for people. The faults follow on standard error.
 func writeReport(w io.Writer, r evidence.Report, o options) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "log        %s at site %s\n", orUnknown(r.Domain), orUnknown(r.Site))
+	fmt.Fprintf(&b, "log        %s, of %s at site %s\n", r.Log, orUnknown(r.Domain), orUnknown(r.Site))
 	fmt.Fprintf(&b, "records    %d to %d, head %s\n", r.First, r.Records, r.Head)
 	for _, s := range r.Seals {
 		stamped := "not time-stamped"

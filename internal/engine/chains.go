@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,18 +24,9 @@ import (
 // gets its former one from the mirror that the other site holds of it. A log that lost its end, because its disk was put back to an
 // earlier state, is known by a record that it does not hold any more: the mirror is set aside as <name>@<records>-<16 digits of
 // the last hash>, is read like any other from then on, and the log as it is now is mirrored from its beginning.
+
 // maxMirrors bounds how often a log may begin anew before a person must look at it.
 const maxMirrors = 16
-
-var chainForm = regexp.MustCompile(`^([a-z0-9][a-z0-9-]{0,62})-[0-9a-f]{16}(@[0-9]{1,19}-[0-9a-f]{16})?$`)
-
-// siteOf is the site whose engine wrote a log, "" if the name is none.
-func siteOf(chain string) string {
-	if m := chainForm.FindStringSubmatch(chain); m != nil {
-		return m[1]
-	}
-	return ""
-}
 
 // mirror is a log of which this engine holds a copy.
 type mirror struct {
@@ -63,7 +53,7 @@ func openMirrors(dir string, now func() time.Time, damaged func(name string, err
 	}
 	for _, entry := range entries {
 		name := entry.Name()
-		if segments, _ := filepath.Glob(filepath.Join(dir, name, "*.jsonl")); siteOf(name) == "" || len(segments) == 0 {
+		if segments, _ := filepath.Glob(filepath.Join(dir, name, "*.jsonl")); evidence.SiteOf(name) == "" || len(segments) == 0 {
 			continue
 		}
 		if _, err := all.open(name, evidence.Position{}); err != nil {
@@ -135,7 +125,7 @@ func (a *mirrors) close() (err error) {
 // lookup reads the record of (kind, key) that this site wrote into data, if there is one: in the engine's log, or in a former one
 // of this site.
 func (e *Engine) lookup(kind, key string, data any) (found bool, at time.Time, err error) {
-	return e.find(kind, key, data, func(m *mirror) bool { return siteOf(m.name) == e.settings.Site })
+	return e.find(kind, key, data, func(m *mirror) bool { return evidence.SiteOf(m.name) == e.settings.Site })
 }
 
 // known is lookup in the logs of both sites. This site's come first.
@@ -195,7 +185,7 @@ func (e *Engine) load(ctx context.Context) error {
 func (e *Engine) remember(chain string, r evidence.Record) error {
 	switch r.Kind {
 	case kindAccepted:
-		return e.rememberAccepted(siteOf(chain), r)
+		return e.rememberAccepted(evidence.SiteOf(chain), r)
 	case kindSettled:
 		if identifier, rcpt, ok := strings.Cut(r.Key, " "); ok {
 			e.timers.end(timerKey{identifier, rcpt})
@@ -211,12 +201,12 @@ func (e *Engine) remember(chain string, r evidence.Record) error {
 		if err := r.Decode(&p); err != nil {
 			return err
 		}
-		e.holders.placed(siteOf(chain), p)
+		e.holders.placed(evidence.SiteOf(chain), p)
 	case kindTransaction:
 		return e.rememberSubmission(r)
 	case kindDelivered:
 		if chain != e.chain { // the other site's logs tell of it
-			return e.rememberDouble(siteOf(chain), r.Key)
+			return e.rememberDouble(evidence.SiteOf(chain), r.Key)
 		}
 	}
 	return nil

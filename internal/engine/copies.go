@@ -20,7 +20,8 @@ import (
 //	copied <log> <record>          likewise, and nothing is wanted now
 //
 // and is answered "<bytes>" with so many bytes, or "-" if the copy is not there or damaged; and "ok". So the other site knows what
-// is on disk in both. A copy is named by its SHA-256, and is that message or is not taken.
+// is on disk in both. A copy is named by its SHA-256, and is that message or is not taken. So are the files of the log's seals, which its
+// records name in the same way.
 const (
 	verbCopies = "copies"
 	// copyPatience is how long a delivery waits for its copy at the other site before its receipt says that it is pending: mail
@@ -30,6 +31,8 @@ const (
 	copyFar = 512
 	// maxCopy bounds a message that is copied, in bytes: the largest that is certified, with all that goes around it, is well below.
 	maxCopy = 512 << 20
+	// maxSealFile bounds a file of a seal, in bytes: the largest is a signature with its chain.
+	maxSealFile = 1 << 20
 	// noteEvery is how often what was copied is noted on disk; what is not is looked for again after a restart.
 	noteEvery = 5 * time.Second
 )
@@ -70,6 +73,9 @@ type copying struct {
 	evidence.Copied
 	reader *evidence.Reader
 	noted  time.Time
+	// sealed says that there may be files of seals that are not here; unsealed is how many could not be had.
+	sealed   bool
+	unsealed int
 }
 
 // copyAll asks the other site for the messages that its records name until something fails.
@@ -109,7 +115,7 @@ func (e *Engine) copyAll(ctx context.Context) error {
 // beginCopying goes on where it was left, and tries again what was lacking.
 func (e *Engine) beginCopying(w *wire, m *mirror) (*copying, error) {
 	from := m.Copied()
-	c := &copying{Copied: evidence.Copied{Seq: from.Seq}, noted: time.Now()}
+	c := &copying{Copied: evidence.Copied{Seq: from.Seq}, noted: time.Now(), sealed: true}
 	for _, digest := range from.Lacking {
 		if err := e.copyOne(w, m.name, c, digest); err != nil {
 			return nil, err
@@ -133,6 +139,12 @@ func (e *Engine) copySome(w *wire, m *mirror, c *copying) (bool, error) {
 			}
 		}
 		c.Seq = r.Seq
+		c.sealed = c.sealed || r.Kind == evidence.KindSealed || r.Kind == evidence.KindStamped
+	}
+	if c.sealed && len(records) == 0 { // messages first: mail waits for those
+		if err := e.copySeals(w, m, c); err != nil {
+			return false, err
+		}
 	}
 	if time.Since(c.noted) > noteEvery && m.Copied().Seq != c.Seq {
 		c.noted = time.Now()
@@ -152,22 +164,14 @@ func (e *Engine) copyOne(w *wire, chain string, c *copying, digest string) error
 	if err := e.roomLeft(); err != nil {
 		return err
 	}
-	_ = w.SetDeadline(time.Now().Add(peerTransfer))
-	if err := w.writeLine(fmt.Sprintf("copy %s %d %s", chain, c.Seq, digest)); err != nil {
-		return err
-	}
-	answer, err := w.readLine()
+	size, there, err := askCopy(w, chain, c.Seq, digest, maxCopy)
 	if err != nil {
 		return err
 	}
-	if answer == "-" {
+	if !there {
 		e.log.Error("a message of the other site is not in its custody, or damaged", "log", chain, "custody", digest)
 		c.Lacking = append(c.Lacking, digest)
 		return nil
-	}
-	size, err := strconv.ParseInt(answer, 10, 64)
-	if err != nil || size < 0 || size > maxCopy {
-		return fmt.Errorf("the peer answered %q for a copy", answer)
 	}
 	content := &io.LimitedReader{R: w, N: size}
 	err = e.custody.Take(digest, content)
@@ -181,6 +185,59 @@ func (e *Engine) copyOne(w *wire, chain string, c *copying, digest string) error
 		return nil
 	}
 	return err
+}
+
+// askCopy asks for what has a SHA-256, and answers how many bytes of it follow.
+func askCopy(w *wire, chain string, seq uint64, digest string, most int64) (size int64, there bool, err error) {
+	_ = w.SetDeadline(time.Now().Add(peerTransfer))
+	if err := w.writeLine(fmt.Sprintf("copy %s %d %s", chain, seq, digest)); err != nil {
+		return 0, false, err
+	}
+	answer, err := w.readLine()
+	if err != nil || answer == "-" {
+		return 0, false, err
+	}
+	if size, err = strconv.ParseInt(answer, 10, 64); err != nil || size < 0 || size > most {
+		return 0, false, fmt.Errorf("the peer answered %q for a copy", answer)
+	}
+	return size, true, nil
+}
+
+// copySeals gets the files of the seals that the mirror's records name: the other site's closed days can then be proved here. One that cannot
+// be had, or does not fit, is asked for again over the next connection.
+func (e *Engine) copySeals(w *wire, m *mirror, c *copying) error {
+	lacking, err := m.LackingSeals()
+	if err != nil {
+		return fmt.Errorf("looking for the seals of %s: %w", m.name, err)
+	}
+	c.sealed, c.unsealed = false, 0
+	for _, f := range lacking {
+		if err := e.roomLeft(); err != nil {
+			return err
+		}
+		size, there, err := askCopy(w, m.name, c.Seq, f.Digest, maxSealFile)
+		if err != nil {
+			return err
+		}
+		if !there {
+			e.log.Error("the other site cannot give a file of its seals", "log", m.name, "file", f.Name())
+			c.unsealed++
+			continue
+		}
+		content := make([]byte, size)
+		if _, err := io.ReadFull(w, content); err != nil {
+			return fmt.Errorf("copying %s: the connection ended: %w", f.Name(), err)
+		}
+		switch err := m.TakeSeal(f, content); {
+		case errors.Is(err, evidence.ErrOther):
+			e.log.Error("a seal of the other site does not fit the records that are mirrored here; it was not taken", "log", m.name, "error", err)
+			e.replica.diverged()
+			c.unsealed++
+		case err != nil:
+			return err
+		}
+	}
+	return nil
 }
 
 // noteCopied keeps what was copied for the next connection.
@@ -210,7 +267,7 @@ func (r *replica) lack(under map[*evidence.Mirror]*copying) {
 	defer r.mu.Unlock()
 	r.lacking = 0
 	for _, c := range under {
-		r.lacking += len(c.Lacking)
+		r.lacking += len(c.Lacking) + c.unsealed
 	}
 	delete(r.faults, verbCopies)
 }
@@ -244,7 +301,7 @@ func (e *Engine) answerCopies(w *wire) error {
 		case len(fields) == 3 && fields[0] == "copied":
 			err = w.writeLine("ok")
 		case len(fields) == 4 && fields[0] == "copy":
-			err = e.giveCopy(w, fields[3])
+			err = e.giveCopy(w, fields[1], fields[3])
 		default:
 			err = fmt.Errorf("the peer asked %q", fields)
 		}
@@ -254,9 +311,15 @@ func (e *Engine) answerCopies(w *wire) error {
 	}
 }
 
-func (e *Engine) giveCopy(w *wire, digest string) error {
+func (e *Engine) giveCopy(w *wire, chain, digest string) error {
 	if !evidence.IsDigest(digest) {
 		return fmt.Errorf("the peer asked for a copy named %q", digest)
+	}
+	if log := e.logOf(chain); log != nil && !e.custody.Has(digest) {
+		if seal, err := log.SealFile(digest); err == nil {
+			_, err = fmt.Fprintf(w.Conn, "%d\n%s", len(seal), seal)
+			return err
+		}
 	}
 	f, err := e.custody.Open(digest)
 	if err != nil {

@@ -93,9 +93,9 @@ type mailStore interface {
 
 // The directories below settings.Files.State.
 const (
-	evidenceDir  = "evidence"
+	evidenceDir  = evidence.OwnDir
 	custodyDir   = "custody"
-	mirrorsDir   = "mirror"
+	mirrorsDir   = evidence.MirrorsDir
 	directoryDir = "directory"
 	indexDir     = "index"
 	// revocationsDir holds copies of what authorities publish; an engine without it fetches them again.

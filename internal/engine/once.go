@@ -111,7 +111,7 @@ func (e *Engine) deliveryOf(ours bool, key string) (d siteDelivery, found bool, 
 		logs, sites = append(logs, e.journal), append(sites, e.settings.Site)
 	}
 	for _, m := range e.mirrors.all() {
-		if site := siteOf(m.name); (site == e.settings.Site) == ours {
+		if site := evidence.SiteOf(m.name); (site == e.settings.Site) == ours {
 			logs, sites = append(logs, m), append(sites, site)
 		}
 	}

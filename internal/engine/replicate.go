@@ -130,7 +130,7 @@ func (e *Engine) askChains(w *wire, peer admin.Peer) (live string, former []stri
 	}
 	for len(former) <= maxMirrors {
 		name, err := w.readLine()
-		switch site := siteOf(name); {
+		switch site := evidence.SiteOf(name); {
 		case err != nil:
 			return "", nil, err
 		case name == ".":
@@ -321,6 +321,18 @@ func (e *Engine) chains() []string {
 type readable interface {
 	After(p evidence.Position) (*evidence.Reader, error)
 	Written() (records uint64, more <-chan struct{})
+	SealFile(digest string) ([]byte, error)
+}
+
+// logOf is the log of a name, nil if it is not here.
+func (e *Engine) logOf(name string) readable {
+	if name == e.chain {
+		return e.evidence
+	}
+	if m := e.mirrors.of(name); m != nil {
+		return m
+	}
+	return nil
 }
 
 func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*evidence.Reader, name, seq, head string) error {
@@ -328,13 +340,9 @@ func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*e
 	if err != nil {
 		return err
 	}
-	var log readable = e.evidence
-	if name != e.chain {
-		m := e.mirrors.of(name)
-		if m == nil {
-			return w.writeLine("elsewhere")
-		}
-		log = m
+	log := e.logOf(name)
+	if log == nil {
+		return w.writeLine("elsewhere")
 	}
 	reader := readers[name]
 	if reader == nil || reader.At() != at {
@@ -392,7 +400,7 @@ func (e *Engine) replication() admin.Replication {
 func (e *Engine) gaugeReplication() {
 	e.metrics.gauge("replica_records_behind", "Records of this site that the other one does not hold yet.", func() float64 { return float64(e.replication().RecordsBehind) })
 	e.metrics.gauge("replica_copies_pending", "Deliveries whose message the other site did not have when the receipt went, and has not yet.", func() float64 { return float64(e.replication().CopiesPending) })
-	e.metrics.gauge("replica_copies_lacking", "Messages of the other site that it could not give to this one.", func() float64 { return float64(e.replication().CopiesLacking) })
+	e.metrics.gauge("replica_copies_lacking", "Messages and files of seals of the other site that it could not give to this one.", func() float64 { return float64(e.replication().CopiesLacking) })
 	e.metrics.gauge("replica_faults", "Records and messages of the other site that were refused since the start, because they were not what they had to be.", func() float64 { return float64(e.replication().Breaks + e.replication().Divergent) })
 	e.metrics.gauge("replica_heard_timestamp_seconds", "Until when all that the other site recorded is here, in seconds since 1970; 0 if it was not heard since the start.", func() float64 {
 		if heard := e.replication().HeardAll; !heard.IsZero() {
@@ -404,11 +412,10 @@ func (e *Engine) gaugeReplication() {
 
 // prepareMirrors opens the mirrors and names the engine's own log.
 func (e *Engine) prepareMirrors(dir string) error {
-	id, err := e.evidence.Identity()
-	if err != nil {
+	var err error
+	if e.chain, err = e.evidence.Identity(e.settings.Site); err != nil {
 		return err
 	}
-	e.chain = e.settings.Site + "-" + id
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return fmt.Errorf("making the folder of the mirrors: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -244,4 +245,68 @@ func TestDayIsSealedByTheEngine(t *testing.T) {
 	if err != nil || len(r.Faults) > 0 || len(r.Seals) != 1 {
 		t.Fatalf("%v %+v", err, r)
 	}
+}
+
+// A site proves the other's closed days from its mirror. A seal that is not what the log recorded is not taken, and somebody is told.
+func TestTheSealsOfOneSiteComeToTheOther(t *testing.T) {
+	a, b := newTwins(t)
+	closeDay := func() (day string) {
+		t.Helper()
+		day = dayOf(a.time())
+		later(24*time.Hour, a, b)
+		a.engine.sealer.Pass(t.Context())
+		return day
+	}
+	mirror := func() evidence.Report {
+		t.Helper()
+		r, err := evidence.Verify(filepath.Join(b.settings.Files.State, mirrorsDir, a.engine.chain), evidence.Expect{Provider: a.settings.Provider.ServiceAddress, Now: a.time()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+	a.world.run(enoughRounds)
+	first := closeDay()
+	eventually(t, func() string {
+		if lacking, err := b.engine.mirrors.of(a.engine.chain).LackingSeals(); err != nil || len(lacking) > 0 || len(mirror().Seals) == 0 {
+			return fmt.Sprint("lacking: ", lacking, err, b.engine.replication().LastError)
+		}
+		return ""
+	})
+	if r := mirror(); len(r.Faults) > 0 || len(r.Seals) != 1 || r.Seals[0].Day != first || r.Site != "a" {
+		t.Fatalf("%+v", r)
+	}
+
+	cut(a, b)
+	second := closeDay() // its only record is the first day's seal
+	seal := filepath.Join(a.settings.Files.State, evidenceDir, "seals", second+".json")
+	whole, err := os.ReadFile(seal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(seal, bytes.Replace(whole, []byte(second), []byte(first), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	heal(a, b)
+	eventually(t, func() string {
+		if n := b.engine.replication().CopiesLacking; n != 1 {
+			return fmt.Sprint(n, " are said to be lacking")
+		}
+		return ""
+	})
+	if r := mirror(); len(r.Seals) != 1 || len(r.Faults) > 0 || !strings.Contains(strings.Join(r.Notes, " "), second+".json has not come here yet") {
+		t.Fatalf("%+v", r)
+	}
+	if err := os.WriteFile(seal, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cut(a, b) // what could not be had is asked for over the next connection
+	heal(a, b)
+	eventually(t, func() string {
+		if r := mirror(); len(r.Seals) != 2 || len(r.Faults) > 0 || b.engine.replication().CopiesLacking != 0 {
+			return fmt.Sprintf("%+v", r)
+		}
+		return ""
+	})
 }

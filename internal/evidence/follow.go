@@ -23,22 +23,31 @@ const identityFile = "chain"
 
 var identityForm = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
-// Identity is the name of this log among all that ever were.
-func (l *Log) Identity() (string, error) {
+// Identity is the name of this log among all that ever were: the site that writes it, and what identityFile holds. The site is noted beside it, for
+// who reads a copy.
+func (l *Log) Identity(site string) (string, error) {
+	id, err := l.identity()
+	if err == nil && readWord(l.dir, siteFile) != site {
+		err = writeSynced(l.dir, siteFile, []byte(site+"\n"))
+	}
+	if err != nil {
+		return "", fmt.Errorf("naming the evidence log: %w", err)
+	}
+	return site + "-" + id, nil
+}
+
+func (l *Log) identity() (string, error) {
 	raw, err := os.ReadFile(filepath.Join(l.dir, identityFile))
 	if id := strings.TrimSpace(string(raw)); err == nil && identityForm.MatchString(id) {
 		return id, nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("reading the name of the evidence log: %w", err)
+		return "", err
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	name := hex.EncodeToString(id[:])
-	if err := writeSynced(l.dir, identityFile, []byte(name+"\n")); err != nil {
-		return "", fmt.Errorf("naming the evidence log: %w", err)
-	}
-	return name, nil
+	return name, writeSynced(l.dir, identityFile, []byte(name+"\n"))
 }
 
 // Reader reads the lines of a log that are on disk, in order, and those that come later.

@@ -47,6 +47,8 @@ type Log struct {
 	failed  error               // first write error: the file may hold half a batch, so nothing more is written by this process
 	closing bool
 	done    chan struct{}
+
+	sealNames sealNames
 }
 
 type indexKey [16]byte

@@ -29,7 +29,7 @@ type Copied struct {
 
 // The files of a mirror beside the segments.
 const (
-	mirrorFile = "mirror" // says that the seals of this log are where it is written
+	mirrorFile = "mirror" // says that a seal of this log may still be where it was made
 	baseFile   = "base"
 	copiedFile = "copied"
 	// maxLacking bounds what may be lacking before the copying stops.
@@ -90,11 +90,12 @@ func (m *Mirror) Head() Position {
 	return Position{records, hash}
 }
 
-// Get, Each, After, Written and Close are the log's.
+// Get, Each, After, Written, SealFile and Close are the log's.
 func (m *Mirror) Get(kind, key string) (Record, bool, error) { return m.log.Get(kind, key) }
 func (m *Mirror) Each(visit func(Record) error) error        { return m.log.Each(visit) }
 func (m *Mirror) After(p Position) (*Reader, error)          { return m.log.After(p) }
 func (m *Mirror) Written() (uint64, <-chan struct{})         { return m.log.Written() }
+func (m *Mirror) SealFile(digest string) ([]byte, error)     { return m.log.SealFile(digest) }
 func (m *Mirror) Close() error                               { return m.log.Close() }
 
 // Behind reads behind the record of a number.

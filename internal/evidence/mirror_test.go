@@ -233,16 +233,16 @@ func TestMirrorOfALogWithoutItsBeginning(t *testing.T) {
 func TestLogThatIsBegunAnewHasAnotherName(t *testing.T) {
 	dir := t.TempDir()
 	l := mustOpen(t, dir, DefaultSegmentSize)
-	first, err := l.Identity()
+	first, err := l.Identity("a")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = l.Close()
-	again, err := mustOpen(t, dir, DefaultSegmentSize).Identity()
+	again, err := mustOpen(t, dir, DefaultSegmentSize).Identity("a")
 	if err != nil || again != first {
 		t.Fatalf("reopened it is %q, before %q: %v", again, first, err)
 	}
-	if other, err := mustOpen(t, t.TempDir(), DefaultSegmentSize).Identity(); err != nil || other == first {
+	if other, err := mustOpen(t, t.TempDir(), DefaultSegmentSize).Identity("a"); err != nil || other == first {
 		t.Fatalf("another log has the same name: %v", err)
 	}
 }

@@ -28,6 +28,7 @@ type Expect struct {
 
 // Report is what a verification found.
 type Report struct {
+	Log       string     `json:"log"` // its name
 	Domain    string     `json:"domain"`
 	Site      string     `json:"site"`
 	First     uint64     `json:"first"` // number of the first record that is there
@@ -134,6 +135,8 @@ func Verify(dir string, expect Expect) (Report, error) {
 		heads: map[uint64]string{}, after: map[string]uint64{}, sealed: map[string]sealedData{}, stamped: map[string]stampedData{},
 	}
 	var err error
+	source := sourceOf(dir)
+	v.report.Log, v.report.Site = source.Name, source.Site
 	if v.seals, err = readSeals(dir); err != nil {
 		v.fault(err.Error())
 	}
@@ -204,7 +207,9 @@ func (v *verification) checkSeals() {
 	for i, s := range v.seals {
 		say := func(format string, args ...any) { v.fault("seal of " + s.Day + ": " + fmt.Sprintf(format, args...)) }
 		switch {
-		case i == 0 && (s.First != 1 || s.Previous != ""):
+		case i == 0 && v.begunAt(s) && s.Day > v.limit():
+			say("this mirror begins with it, and what was before must be kept %d months", keepMonths)
+		case i == 0 && !v.begunAt(s) && (s.First != 1 || s.Previous != ""):
 			say("it is the first one that is there, and not the first that was made")
 		case i > 0 && (s.First != before.Last+1 || s.Previous != before.digest):
 			say("it does not follow the seal of %s: one was removed, exchanged or made anew", before.Day)
@@ -221,6 +226,12 @@ func (v *verification) checkSeals() {
 		r.Unsealed = r.Records - min(r.Records, s.Last)
 		before = s
 	}
+}
+
+// begunAt says whether a seal is the first of a mirror that began behind what was taken away of its log.
+func (v *verification) begunAt(s Seal) bool {
+	base := readBase(v.dir)
+	return isMirror(v.dir) && base.Seq > 0 && s.First == base.Seq+1
 }
 
 // checkRange compares a seal with the records that it is about.
@@ -329,7 +340,7 @@ func (v *verification) compare(day, suffix, digest string) {
 	raw, err := os.ReadFile(sealPath(v.dir, day, suffix))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && isMirror(v.dir):
-		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%s%s is at the site whose log this is a mirror of", day, suffix))
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%s%s has not come here yet: it is at the site whose log this is a mirror of", day, suffix))
 	case err != nil:
 		v.fault(fmt.Sprintf("%s%s: the log has it, and it is not there", day, suffix))
 	case hexDigest(raw) != digest:

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -183,22 +184,40 @@ func skeleton(t *testing.T, e entity, indent string) string {
 	return strings.Join(strings.FieldsFunc(out, func(r rune) bool { return r == '\n' }), "\n") + "\n"
 }
 
-func TestStructureOfEnvelope(t *testing.T) {
-	const want = `multipart/signed    
+// The original, or its copy with hashes, is the third part of what must carry it (RFC 6109 3.1.5 and 3.3.2), and of nothing else.
+func TestStructureOfDocuments(t *testing.T) {
+	const (
+		head = `multipart/signed    
   multipart/mixed    
     multipart/alternative    
       text/plain iso-8859-1 quoted-printable inline 
       text/html iso-8859-1 quoted-printable inline 
     application/xml  base64 inline daticert.xml
-    message/rfc822  7bit inline postacert.eml
-  application/pkcs7-signature  base64 attachment smime.p7s
 `
-	e, err := parseEntity(documents(t, rsaIdentity())["posta-certificata"])
-	if err != nil {
-		t.Fatal(err)
+		original = "    message/rfc822  7bit inline postacert.eml\n"
+		tail     = "  application/pkcs7-signature  base64 attachment smime.p7s\n"
+	)
+	carries := []string{"posta-certificata", "avvenuta-consegna completa", "avvenuta-consegna breve"}
+	docs := documents(t, rsaIdentity())
+	for name, raw := range docs {
+		t.Run(name, func(t *testing.T) {
+			want := head + tail
+			if slices.Contains(carries, name) {
+				want = head + original + tail
+			}
+			e, err := parseEntity(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, skeleton(t, e, "")); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
-	if diff := cmp.Diff(want, skeleton(t, e, "")); diff != "" {
-		t.Error(diff)
+	for _, name := range carries {
+		if docs[name] == nil {
+			t.Errorf("there is no document %q", name)
+		}
 	}
 }
 

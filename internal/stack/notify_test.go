@@ -14,9 +14,9 @@ import (
 func checkNotifications(t *testing.T, p *pod, postfix *running) {
 	const told, teller = "told@" + domain, "other@" + domain
 	addresses := []string{"ufficio@avvisi.test", "assente@senza-avvisi.test", teller}
-	r := startRemote(t, "127.0.0.26", false)
+	r := startRemote(t, "127.0.0.28", false)
 	refused := make(chan string, 8)
-	peer(t, "127.0.0.27", func(stage, line string) string {
+	peer(t, "127.0.0.29", func(stage, line string) string {
 		if stage == "RCPT" {
 			refused <- line
 		}

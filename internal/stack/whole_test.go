@@ -22,6 +22,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 	"github.com/miekg/dns"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	pecengine "github.com/pec-operator/pec-operator/internal/engine"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/providers"
@@ -34,18 +35,18 @@ func TestWholePod(t *testing.T) {
 		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
 		n.resolver = "nameserver 127.0.0.53\n"
 		p := newPodAlone(t, n)
-		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25", "avvisi.test": "127.0.0.26", "senza-avvisi.test": "127.0.0.27"})
+		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25", "tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29"})
 		dovecot, clamav, rspamd := p.started("dovecot"), p.start(p.spec, p.container("antivirus")), p.start(p.spec, p.container("antispam"))
 		defer dovecot.stop()
 		defer clamav.stop()
 		defer rspamd.stop()
 		n.must(waitPort(portClamd, clamav.done))
 		n.must(waitPort(portRspamd, rspamd.done))
-		index, roots, signer := p.runEngine(t)
+		index, roots, signer, restart := p.runEngine(t)
 		usual := p.setsPostfix(map[string]string{"smtp_helo_timeout": "2s", "queue_run_delay": "1s", "minimal_backoff_time": "1s", "maximal_backoff_time": "1s"})
 		postfix := p.started("postfix")
 		defer func() { postfix.stop() }()
-		full := "full@" + domain
+		full, waiting := "full@"+domain, "waiting@"+domain
 		silent, err := net.Listen("tcp", "127.0.0.24:25") // takes connections and never says a word
 		n.must(err)
 		defer silent.Close()
@@ -179,6 +180,8 @@ func TestWholePod(t *testing.T) {
 				t.Errorf("%d messages were taken, and %d came to the mailbox that none of them was for", taken, after-before)
 			}
 		})
+		p.mailbox("waiting", admin.AccessFull)
+		n.must(submit(waiting, password, waiting, []string{silentOffice}, "From: "+waiting+"\r\nTo: "+silentOffice+"\r\nSubject: x\r\nMessage-ID: <0@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"))
 		t.Run("a stranger's spam is refused or filed, and certified mail never", func(t *testing.T) { checkSpam(t, p) })
 		t.Run("a notification that comes back, or cannot go, has no other after it", func(t *testing.T) { checkNotifications(t, p, postfix) })
 		t.Run("a provider's receipt is scanned before it is taken", func(t *testing.T) {
@@ -201,6 +204,28 @@ func TestWholePod(t *testing.T) {
 			}
 			clamav.stop()
 			wantError(t, "with no scanner", p.send(portMX, provider.ServiceAddress, full, receipt("dopo", "Subject: x\r\n\r\n")), "451")
+		})
+		// Only the engine's clock moves: each start is at another hour of the same two days, and reads its timers from the log.
+		t.Run("a certified recipient's silence is told after 12 hours and after 24", func(t *testing.T) {
+			own := EngineSettings(makeDomain(), makeSettings()).Provider
+			provider := pec.Provider{Name: own.Name, MailDomain: own.MailDomain, ServiceAddress: own.ServiceAddress}
+			awaitMessages(t, waiting, 1, func([]byte) bool { return true }) // the acceptance
+			for i, notice := range []struct {
+				early, due time.Duration
+				which      pec.Deadline
+			}{{11 * time.Hour, 12*time.Hour + time.Minute, pec.FirstDeadline}, {22 * time.Hour, 24 * time.Hour, pec.LastDeadline}} {
+				restart(notice.early)
+				restart(notice.due)
+				due, all := time.Now().Add(notice.due), awaitMessages(t, waiting, i+2, func([]byte) bool { return true })
+				j := pec.Classify(all[len(all)-1], index, roots, due)
+				if len(all) != i+2 || j.Type != pec.TypeTimeoutWarning {
+					t.Fatalf("%d messages, the last is %s: %v", len(all), j.Type, j.Errors)
+				}
+				c := j.Certification
+				if c.Delivery != silentOffice || j.MessageID != provider.NoticeID(c.Identifier, c.Type, silentOffice, string(notice.which)) || due.Sub(c.Time).Abs() > 30*time.Minute {
+					t.Errorf("the notice of %s is about %s, dated %s, as %s", notice.which, c.Delivery, c.Time, j.MessageID)
+				}
+			}
 		})
 	})
 }
@@ -233,6 +258,9 @@ func (p *pod) awaitEmptyQueue(t *testing.T, postfix *running) {
 		}
 	}
 }
+
+// silentOffice is of a provider that is in the index and whose server nobody reaches.
+const silentOffice = "ufficio@tace.test"
 
 // peer is another provider's server: what answer gives at a stage is said instead of yes.
 func peer(t *testing.T, address string, answer func(stage, line string) string) {
@@ -322,8 +350,8 @@ func serveZones(t *testing.T, addresses map[string]string) {
 	t.Cleanup(func() { _ = server.Shutdown() })
 }
 
-// runEngine runs the engine itself in this process, with the pod's own state.
-func (p *pod) runEngine(t *testing.T) (*providers.Index, *x509.CertPool, *pec.Signer) {
+// runEngine runs the engine itself in this process, with the pod's own state. restart starts it anew, on a clock that is ahead.
+func (p *pod) runEngine(t *testing.T) (_ *providers.Index, _ *x509.CertPool, _ *pec.Signer, restart func(ahead time.Duration)) {
 	t.Helper()
 	dir := p.temporary("engine")
 	file := func(name, content string) string {
@@ -333,7 +361,11 @@ func (p *pod) runEngine(t *testing.T) (*providers.Index, *x509.CertPool, *pec.Si
 	}
 	s := EngineSettings(makeDomain(), makeSettings())
 	root, leaf, key := signingCertificate(t, s.Provider)
-	index := providers.Format([]providers.Entry{{IndexEntry: pec.IndexEntry{Name: s.Provider.Name, MailReceipt: s.Provider.MailReceipt, Domains: []string{domain}}, Certificates: []*x509.Certificate{leaf}}})
+	_, silent, _ := signingCertificate(t, settings.Provider{Name: "Gestore che tace", ServiceAddress: "posta-certificata@tace.test"})
+	index := providers.Format([]providers.Entry{
+		{IndexEntry: pec.IndexEntry{Name: s.Provider.Name, MailReceipt: s.Provider.MailReceipt, Domains: []string{domain}}, Certificates: []*x509.Certificate{leaf}},
+		{IndexEntry: pec.IndexEntry{Name: "Gestore che tace", MailReceipt: "ricevute@tace.test", Domains: []string{"tace.test"}}, Certificates: []*x509.Certificate{silent}},
+	})
 	block := func(kind string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
@@ -345,19 +377,25 @@ func (p *pod) runEngine(t *testing.T) (*providers.Index, *x509.CertPool, *pec.Si
 		State: p.volumePath(p.spec, volumeEngine), SigningCert: file("tls.crt", block("CERTIFICATE", leaf.Raw)), SigningKey: file("tls.key", block("RSA PRIVATE KEY", key)),
 		ProvidersIndex: file("index.ldif", string(index)), ProvidersRoots: file("roots.pem", block("CERTIFICATE", root.Raw)), DoveadmAPIKey: file("apikey", "secret-two\n"),
 	}
-	e, err := pecengine.New(context.Background(), s, time.Now, slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	p.must(err)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx) }()
-	t.Cleanup(func() { cancel(); <-done; _ = e.Close() })
-	p.must(waitPort(portMilterSubmit, nil))
-	p.must(waitPort(portAccess, nil))
+	stop := func() {}
+	restart = func(ahead time.Duration) {
+		stop()
+		e, err := pecengine.New(context.Background(), s, func() time.Time { return time.Now().Add(ahead) }, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+		p.must(err)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- e.Serve(ctx) }()
+		stop = func() { cancel(); <-done; _ = e.Close() }
+		p.must(waitPort(portMilterSubmit, nil))
+		p.must(waitPort(portAccess, nil))
+	}
+	restart(0)
+	t.Cleanup(func() { stop() })
 	parsed, pool, err := providers.Load(s.Files.ProvidersIndex, s.Files.ProvidersRoots)
 	p.must(err)
 	signer, err := pec.NewSigner([]byte(block("CERTIFICATE", leaf.Raw)), []byte(block("RSA PRIVATE KEY", key)))
 	p.must(err)
-	return parsed, pool, signer
+	return parsed, pool, signer, restart
 }
 
 // evidence is the engine's log as it lies on disk.
@@ -377,7 +415,7 @@ func (p *pod) evidence(t *testing.T) string {
 func signingCertificate(t *testing.T, p settings.Provider) (root, leaf *x509.Certificate, key []byte) {
 	t.Helper()
 	make := func(template, parent *x509.Certificate, public, signer any) *x509.Certificate {
-		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(48*time.Hour)
 		der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 		if err != nil {
 			t.Fatal(err)

@@ -38,6 +38,12 @@ func TestAnomalyAndVirus(t *testing.T) {
 				t.Errorf("errore is %q; the virus came back: %v", answer.Data.Error, bytes.Contains(answer.Raw, []byte(c.virus)))
 			}
 			t.Logf("%s: %s", answer.Header.Get("Subject"), answer.Data.Extended)
+			if c.kind == "errore-consegna" {
+				recorded(t, answer.Data.Identifier, map[string]map[string]int{
+					"gestore-due": {"virus": 1, "rilevazione-virus": 1, "consegna": 0, "presa-in-carico": 0},
+					"gestore-uno": {"accettazione": 1, "errore-consegna": 1, "esito-ricevuto": 1, "avvenuta-consegna": 0},
+				})
+			}
 		})
 	}
 	t.Run("ordinary mail is delivered in an anomaly envelope where the holder wants it", ordinaryMailInAnAnomalyEnvelope)

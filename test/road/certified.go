@@ -38,6 +38,9 @@ type Data struct {
 	MessageID  string   `xml:"dati>msgid"`
 	Delivery   string   `xml:"dati>consegna"`
 	Extended   string   `xml:"dati>errore-esteso"`
+	Receipt    struct {
+		Kind string `xml:"tipo,attr"`
+	} `xml:"dati>ricevuta"`
 }
 
 // MessageIDOf answers the Message-ID of a raw message, without brackets.

@@ -186,6 +186,17 @@ func oneLine(err error) string {
 	return line
 }
 
+// ExtraImage builds one image more from a recipe below the checkout, which follows the project's own Dockerfile and copies from a folder,
+// brings it to both sites and answers its reference.
+func (r *Road) ExtraImage(ctx context.Context, recipe, folder string) (string, error) {
+	var out bytes.Buffer
+	err := r.launcher(ctx, &out, "extra", filepath.Join(r.Root, recipe), folder)
+	return strings.TrimSpace(out.String()), err
+}
+
+// SigningPair answers the certificate and the key that a Managed domain of the samples signs with.
+func (r *Road) SigningPair(domain string) Pair { return r.material.Signing[domain] }
+
 // Netns answers the network namespace that a site's own servers run in.
 func (r *Road) Netns(site string) string { return r.env.Sites[site].Netns }
 

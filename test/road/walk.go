@@ -100,6 +100,11 @@ func (r *Road) Walk(ctx context.Context, from, to string) (Walk, error) {
 
 // Await reads a mailbox until it holds a certified message of a type about the client's Message-ID.
 func (r *Road) Await(ctx context.Context, account Account, clientID, kind string) (Certified, error) {
+	return r.AwaitAbout(ctx, account, clientID, kind, "")
+}
+
+// AwaitAbout is Await for a receipt about one of several recipients, "" for any.
+func (r *Road) AwaitAbout(ctx context.Context, account Account, clientID, kind, recipient string) (Certified, error) {
 	var found Certified
 	err := r.until(ctx, time.Minute, 200*time.Millisecond, func() error {
 		messages, err := account.Inbox()
@@ -111,12 +116,12 @@ func (r *Road) Await(ctx context.Context, account Account, clientID, kind string
 				continue
 			}
 			c, err := Open(raw)
-			if err == nil && c.Data.Type == kind && c.Data.MessageID == clientID {
+			if err == nil && c.Data.Type == kind && c.Data.MessageID == clientID && (recipient == "" || c.Data.Delivery == recipient) {
 				found = c
 				return nil
 			}
 		}
-		return fmt.Errorf("no %s about %s among the %d messages of %s", kind, clientID, len(messages), account.Address)
+		return fmt.Errorf("no %s about %s %s among the %d messages of %s", kind, clientID, recipient, len(messages), account.Address)
 	})
 	return found, err
 }
