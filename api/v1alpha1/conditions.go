@@ -290,7 +290,8 @@ const (
 
 	// ConditionSpecInSync is there only when a peer is configured, and True when:
 	//  - both sites hold the same spec of the domain, and
-	//  - both hold the same Mailbox resources of it, each with the same spec.
+	//  - both hold the same Mailbox resources of it, each with the same spec, and
+	//  - of each mailbox on a stack of ours both have the same type, quota and access in force.
 	ConditionSpecInSync = "SpecInSync"
 	// ReasonSpecsEqual surfaces when both sites hold the same specs.
 	ReasonSpecsEqual = "SpecsEqual"
@@ -299,6 +300,9 @@ const (
 	// ReasonMailboxesDiffer surfaces when the sites have held different Mailbox resources for a minute, and only the domain's own spec is
 	// the same; status.sites[].specs counts and names them.
 	ReasonMailboxesDiffer = "MailboxesDiffer"
+	// ReasonInForceDiffers surfaces when the sites hold the same Mailbox resources and, for a minute, have not the same in force of them: a
+	// contract held at one what it admitted at the other, or a mailbox is not made there; status.sites[].specs counts and names them.
+	ReasonInForceDiffers = "InForceDiffers"
 	// ReasonPeerLacksObject surfaces when the other site answers and does not have the object.
 	ReasonPeerLacksObject = "PeerLacksObject"
 	// ReasonPeerUnknown surfaces when the other site's spec was never read, or is too old to judge by.
@@ -412,6 +416,13 @@ const (
 	ConditionUnderLegalHold = "UnderLegalHold"
 	// ReasonHoldListed surfaces when a hold is listed; the message has the references.
 	ReasonHoldListed = "HoldListed"
+
+	// ConditionSecretsDiffer is there, True, only while the two sites are known, for a minute, to have been given different Secrets for the
+	// mailbox: one password works at the one, another at the other. It says nothing of a site that is silent or has no Secret.
+	ConditionSecretsDiffer = "SecretsDiffer"
+	// ReasonSitesGivenOtherSecrets surfaces when the password that the Secret here gives is not the one of the other site's hash; of two
+	// ready hashes, when they are not the same.
+	ReasonSitesGivenOtherSecrets = "SitesGivenOtherSecrets"
 
 	// ConditionSpamFilterMissing is there, True, only while spec.antispam is Enabled and the stack runs no spam filter: ordinary mail
 	// is then not judged.

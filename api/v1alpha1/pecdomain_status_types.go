@@ -4,13 +4,14 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // SiteSpecs are a site's Mailbox resources of one domain in a line, so that two sites that were given different Git revisions are seen.
 type SiteSpecs struct {
-	// digest of the names and specs of the site's Mailbox resources; the sites agree when theirs are equal.
+	// digest of the names and specs of the site's Mailbox resources and of what is in force of them; the sites agree when theirs are equal.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=16
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]+$`
 	Digest string `json:"digest,omitempty"`
-	// differing is how many mailboxes only one of the two sites has, or each with another spec; given where the digests differ.
+	// differing is how many mailboxes only one of the two sites has, or each with another spec or other things in force; given where the
+	// digests differ.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	Differing *int32 `json:"differing,omitempty"`

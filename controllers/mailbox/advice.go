@@ -44,7 +44,7 @@ func judgeQuota(u *v1alpha1.MailboxUsage, was string, quota int64) []metav1.Cond
 	switch {
 	case percent >= over, isOver && percent > over-hysteresis:
 		c.Reason = v1alpha1.ReasonOverQuota
-		c.Message = fmt.Sprintf("%d %% or more of %s were used: what arrives is refused when it is full; have its holder archive and delete now, or ask for a larger quota", over, contract.Size(quota))
+		c.Message = fmt.Sprintf("%d %% or more of %s were used: what arrives is refused when it is full, and receipts wait; have its holder archive and delete now, or ask for a larger quota", over, contract.Size(quota))
 	case percent >= near, isNear && percent > near-hysteresis:
 		c.Reason = v1alpha1.ReasonNearQuota
 		c.Message = fmt.Sprintf("%d %% or more of %s were used: a mailbox is no archive; have its holder move mail to the document management system and delete it here", near, contract.Size(quota))

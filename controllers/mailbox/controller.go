@@ -40,8 +40,8 @@ const (
 // table declares the conditions of a mailbox that a stack of ours serves.
 var table = reconcile.Table{
 	Positive:    []string{v1alpha1.ConditionAdmitted, v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionProvisioned},
-	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSpamFilterMissing},
-	Adverse:     []string{v1alpha1.ConditionArchiveRecommended},
+	Informative: []string{v1alpha1.ConditionUnderLegalHold, v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSpamFilterMissing, v1alpha1.ConditionSecretsDiffer},
+	Adverse:     []string{v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionSecretsDiffer},
 	Served:      "the mailbox works at this site as its spec says",
 }
 
@@ -53,7 +53,7 @@ type road struct {
 
 // provisioned is the way of a mailbox on a stack of ours.
 var provisioned = road{table: table, phases: []reconcile.Phase[*scope]{
-	findStack, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, placeHolder, watchUsage,
+	findStack, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, placeHolder, compareSecrets, watchUsage,
 }}
 
 // Reconciler makes Mailboxes real at one site.

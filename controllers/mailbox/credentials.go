@@ -27,6 +27,14 @@ func (c credentials) hash() (string, error) {
 	return password.Hash(c.password, password.Cost)
 }
 
+// gives says whether they give the password that a hash is of. A ready hash is known to do so only for itself.
+func (c credentials) gives(hash string) (bool, error) {
+	if c.hashed != "" {
+		return c.hashed == hash, nil
+	}
+	return password.Matches(hash, c.password)
+}
+
 // judge says whether the bytes of a Secret can be a mailbox's credentials, in one reason and one sentence that tells what to do
 // and never repeats them. Pure.
 func judge(raw []byte) (c credentials, reason, message string) {

@@ -97,7 +97,6 @@ func reserved(address string, host *v1alpha1.PECDomain) bool {
 // readCredentials reads the Secret and judges it. Credentials that cannot be used do not end the pass: an access that was
 // withdrawn must be withdrawn whatever the Secret says.
 func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
-	ref := s.mailbox.Spec.Credentials.SecretRef
 	if message := s.Access.Missing(s.mailbox.Namespace, nil); message != "" {
 		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, message)
 		return reconcile.Result{RequeueAfter: recheck}, nil
@@ -105,28 +104,39 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if s.credentials = s.unread(); s.credentials != nil {
 		return reconcile.Result{}, nil
 	}
-	secret := &corev1.Secret{}
-	err := s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret)
+	c, reason, message, err := s.secret(ctx)
 	switch {
 	case apierrors.IsForbidden(err):
 		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, s.Access.Missing(s.mailbox.Namespace, err))
 		return reconcile.Result{RequeueAfter: recheck}, nil
-	case err != nil && !apierrors.IsNotFound(err):
-		return reconcile.Result{}, fmt.Errorf("reading Secret %s/%s: %w", s.mailbox.Namespace, ref.Name, err)
-	}
-	c, reason, message := judge(secret.Data[ref.KeyOrDefault()])
-	if reason != v1alpha1.ReasonCredentialsAccepted {
-		s.False(v1alpha1.ConditionCredentialsValid, reason, fmt.Sprintf("Secret %s, key %s: %s", ref.Name, ref.KeyOrDefault(), message))
+	case err != nil:
+		return reconcile.Result{}, err
+	case reason != v1alpha1.ReasonCredentialsAccepted:
+		s.False(v1alpha1.ConditionCredentialsValid, reason, message)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
-	c.resourceVersion = secret.ResourceVersion
-	c.version = versionOf(secret) + "#" + ref.KeyOrDefault()
 	s.credentials = &c
 	s.True(v1alpha1.ConditionCredentialsValid, reason, message)
-	if _, watched := s.Secrets.version(s.mailbox.Namespace, ref.Name); watched && s.directory != nil {
+	if _, watched := s.Secrets.version(s.mailbox.Namespace, s.mailbox.Spec.Credentials.SecretRef.Name); watched && s.directory != nil {
 		return reconcile.Result{}, nil
 	}
 	return reconcile.Result{RequeueAfter: recheck}, nil
+}
+
+// secret reads the Secret and judges it: one that is not there has a reason too.
+func (s *scope) secret(ctx context.Context) (c credentials, reason, message string, err error) {
+	ref, secret := s.mailbox.Spec.Credentials.SecretRef, &corev1.Secret{}
+	err = s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return c, "", "", fmt.Errorf("reading Secret %s/%s: %w", s.mailbox.Namespace, ref.Name, err)
+	}
+	c, reason, message = judge(secret.Data[ref.KeyOrDefault()])
+	if reason != v1alpha1.ReasonCredentialsAccepted {
+		return c, reason, fmt.Sprintf("Secret %s, key %s: %s", ref.Name, ref.KeyOrDefault(), message), nil
+	}
+	c.resourceVersion = secret.ResourceVersion
+	c.version = versionOf(secret) + "#" + ref.KeyOrDefault()
+	return c, reason, message, nil
 }
 
 // placeRow makes the directory's row say what the spec says, as far as it is admitted. The password is hashed only when the

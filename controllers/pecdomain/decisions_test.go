@@ -202,6 +202,8 @@ func TestJudgeSpec(t *testing.T) {
 		"mailboxes that differ since a moment ago":   {own.DeepCopy(), nil, peer.State{Reachable: true}, nil, v1alpha1.ReasonSpecsEqual, &apart{since: now}},
 		"mailboxes that differ for a minute":         {own.DeepCopy(), nil, peer.State{Reachable: true}, known, v1alpha1.ReasonMailboxesDiffer, old},
 		"a new process believes what was said":       {own.DeepCopy(), nil, peer.State{Reachable: true}, differed, v1alpha1.ReasonMailboxesDiffer, &apart{since: now}},
+		"quotas in force that differ for a minute":   {own.DeepCopy(), nil, peer.State{Reachable: true}, known, v1alpha1.ReasonInForceDiffers, &apart{since: now.Add(-time.Minute), names: []string{"protocollo"}, inForce: true}},
+		"a new process believes that too":            {own.DeepCopy(), nil, peer.State{Reachable: true}, &metav1.Condition{Type: v1alpha1.ConditionSpecInSync, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonInForceDiffers}, v1alpha1.ReasonInForceDiffers, &apart{since: now}},
 		"the same at last":                           {own.DeepCopy(), nil, peer.State{Reachable: true}, differed, v1alpha1.ReasonSpecsEqual, nil},
 		"the domain's own spec comes first":          {other, nil, peer.State{Reachable: true}, known, v1alpha1.ReasonSpecsDiffer, old},
 		"a digest that moved and shows nothing":      {own.DeepCopy(), nil, peer.State{Reachable: true}, known, v1alpha1.ReasonSpecsEqual, &apart{since: now.Add(-time.Hour)}},

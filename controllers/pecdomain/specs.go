@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,23 +28,42 @@ const (
 	maxNames = 10
 )
 
-// specs are the Mailbox resources of a domain at one site: by local part, a hash of the spec.
-type specs map[string]string
+// specs are the Mailbox resources of a domain at one site, by local part.
+type specs map[string]box
+
+// box is a mailbox as a site has it: a hash of the spec that it was given, and what is in force of that. A contract may hold at one site
+// what it admits at the other, and then a mailbox is full at one of them only.
+type box struct{ spec, inForce string }
+
+// boxOf is a mailbox of a domain whose spec has that hash. Of what another provider runs, only one site looks at what is in force. Pure.
+func boxOf(d *v1alpha1.PECDomain, m *v1alpha1.Mailbox, spec string) box {
+	if d.Spec.Provider.External != nil {
+		return box{spec: spec}
+	}
+	quota, access := resource.Quantity{}, v1alpha1.EffectiveAccess{}
+	if q, err := resource.ParseQuantity(m.Status.Quota); err == nil {
+		quota = q
+	}
+	if m.Status.EffectiveAccess != nil {
+		access = *m.Status.EffectiveAccess
+	}
+	return box{spec: spec, inForce: fmt.Sprintf("%s %d %s", m.Status.AdmittedAs, quota.Value(), access.Access)}
+}
 
 // digest is equal at two sites that were given the same resources. Pure.
 func (s specs) digest() string {
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(s)) {
-		fmt.Fprintf(h, "%s %s\n", name, s[name])
+		fmt.Fprintf(h, "%s %s %s\n", name, s[name].spec, s[name].inForce)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// without are the names that only one of the two has, or each with another spec, sorted. Pure.
+// without are the names that only one of the two has, or each with another spec or other things in force, sorted. Pure.
 func (s specs) without(other specs) []string {
 	var names []string
-	for name, hash := range s {
-		if other[name] != hash {
+	for name, box := range s {
+		if other[name] != box {
 			names = append(names, name)
 		}
 	}
@@ -54,6 +74,11 @@ func (s specs) without(other specs) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// given says whether both were given the same, whatever is in force of it. Pure.
+func (s specs) given(other specs) bool {
+	return maps.EqualFunc(s, other, func(a, b box) bool { return a.spec == b.spec })
 }
 
 // hashed is the hash of a spec that was hashed already: nobody hashes ten thousand specs on every pass.
@@ -75,6 +100,7 @@ type apart struct {
 	own, theirs string // digests that names is of; "" before the first comparison
 	listed      time.Time
 	names       []string
+	inForce     bool // both were given the same, and only what is in force differs
 }
 
 // settled says whether a difference is old enough, and looked into, to be spoken of. Pure.
@@ -93,22 +119,22 @@ func digestMailboxes(ctx context.Context, s *scope) (reconcile.Result, error) {
 	hashes := make(map[types.UID]hashed, len(list.Items))
 	s.specs = make(specs, len(list.Items))
 	for i := range list.Items {
-		box := &list.Items[i]
-		h := m.hashes[box.UID]
-		if h.generation != box.Generation {
-			h = hashed{box.Generation, hashOf(box.Spec)}
+		mailbox := &list.Items[i]
+		h := m.hashes[mailbox.UID]
+		if h.generation != mailbox.Generation {
+			h = hashed{mailbox.Generation, hashOf(mailbox.Spec)}
 		}
-		hashes[box.UID], s.specs[box.Spec.LocalPart] = h, h.hash
+		hashes[mailbox.UID], s.specs[mailbox.Spec.LocalPart] = h, boxOf(s.domain, mailbox, h.hash)
 	}
 	m.hashes = hashes
 	return reconcile.Result{}, nil
 }
 
-// specsOf hashes what the other site was given. Pure.
-func specsOf(mailboxes []v1alpha1.Mailbox) specs {
+// specsOf hashes what the other site was given of a domain. Pure.
+func specsOf(d *v1alpha1.PECDomain, mailboxes []v1alpha1.Mailbox) specs {
 	out := make(specs, len(mailboxes))
 	for i := range mailboxes {
-		out[mailboxes[i].Spec.LocalPart] = hashOf(mailboxes[i].Spec)
+		out[mailboxes[i].Spec.LocalPart] = boxOf(d, &mailboxes[i], hashOf(mailboxes[i].Spec))
 	}
 	return out
 }
@@ -134,7 +160,8 @@ func (s *scope) compareMailboxes(ctx context.Context) *apart {
 	}
 	a.listed = s.Now
 	if others, err := s.Peer.Mailboxes(ctx, client.ObjectKeyFromObject(s.domain)); err == nil {
-		a.own, a.theirs, a.names = own, theirs, s.specs.without(specsOf(others))
+		other := specsOf(s.domain, others)
+		a.own, a.theirs, a.names, a.inForce = own, theirs, s.specs.without(other), s.specs.given(other)
 	}
 	return a
 }

@@ -15,7 +15,8 @@ func TestSpecs(t *testing.T) {
 	box := func(local string, quota v1alpha1.MailboxType) v1alpha1.Mailbox {
 		return v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{LocalPart: local, Type: quota}}
 	}
-	own := specsOf([]v1alpha1.Mailbox{box("a", "Standard"), box("b", "Standard"), box("c", "Standard")})
+	hosted := &v1alpha1.PECDomain{}
+	own := specsOf(hosted, []v1alpha1.Mailbox{box("a", "Standard"), box("b", "Standard"), box("c", "Standard")})
 	for name, c := range map[string]struct {
 		other []v1alpha1.Mailbox
 		want  []string
@@ -27,7 +28,7 @@ func TestSpecs(t *testing.T) {
 		"another site that was given no one": {nil, []string{"a", "b", "c"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			other := specsOf(c.other)
+			other := specsOf(hosted, c.other)
 			if diff := cmp.Diff(c.want, own.without(other)); diff != "" {
 				t.Errorf("the names that differ (-want +got):\n%s", diff)
 			}
@@ -36,6 +37,37 @@ func TestSpecs(t *testing.T) {
 			}
 			if (own.digest() == other.digest()) != (len(c.want) == 0) {
 				t.Errorf("digests %s and %s, and %d names differ", own.digest(), other.digest(), len(c.want))
+			}
+		})
+	}
+}
+
+func TestWhatIsInForceIsCompared(t *testing.T) {
+	with := func(quota string, access v1alpha1.AccessLevel) *v1alpha1.Mailbox {
+		return &v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{LocalPart: "a"}, Status: v1alpha1.MailboxStatus{
+			Quota: quota, AdmittedAs: v1alpha1.MailboxStandard, EffectiveAccess: &v1alpha1.EffectiveAccess{Access: access}}}
+	}
+	own := with("2Gi", "Full")
+	managed, external := &v1alpha1.PECDomain{}, &v1alpha1.PECDomain{}
+	external.Spec.Provider.External = &v1alpha1.ExternalProvider{}
+	for name, c := range map[string]struct {
+		domain *v1alpha1.PECDomain
+		other  *v1alpha1.Mailbox
+		want   bool
+	}{
+		"the same, written otherwise":            {managed, with("2048Mi", "Full"), true},
+		"a quota that is held at one":            {managed, with("1Gi", "Full"), false},
+		"another access":                         {managed, with("2Gi", "ReadOnly"), false},
+		"nothing provisioned there":              {managed, &v1alpha1.Mailbox{Spec: own.Spec}, false},
+		"another provider's, seen from one site": {external, &v1alpha1.Mailbox{Spec: own.Spec}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := specsOf(c.domain, []v1alpha1.Mailbox{*own}), specsOf(c.domain, []v1alpha1.Mailbox{*c.other})
+			if equal := len(a.without(b)) == 0 && a.digest() == b.digest(); equal != c.want {
+				t.Errorf("equal is %v, want %v", equal, c.want)
+			}
+			if !a.given(b) {
+				t.Error("what is in force is taken for what was given")
 			}
 		})
 	}

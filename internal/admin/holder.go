@@ -79,6 +79,26 @@ type Holder struct {
 	SentToday int `json:"sentToday,omitempty"`
 	// PasswordChangedAt is when the holder last changed the password that is in force; zero when it is the Secret's.
 	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero"`
+	// Secrets is how the Secrets of the two sites stand to each other.
+	Secrets Secrets `json:"secrets,omitzero"`
+}
+
+// Secrets is how the Secrets that the two sites made a mailbox's password from stand to each other: zero when they are equal, and when one
+// of them is not known.
+type Secrets struct {
+	// Pair names the two of which this speaks.
+	Pair string `json:"pair,omitempty"`
+	// Theirs is the hash that the other site made, for as long as this one is asked whether its Secret gives the same password. It is the
+	// one hash that an engine answers: whoever holds the Secret checks it, and there is no other who could.
+	Theirs string `json:"theirs,omitempty"`
+	// DifferSince is when this site found that its own does not.
+	DifferSince time.Time `json:"differSince,omitzero"`
+}
+
+// Compared answers Secrets.Theirs.
+type Compared struct {
+	Pair string `json:"pair"`
+	Same bool   `json:"same"`
 }
 
 // InForce are a mailbox's settings as they act now.

@@ -16,11 +16,13 @@ import (
 // MaxPlaces bounds the places of one request.
 const MaxPlaces = 64
 
-// Place is what a stack is asked to hold of one mailbox: a row, what its holder is given, or both.
+// Place is what a stack is asked to hold of one mailbox: a row, what its holder is given, what its Secret is beside the other site's.
 type Place struct {
 	Address string   `json:"address"` // lower case
 	Mailbox *Mailbox `json:"mailbox,omitempty"`
 	Given   *Given   `json:"given,omitempty"`
+	// Compared is what this site found of its Secret and the other's.
+	Compared *Compared `json:"compared,omitempty"`
 	// Kick ends the open sessions, whatever changes: an earlier place was not carried out to its end.
 	Kick bool `json:"kick,omitempty"`
 }

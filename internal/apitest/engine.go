@@ -47,6 +47,9 @@ type Engine struct {
 	Peer    *admin.Peer
 	// Given are what the operator gave to holders, by address.
 	Given map[string]admin.Given
+	// Secrets are how the Secrets of the two sites stand to each other, and Compared what this site found, by address.
+	Secrets  map[string]admin.Secrets
+	Compared map[string]admin.Compared
 	// Grants are those of Jobs, by namespace/name.
 	Grants map[string]admin.Grant
 	// Usage is what mailboxes hold, by address.
@@ -131,7 +134,7 @@ func (p *Pods) start(ctx context.Context, set *appsv1.StatefulSet) error {
 	p.mu.Lock()
 	server := names.EngineHosts(set.Namespace)[0]
 	if p.engines[server] == nil {
-		p.engines[server] = &Engine{Domain: domain, Rows: map[string]admin.Mailbox{}, Given: map[string]admin.Given{}, Usage: map[string]admin.Usage{}, site: p.site}
+		p.engines[server] = &Engine{Domain: domain, Rows: map[string]admin.Mailbox{}, Given: map[string]admin.Given{}, Usage: map[string]admin.Usage{}, Secrets: map[string]admin.Secrets{}, Compared: map[string]admin.Compared{}, site: p.site}
 	}
 	p.engines[server].cert, p.engines[server].ca = cert, ca
 	p.mu.Unlock()
@@ -206,7 +209,7 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 
 // placed is what it holds of an address.
 func (e *Engine) placed(address string) *admin.Placed {
-	p := &admin.Placed{Mailbox: e.Rows[address], Holder: admin.Holder{Given: e.Given[address], InForce: admin.InForce{Rules: e.Given[address].Rules}}}
+	p := &admin.Placed{Mailbox: e.Rows[address], Holder: admin.Holder{Given: e.Given[address], InForce: admin.InForce{Rules: e.Given[address].Rules}, Secrets: e.Secrets[address]}}
 	if err := p.Seal(e.Rows[address].Password); err != nil {
 		panic(err)
 	}
@@ -267,6 +270,13 @@ func (e *Engine) place(p admin.Place) admin.Answer {
 	}
 	if p.Given != nil {
 		e.Given[p.Address] = *p.Given
+	}
+	if c := p.Compared; c != nil {
+		found := admin.Secrets{}
+		if !c.Same {
+			found = admin.Secrets{Pair: c.Pair, DifferSince: time.Now()}
+		}
+		e.Secrets[p.Address], e.Compared[p.Address] = found, *c
 	}
 	return admin.Answer{Placed: e.placed(p.Address)}
 }

@@ -50,7 +50,7 @@ type Event struct {
 // labels are the events that the rules know; the engine's inner steps are none. A kind that is not here shows under its own name.
 var labels = map[string]string{
 	"accepted": "busta-di-trasporto", "refused": "rifiuto-formale", "taken-in-charge": "ricezione", "delivered": "consegna",
-	"undeliverable": "mancata-consegna", "received-notice": "ricevuta-di-altro-gestore", "bounced": "rifiuto-di-altro-server",
+	"undeliverable": "mancata-consegna", "held": "consegna-rinviata", "received-notice": "ricevuta-di-altro-gestore", "bounced": "rifiuto-di-altro-server",
 	"infected": "virus", "acknowledged": "presa-in-carico-ricevuta", "settled": "esito-ricevuto", "report": "rapporto-trattenuto",
 	"united":            "copia-unica",
 	evidence.KindSealed: "chiusura-registro", evidence.KindStamped: "marcatura-temporale",

@@ -202,6 +202,14 @@ func (e *Engine) remember(chain string, r evidence.Record) error {
 			return err
 		}
 		e.holders.placed(evidence.SiteOf(chain), p)
+	case kindCompared:
+		var c compared
+		if err := r.Decode(&c); err != nil {
+			return err
+		}
+		e.holders.found(c)
+	case kindHeld:
+		return e.rememberHeld(evidence.SiteOf(chain), r)
 	case kindTransaction:
 		return e.rememberSubmission(r)
 	case kindDelivered:

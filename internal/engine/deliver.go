@@ -109,6 +109,9 @@ func (e *Engine) attempt(d delivery, key string) error {
 	if err != nil {
 		return err
 	}
+	if refusal != nil && refusal.waits(d.judgement.Type) {
+		return e.hold(d, key, *refusal)
+	}
 	if refusal != nil {
 		at, err := e.record(kindUndeliverable, key, d.identifier(), refusal)
 		if err != nil {

@@ -58,11 +58,12 @@ type Engine struct {
 	locks   locks
 	metrics *metrics
 	// holders, arrivals and senders are views of the log: what holders chose and sent today, which arrivals they are to be told of, and what
-	// was accepted from whom. ages is a view of the mailboxes.
+	// was accepted from whom. held is one too, of what waits for its mailbox. ages is a view of the mailboxes.
 	holders  *holders
 	arrivals *arrivals
 	senders  *senders
 	ages     *ages
+	held     held
 	gate     *gate
 	logins   *logins
 	digests  digests
@@ -105,7 +106,7 @@ const (
 // New opens the engine's state and makes an engine that serves nothing yet. Secrets and the index are read at first use, and
 // again when they change: an engine whose certificate is missing must live to say so.
 func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog.Logger) (*Engine, error) {
-	e := &Engine{settings: s, now: now, log: log, metrics: newMetrics(), timers: timers{open: map[timerKey]timer{}}, replica: newReplica(now())}
+	e := &Engine{settings: s, now: now, log: log, metrics: newMetrics(), timers: timers{open: map[timerKey]timer{}}, replica: newReplica(now()), held: held{all: map[string]heldMessage{}}}
 	var err error
 	if e.evidence, err = evidence.Open(filepath.Join(s.Files.State, evidenceDir), evidence.DefaultSegmentSize, now); err != nil {
 		return nil, err
@@ -146,6 +147,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
 	e.metrics.gauge("timers_open", "Certified recipients whose outcome is not known yet.", func() float64 { return float64(e.timers.count(e.settings.Site)) })
+	e.metrics.gauge("deliveries_held", "Receipts and other messages that wait in custody for a mailbox that is full or takes nothing.", func() float64 { return float64(e.held.count()) })
 	e.metrics.gauge("crl_missing", "Revocation lists that providers' certificates name and that were never had.", func() float64 { return float64(e.revocations.State().Missing) })
 	e.metrics.gauge("crl_age_seconds", "Age of the oldest copy of a revocation list; 0 without any.", e.revocationAge)
 	e.gaugeReplication()
@@ -244,6 +246,7 @@ func (e *Engine) Serve(ctx context.Context) error {
 	group.Go(func() error { return e.runNotifications(ctx) })
 	group.Go(func() error { return e.runTimers(ctx) })
 	group.Go(func() error { return e.runEnding(ctx) })
+	group.Go(func() error { return e.runHeld(ctx) })
 	group.Go(func() error { return e.runAges(ctx) })
 	group.Go(func() error { return e.sealer.Run(ctx) })
 	group.Go(func() error { return e.revocations.Run(ctx) })

@@ -28,6 +28,7 @@ const (
 	kindDelivering     = "delivering"      // deliveryKey
 	kindDelivered      = "delivered"       // deliveryKey
 	kindUndeliverable  = "undeliverable"   // deliveryKey
+	kindHeld           = "held"            // deliveryKey
 	kindReceivedNotice = "received-notice" // deliveryKey
 	kindBounced        = "bounced"         // queue identifier of the bounce, recipient that failed
 	kindReport         = "report"          // queue identifier of a bounce about nothing of ours
@@ -45,6 +46,7 @@ const kindManifest = "manifest"
 // The kinds of the holder's half.
 const (
 	kindPlacement = "credentials-placed" // placementKey
+	kindCompared  = "secrets-compared"   // address, the pair, site
 	kindChoice    = "holder-choice"      // choice.key
 	kindLogin     = "holder-login"       // address, client, time, count
 	kindNotified  = "notified"           // arrival, or mailbox and day of a digest; address

@@ -305,7 +305,7 @@ func (d *dovecotStore) copies(ctx context.Context, mailbox, key string) (copies 
 			if copies[i].Folder == expunged {
 				continue
 			}
-			given := newGiven(key)
+			given := newStoredText(key)
 			if err = c.send(mailbox, "fetch", "text", "mailbox", copies[i].Folder, "uid", copies[i].uid, "guid", copies[i].GUID); err == nil {
 				err = c.text(given, func() {})
 			}
@@ -316,22 +316,22 @@ func (d *dovecotStore) copies(ctx context.Context, mailbox, key string) (copies 
 	return copies, err
 }
 
-// given hashes of a stored message what the engine gave to Dovecot under its own Received field.
-type given struct {
+// storedText hashes of a stored message what the engine gave to Dovecot under its own Received field.
+type storedText struct {
 	trace []byte
 	head  []byte // until that field is found
 	hash  hash.Hash
 	found bool
 }
 
-func newGiven(key string) *given {
-	return &given{trace: []byte("with LMTP id " + key), hash: sha256.New()}
+func newStoredText(key string) *storedText {
+	return &storedText{trace: []byte("with LMTP id " + key), hash: sha256.New()}
 }
 
 // maxTrace is how far down that field is looked for: what Dovecot puts above it is less.
 const maxTrace = 16 << 10
 
-func (g *given) Write(b []byte) (int, error) {
+func (g *storedText) Write(b []byte) (int, error) {
 	if g.found {
 		return g.hash.Write(b)
 	}
@@ -352,7 +352,7 @@ func (g *given) Write(b []byte) (int, error) {
 }
 
 // digest is "" if the message is not as an engine gave it.
-func (g *given) digest() string {
+func (g *storedText) digest() string {
 	if !g.found {
 		return ""
 	}

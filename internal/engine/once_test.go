@@ -61,7 +61,7 @@ func TestWhatAnEngineGaveIsKnownFromWhatIsStored(t *testing.T) {
 	raw := []byte("Received: from x\r\n\tby y\r\nSubject: Prova\r\n\r\nCiao\r\n")
 	stored := append([]byte("Return-Path: <a@b>\r\nReceived: by d\r\n\twith LMTP\r\nReceived: by h (pec-operator) with LMTP id k1\r\n\tfor <a@b>; today\r\n"), raw...)
 	for _, piece := range []int{1, 7, len(stored)} {
-		g := newGiven("k1")
+		g := newStoredText("k1")
 		for rest := stored; len(rest) > 0; rest = rest[min(piece, len(rest)):] {
 			if _, err := g.Write(rest[:min(piece, len(rest))]); err != nil {
 				t.Fatal(err)
@@ -71,7 +71,7 @@ func TestWhatAnEngineGaveIsKnownFromWhatIsStored(t *testing.T) {
 			t.Errorf("in pieces of %d it is not recognised", piece)
 		}
 	}
-	g := newGiven("k2")
+	g := newStoredText("k2")
 	if _, err := g.Write(stored); err != nil || g.digest() != "" {
 		t.Errorf("without its key it is %q, %v", g.digest(), err)
 	}

@@ -136,7 +136,7 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	var good []int
 	var asked []admin.Place
 	for i := range places {
-		if answers[i].Refused = e.checkPlace(&places[i]); places[i].Mailbox != nil || places[i].Given != nil {
+		if answers[i].Refused = e.checkPlace(&places[i]); places[i].Mailbox != nil || places[i].Given != nil || places[i].Compared != nil {
 			good, asked = append(good, i), append(asked, places[i])
 		}
 	}
@@ -178,12 +178,15 @@ func addressesOf(places []admin.Place) []string {
 	return addresses
 }
 
-// noteSecrets records the Secrets that rows come from before the rows are there.
+// noteSecrets records the Secrets that rows come from before the rows are there, and how they stand to the other site's.
 func (e *Engine) noteSecrets(places []admin.Place) error {
 	errs := make([]error, len(places))
 	eachOf(places, func(i int) {
 		if m := places[i].Mailbox; m != nil {
 			errs[i] = e.noteSecret(*m)
+		}
+		if c := places[i].Compared; c != nil {
+			errs[i] = errors.Join(errs[i], e.noteCompared(places[i].Address, *c))
 		}
 	})
 	return errors.Join(errs...)
@@ -205,10 +208,10 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 	p.Address = fold(p.Address)
 	switch {
 	case e.ours(p.Address):
-		p.Mailbox, p.Given = nil, nil
+		p.Mailbox, p.Given, p.Compared = nil, nil, nil
 		return "it is the provider's own address, which the engine reads itself"
 	case p.Mailbox != nil && fold(p.Mailbox.Address) != p.Address:
-		p.Mailbox, p.Given = nil, nil
+		p.Mailbox, p.Given, p.Compared = nil, nil, nil
 		return "the row is another address's"
 	case p.Given != nil:
 		if err := checkGiven(*p.Given); err != nil {

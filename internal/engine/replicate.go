@@ -242,11 +242,15 @@ func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) erro
 	var of struct {
 		Address string `json:"address"`
 	}
-	if r.Kind != kindChoice && r.Kind != kindPlacement {
+	if r.Kind != kindChoice && r.Kind != kindPlacement && r.Kind != kindCompared {
 		return nil
 	}
 	if err := r.Decode(&of); err != nil {
 		return err
+	}
+	if r.Kind == kindCompared {
+		e.digests.touch(of.Address)
+		return nil
 	}
 	if err := e.derive(ctx, of.Address); err != nil {
 		e.replica.deriveLater(of.Address)

@@ -104,6 +104,7 @@ type world struct {
 	clamdOff bool                // the scanner closes its connections
 	shown    int                 // messages that the spam filter was asked about
 	dovecot  string              // the address of a real one, "" for the double
+	room     bool                // the full mailbox was given some
 }
 
 type queued struct {
@@ -309,7 +310,7 @@ func (n *neighbour) Mail(from string, o *smtp.MailOptions) error {
 }
 
 func (n *neighbour) Rcpt(to string, _ *smtp.RcptOptions) error {
-	if n.lmtp && strings.HasPrefix(to, "piena@") {
+	if n.lmtp && n.world.isFull(to) {
 		return &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 2, 2}, Message: "Quota exceeded"}
 	}
 	if !n.lmtp && strings.HasPrefix(to, "storto@") {
@@ -331,6 +332,13 @@ func (w *world) answerRcpt() error {
 		return nil
 	}
 	return answer()
+}
+
+// isFull says whether Dovecot has no room for a mailbox.
+func (w *world) isFull(mailbox string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.room && strings.HasPrefix(mailbox, "piena@")
 }
 
 func (n *neighbour) Data(r io.Reader) error {

@@ -44,6 +44,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/apitest"
 	"github.com/pec-operator/pec-operator/internal/manager"
+	pecpassword "github.com/pec-operator/pec-operator/internal/password"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/reconcile/check"
 	"github.com/pec-operator/pec-operator/internal/stack"
@@ -712,6 +713,74 @@ func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
 	s.ready(t, granted)
 }
 
+// checkInForce has site a hold a mailbox of site b's with the same spec, which it cannot provision yet, and then can.
+func checkInForce(t *testing.T, a, b *site, domainA, domainB *v1alpha1.PECDomain, later func()) {
+	t.Helper()
+	look := func(s *site, d *v1alpha1.PECDomain, token string) {
+		t.Helper()
+		s.request(t, d, token)
+		eventually(t, func() error {
+			if s.get(t, s.ns, d.Name, d); d.Status.LastHandledReconcileAt != token {
+				return errors.New("the domain was not looked at")
+			}
+			return nil
+		})
+	}
+	at := map[*site]*v1alpha1.Mailbox{a: makeMailbox(a.ns, "solo-b", a.domain), b: makeMailbox(b.ns, "solo-b", b.domain)}
+	a.create(t, at[a])
+	b.create(t, password(b.ns, canary))
+	b.ready(t, at[b])
+	look(b, domainB, "provisioned")
+	look(a, domainA, "not provisioned")
+	later()
+	look(a, domainA, "for a minute")
+	a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionFalse, v1alpha1.ReasonInForceDiffers)
+	if seen := domainA.Status.Sites[1].Specs; seen == nil || !slices.Equal(seen.Names, []string{"solo-b"}) {
+		t.Errorf("site a sees of what is in force at site b %+v", seen)
+	}
+	a.create(t, password(a.ns, canary))
+	a.ready(t, at[a])
+	look(a, domainA, "provisioned")
+	a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
+}
+
+// checkSecrets has a site, whose clock is ahead, asked about the other's hash: of another password, and then of its own.
+func checkSecrets(t *testing.T, s *site) {
+	const former, present = "parola-di-prima", "parola-di-adesso"
+	box, secret := makeMailbox(s.ns, "due-segreti", s.domain), password(s.ns, former)
+	secret.Name, box.Spec.Credentials.SecretRef.Name = "due-segreti", "due-segreti"
+	s.create(t, secret, box)
+	s.ready(t, box)
+	ask := func(pair, of string) {
+		hash, err := pecpassword.Hash([]byte(of), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Secrets[box.Address()] = admin.Secrets{Pair: pair, Theirs: hash} })
+	}
+	ask("1", present)
+	c := s.waitFor(t, box, v1alpha1.ConditionSecretsDiffer, metav1.ConditionTrue, v1alpha1.ReasonSitesGivenOtherSecrets)
+	if !strings.Contains(c.Message, "due-segreti") || strings.Contains(c.Message, present) || strings.Contains(c.Message, former) {
+		t.Errorf("the message is %q", c.Message)
+	}
+	s.ready(t, box) // the mailbox works here, as its spec says
+	secret.Data = map[string][]byte{"password": []byte(present)}
+	if err := s.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	ask("2", present)
+	eventually(t, func() error {
+		s.get(t, s.ns, box.Name, box)
+		var found admin.Compared
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { found = e.Compared[box.Address()] })
+		if found != (admin.Compared{Pair: "2", Same: true}) || meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionSecretsDiffer) != nil {
+			return fmt.Errorf("the stack was told %+v; the conditions are %v", found, box.Status.Conditions)
+		}
+		return nil
+	})
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { delete(e.Secrets, box.Address()) })
+}
+
 func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 	apitest.Need(t, server)
 	second, err := apitest.Start()
@@ -805,10 +874,12 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 		if seen == nil || !slices.Equal(seen.Names, []string{"solo-b"}) || *seen.Differing != 1 || seen.Digest != domainB.Status.Sites[0].Specs.Digest {
 			t.Errorf("site a sees of site b's mailboxes %+v", seen)
 		}
+		checkInForce(t, a, b, domainA, domainB, func() { ahead.Add(int64(2 * time.Minute)) })
 	})
+	t.Run("the sites' Secrets are compared", func(t *testing.T) { checkSecrets(t, a) })
 	stop()
 	box := makeMailbox(a.ns, "superstite", a.domain)
-	a.create(t, password(a.ns, canary), box)
+	a.create(t, box)
 	a.ready(t, box)
 	t.Run("an operator starts while its peer is dead", func(t *testing.T) {
 		c := newSite(t, "riavvio", siteOptions{peer: toB})

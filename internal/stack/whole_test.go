@@ -184,6 +184,9 @@ func TestWholePod(t *testing.T) {
 		n.must(submit(waiting, password, waiting, []string{silentOffice}, "From: "+waiting+"\r\nTo: "+silentOffice+"\r\nSubject: x\r\nMessage-ID: <0@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"))
 		t.Run("a stranger's spam is refused or filed, and certified mail never", func(t *testing.T) { checkSpam(t, p) })
 		t.Run("a notification that comes back, or cannot go, has no other after it", func(t *testing.T) { checkNotifications(t, p, postfix) })
+		t.Run("a full mailbox is answered 5.2.2, and the receipts of its holder wait for room", func(t *testing.T) {
+			checkFull(t, p, index, roots, restart)
+		})
 		t.Run("a provider's receipt is scanned before it is taken", func(t *testing.T) {
 			own := EngineSettings(makeDomain(), makeSettings()).Provider
 			provider := pec.Provider{Name: own.Name, MailDomain: own.MailDomain, ServiceAddress: own.ServiceAddress}
@@ -351,7 +354,7 @@ func serveZones(t *testing.T, addresses map[string]string) {
 }
 
 // runEngine runs the engine itself in this process, with the pod's own state. restart starts it anew, on a clock that is ahead.
-func (p *pod) runEngine(t *testing.T) (_ *providers.Index, _ *x509.CertPool, _ *pec.Signer, restart func(ahead time.Duration)) {
+func (p *pod) runEngine(t *testing.T) (index *providers.Index, roots *x509.CertPool, signer *pec.Signer, restart func(ahead time.Duration)) {
 	t.Helper()
 	dir := p.temporary("engine")
 	file := func(name, content string) string {
@@ -362,7 +365,7 @@ func (p *pod) runEngine(t *testing.T) (_ *providers.Index, _ *x509.CertPool, _ *
 	s := EngineSettings(makeDomain(), makeSettings())
 	root, leaf, key := signingCertificate(t, s.Provider)
 	_, silent, _ := signingCertificate(t, settings.Provider{Name: "Gestore che tace", ServiceAddress: "posta-certificata@tace.test"})
-	index := providers.Format([]providers.Entry{
+	listed := providers.Format([]providers.Entry{
 		{IndexEntry: pec.IndexEntry{Name: s.Provider.Name, MailReceipt: s.Provider.MailReceipt, Domains: []string{domain}}, Certificates: []*x509.Certificate{leaf}},
 		{IndexEntry: pec.IndexEntry{Name: "Gestore che tace", MailReceipt: "ricevute@tace.test", Domains: []string{"tace.test"}}, Certificates: []*x509.Certificate{silent}},
 	})
@@ -375,27 +378,67 @@ func (p *pod) runEngine(t *testing.T) (_ *providers.Index, _ *x509.CertPool, _ *
 	s.Files = settings.Files{
 		HolderCert: file("mail.crt", cert), HolderKey: file("mail.key", private),
 		State: p.volumePath(p.spec, volumeEngine), SigningCert: file("tls.crt", block("CERTIFICATE", leaf.Raw)), SigningKey: file("tls.key", block("RSA PRIVATE KEY", key)),
-		ProvidersIndex: file("index.ldif", string(index)), ProvidersRoots: file("roots.pem", block("CERTIFICATE", root.Raw)), DoveadmAPIKey: file("apikey", "secret-two\n"),
+		ProvidersIndex: file("index.ldif", string(listed)), ProvidersRoots: file("roots.pem", block("CERTIFICATE", root.Raw)), DoveadmAPIKey: file("apikey", "secret-two\n"),
 	}
-	stop := func() {}
-	restart = func(ahead time.Duration) {
-		stop()
-		e, err := pecengine.New(context.Background(), s, func() time.Time { return time.Now().Add(ahead) }, slog.New(slog.NewTextHandler(os.Stderr, nil)))
-		p.must(err)
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- e.Serve(ctx) }()
-		stop = func() { cancel(); <-done; _ = e.Close() }
-		p.must(waitPort(portMilterSubmit, nil))
-		p.must(waitPort(portAccess, nil))
-	}
-	restart(0)
+	stop := p.serveEngine(s, 0)
 	t.Cleanup(func() { stop() })
-	parsed, pool, err := providers.Load(s.Files.ProvidersIndex, s.Files.ProvidersRoots)
+	index, roots, err := providers.Load(s.Files.ProvidersIndex, s.Files.ProvidersRoots)
 	p.must(err)
-	signer, err := pec.NewSigner([]byte(block("CERTIFICATE", leaf.Raw)), []byte(block("RSA PRIVATE KEY", key)))
+	signer, err = pec.NewSigner([]byte(block("CERTIFICATE", leaf.Raw)), []byte(block("RSA PRIVATE KEY", key)))
 	p.must(err)
-	return parsed, pool, signer, restart
+	return index, roots, signer, func(ahead time.Duration) { stop(); stop = p.serveEngine(s, ahead) }
+}
+
+// serveEngine starts an engine on a clock that is ahead, and answers what stops it.
+func (p *pod) serveEngine(s settings.Engine, ahead time.Duration) (stop func()) {
+	e, err := pecengine.New(context.Background(), s, func() time.Time { return time.Now().Add(ahead) }, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	p.must(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Serve(ctx) }()
+	p.must(waitPort(portMilterSubmit, nil))
+	p.must(waitPort(portAccess, nil))
+	return func() { cancel(); <-done; _ = e.Close() }
+}
+
+// checkFull fills a mailbox to the last byte: who writes to it is told, and what is told to its holder waits until there is room.
+func checkFull(t *testing.T, p *pod, index *providers.Index, roots *x509.CertPool, restart func(ahead time.Duration)) {
+	to, from := "piena@"+domain, "other@"+domain
+	quota := func(bytes int64) func(*admin.Mailbox) { return func(m *admin.Mailbox) { m.QuotaBytes = bytes } }
+	p.mailbox("piena", admin.AccessFull, quota(100))
+	letter := func(from, to, id string) string {
+		return "From: " + from + "\r\nTo: " + to + "\r\nSubject: x\r\nMessage-ID: <" + id + "@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"
+	}
+	about := func(kind pec.Type, id string) func(raw []byte) bool {
+		return func(raw []byte) bool {
+			j := pec.Classify(raw, index, roots, time.Now())
+			return j.Type == kind && j.Certification.MessageID == "<"+id+"@client.test>"
+		}
+	}
+	before := len(inboxOf(t, from))
+	p.must(submit(from, password, from, []string{to}, letter(from, to, "piena-1")))
+	answers := awaitMessages(t, from, before+2, about(pec.TypeDeliveryError, "piena-1"))
+	last := pec.Classify(answers[len(answers)-1], index, roots, time.Now())
+	if c := last.Certification; c.Delivery != to || !strings.HasPrefix(c.ExtendedError, "5.2.2 - ") || !strings.Contains(c.ExtendedError, "casella piena") {
+		t.Errorf("the sender is told %q of %s", c.ExtendedError, c.Delivery)
+	}
+	p.must(submit(to, password, to, []string{from}, letter(to, from, "piena-2")))
+	awaitMessages(t, from, before+3, about(pec.TypeEnvelope, "piena-2"))
+	for end := time.Now().Add(time.Minute); strings.Count(p.evidence(t), `"kind":"held"`) < 2; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the receipts of the full sender are not held")
+		}
+	}
+	if n := len(inboxOf(t, to)); n != 0 {
+		t.Fatalf("the full mailbox holds %d messages", n)
+	}
+	p.mailbox("piena", admin.AccessFull, quota(1<<20))
+	restart(0)
+	awaitMessages(t, to, 1, about(pec.TypeAcceptance, "piena-2"))
+	inbox := awaitMessages(t, to, 2, about(pec.TypeDelivery, "piena-2"))
+	if n := len(inboxOf(t, from)); len(inbox) != 2 || n != before+3 {
+		t.Errorf("the holder has %d messages, want the two receipts; whom he wrote to has %d more than three", len(inbox), n-before-3)
+	}
 }
 
 // evidence is the engine's log as it lies on disk.

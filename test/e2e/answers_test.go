@@ -24,6 +24,10 @@ func TestWhatCannotBeDeliveredEndsInACertifiedAnswer(t *testing.T) {
 		"an unknown mailbox of the own provider": {
 			recipient: "nessuno@pec.comune-esempio.test", kind: "errore-consegna", extended: "5.1.1",
 		},
+		"a mailbox that is full": {
+			recipient: "colma@pec.comune-esempio.test", kind: "errore-consegna", errore: "altro", extended: "5.2.2",
+			change: func(m []byte) []byte { return append(m, bytes.Repeat([]byte("una riga\r\n"), 120_000)...) }, // more than it ever holds
+		},
 		"a domain that does not exist": {
 			recipient: "chiunque@dominio-che-non-esiste.test", kind: "errore-consegna", errore: "no-dominio",
 		},
@@ -40,6 +44,12 @@ func TestWhatCannotBeDeliveredEndsInACertifiedAnswer(t *testing.T) {
 		},
 	}
 	sender := account(t, "a", municipality)
+	const full = "mailbox/colma.at.pec.comune-esempio.test"
+	if err := r.Apply(t.Context(), "a", strings.Replace(newMailbox("colma", "password-lunga"), "quota: 100Mi", "quota: 1M", 1)); err != nil {
+		t.Fatal(err)
+	}
+	defer kubectl(t, "a", "delete", "-n", "comune-esempio", full)
+	kubectl(t, "a", "wait", "--for=condition=Ready", "-n", "comune-esempio", full, "--timeout=60s")
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			message := road.Message(municipality, c.recipient, "prova: "+name)

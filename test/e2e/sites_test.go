@@ -105,6 +105,36 @@ func TestWhatOneBuildingLearnsTheOtherKnows(t *testing.T) {
 	}
 }
 
+// Two clusters, two Secrets: a password that was changed in one is told at both, and put right by the same change in the other.
+func TestSecretsThatDifferAreToldAtBothSites(t *testing.T) {
+	const resource = "mailbox/diverse.at.pec.comune-esempio.test"
+	give := func(site, password string) {
+		t.Helper()
+		if err := r.Apply(t.Context(), site, newMailbox("diverse", password)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, site := range road.SiteNames {
+		give(site, "password-"+site+"-di-prova")
+		kubectl(t, site, "wait", "--for=condition=Ready", "-n", "comune-esempio", resource, "--timeout=60s")
+		defer kubectl(t, site, "delete", "-n", "comune-esempio", resource)
+	}
+	for _, site := range road.SiteNames {
+		kubectl(t, site, "wait", "--for=condition=SecretsDiffer", "-n", "comune-esempio", resource, "--timeout=120s")
+	}
+	give("b", "password-a-di-prova")
+	mended := time.Now()
+	for _, site := range road.SiteNames {
+		eventually(t, 30*time.Second, func() error {
+			if said := kubectl(t, site, "get", "-n", "comune-esempio", resource, "-o", `jsonpath={.status.conditions[?(@.type=="SecretsDiffer")].message}`); said != "" {
+				return errors.New("site " + site + " still says: " + said)
+			}
+			return nil
+		})
+	}
+	t.Logf("the condition went %s after the Secrets were equal", time.Since(mended).Round(time.Millisecond))
+}
+
 // identifierOf finds the PEC identifier of a submission in a log by the client's Message-ID.
 func identifierOf(t *testing.T, records, messageID string) string {
 	t.Helper()

@@ -7,9 +7,10 @@ package v1alpha1
 //
 // SiteSpecs are a site's Mailbox resources of one domain in a line, so that two sites that were given different Git revisions are seen.
 type SiteSpecsApplyConfiguration struct {
-	// digest of the names and specs of the site's Mailbox resources; the sites agree when theirs are equal.
+	// digest of the names and specs of the site's Mailbox resources and of what is in force of them; the sites agree when theirs are equal.
 	Digest *string `json:"digest,omitempty"`
-	// differing is how many mailboxes only one of the two sites has, or each with another spec; given where the digests differ.
+	// differing is how many mailboxes only one of the two sites has, or each with another spec or other things in force; given where the
+	// digests differ.
 	Differing *int32 `json:"differing,omitempty"`
 	// names are the local parts of the first ten of them.
 	Names []string `json:"names,omitempty"`

@@ -1,0 +1,202 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+// heldEvery is how often it is seen whether there is room again.
+const heldEvery = time.Minute
+
+// heldData is a message that its mailbox does not take now, and whose sender nobody tells: a receipt, a notice, or an anomaly envelope
+// that was taken when there was still room. A receipt for a receipt does not exist, so that refusing it would lose it for good. It waits
+// in custody and is delivered when the mailbox takes it, for as long as the log holds the record.
+type heldData struct {
+	deliveryData
+	// From, Signer and Spam are what a delivery needs beside the message.
+	From   string `json:"from"`
+	Signer string `json:"signer"` // what deliveryKey derives from
+	Size   int64  `json:"size"`
+	Spam   *spam  `json:"spam,omitempty"`
+}
+
+// delivery is the one that was put off, for the bytes in custody.
+func (h heldData) delivery(raw []byte) delivery {
+	d := delivery{from: h.From, rcpt: h.Mailbox, raw: raw, spam: h.Spam}
+	d.judgement = pec.Judgement{Type: h.Type, Provider: pec.IndexEntry{Name: h.Provider, MailReceipt: h.Signer}, MessageID: h.MessageID}
+	if h.Transit != nil {
+		d.judgement.Certification = &pec.Certification{Type: h.Type, Transit: h.Transit.transit()}
+	}
+	return d
+}
+
+// held are the messages of both sites that wait: a view of the logs.
+type held struct {
+	mu  sync.Mutex
+	all map[string]heldMessage // by deliveryKey
+}
+
+type heldMessage struct {
+	key, mailbox, site string
+	at                 time.Time
+	size               int64
+}
+
+// add answers false for one that waits already. Of two sites that hold the same, the one whose name sorts first delivers it.
+func (h *held) add(m heldMessage) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was, there := h.all[m.key]
+	if !there || m.site < was.site {
+		h.all[m.key] = m
+	}
+	return !there
+}
+
+func (h *held) end(key string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.all, key)
+}
+
+func (h *held) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.all)
+}
+
+// byMailbox are those that may be delivered, in the order in which they came.
+func (h *held) byMailbox(may func(heldMessage) bool) map[string][]heldMessage {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := map[string][]heldMessage{}
+	for _, m := range h.all {
+		if may(m) {
+			list[m.mailbox] = append(list[m.mailbox], m)
+		}
+	}
+	for _, of := range list {
+		slices.SortFunc(of, func(a, b heldMessage) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.key, b.key)) })
+	}
+	return list
+}
+
+// waits says whether what was refused may be taken later: the mailbox is there, and is full or takes nothing. The sender of an envelope is
+// told, and never hears of it again. Pure.
+func (f failure) waits(t pec.Type) bool {
+	return t != pec.TypeEnvelope && f.Threat == "" && (f.Status == "5.2.1" || f.Status == "5.2.2")
+}
+
+// hold keeps a message until its mailbox takes it. Repeated for one that waits, it changes nothing.
+func (e *Engine) hold(d delivery, key string, why failure) error {
+	digest, err := e.custody.Put(d.raw)
+	if err != nil {
+		return err
+	}
+	h := heldData{deliveryData: d.data(), From: d.from, Signer: d.judgement.Provider.MailReceipt, Size: int64(len(d.raw)), Spam: d.spam}
+	h.Digest, h.Reply = digest, why.Status+" "+why.Text
+	at, err := e.record(kindHeld, key, d.identifier(), &h)
+	if err != nil {
+		return err
+	}
+	if e.held.add(heldMessage{key: key, mailbox: h.Mailbox, site: e.settings.Site, at: at, size: h.Size}) {
+		e.metrics.deliveries.WithLabelValues("held").Inc()
+	}
+	return nil
+}
+
+func (e *Engine) rememberHeld(site string, r evidence.Record) error {
+	var h heldData
+	if err := r.Decode(&h); err != nil {
+		return err
+	}
+	e.held.add(heldMessage{key: r.Key, mailbox: h.Mailbox, site: site, at: r.Time, size: h.Size})
+	return nil
+}
+
+func (e *Engine) runHeld(ctx context.Context) error {
+	tick := time.NewTicker(heldEvery)
+	defer tick.Stop()
+	for {
+		e.passHeld(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// passHeld delivers what waits and fits. What the other site holds is its own to deliver, until that site is gone.
+func (e *Engine) passHeld(ctx context.Context) {
+	knows, now := e.hearing(), e.now()
+	may := func(m heldMessage) bool { return knows.mayTell(now, m.at, 0, m.site != e.settings.Site) }
+	for mailbox, list := range e.held.byMailbox(may) {
+		if err := e.releaseAll(ctx, mailbox, list); err != nil && ctx.Err() == nil {
+			e.log.Warn("delivering what waited for a mailbox", "mailbox", mailbox, "error", err)
+		}
+	}
+}
+
+// releaseAll delivers to one mailbox until it refuses again. Dovecot decides what fits; its usage is asked so that a full mailbox does
+// not cost the transfer of all that waits for it, and a large message does not hold up the small ones behind it.
+func (e *Engine) releaseAll(ctx context.Context, mailbox string, list []heldMessage) error {
+	closed, err := e.closedFor(mailbox)
+	if err != nil || closed != nil && closed.waits("") {
+		return err
+	}
+	room := int64(0)
+	if closed == nil {
+		row, err := e.directory.Mailbox(ctx, mailbox)
+		if err != nil {
+			return err
+		}
+		used, err := e.doveadm.usage(ctx, mailbox)
+		if err != nil {
+			return err
+		}
+		room = row.QuotaBytes - used.Bytes
+	}
+	for _, m := range list {
+		if closed == nil && m.size > room { // what the mailbox will never take gets its end without being looked at
+			continue
+		}
+		taken, err := e.release(m)
+		if err != nil || !taken || ctx.Err() != nil {
+			return err
+		}
+		room -= m.size
+	}
+	return nil
+}
+
+// release tries one that waits, and answers false if it still does.
+func (e *Engine) release(m heldMessage) (ended bool, err error) {
+	var h heldData
+	if found, _, err := e.known(kindHeld, m.key, &h); err != nil || !found {
+		return false, err
+	}
+	raw, done, err := e.inCustody(h.Digest)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	if err := e.deliver(h.delivery(raw)); err != nil {
+		return false, err
+	}
+	for _, kind := range []string{kindDelivered, kindUndeliverable} {
+		if ended, _, err = e.known(kind, m.key, nil); err != nil || ended {
+			break
+		}
+	}
+	if ended {
+		e.held.end(m.key)
+	}
+	return ended, err
+}
