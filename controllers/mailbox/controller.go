@@ -32,7 +32,7 @@ const (
 	// recheck is how often it is looked again for what is missing and may not be watched.
 	recheck = 30 * time.Second
 	// concurrent passes: most of the time they wait, for an API server and for the request that they share.
-	concurrent = 16
+	concurrent = 32
 	// passTimeout bounds a pass, so that a hanging engine holds up its own mailboxes only.
 	passTimeout = time.Minute
 )
