@@ -96,6 +96,8 @@ type Mailbox struct {
 	Sending Refusal `json:"sendingRefused,omitempty"`
 	// AdmittedAs is the type that the domain's contract counts the mailbox as.
 	AdmittedAs string `json:"admittedAs,omitempty"`
+	// AdmittedIn is the PECDomain, namespace/name, whose contract counts the mailbox: also while its own domain's resource is not there.
+	AdmittedIn string `json:"admittedIn,omitempty"`
 	Owner      Owner  `json:"owner,omitzero"`
 	// ClosedAt is when the mailbox was last closed, in whole seconds; it stays when the mailbox is opened again.
 	ClosedAt time.Time `json:"closedAt,omitzero"`
