@@ -4,7 +4,7 @@ package engine
 
 const (
 	momentsOfAKind   = 3
-	killsOfAMoment   = 12
+	killsOfAMoment   = 4
 	exchangesAudited = 100
 	messagesUnderWay = 8
 )
