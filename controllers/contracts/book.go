@@ -146,7 +146,7 @@ func Diverged(d *v1alpha1.PECDomain) bool {
 func (b *Book) rows(ctx context.Context, d *v1alpha1.PECDomain, e *entry, silent map[types.NamespacedName]bool) ([]admin.Mailbox, bool) {
 	key, host := client.ObjectKeyFromObject(d), index.Host(d)
 	if meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDirectoryInSync) && !silent[host] {
-		rows, err := b.engines.Directory(host).Rows(ctx, d.Name)
+		rows, err := b.engines.Directory(engines.First(host)).Rows(ctx, d.Name)
 		if err == nil {
 			e.rows[key] = rows
 		}
