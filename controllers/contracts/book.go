@@ -107,7 +107,7 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 	now := b.now()
 	key := client.ObjectKeyFromObject(pool)
 	var members v1alpha1.PECDomainList
-	if err := b.cache.List(ctx, &members, client.MatchingFields{index.DomainPool: index.Key(key)}); err != nil {
+	if err := b.cache.List(ctx, &members, client.MatchingFields{index.DomainPool: index.Key(key)}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing who draws on the contract of %s: %w", key, err)
 	}
 	p := &Page{Contract: terms(pool, members.Items, now), read: now, generations: map[types.NamespacedName]int64{}, Diverged: Diverged(pool)}
