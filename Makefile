@@ -56,9 +56,21 @@ e2e-down: ## Remove the sites of this checkout's e2e test, if a killed run left 
 	@$(SITES) --instance $(E2E) down
 
 .PHONY: soak
-soak: sites-ready $(HELM) ## The tests in their long forms: a thousand mailboxes, two quiet minutes, a letter of 6,000 messages.
+soak: sites-ready $(HELM) ## The tests in their long forms: a thousand mailboxes, two quiet minutes, a letter of 6,000 messages, half an hour without API server.
 	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) rootfs)" go test -tags soak -count=1 -timeout 60m $$(go list ./... | grep -v /test/e2e)
-	PEC_INSTANCE=$(E2E) go test -tags soak -count=1 -timeout 25m -v ./test/e2e -run TestJobs
+	PEC_INSTANCE=$(E2E) go test -tags soak -count=1 -timeout 90m -v ./test/e2e -run 'TestJobs|TestMailGoesOnWithoutOperatorAndAPIServer'
+
+# How long each of them runs.
+FUZZTIME ?= 10s
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target of the repository, for FUZZTIME each (10s).
+	@go list -f '{{$$p := .}}{{range .TestGoFiles}}{{$$p.ImportPath}} {{$$p.Dir}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$$p.ImportPath}} {{$$p.Dir}}/{{.}}{{"\n"}}{{end}}' ./... | \
+	while read -r package file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(f \*testing\.F).*/\1/p' "$$file"); do \
+			echo "$$package $$target"; go test -short -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+		done; \
+	done
 
 .PHONY: bench
 bench: ## Benchmarks of the certification; compare runs with benchstat.

@@ -44,6 +44,7 @@ const (
 // +kubebuilder:printcolumn:name="Access",type=string,JSONPath=`.status.effectiveAccess.access`,description="What the holder may do now: Full, ReceiveOnly, ReadOnly or Suspended."
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,description="Whether the mailbox works at this site as its spec says."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`,description="Time since the resource was created."
+// +kubebuilder:printcolumn:name="Requested",type=date,priority=1,JSONPath=`.spec.requestedAt`,description="Time since the holder asked for the mailbox, by the resource's own word; much more than Age is worth a question where others wait."
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,description="Why Ready has its value, in one word."
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,description="Why Ready has its value, and what to do."
 // +kubebuilder:validation:XValidation:rule="self.metadata.name == self.spec.localPart.replace('_', '--') + '.at.' + self.spec.domainRef.name",message="metadata.name derives from the address, so that no address exists twice: set it to <localPart, each _ written -->.at.<domainRef.name>"

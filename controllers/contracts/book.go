@@ -27,9 +27,21 @@ type Book struct {
 	cache   client.Reader
 	engines *engines.Pool
 	now     func() time.Time
+	sites   Sites
 
 	mu    sync.Mutex
 	pages map[types.NamespacedName]*entry
+	// recalling is since when stacks are known not to know what they were.
+	recalling map[types.NamespacedName]time.Time
+}
+
+// Sites is what a book knows of the two sites.
+type Sites struct {
+	// Own is this one's name, and Peer says whether there is another.
+	Own  string
+	Peer bool
+	// Patience is how long the other one may be silent before this one does without it.
+	Patience time.Duration
 }
 
 // entry holds one pool's page; its lock is held while the page is read, so that only one pass reads it.
@@ -38,11 +50,13 @@ type entry struct {
 	page *Page
 	// rows are what the stacks held when they last answered, by domain.
 	rows map[types.NamespacedName][]admin.Mailbox
+	// pending is since when this book has seen the requests that have nothing yet, by address.
+	pending map[string]time.Time
 }
 
 // New makes a book over a manager's cache, which has the indexes.
-func New(cache client.Reader, pool *engines.Pool, now func() time.Time) *Book {
-	return &Book{cache: cache, engines: pool, now: now, pages: map[types.NamespacedName]*entry{}}
+func New(cache client.Reader, pool *engines.Pool, sites Sites, now func() time.Time) *Book {
+	return &Book{cache: cache, engines: pool, now: now, sites: sites, pages: map[types.NamespacedName]*entry{}, recalling: map[types.NamespacedName]time.Time{}}
 }
 
 // Page is one contract, with the answer to all its claims.
@@ -54,9 +68,12 @@ type Page struct {
 	// Diverged says that the sites hold different specs of the domain that the contract is of: what one admits now, the other
 	// might not.
 	Diverged bool
-	// Newest is when the newest request was made that has nothing yet.
-	Newest time.Time
+	// Recalling is a stack that was built anew and does not know yet which mailboxes were closed; "" when there is none to wait for.
+	Recalling string
 
+	// pending is since when the requests were seen that have nothing yet, and newest the last of these times.
+	pending     map[string]time.Time
+	newest      time.Time
 	read        time.Time
 	generations map[types.NamespacedName]int64
 }
@@ -110,8 +127,9 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 	if err := b.cache.List(ctx, &members, client.MatchingFields{index.DomainPool: index.Key(key)}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing who draws on the contract of %s: %w", key, err)
 	}
-	p := &Page{Contract: terms(pool, members.Items, now), read: now, generations: map[types.NamespacedName]int64{}, Diverged: Diverged(pool)}
+	p := &Page{Contract: terms(pool, members.Items, now), read: now, generations: map[types.NamespacedName]int64{}, Diverged: Diverged(pool), pending: map[string]time.Time{}}
 	silent := map[types.NamespacedName]bool{}
+	hosts := map[types.NamespacedName]bool{}
 	var claims []contract.Claim
 	for i := range members.Items {
 		d := &members.Items[i]
@@ -125,14 +143,71 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 			return nil, fmt.Errorf("listing the mailboxes of %s: %w", d.Name, err)
 		}
 		rows, known := b.rows(ctx, d, e, silent)
-		own, newest := claimsOf(d, mailboxes.Items, rows, known)
-		claims = append(claims, own...)
-		if newest.After(p.Newest) {
-			p.Newest = newest
+		hosts[index.Host(d)] = true
+		claims = append(claims, claimsOf(d, mailboxes.Items, rows, known)...)
+	}
+	var all v1alpha1.PECDomainList
+	if err := b.cache.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing the domains whose mailboxes count in %s: %w", key, err)
+	}
+	absent, on := b.absent(ctx, key, all.Items, claims)
+	claims = append(claims, absent...)
+	for _, host := range on {
+		hosts[host] = true
+	}
+	p.await(claims, e)
+	p.Outcome = contract.Decide(p.Contract, claims)
+	var err error
+	p.Recalling, err = b.awaited(ctx, hosts)
+	return p, err
+}
+
+const (
+	// brief is how long no new request must have come under a contract before new ones are decided: what is applied together is decided
+	// together, and so alike at both sites, in whatever order it arrives.
+	brief = 500 * time.Millisecond
+	// quiet is that where there is hardly room for what waits, so that a request which is late matters.
+	quiet = 2 * time.Second
+	// patience is how long a request waits for that quiet.
+	patience = 15 * time.Second
+)
+
+// Settled is when a request is decided by the page as it is: when those that come together with it are there. It is decided by a page
+// that was read then, and not before. Pure.
+func (p *Page) Settled(address string) time.Time {
+	since, waits := p.pending[address]
+	if !waits {
+		return p.read
+	}
+	still := brief
+	if p.Decisions[address].Near {
+		still = quiet
+	}
+	if calm := p.newest.Add(still); calm.Before(since.Add(patience)) {
+		return calm
+	}
+	return since.Add(patience)
+}
+
+// Read is when the page was read.
+func (p *Page) Read() time.Time { return p.read }
+
+// await notes which requests have nothing yet, and since when they are known here. Nobody else's clock plays a part.
+func (p *Page) await(claims []contract.Claim, e *entry) {
+	for i := range claims {
+		if claims[i].Has != nil {
+			continue
+		}
+		since, known := e.pending[claims[i].Address]
+		if !known {
+			since = p.read
+		}
+		p.pending[claims[i].Address] = since
+		if since.After(p.newest) {
+			p.newest = since
 		}
 	}
-	p.Outcome = contract.Decide(p.Contract, claims)
-	return p, nil
+	e.pending = p.pending
 }
 
 // Diverged says whether the other site holds another spec of a domain.
@@ -154,6 +229,84 @@ func (b *Book) rows(ctx context.Context, d *v1alpha1.PECDomain, e *entry, silent
 	}
 	rows, known := e.rows[key]
 	return rows, known
+}
+
+// absent are the claims of mailboxes that were admitted under a pool's contract, and that no domain of it has now: its resource is gone,
+// or another stack serves it. Their mail is there, and a domain that is made again has them back. A domain that is there and draws on
+// something else took them along. A row that says not where it was admitted, of an earlier release, counts with its host.
+func (b *Book) absent(ctx context.Context, pool types.NamespacedName, all []v1alpha1.PECDomain, claims []contract.Claim) (absent []contract.Claim, hosts []types.NamespacedName) {
+	draws := make(map[types.NamespacedName]types.NamespacedName, len(all))
+	for i := range all {
+		draws[client.ObjectKeyFromObject(&all[i])], _ = index.Pool(&all[i])
+	}
+	claimed := make(map[string]bool, len(claims))
+	for i := range claims {
+		claimed[claims[i].Address] = true
+	}
+	for i := range all {
+		key := client.ObjectKeyFromObject(&all[i])
+		if all[i].Spec.Provider.Type != v1alpha1.ProviderManaged || !meta.IsStatusConditionTrue(all[i].Status.Conditions, v1alpha1.ConditionDirectoryInSync) {
+			continue
+		}
+		for _, row := range b.engines.Directory(engines.First(key)).AllRows(ctx) {
+			if claimed[row.Address] || !drew(row, pool, draws[key], draws) {
+				continue
+			}
+			hosts = append(hosts, key)
+			absent = append(absent, contract.Claim{Address: row.Address, Domain: row.Domain, Has: Holding(row)})
+		}
+	}
+	return absent, hosts
+}
+
+// drew says whether a row counts in a pool though no domain of that has it. Pure.
+func drew(row admin.Mailbox, pool, hosts types.NamespacedName, draws map[types.NamespacedName]types.NamespacedName) bool {
+	now, there := draws[types.NamespacedName{Namespace: row.Owner.Namespace, Name: row.Domain}]
+	switch {
+	case there && now != pool:
+		return false
+	case row.AdmittedIn == "":
+		return hosts == pool && !there
+	}
+	return row.AdmittedIn == index.Key(pool)
+}
+
+// awaited is a host among some that says that it was built anew and does not know what it was, while the other site may still tell it:
+// for as long as that tells, and for the book's patience when it does not.
+func (b *Book) awaited(ctx context.Context, hosts map[types.NamespacedName]bool) (string, error) {
+	if !b.sites.Peer {
+		return "", nil
+	}
+	for key := range hosts {
+		host := &v1alpha1.PECDomain{}
+		if err := b.cache.Get(ctx, key, host); err != nil {
+			if apierrors.IsNotFound(err) {
+				continue
+			}
+			return "", fmt.Errorf("reading host %s: %w", key, err)
+		}
+		recall := b.engines.Directory(engines.First(key)).Recall()
+		since := b.recallingSince(key, recall)
+		c := meta.FindStatusCondition(host.Status.Conditions, v1alpha1.ConditionSpecInSync)
+		lacks := c != nil && c.Reason == v1alpha1.ReasonPeerLacksObject
+		linked := host.Spec.Provider.Managed != nil && host.Spec.Provider.Managed.HasOtherLink(b.sites.Own) && !lacks
+		if recall == admin.RecallUnderWay || recall == admin.RecallSilent && linked && b.now().Sub(since) < b.sites.Patience {
+			return host.Name, nil
+		}
+	}
+	return "", nil
+}
+
+// recallingSince notes since when a stack says that it does not know what it was.
+func (b *Book) recallingSince(host types.NamespacedName, recall admin.Recall) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if recall != admin.RecallSilent {
+		delete(b.recalling, host)
+	} else if _, known := b.recalling[host]; !known {
+		b.recalling[host] = b.now()
+	}
+	return b.recalling[host]
 }
 
 // terms are the contract of a pool with the parts of the domains that draw on it. Pure.

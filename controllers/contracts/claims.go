@@ -1,8 +1,6 @@
 package contracts
 
 import (
-	"time"
-
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -10,9 +8,8 @@ import (
 	"github.com/pec-operator/pec-operator/internal/contract"
 )
 
-// claimsOf are the claims of one domain, and when the newest was made that has nothing yet. While its stack has never answered,
-// the status of a Mailbox stands for the row. Pure.
-func claimsOf(d *v1alpha1.PECDomain, mailboxes []v1alpha1.Mailbox, rows []admin.Mailbox, known bool) (claims []contract.Claim, newest time.Time) {
+// claimsOf are the claims of one domain. While its stack has never answered, the status of a Mailbox stands for the row. Pure.
+func claimsOf(d *v1alpha1.PECDomain, mailboxes []v1alpha1.Mailbox, rows []admin.Mailbox, known bool) (claims []contract.Claim) {
 	held := make(map[string]*admin.Mailbox, len(rows))
 	for i := range rows {
 		held[rows[i].Address] = &rows[i]
@@ -35,15 +32,12 @@ func claimsOf(d *v1alpha1.PECDomain, mailboxes []v1alpha1.Mailbox, rows []admin.
 		if m.DeletionTimestamp.IsZero() {
 			c.Wants = Wanted(m, d, c.Has)
 		}
-		if made := m.CreationTimestamp.Time; c.Has == nil && made.After(newest) {
-			newest = made
-		}
 		claims = append(claims, c)
 	}
 	for address, row := range held {
 		claims = append(claims, contract.Claim{Address: address, Domain: d.Name, Has: Holding(*row)})
 	}
-	return claims, newest
+	return claims
 }
 
 // Foreign says whether a row is, or was, that of a Mailbox of another namespace. Pure.

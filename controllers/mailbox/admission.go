@@ -17,11 +17,6 @@ import (
 )
 
 const (
-	// quiet is how long no new request must have come under a contract before new ones are decided: what is applied together
-	// is decided together, and so alike at both sites, in whatever order it arrives. Creation times have whole seconds.
-	quiet = 2 * time.Second
-	// patience is how long a request waits for that quiet.
-	patience = 15 * time.Second
 	// pageAge and anew are the ages of a contract's page that a request is decided by: the second when the first has not seen it.
 	pageAge, anew = time.Second, 200 * time.Millisecond
 	// heldRecheck is how often a held mailbox is looked at again. The watch on its contract's domain comes first.
@@ -68,11 +63,10 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if s.unsettled = unsettled(page, s.mailbox, s.Now); has == nil && s.unsettled > 0 {
-		return reconcile.Result{}, errUnsettled
-	}
 	reason, message := verdict(page, s.mailbox.Address())
 	switch {
+	case reason == v1alpha1.ReasonStackRecalling && has == nil:
+		return reconcile.Result{}, reconcile.Waiting(soon, v1alpha1.ConditionAdmitted, reason, message)
 	case reason == v1alpha1.ReasonWithinContract:
 		s.True(v1alpha1.ConditionAdmitted, reason, message)
 	case has == nil:
@@ -81,6 +75,9 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	default:
 		s.granted = kept(*has, *wants)
 		s.False(v1alpha1.ConditionAdmitted, reason, fmt.Sprintf("%s; until then the mailbox stays as it is: %s, %s", message, has.Type, contract.Size(has.Bytes)))
+		if reason == v1alpha1.ReasonStackRecalling {
+			return reconcile.Result{RequeueAfter: recheck}, nil
+		}
 	}
 	return reconcile.Result{}, nil
 }
@@ -88,28 +85,41 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 // errUnsettled ends a pass of which nothing is written: the request is decided in a moment, with those that come with it.
 var errUnsettled = errors.New("not all requests that come together are there")
 
-// page is the contract's page, with what this mailbox wants on it.
+// page is the contract's page, with what this mailbox wants on it, and with the requests that come together with that.
 func (s *scope) page(ctx context.Context, wants contract.Holding) (*contracts.Page, error) {
 	for _, age := range []time.Duration{pageAge, anew} {
 		page, err := s.Book.Page(ctx, s.domain, age)
 		if err != nil {
 			return nil, err
 		}
-		if d, there := page.Decisions[s.mailbox.Address()]; there && d.Wants == wants || page.Unusable != "" {
+		if page.Unusable != "" {
 			return page, nil
+		}
+		if d, there := page.Decisions[s.mailbox.Address()]; there && d.Wants == wants {
+			return s.settledPage(ctx, page)
 		}
 	}
 	s.unsettled = anew
 	return nil, errUnsettled
 }
 
-// unsettled is how long to wait for the requests that come together with this one; zero or less when they are there. Pure.
-func unsettled(p *contracts.Page, m *v1alpha1.Mailbox, now time.Time) time.Duration {
-	wait := p.Newest.Add(quiet).Sub(now)
-	if now.Sub(m.CreationTimestamp.Time) > patience || wait > patience {
-		return 0 // a clock that differs from the API server's must not keep anybody waiting
+// settledPage is a page on which the request is decided, or the time until there may be one.
+func (s *scope) settledPage(ctx context.Context, page *contracts.Page) (*contracts.Page, error) {
+	at := page.Settled(s.mailbox.Address())
+	if !page.Read().Before(at) {
+		return page, nil
 	}
-	return wait
+	if late := s.Now.Sub(at); late >= 0 { // it was read too early
+		again, err := s.Book.Page(ctx, s.domain, late)
+		if err != nil {
+			return nil, err
+		}
+		if at = again.Settled(s.mailbox.Address()); !again.Read().Before(at) {
+			return again, nil
+		}
+	}
+	s.unsettled = max(at.Sub(s.Now), time.Millisecond)
+	return nil, errUnsettled
 }
 
 // verdict is the reason of Admitted, and its message, for an address on a contract's page. Pure.
@@ -121,6 +131,9 @@ func verdict(p *contracts.Page, address string) (reason, message string) {
 	case p.Diverged:
 		return v1alpha1.ReasonSpecsDiffer, "the sites hold different specs of the domain that contract " + p.Contract.Reference +
 			" is of: nothing is admitted that the other site might not admit; have both clusters follow the same Git revision"
+	case p.Recalling != "" && d.Limit == "":
+		return v1alpha1.ReasonStackRecalling, "the stack of " + p.Recalling + " was built anew and does not know yet which mailboxes were closed: nothing is admitted under contract " +
+			p.Contract.Reference + " before the other site has told it, or has been silent for long; see whether the peer link works"
 	case d.Admitted:
 		return v1alpha1.ReasonWithinContract, counts(p.Contract.Reference)
 	case d.Limit == contract.Validity:

@@ -32,7 +32,7 @@ const (
 	// recheck is how often it is looked again for what is missing and may not be watched.
 	recheck = 30 * time.Second
 	// concurrent passes: most of the time they wait, for an API server and for the request that they share.
-	concurrent = 16
+	concurrent = 32
 	// passTimeout bounds a pass, so that a hanging engine holds up its own mailboxes only.
 	passTimeout = time.Minute
 )
@@ -77,8 +77,11 @@ type Reconciler struct {
 	Site string
 	// StandIn is how long the preferred site must be silent before this one looks in its place.
 	StandIn time.Duration
+	// UsageEvery is how often a mailbox's use is looked at.
+	UsageEvery time.Duration
 
-	looks looks
+	// looks is when each mailbox's use is looked at next.
+	looks reconcile.Looks
 }
 
 // scope is what the phases of one pass share.
@@ -110,7 +113,7 @@ type scope struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	mailbox := &v1alpha1.Mailbox{}
 	if err := r.Client.Get(ctx, req.NamespacedName, mailbox); err != nil {
-		r.looks.forget(req.NamespacedName)
+		r.looks.Forget(req.NamespacedName)
 		r.Watch.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -134,7 +137,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // SetupWithManager starts the controller with a manager whose cache has the indexes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.Table = table
+	r.Table, r.looks.Every = table, r.UsageEvery
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("mailbox").
 		For(&v1alpha1.Mailbox{}, builder.WithPredicates(reconcile.SpecOrRequest())).

@@ -148,7 +148,7 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	switch {
 	case s.credentials != nil:
 		want.CredentialsVersion = s.credentials.version
-	case s.fresh:
+	case s.fresh, s.row.Access == admin.AccessClosed: // nobody gets in with what the former holder had
 		said, _ := s.Said(v1alpha1.ConditionCredentialsValid)
 		return reconcile.Result{}, reconcile.Waiting(recheck, said.Type, said.Reason, said.Message)
 	default:
@@ -186,13 +186,21 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 // wantedRow is the row as the spec and the rules want it, but for the credentials.
 func (s *scope) wantedRow() admin.Mailbox {
 	row := admin.Mailbox{
-		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type),
+		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type), AdmittedIn: s.pool(),
 		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.row.ClosedAt,
 		Shard: s.row.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)
 	return row
+}
+
+// pool is the domain, namespace/name, whose contract counts the mailbox; "" when there is none.
+func (s *scope) pool() string {
+	if pool, limited := index.Pool(s.domain); limited {
+		return index.Key(pool)
+	}
+	return ""
 }
 
 // place has the stack hold something of the mailbox, and takes over what it holds then.

@@ -4,14 +4,11 @@ import (
 	"cmp"
 	"context"
 	"math"
-	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -22,41 +19,11 @@ import (
 )
 
 const (
-	// usageEvery is how often a mailbox's use is looked at: Dovecot opens the mailbox for it.
-	usageEvery = 5 * time.Minute
 	// youngest is the least number of days that a rate is taken over: a mailbox that was filled yesterday does not fill up every day.
 	youngest = 7
 	// horizon is how many days ahead a full mailbox is foreseen, and beyond how many one that was foreseen is no more.
 	horizon, beyondHorizon = 730, 800
 )
-
-// looks remembers when each mailbox's use is looked at next. Losing it is looking once more.
-type looks struct {
-	mu   sync.Mutex
-	next map[types.NamespacedName]time.Time
-}
-
-// due says whether to look now, and how long it is until the next look.
-func (l *looks) due(key types.NamespacedName, now time.Time) (bool, time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now.Before(l.next[key]) {
-		return false, l.next[key].Sub(now)
-	}
-	if l.next == nil {
-		l.next = map[types.NamespacedName]time.Time{}
-	}
-	after := usageEvery + rand.N(usageEvery/5) // spread: all were made at once
-	l.next[key] = now.Add(after)
-	return true, after
-}
-
-// forget drops what is remembered of a mailbox that is gone.
-func (l *looks) forget(key types.NamespacedName) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.next, key)
-}
 
 // measure is what a look found.
 type measure struct {
@@ -69,17 +36,16 @@ type measure struct {
 
 // watchUsage shows what the mailbox holds, and what to do about it. Not knowing it is no fault of the mailbox: what was known stays.
 func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
-	policy, err := s.archivedBy(ctx)
+	due, next := s.looks.Due(client.ObjectKeyFromObject(s.mailbox), s.mailbox.Status.Usage != nil, s.Now)
+	archive, err := s.archiveJudge(ctx, due)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	judge := func(u *v1alpha1.MailboxUsage) []metav1.Condition {
 		return slices.Concat(
-			judgeQuota(u, s.reasonWas(v1alpha1.ConditionQuotaHealthy), s.granted.Bytes),
-			judgeArchive(u, s.reasonWas(v1alpha1.ConditionArchiveRecommended), policy, s.Now),
+			judgeQuota(u, s.reasonWas(v1alpha1.ConditionQuotaHealthy), s.granted.Bytes), archive(u),
 			judgeType(u, s.reasonWas(v1alpha1.ConditionUsageMatchesType), s.typed()))
 	}
-	due, next := s.looks.due(client.ObjectKeyFromObject(s.mailbox), s.Now)
 	switch {
 	case s.fresh && s.mailbox.Status.Usage == nil: // made by this pass; Dovecot would make its folders now, to answer nothing
 		s.show(measure{quota: s.granted.Bytes, sent: new(int64)}, judge)
@@ -93,6 +59,23 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	s.sayAll(judge)
 	return reconcile.Result{RequeueAfter: next}, nil
+}
+
+// archiveJudge is what judges whether mail should be archived. Which policy does that is asked when the use is looked at, or the spec is
+// new; otherwise what was said stays.
+func (s *scope) archiveJudge(ctx context.Context, due bool) (func(*v1alpha1.MailboxUsage) []metav1.Condition, error) {
+	if !due && s.mailbox.Status.ObservedGeneration == s.mailbox.Generation {
+		return func(*v1alpha1.MailboxUsage) []metav1.Condition {
+			if was := meta.FindStatusCondition(s.mailbox.Status.Conditions, v1alpha1.ConditionArchiveRecommended); was != nil {
+				return []metav1.Condition{*was}
+			}
+			return nil
+		}, nil
+	}
+	policy, err := s.archivedBy(ctx)
+	return func(u *v1alpha1.MailboxUsage) []metav1.Condition {
+		return judgeArchive(u, s.reasonWas(v1alpha1.ConditionArchiveRecommended), policy, s.Now)
+	}, err
 }
 
 // show puts what a look found into the status, if it differs by something that matters, or makes a judge say something else.

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -136,14 +135,5 @@ func TestTwoFigures(t *testing.T) {
 		if got := twoFigures(n); got != want {
 			t.Errorf("%d is %d in two figures, want %d", n, got, want)
 		}
-	}
-}
-
-func TestLooksAreRare(t *testing.T) {
-	var l looks
-	now, key := time.Now(), types.NamespacedName{Name: "m"}
-	looks := func(at time.Time) bool { now, _ := l.due(key, at); return now }
-	if !looks(now) || looks(now.Add(usageEvery-time.Second)) || !looks(now.Add(2*usageEvery)) {
-		t.Error("a mailbox is not looked at at once, then not again, then again")
 	}
 }

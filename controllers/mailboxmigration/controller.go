@@ -57,7 +57,8 @@ type Reconciler struct {
 	Image   string
 	Site    string
 
-	seen looks
+	// seen is when promises are looked at next: it takes two Secrets a mailbox, and a pass comes every two seconds while a Job runs.
+	seen reconcile.Looks
 }
 
 // scope is what the phases of one pass share.
@@ -82,7 +83,7 @@ type scope struct {
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	migration := &v1alpha1.MailboxMigration{}
 	if err := r.Client.Get(ctx, req.NamespacedName, migration); err != nil {
-		r.seen.forget(req.NamespacedName)
+		r.seen.Forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !migration.DeletionTimestamp.IsZero() {
@@ -99,7 +100,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // SetupWithManager starts the controller.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.Table = table
+	r.Table, r.seen.Every = table, longest
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("mailboxmigration").
 		For(&v1alpha1.MailboxMigration{}, builder.WithPredicates(reconcile.SpecOrRequest())).

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -20,32 +18,6 @@ import (
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
-
-// looks remembers when promises were last looked at: it takes two Secrets a mailbox, and a pass comes every two seconds while a Job runs.
-type looks struct {
-	mu sync.Mutex
-	at map[types.NamespacedName]time.Time
-}
-
-// due says whether it is time to look, and notes that it was done.
-func (l *looks) due(of types.NamespacedName, now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if last, ok := l.at[of]; ok && now.Sub(last) < longest {
-		return false
-	}
-	if l.at == nil {
-		l.at = map[types.NamespacedName]time.Time{}
-	}
-	l.at[of] = now
-	return true
-}
-
-func (l *looks) forget(of types.NamespacedName) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.at, of)
-}
 
 // findings are what speaks against a promise, and what cannot be known.
 type findings struct{ broken, unknown []string }
@@ -76,7 +48,8 @@ func judgePromises(ctx context.Context, s *scope) (reconcile.Result, error) {
 	_, verified := s.ledger.entries["verify"+recordedDone]
 	key := client.ObjectKeyFromObject(s.migration)
 	news := s.migration.Status.ObservedGeneration != s.migration.Generation || verified != s.wasVerified()
-	if known != nil && (open || !news && !s.seen.due(key, s.Jobs.Now())) {
+	due, _ := s.seen.Due(key, false, s.Jobs.Now())
+	if known != nil && (open || !news && !due) {
 		s.Say(known.Type, known.Status, known.Reason, known.Message)
 		return reconcile.Result{}, nil
 	}

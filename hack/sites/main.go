@@ -27,6 +27,8 @@ const usage = `usage: hack/sites/run [--instance NAME] COMMAND
   down                   end the instance and remove everything it had, data included
   cut SITE               cut the site off: no packet passes between it and the other site or the internet; this machine still reaches it
   restore SITE           join it again (so does the end of the instance)
+  hold SITE SERVER       a server of the site ("kube-apiserver") is not started again once it has ended: then it is away, as long as is wanted
+  release SITE SERVER    it is started again (so it is when the site starts)
   status                 say what runs
   env                    print addresses, paths and image references as JSON
   kubectl SITE -- ARGS   kubectl as the site's administrator
@@ -70,7 +72,7 @@ func dispatch(ctx context.Context, name string, arguments []string) error {
 		return errors.New("namespaces and containers need root: run this as root")
 	}
 	command, operands := arguments[0], arguments[1:]
-	for _, set := range []func(context.Context, instance, string, []string) (bool, error){inside, lifecycle, access} {
+	for _, set := range []func(context.Context, instance, string, []string) (bool, error){inside, lifecycle, failure, access} {
 		if known, err := set(ctx, i, command, operands); known {
 			return err
 		}
@@ -143,17 +145,27 @@ func lifecycle(ctx context.Context, i instance, command string, operands []strin
 	return false, nil
 }
 
+// failure holds the commands that make a site fail and mend it.
+func failure(ctx context.Context, i instance, command string, operands []string) (bool, error) {
+	link := (command == "cut" || command == "restore") && len(operands) == 1
+	if !link && (command != "hold" && command != "release" || len(operands) != 2) {
+		return false, nil
+	}
+	if !slices.Contains(siteNames, operands[0]) {
+		return true, fmt.Errorf("there is no site %q: the sites are %s", operands[0], strings.Join(siteNames, " and "))
+	}
+	if link {
+		return true, i.setCut(ctx, operands[0], command == "cut")
+	}
+	return true, i.setHeld(operands[0], operands[1], command == "hold")
+}
+
 func access(ctx context.Context, i instance, command string, operands []string) (bool, error) {
 	switch {
 	case command == "status" && len(operands) == 0:
 		return true, i.status(ctx)
 	case command == "env" && len(operands) == 0:
 		return true, withWorkshop(func(w workshop) error { return i.env(w) })
-	case (command == "cut" || command == "restore") && len(operands) == 1:
-		if !slices.Contains(siteNames, operands[0]) {
-			return true, fmt.Errorf("there is no site %q: the sites are %s", operands[0], strings.Join(siteNames, " and "))
-		}
-		return true, i.setCut(ctx, operands[0], command == "cut")
 	case command == "extra" && len(operands) == 2:
 		return true, withWorkshop(func(w workshop) error { return i.loadExtra(ctx, w, operands[0], operands[1]) })
 	case command == "zone" && len(operands) > 0:

@@ -131,6 +131,18 @@ func serveSite(ctx context.Context, s site) error {
 	return provide(ctx, s)
 }
 
+// setHeld makes the site's supervisor leave a server alone once it has ended, or start it again.
+func (i instance) setHeld(site, server string, held bool) error {
+	mark := i.dir(site, heldDir, server)
+	if held {
+		return writeFile(mark, nil, 0o644)
+	}
+	if err := os.Remove(mark); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("releasing %s of site %s: %w", server, site, err)
+	}
+	return nil
+}
+
 // applyBootstrap gives the cluster its StorageClass and CoreDNS its rights.
 func applyBootstrap(ctx context.Context) error {
 	return waitFor(ctx, "the site's first objects", serverPatience, func(ctx context.Context) error {

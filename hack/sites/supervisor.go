@@ -27,11 +27,17 @@ const (
 	livedWell  = 10 * time.Second
 )
 
-// keep runs p until ctx ends, and starts it again whenever it ends before. Its output goes to <logs>/<name>.log.
+// heldDir has a file for each server that is not to be started again; it is below /run, which is empty when a machine starts.
+const heldDir = "/run/held"
+
+// keep runs p until ctx ends, and starts it again whenever it ends before, unless it is held. Its output goes to <logs>/<name>.log.
 func keep(ctx context.Context, p process, logs string) {
 	output := &logFile{path: filepath.Join(logs, p.name+".log")}
 	delay := firstDelay
 	for ctx.Err() == nil {
+		for exists(filepath.Join(heldDir, p.name)) && ctx.Err() == nil {
+			time.Sleep(firstDelay)
+		}
 		started := time.Now()
 		err := runProcess(ctx, p, output)
 		if ctx.Err() != nil {

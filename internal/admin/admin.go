@@ -96,6 +96,8 @@ type Mailbox struct {
 	Sending Refusal `json:"sendingRefused,omitempty"`
 	// AdmittedAs is the type that the domain's contract counts the mailbox as.
 	AdmittedAs string `json:"admittedAs,omitempty"`
+	// AdmittedIn is the PECDomain, namespace/name, whose contract counts the mailbox: also while its own domain's resource is not there.
+	AdmittedIn string `json:"admittedIn,omitempty"`
 	// Shard is the one of its stack that holds its mail; 0 is the first, and the only one in this release.
 	Shard int   `json:"shard,omitempty"`
 	Owner Owner `json:"owner,omitzero"`

@@ -60,7 +60,19 @@ type Answer struct {
 type Digests struct {
 	All     string   `json:"all"`
 	Buckets []string `json:"buckets,omitempty"` // left out when All is the one that was known
+	Recall  Recall   `json:"recall,omitempty"`
 }
+
+// Recall is how far an engine whose log is new is with what its site, and the other one, recorded before: which mailboxes were closed,
+// and what holders chose. "" is that of an engine of an earlier release, which does not say.
+type Recall string
+
+// How far it is.
+const (
+	RecallDone     Recall = "Done"     // all of it is in the directory
+	RecallUnderWay Recall = "UnderWay" // the other site is giving it
+	RecallSilent   Recall = "Silent"   // there is no other site, or it does not answer
+)
 
 // Buckets is how many buckets the addresses of a directory fall into: few enough to be compared at once, and enough that one of
 // a large directory is read quickly.

@@ -63,6 +63,8 @@ type Engine struct {
 	Antivirus admin.Antivirus
 	// Stores is what it says of both sites' stores.
 	Stores *admin.Stores
+	// Recall is what it says of what it was before its log began.
+	Recall admin.Recall
 	// Puts counts what was written.
 	Puts int
 	// Down makes the engine refuse connections.
@@ -189,6 +191,7 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 			tree.Set(address, e.placed(address).Digest)
 		}
 		d := tree.Digests()
+		d.Recall = e.Recall
 		if d.All == r.URL.Query().Get("known") {
 			d.Buckets = nil
 		}

@@ -91,6 +91,8 @@ type Decision struct {
 	Part string
 	// Place is the claim's place among those that wait for the same, from 1; 0 when it does not wait for room.
 	Place int
+	// Near says that there is hardly room for all that wait for something: a claim that nobody here knows of yet may matter.
+	Near bool
 }
 
 // Tally is what a contract, or a part of it, comes to.
@@ -171,7 +173,28 @@ func Decide(c Contract, claims []Claim) Outcome {
 	for _, claim := range open {
 		o.Decisions[claim.Address] = o.judge(c, claim, places)
 	}
+	for _, claim := range open {
+		d := o.Decisions[claim.Address]
+		d.Near = !d.Admitted || o.near(c, claim, int64(len(open)))
+		o.Decisions[claim.Address] = d
+	}
 	return o
+}
+
+// spare is how many more claims like one there must be room for, at least, besides those that are open, for the one not to be near a
+// limit.
+const spare = 10
+
+// near says whether one of the limits that an admitted claim is measured by has no room for as many again as are open, and for spare
+// more: then it may matter which of the claims that come together is seen first.
+func (o *Outcome) near(c Contract, claim Claim, open int64) bool {
+	more := max(open, spare)
+	for l, each := range map[Limit]int64{mailboxesOf(claim.Wants.Type): 1, Storage: claim.Wants.Bytes} {
+		if !fits(o.Total.of(l), more*each, c.of(l)) || !fits(o.Domains[claim.Domain].of(l), more*each, c.Parts[claim.Domain].of(l)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (o *Outcome) count(domain string, h Holding, sign int64) {

@@ -314,3 +314,31 @@ func TestNothingThatPeopleDoBreaksTheContract(t *testing.T) {
 		}
 	}
 }
+
+func TestNear(t *testing.T) {
+	crowd := func(n int) (out []Claim) {
+		for i := range n {
+			out = append(out, asks(fmt.Sprintf("box%03d@d", i), i))
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		contract Contract
+		claims   []Claim
+		want     bool
+	}{
+		"without limits nothing is near":                       {Contract{}, crowd(1), false},
+		"room for it and ten more":                             {Contract{Terms: Terms{Standard: n(11)}}, crowd(1), false},
+		"room for it and nine more":                            {Contract{Terms: Terms{Standard: n(10)}}, crowd(1), true},
+		"room for fifty that wait and fifty more":              {Contract{Terms: Terms{Standard: n(100)}}, crowd(50), false},
+		"room for fifty that wait and one less":                {Contract{Terms: Terms{Standard: n(99)}}, crowd(50), true},
+		"storage for nine more like it":                        {Contract{Terms: Terms{Bytes: n(10 * gib)}}, crowd(1), true},
+		"a domain's part that is small":                        {Contract{Terms: Terms{Standard: n(400)}, Parts: map[string]Terms{"d": {Standard: n(10)}}}, crowd(1), true},
+		"another type that has no room matters to nobody else": {Contract{Terms: Terms{Standard: n(400), Massive: n(0)}}, crowd(1), false},
+		"who is held": {Contract{Ended: true}, crowd(1), true},
+	} {
+		if got := Decide(c.contract, c.claims).Decisions["box000@d"].Near; got != c.want {
+			t.Errorf("%s: near %v", name, got)
+		}
+	}
+}

@@ -73,6 +73,18 @@ func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before adm
 	return outcomes[0].Before, outcomes[0].Err
 }
 
+// Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is.
+func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
+	if err := d.PutDomain(ctx, m.Domain); err != nil {
+		return err
+	}
+	if _, err := d.Mailbox(ctx, m.Address); !errors.Is(err, admin.ErrNotFound) {
+		return err
+	}
+	_, err := d.PutMailbox(ctx, m)
+	return err
+}
+
 func putMailbox(ctx context.Context, tx *sql.Tx, m admin.Mailbox) (before admin.Mailbox, err error) {
 	m.Address, m.Domain = strings.ToLower(m.Address), strings.ToLower(m.Domain)
 	m.OrdinaryMail = cmp.Or(m.OrdinaryMail, admin.OrdinaryDiscard)
@@ -95,14 +107,14 @@ func putMailbox(ctx context.Context, tx *sql.Tx, m admin.Mailbox) (before admin.
 		return before, fmt.Errorf("mailbox %s: %w: this stack does not serve %s", m.Address, ErrInvalid, m.Domain)
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
-		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to, frozen_until, shard)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (address) DO UPDATE SET
+		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to, frozen_until, admitted_in, shard)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT (address) DO UPDATE SET
 		password = CASE WHEN ?3 = '' THEN password ELSE ?3 END, credentials_version = ?4, quota_bytes = ?5, access = ?6,
 		sending_refused = ?7, admitted_as = ?8, owner_namespace = ?9, owner_uid = ?10, closed_at = ?11, ordinary_mail = ?12, forward_to = ?13,
-		frozen_until = ?14, shard = ?15,
+		frozen_until = ?14, admitted_in = ?15, shard = ?16,
 		password_changed = CASE WHEN ?3 = '' THEN password_changed ELSE 0 END`,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
-		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.Shard)
+		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard)
 	if err != nil {
 		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
 	}

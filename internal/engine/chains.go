@@ -157,6 +157,10 @@ func (e *Engine) find(kind, key string, data any, among func(*mirror) bool) (fou
 
 // load reads all logs into the views, and makes directory and rules say what they say. It runs before anything is served.
 func (e *Engine) load(ctx context.Context) error {
+	e.recalled.Store(true) // unless the log says that it is new
+	if err := e.begin(); err != nil {
+		return err
+	}
 	own := func(r evidence.Record) error { return errors.Join(e.remember(e.chain, r), e.rememberOwn(r)) }
 	if err := e.evidence.Each(own); err != nil {
 		return fmt.Errorf("reading the log: %w", err)
@@ -169,7 +173,15 @@ func (e *Engine) load(ctx context.Context) error {
 	if err := e.prepareRules(); err != nil {
 		return err
 	}
+	if e.recalled.Load() || len(e.mirrors.all()) == 0 {
+		if err := e.restoreRows(ctx); err != nil {
+			return err
+		}
+	}
 	rows, err := e.directory.Mailboxes(ctx, "")
+	if err == nil {
+		err = e.noteStandings(rows)
+	}
 	if err != nil {
 		return err
 	}
@@ -181,8 +193,16 @@ func (e *Engine) load(ctx context.Context) error {
 	return nil
 }
 
-// remember takes a record of either site into the views. Any order of two logs comes to the same.
+// remember takes a record of either site into the views. Any order of two logs comes to the same. What a site that was rebuilt hears
+// of its former self waits until it has heard all of it (recall).
 func (e *Engine) remember(chain string, r evidence.Record) error {
+	if chain != e.chain && !e.recalled.Load() && slices.Contains(keptBack, r.Kind) {
+		return nil
+	}
+	return e.takeIn(chain, r)
+}
+
+func (e *Engine) takeIn(chain string, r evidence.Record) error {
 	switch r.Kind {
 	case kindAccepted:
 		return e.rememberAccepted(evidence.SiteOf(chain), r)
@@ -196,6 +216,12 @@ func (e *Engine) remember(chain string, r evidence.Record) error {
 			return err
 		}
 		e.holders.take(c)
+	case kindStanding:
+		var s standing
+		if err := r.Decode(&s); err != nil {
+			return err
+		}
+		e.takeStanding(evidence.SiteOf(chain), s)
 	case kindPlacement:
 		var p placement
 		if err := r.Decode(&p); err != nil {
@@ -268,6 +294,8 @@ func (e *Engine) rememberOwn(r evidence.Record) error {
 		return e.arrivals.remember(r, e.now())
 	case kindReplicated:
 		e.replica.repaired(r.Key)
+	case kindBegun, kindRecalled:
+		e.recalled.Store(r.Kind == kindRecalled)
 	}
 	return nil
 }

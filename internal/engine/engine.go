@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-milter"
@@ -57,17 +58,22 @@ type Engine struct {
 	sealer  *evidence.Sealer
 	locks   locks
 	metrics *metrics
-	// holders, arrivals and senders are views of the log: what holders chose and sent today, which arrivals they are to be told of, and what
-	// was accepted from whom. held is one too, of what waits for its mailbox. ages is a view of the mailboxes.
-	holders  *holders
-	arrivals *arrivals
-	senders  *senders
-	ages     *ages
-	held     held
-	gate     *gate
-	logins   *logins
-	digests  digests
-	doubles  doubles
+	// holders, standings, arrivals and senders are views of the log: what holders chose and sent today, how mailboxes stand, which arrivals
+	// holders are to be told of, and what was accepted from whom. held is one too, of what waits for its mailbox. ages
+	// is a view of the mailboxes.
+	holders   *holders
+	standings *standings
+	arrivals  *arrivals
+	senders   *senders
+	ages      *ages
+	held      held
+	gate      *gate
+	logins    *logins
+	digests   digests
+	doubles   doubles
+	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
+	// engine's log began.
+	recalled atomic.Bool
 	// placed is the index whose domains the directory holds.
 	placed struct {
 		sync.Mutex
@@ -141,7 +147,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
 	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put}
-	e.holders, e.arrivals, e.gate, e.logins = newHolders(), newArrivals(), newGate(), newLogins()
+	e.holders, e.standings, e.arrivals, e.gate, e.logins = newHolders(), newStandings(), newArrivals(), newGate(), newLogins()
 	e.senders, e.ages = &senders{by: map[string]*sentDays{}}, &ages{found: map[string]aged{}}
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()

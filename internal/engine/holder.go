@@ -63,12 +63,14 @@ type holders struct {
 	counted map[string]bool
 	// secrets are the last passwords from a Secret, by mailbox and site.
 	secrets map[string]map[string]placement
+	// ended is when mailboxes were last closed, at either site.
+	ended map[string]time.Time
 	// verdicts are what the sites found last when they compared them, by mailbox and site.
 	verdicts map[string]map[string]compared
 }
 
 func newHolders() *holders {
-	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}, counted: map[string]bool{}, secrets: map[string]map[string]placement{}, verdicts: map[string]map[string]compared{}}
+	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}, counted: map[string]bool{}, secrets: map[string]map[string]placement{}, verdicts: map[string]map[string]compared{}, ended: map[string]time.Time{}}
 }
 
 // take adds a choice, of this site or the other.
@@ -86,12 +88,28 @@ func (h *holders) take(c choice) {
 }
 
 // of is the last choice of one setting of a mailbox, if it was made since the mailbox was last closed: whoever gets the address
-// after that gets nothing of what the former holder chose.
+// after that gets nothing of what the former holder chose. The log says when that was also where the row does not: the other site
+// closed it, or the row is new because the directory was lost.
 func (h *holders) of(row admin.Mailbox, setting admin.Choice) (choice, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
-	return c, ok && !c.Withdrawn && c.At.After(row.ClosedAt)
+	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.ended[row.Address]))
+}
+
+// formers says whether the last choice of one setting is a former holder's.
+func (h *holders) formers(row admin.Mailbox, setting admin.Choice) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, ok := h.choices[row.Address][setting]
+	return ok && !c.At.After(latest(row.ClosedAt, h.ended[row.Address]))
+}
+
+// end notes until when what was chosen for a mailbox is a former holder's.
+func (h *holders) end(address string, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended[address] = latest(h.ended[address], at)
 }
 
 // placed adds a Secret's password that a site had.
@@ -128,6 +146,7 @@ func (h *holders) secret(address, site string) (last placement, everywhere time.
 func (h *holders) instant(address string, now time.Time, after ...time.Time) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	after = append(after, h.ended[address])
 	for _, c := range h.choices[address] {
 		after = append(after, c.At)
 	}
@@ -165,11 +184,14 @@ func (e *Engine) derive(ctx context.Context, address string) error {
 // derivePassword puts the holder's password into the directory if he chose it after the Secret's was placed, and the Secret's back
 // if it is seen only now that he did not.
 func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
+	secret, since := e.holders.secret(row.Address, e.settings.Site)
 	c, ok := e.holders.of(row, admin.ChoicePassword)
 	if !ok {
+		if row.PasswordChangedByHolder && secret.Password != "" && e.holders.formers(row, admin.ChoicePassword) {
+			return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, secret.Password))
+		}
 		return nil
 	}
-	secret, since := e.holders.secret(row.Address, e.settings.Site)
 	if c.At.After(since) != c.At.After(secret.At) {
 		e.replica.deriveLater(row.Address)
 	}

@@ -40,6 +40,13 @@ const (
 	kindUnited         = "united"          // deliveryKey
 )
 
+// The kinds of what a site knows of mailboxes, and of itself.
+const (
+	kindStanding = "mailbox-standing" // standing.key
+	kindBegun    = "log-begun"        // the log's name
+	kindRecalled = "recalled"         // the log's name
+)
+
 // kindManifest is the proof of a copy into a mailbox: mailbox, name of the proof.
 const kindManifest = "manifest"
 

@@ -85,6 +85,7 @@ func (e *Engine) getDigests(r *http.Request) (any, error) {
 		return nil, err
 	}
 	d := e.digests.tree.Digests()
+	d.Recall = e.recallState()
 	if d.All == r.URL.Query().Get("known") {
 		d.Buckets = nil
 	}
@@ -222,8 +223,18 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 	return ""
 }
 
-// actOn makes what was placed act, but for the end of the sessions that have the rights of before.
+// actOn has the log say how the mailbox stands now, and makes what was placed act, but for the end of the sessions that have the rights
+// of before.
 func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox) error {
+	if p.Mailbox != nil {
+		row, err := e.directory.Mailbox(ctx, p.Address)
+		if err == nil {
+			err = e.noteStanding(row, before.Access != admin.AccessClosed)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	switch {
 	case p.Mailbox == nil:
 	case before.Address == "":

@@ -19,6 +19,7 @@ type replica struct {
 	began   time.Time     // this engine's start
 	contact time.Time     // when the other site was first reached since
 	heard   time.Time     // all that the other site had recorded by then is here
+	pulling bool          // its records are being asked for
 	later   map[string]bool
 	faults  map[string]string // by what failed
 	breaks  int
@@ -63,6 +64,19 @@ func (r *replica) reached(now time.Time) {
 	if r.contact.IsZero() {
 		r.contact = now
 	}
+}
+
+// pull notes whether the other site is being asked for its records.
+func (r *replica) pull(now bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pulling = now
+}
+
+func (r *replica) isPulling() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pulling
 }
 
 // heardAll notes that all is here that the other site had recorded at an instant.

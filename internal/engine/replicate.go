@@ -89,6 +89,8 @@ func (e *Engine) pull(ctx context.Context) error {
 	defer func() { _ = w.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = w.Close() })()
 	e.replica.reached(e.now())
+	e.replica.pull(true)
+	defer e.replica.pull(false)
 	for {
 		live, former, err := e.askChains(w, peer)
 		if err != nil {
@@ -116,6 +118,9 @@ func (e *Engine) pull(ctx context.Context) error {
 				return err
 			}
 			if whole {
+				if err := e.recall(ctx); err != nil {
+					return err
+				}
 				e.replica.heardAll(asked)
 			}
 		}
@@ -242,7 +247,7 @@ func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) erro
 	var of struct {
 		Address string `json:"address"`
 	}
-	if r.Kind != kindChoice && r.Kind != kindPlacement && r.Kind != kindCompared {
+	if r.Kind != kindChoice && r.Kind != kindPlacement && r.Kind != kindStanding && r.Kind != kindCompared {
 		return nil
 	}
 	if err := r.Decode(&of); err != nil {

@@ -208,6 +208,9 @@ func agree(t testing.TB, a, b *twin) {
 			if r := other.replication(); r.PeerHolds != records || r.PeerCopied != records {
 				return "site " + x.settings.Site + " does not hold all messages of the other's records: " + x.replication().LastError
 			}
+			if !x.recalled.Load() {
+				return "site " + x.settings.Site + " does not know yet what it was: " + x.replication().LastError
+			}
 			if !x.replica.speaks(x.now()) {
 				return "site " + x.settings.Site + " does not hear the other"
 			}

@@ -31,7 +31,8 @@ type Mirror struct {
 	placed  map[string]admin.Placed // by address; nil before the first answer
 	domains map[string]map[string]bool
 	tree    admin.Tree
-	known   string    // the digest over all
+	known   string // the digest over all
+	recall  admin.Recall
 	asked   time.Time // when the engine last answered
 	failed  error     // why it did not, at refused
 	refused time.Time
@@ -63,6 +64,30 @@ func (m *Mirror) Mailbox(ctx context.Context, address string) (p admin.Placed, t
 	defer m.mu.Unlock()
 	p, there = m.placed[address]
 	return p, there, !m.unsettled[address], nil
+}
+
+// Recall is how far the stack is with what it was before its log began. What it says holds for the rows that were read with it.
+func (m *Mirror) Recall() admin.Recall {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.recall
+}
+
+// AllRows are the rows of all domains as they were last answered; the engine is asked only if it never was.
+func (m *Mirror) AllRows(ctx context.Context) []admin.Mailbox {
+	m.mu.Lock()
+	unread := m.placed == nil
+	m.mu.Unlock()
+	if unread {
+		_ = m.fresh(ctx) // an engine that does not answer has no rows to tell
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	rows := make([]admin.Mailbox, 0, len(m.placed))
+	for _, p := range m.placed {
+		rows = append(rows, p.Mailbox)
+	}
+	return rows
 }
 
 // Rows are the rows of a domain, sorted by address. With an error they are those of the last answer, and nil if there was none.
@@ -128,8 +153,14 @@ func (m *Mirror) read(ctx context.Context) error {
 	known, first := m.known, m.placed == nil
 	m.mu.Unlock()
 	theirs, err := m.client.Digests(ctx, known)
-	if err != nil || (theirs.All == known && !first) {
+	if err != nil {
 		return err
+	}
+	if theirs.All == known && !first {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.recall = theirs.Recall
+		return nil
 	}
 	if len(theirs.Buckets) != admin.Buckets {
 		return fmt.Errorf("the engine answered %d digests of %d", len(theirs.Buckets), admin.Buckets)
@@ -154,6 +185,7 @@ func (m *Mirror) read(ctx context.Context) error {
 		m.placed = map[string]admin.Placed{}
 	}
 	m.take(other, read, !first)
+	m.recall = theirs.Recall // after the rows that it speaks of
 	return nil
 }
 

@@ -5,6 +5,7 @@ package hostile
 import (
 	"reflect"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,7 +49,7 @@ var Values = map[string]string{
 // Texts calls visit for each text that a value can hold, with its path; what is not there is made on the way.
 func Texts(v reflect.Value, path string, visit func(path string, text reflect.Value)) {
 	switch {
-	case v.Type() == reflect.TypeFor[metav1.Time]() || v.Type() == reflect.TypeFor[resource.Quantity]():
+	case v.Type() == reflect.TypeFor[time.Time]() || v.Type() == reflect.TypeFor[metav1.Time]() || v.Type() == reflect.TypeFor[resource.Quantity]():
 	case v.Kind() == reflect.String:
 		visit(path, v)
 	case v.Kind() == reflect.Pointer:

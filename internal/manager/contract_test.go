@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/apitest"
+	"github.com/pec-operator/pec-operator/internal/manager"
 )
 
 // asked is a mailbox that was asked for at a minute.
@@ -174,13 +176,28 @@ func TestOneWriteUnderAContract(t *testing.T) {
 	}
 }
 
-// Two sites get the same mailboxes in other orders and hold the same ones.
+// Two sites get the same mailboxes at the same time, in other orders, and hold the same ones.
 func TestTwoSitesAdmitTheSame(t *testing.T) {
 	const room = 40
-	heldAt := map[string]string{}
-	for _, ns := range []string{"ordine-a", "ordine-b"} {
-		t.Run(ns, func(t *testing.T) {
-			s, domain := contracted(t, ns, v1alpha1.Contract{Reference: "C-40", Standard: ptr.To(int32(room))}, siteOptions{})
+	apitest.Need(t, server)
+	second, err := apitest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var heldAt sync.Map
+	t.Cleanup(func() { // when both are done
+		a, _ := heldAt.Load("a")
+		if b, _ := heldAt.Load("b"); a != b {
+			t.Errorf("one site holds %s, the other %s", a, b)
+		}
+		if err := second.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, cluster := range map[string]*apitest.Server{"a": server, "b": second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, domain := contracted(t, "ordine", v1alpha1.Contract{Reference: "C-40", Standard: ptr.To(int32(room))}, siteOptions{name: name, server: cluster})
 			var boxes []*v1alpha1.Mailbox
 			for i := range room + 2 {
 				boxes = append(boxes, asked(s, fmt.Sprintf("box%02d", i), i*7%50))
@@ -201,7 +218,7 @@ func TestTwoSitesAdmitTheSame(t *testing.T) {
 						held = append(held, m.Spec.LocalPart)
 					}
 				}
-				heldAt[ns] = strings.Join(held, " ")
+				heldAt.Store(name, strings.Join(held, " "))
 				if ready != room || len(held) != 2 {
 					return fmt.Errorf("%d are ready and %v held", ready, held)
 				}
@@ -209,9 +226,80 @@ func TestTwoSitesAdmitTheSame(t *testing.T) {
 			})
 		})
 	}
-	if heldAt["ordine-a"] != heldAt["ordine-b"] {
-		t.Errorf("one site holds %s, the other %s", heldAt["ordine-a"], heldAt["ordine-b"])
+}
+
+// A domain is deleted, its room is given to another, and it is made again: what was provisioned counted all the time.
+func TestADomainThatIsGoneGivesUpNoRoom(t *testing.T) {
+	s, region := contracted(t, "regione-umbria", v1alpha1.Contract{Reference: "R-2", Standard: ptr.To(int32(2))}, siteOptions{namespaces: []string{"comune-sparito", "comune-restato"}})
+	update(t, s, region, func(d *v1alpha1.PECDomain) {
+		d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune-sparito", "comune-restato"}
+	})
+	contract := &v1alpha1.Contract{From: &v1alpha1.DomainReference{Name: s.domain, Namespace: s.ns}}
+	gone, stays := s.hostedDomain("comune-sparito", "pec.comune-sparito.test"), s.hostedDomain("comune-restato", "pec.comune-restato.test")
+	gone.Spec.Contract, stays.Spec.Contract = contract, contract
+	s.create(t, gone, stays, password("comune-sparito", hashed), password("comune-restato", hashed))
+	s.ready(t, gone, stays)
+	one, two := makeMailbox("comune-sparito", "uno", gone.Name), makeMailbox("comune-sparito", "due", gone.Name)
+	s.create(t, one, two)
+	s.ready(t, one, two)
+	if row := s.row(t, one.Address()); row.AdmittedIn != s.ns+"/"+s.domain {
+		t.Errorf("the row says that it was admitted in %q", row.AdmittedIn)
 	}
+	for _, o := range []client.Object{one, two, gone} {
+		if err := s.Delete(context.Background(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() error {
+		if s.row(t, one.Address()).Access != admin.AccessClosed || s.row(t, two.Address()).Access != admin.AccessClosed {
+			return errors.New("the rows of the domain that is gone are open")
+		}
+		return nil
+	})
+	s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 2, 0)
+	late := makeMailbox("comune-restato", "tardi", stays.Name)
+	s.create(t, late)
+	s.held(t, late, v1alpha1.ReasonHeldByContract, "2 of 2 Standard mailboxes in use (mailboxes that are closed and keep their mail count: 2)")
+	again, back := s.hostedDomain("comune-sparito", gone.Name), makeMailbox("comune-sparito", "uno", gone.Name)
+	again.Spec.Contract = contract
+	s.create(t, again, back)
+	s.ready(t, again, back)
+	s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 1, 1)
+	s.held(t, late, v1alpha1.ReasonHeldByContract, "number 1 in the queue")
+}
+
+// A stack that was built anew has no rows. Nobody is admitted on its word before it knows which mailboxes were closed.
+func TestAStackThatWasBuiltAnewAdmitsNobodyUntilItKnowsWhatItWas(t *testing.T) {
+	s, domain := contracted(t, "rifatto", v1alpha1.Contract{Reference: "C-7", Standard: ptr.To(int32(2))},
+		siteOptions{peer: deadPeer(t), change: func(o *manager.Options) { o.StandIn = 20 * time.Second }})
+	is := func(recall admin.Recall, rows ...admin.Mailbox) {
+		s.pods.With(t, s.domain, func(e *apitest.Engine) {
+			e.Recall = recall
+			for _, row := range rows {
+				e.Rows[row.Address] = row
+			}
+		})
+	}
+	is(admin.RecallUnderWay)
+	time.Sleep(3 * time.Second) // the operator asks every second
+	first, second := asked(s, "primo", 1), asked(s, "secondo", 2)
+	s.create(t, first, second)
+	for _, m := range []*v1alpha1.Mailbox{first, second} {
+		s.waitFor(t, m, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonStackRecalling)
+	}
+	is(admin.RecallDone, admin.Mailbox{Address: "chiusa@" + s.domain, Domain: s.domain, Password: hashed, QuotaBytes: 1 << 30, Access: admin.AccessClosed, Owner: admin.Owner{Namespace: s.ns}})
+	s.ready(t, first)
+	s.held(t, second, v1alpha1.ReasonHeldByContract, "mailboxes that are closed and keep their mail count: 1")
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract.Standard = ptr.To(int32(3)) })
+	s.ready(t, second)
+
+	is(admin.RecallSilent)
+	time.Sleep(3 * time.Second)
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract.Standard = ptr.To(int32(4)) })
+	third := asked(s, "terzo", 3)
+	s.create(t, third)
+	s.waitFor(t, third, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonStackRecalling)
+	s.ready(t, third) // the other site is silent for longer than it may hold up this one
 }
 
 func TestARegionsPool(t *testing.T) {
@@ -274,7 +362,7 @@ func TestARegionsPool(t *testing.T) {
 }
 
 func TestWhatTheHolderMayDo(t *testing.T) {
-	s := newSite(t, "accesso", siteOptions{})
+	s := newSite(t, "accesso", siteOptions{change: func(o *manager.Options) { o.UsageEvery = time.Second }})
 	domain := s.makeDomain(func(d *v1alpha1.PECDomain) {
 		d.Spec.MailboxDefaults = &v1alpha1.MailboxDefaults{Quota: ptr.To(resource.MustParse("3Gi"))}
 	})
@@ -389,7 +477,7 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 		s.create(t, full)
 		s.ready(t, full)
 		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Usage[full.Address()] = admin.Usage{Bytes: 900 << 20, Messages: 12} })
-		s.restart() // it looks at all of them
+		s.restart() // it looks again
 		c := s.waitFor(t, full, v1alpha1.ConditionQuotaHealthy, metav1.ConditionFalse, v1alpha1.ReasonNearQuota)
 		if u := full.Status.Usage; *u.Percent != 87 || *u.Messages != 12 || !strings.Contains(c.Message, "1 GiB") {
 			t.Errorf("usage %d %%, %d messages: %s", *u.Percent, *u.Messages, c.Message)

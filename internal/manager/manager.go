@@ -73,6 +73,8 @@ type Options struct {
 	EngineAddress func(engines.Key) string
 	// ServiceEvery is the time between two looks at a service; zero is half a minute. No flag: an outage is counted in minutes.
 	ServiceEvery time.Duration
+	// UsageEvery is the time between two looks at a mailbox's use; zero is five minutes. No flag: Dovecot opens the mailbox for each.
+	UsageEvery time.Duration
 	// Calendar is the clock of dated plans; nil is Now.
 	Calendar func() time.Time
 	// DNSDial replaces the network under the DNS, in tests; no flag either.
@@ -182,7 +184,7 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	}
 	pool := engines.NewPool(o.Site, authority, o.Now, o.EngineAddress)
 	k := kinds{
-		Options: o, mgr: mgr, authority: authority, pool: pool, peer: peer.New(o.PeerKubeconfig, mgr.GetScheme(), o.Now), book: contracts.New(mgr.GetClient(), pool, o.Now),
+		Options: o, mgr: mgr, authority: authority, pool: pool, peer: peer.New(o.PeerKubeconfig, mgr.GetScheme(), o.Now), book: contracts.New(mgr.GetClient(), pool, contracts.Sites{Own: o.Site, Peer: o.PeerKubeconfig != "", Patience: o.StandIn}, o.Now),
 		work: &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now},
 	}
 	if err := mgr.Add(k.peer); err != nil {
@@ -246,7 +248,7 @@ func (k kinds) mailboxes() error {
 	}
 	return (&mailbox.Reconciler{
 		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Access: k.Namespaces, Engines: k.pool, Book: k.book, Watch: elsewhere,
-		Peer: k.peer, Site: k.Site, StandIn: k.StandIn,
+		Peer: k.peer, Site: k.Site, StandIn: k.StandIn, UsageEvery: cmp.Or(k.UsageEvery, 5*time.Minute),
 	}).SetupWithManager(k.mgr)
 }
 

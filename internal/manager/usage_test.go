@@ -13,10 +13,11 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/apitest"
 	"github.com/pec-operator/pec-operator/internal/mailage"
+	"github.com/pec-operator/pec-operator/internal/manager"
 )
 
 func TestUsageIsShownAndJudged(t *testing.T) {
-	s := newSite(t, "consumi", siteOptions{})
+	s := newSite(t, "consumi", siteOptions{change: func(o *manager.Options) { o.UsageEvery = time.Second }})
 	domain := s.makeDomain()
 	s.provide(t)
 	s.create(t, domain, password(s.ns, hashed))

@@ -119,18 +119,64 @@ func TestAccessTranscripts(t *testing.T) {
 			imap.until("* OK")
 			imap.imap(fmt.Sprintf("LOGIN %s@%s %q", name, domain, password), "")
 			everythingOverIMAP(imap)
-			golden(t, "imap-"+strings.ToLower(string(access)), imap.written())
 			pop3 := newTalk(t, portPOP3S)
 			pop3.until("+OK")
 			pop3.pop3("USER "+name+"@"+domain, false)
 			pop3.pop3("PASS "+password, false)
 			everythingOverPOP3(pop3)
 			golden(t, "pop3-"+strings.ToLower(string(access)), pop3.written())
+			imap.imap("RENAME INBOX Former", "")
+			imap.imap("LOGOUT", "")
+			golden(t, "imap-"+strings.ToLower(string(access)), imap.written())
 			if after := content(t, name); (after == before) != (access == admin.AccessReadOnly) {
 				t.Errorf("with access %s the mailbox was\n%s\nand is\n%s", access, before, after)
 			}
 		}
+		suspendedTranscripts(t, p)
+		untouchedTranscript(t, p)
 	})
+}
+
+// suspendedTranscripts: the holder is told why, and there is nothing else to be had.
+func suspendedTranscripts(t *testing.T, p *pod) {
+	const name = "kept-suspended"
+	fill(t, p, name)
+	p.mailbox(name, admin.AccessSuspended)
+	imap := newTalk(t, portIMAPS)
+	imap.until("* OK")
+	imap.imap(fmt.Sprintf("LOGIN %s@%s %q", name, domain, password), "")
+	imap.imap("SELECT INBOX", "")
+	imap.imap("AUTHENTICATE PLAIN "+base64Of("\x00"+name+"@"+domain+"\x00"+password), "")
+	imap.imap("LOGOUT", "")
+	golden(t, "imap-suspended", imap.written())
+	pop3 := newTalk(t, portPOP3S)
+	pop3.until("+OK")
+	pop3.pop3("USER "+name+"@"+domain, false)
+	pop3.pop3("PASS "+password, false)
+	pop3.pop3("STAT", false)
+	pop3.pop3("QUIT", false)
+	golden(t, "pop3-suspended", pop3.written())
+}
+
+// untouchedTranscript is a read-only mailbox that never held a message: its INBOX is not made yet, and must not leave room for another
+// folder.
+func untouchedTranscript(t *testing.T, p *pod) {
+	const name = "untouched"
+	p.mailbox(name, admin.AccessReadOnly)
+	before := content(t, name)
+	k := newTalk(t, portIMAPS)
+	k.until("* OK")
+	k.imap(fmt.Sprintf("LOGIN %s@%s %q", name, domain, password), "")
+	for _, command := range []string{"CREATE New", "CREATE New/Below", "CREATE Old", "CREATE INBOX/Below", "RENAME INBOX Older", "SUBSCRIBE New"} {
+		k.imap(command, "")
+	}
+	k.imap("APPEND INBOX {15}", "Subject: new\r\n\r\n"[:15])
+	k.imap(`LIST "" "*"`, "")
+	k.imap("LOGOUT", "")
+	golden(t, "imap-readonly-untouched", k.written())
+	if after := content(t, name); after != before {
+		t.Errorf("the mailbox was\n%s\nand is\n%s", before, after)
+	}
 }
 
 // fill gives a mailbox two messages and a folder with a third.
@@ -172,11 +218,15 @@ func everythingOverIMAP(k *talk) {
 		{"CREATE New", ""},
 		{"CREATE Old/Below", ""},
 		{"CREATE INBOX/Below", ""},
+		{"SUBSCRIBE Old", ""},
+		{`LSUB "" "*"`, ""},
+		{"UNSUBSCRIBE Old", ""},
+		{`LSUB "" "*"`, ""},
+		{"APPEND Old {15}", "Subject: new\r\n\r\n"[:15]},
 		{"RENAME Old Older", ""},
 		{"DELETE Old", ""},
 		{"SELECT " + expunged, ""},
 		{`SETACL INBOX anyone lrswipkxtea`, ""},
-		{"LOGOUT", ""},
 	} {
 		k.imap(c.command, c.literal)
 	}

@@ -106,7 +106,8 @@ func dovecotAccess() []dc.Node {
 // dovecotAccounts reads the directory. A boolean field is true when it is there, whatever it says; NULL means it is not there.
 //
 //   - SMTP knows only nologin's row, not nologin, so the row itself is hidden from whoever may not send.
-//   - A read-only mailbox cannot grow folders over IMAP; the sync must still bring the peer's, hence only there.
+//   - A read-only mailbox cannot grow folders over IMAP; the sync must still bring the peer's, hence only there. Not even one: an INBOX
+//     that never held a message is not made yet, and does not count.
 //   - LMTP takes nothing for whoever has no full access, whatever the engine decided: deliveries to INBOX ignore ACLs.
 func dovecotAccounts() []dc.Node {
 	return []dc.Node{
@@ -120,7 +121,7 @@ func dovecotAccounts() []dc.Node {
 		dc.Block("userdb", "sql",
 			dc.Set("query", dc.Template("SELECT address AS user, quota_bytes || 'B' AS quota_storage_size,"+
 				" CASE WHEN access = 'ReadOnly' THEN 'readonly' END AS acl_groups,"+
-				" CASE WHEN access = 'ReadOnly' AND '%{protocol}' = 'imap' THEN '1' END AS quota_mailbox_count"+
+				" CASE WHEN access = 'ReadOnly' AND '%{protocol}' = 'imap' THEN '0' END AS quota_mailbox_count"+
 				" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' <> 'lmtp')")),
 			dc.Set("iterate_query", dc.Template("SELECT address AS user FROM mailbox"))),
 		dc.Set("auth_mechanisms", dc.Words("plain", "login")),

@@ -59,6 +59,9 @@ func reinjectionOverrides() []pf.Parameter {
 		{Name: "smtpd_tls_security_level", Value: pf.Word("none")},
 		{Name: "smtpd_discard_ehlo_keywords", Value: pf.List("smtputf8", "etrn", "silent-discard")},
 		{Name: "smtpd_client_restrictions", Value: pf.List("permit_mynetworks", "reject")},
+		// What the engine sends with the empty sender, notifications, leaves by the recipient's domain. Otherwise it would be taken for
+		// a bounce of Postfix' own, which goes back to the engine.
+		{Name: "smtpd_sender_restrictions", Value: pf.Inline("check_sender_access", "<>", "FILTER smtp:")},
 		{Name: "smtpd_relay_restrictions", Value: pf.List("permit_mynetworks", "reject")},
 		{Name: "receive_override_options", Value: pf.List("no_unknown_recipient_checks", "no_header_body_checks", "no_milters")},
 		{Name: "smtpd_client_connection_count_limit", Value: pf.Int(0)},

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,21 +36,41 @@ func checkStrangersBounce(t *testing.T, p *pod) {
 // remote is another provider's server at an address of the loopback network, with STARTTLS or without.
 type remote struct {
 	got chan bool // a message came: over TLS?
+
+	mu    sync.Mutex
+	taken []string // each message: the line MAIL FROM, and the text
 }
 
-func (r *remote) NewSession(c *smtp.Conn) (smtp.Session, error) { return &remoteSession{r, c}, nil }
+// messages are those that came.
+func (r *remote) messages() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.taken)
+}
+
+func (r *remote) NewSession(c *smtp.Conn) (smtp.Session, error) {
+	return &remoteSession{remote: r, conn: c}, nil
+}
 
 type remoteSession struct {
 	remote *remote
 	conn   *smtp.Conn
+	from   string
 }
 
 func (s *remoteSession) Reset()                               {}
 func (s *remoteSession) Logout() error                        { return nil }
-func (s *remoteSession) Mail(string, *smtp.MailOptions) error { return nil }
 func (s *remoteSession) Rcpt(string, *smtp.RcptOptions) error { return nil }
+func (s *remoteSession) Mail(from string, _ *smtp.MailOptions) error {
+	s.from = from
+	return nil
+}
+
 func (s *remoteSession) Data(r io.Reader) error {
-	_, err := io.Copy(io.Discard, r)
+	text, err := io.ReadAll(r)
+	s.remote.mu.Lock()
+	s.remote.taken = append(s.remote.taken, "MAIL FROM:<"+s.from+">\r\n"+string(text))
+	s.remote.mu.Unlock()
 	_, secure := s.conn.TLSConnectionState()
 	s.remote.got <- secure
 	return err

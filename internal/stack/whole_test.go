@@ -35,7 +35,7 @@ func TestWholePod(t *testing.T) {
 		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
 		n.resolver = "nameserver 127.0.0.53\n"
 		p := newPodAlone(t, n)
-		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25", "tace.test": "127.0.0.26"})
+		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25", "tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29"})
 		dovecot, clamav, rspamd := p.started("dovecot"), p.start(p.spec, p.container("antivirus")), p.start(p.spec, p.container("antispam"))
 		defer dovecot.stop()
 		defer clamav.stop()
@@ -183,6 +183,7 @@ func TestWholePod(t *testing.T) {
 		p.mailbox("waiting", admin.AccessFull)
 		n.must(submit(waiting, password, waiting, []string{silentOffice}, "From: "+waiting+"\r\nTo: "+silentOffice+"\r\nSubject: x\r\nMessage-ID: <0@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"))
 		t.Run("a stranger's spam is refused or filed, and certified mail never", func(t *testing.T) { checkSpam(t, p) })
+		t.Run("a notification that comes back, or cannot go, has no other after it", func(t *testing.T) { checkNotifications(t, p, postfix) })
 		t.Run("a full mailbox is answered 5.2.2, and the receipts of its holder wait for room", func(t *testing.T) {
 			checkFull(t, p, index, roots, restart)
 		})

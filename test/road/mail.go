@@ -30,7 +30,7 @@ func (a Account) tls() *tls.Config { return &tls.Config{ServerName: a.ServerName
 
 // Send submits a message over SMTPS with SASL; nil means that it was answered 250.
 func (a Account) Send(to []string, message []byte) error {
-	client, err := a.submission()
+	client, err := a.Submission()
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,8 @@ func (a Account) Send(to []string, message []byte) error {
 	return client.Quit()
 }
 
-func (a Account) submission() (*smtp.Client, error) {
+// Submission opens a session on the submission port, logged in.
+func (a Account) Submission() (*smtp.Client, error) {
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", net.JoinHostPort(a.Host, "465"), a.tls())
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the submission port: %w", err)
@@ -56,7 +57,12 @@ func (a Account) submission() (*smtp.Client, error) {
 }
 
 // Inbox reads every message of the mailbox's INBOX, whole, over IMAPS, and leaves no trace.
-func (a Account) Inbox() ([][]byte, error) {
+func (a Account) Inbox() ([][]byte, error) { return a.inbox(imap.PartSpecifierNone) }
+
+// Headers reads the header of every message of the mailbox's INBOX, and leaves no trace.
+func (a Account) Headers() ([][]byte, error) { return a.inbox(imap.PartSpecifierHeader) }
+
+func (a Account) inbox(part imap.PartSpecifier) ([][]byte, error) {
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", net.JoinHostPort(a.Host, "993"), a.tls())
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the IMAP port: %w", err)
@@ -79,7 +85,7 @@ func (a Account) Inbox() ([][]byte, error) {
 	}
 	var all imap.SeqSet
 	all.AddRange(1, 0)
-	section := &imap.FetchItemBodySection{Peek: true}
+	section := &imap.FetchItemBodySection{Specifier: part, Peek: true}
 	fetch := client.Fetch(all, &imap.FetchOptions{BodySection: []*imap.FetchItemBodySection{section}})
 	defer fetch.Close()
 	var messages [][]byte

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -95,6 +96,16 @@ func (r *Road) Cut(ctx context.Context, site string) error {
 // Restore undoes Cut.
 func (r *Road) Restore(ctx context.Context, site string) error {
 	return r.launcher(ctx, r.Out, "restore", site)
+}
+
+// Hold makes a server of a site stay away once it has ended; Release lets it be started again.
+func (r *Road) Hold(ctx context.Context, site, server string) error {
+	return r.launcher(ctx, r.Out, "hold", site, server)
+}
+
+// Release undoes Hold.
+func (r *Road) Release(ctx context.Context, site, server string) error {
+	return r.launcher(ctx, r.Out, "release", site, server)
 }
 
 // Down ends everything that the instance started.
@@ -188,6 +199,11 @@ func (r *Road) SigningPair(domain string) Pair { return r.material.Signing[domai
 
 // Netns answers the network namespace that a site's own servers run in.
 func (r *Road) Netns(site string) string { return r.env.Sites[site].Netns }
+
+// APIServer answers where a site's kube-apiserver listens.
+func (r *Road) APIServer(site string) string {
+	return net.JoinHostPort(r.env.Sites[site].Address, "6443")
+}
 
 // Internet answers the address and the network namespace of the internet between the sites.
 func (r *Road) Internet() (address, netns string) {

@@ -1,0 +1,258 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/evidence"
+	"github.com/pec-operator/pec-operator/internal/password"
+)
+
+// standing is how a mailbox stands at a site since an instant, as the log has it: open or closed, whose it is, and what its contract
+// counts. The directory says the same of now; a directory that was lost is made again from these.
+type standing struct {
+	Address    string      `json:"address"`
+	Domain     string      `json:"domain"`
+	At         time.Time   `json:"at"`
+	Closed     bool        `json:"closed"`
+	ClosedAt   time.Time   `json:"closedAt,omitzero"` // when it was last closed, as the row says it
+	Owner      admin.Owner `json:"owner,omitzero"`
+	AdmittedAs string      `json:"admittedAs,omitempty"`
+	AdmittedIn string      `json:"admittedIn,omitempty"`
+	QuotaBytes int64       `json:"quotaBytes"`
+}
+
+func standingOf(row admin.Mailbox, at time.Time) standing {
+	return standing{
+		Address: row.Address, Domain: row.Domain, At: at, Closed: row.Access == admin.AccessClosed, ClosedAt: row.ClosedAt, Owner: row.Owner,
+		AdmittedAs: row.AdmittedAs, AdmittedIn: row.AdmittedIn, QuotaBytes: row.QuotaBytes,
+	}
+}
+
+func (s standing) key() string { return s.Address + " " + s.At.UTC().Format(time.RFC3339Nano) }
+
+// same says whether a mailbox stood the same at two instants.
+func (s standing) same(other standing) bool {
+	if !s.ClosedAt.Equal(other.ClosedAt) {
+		return false
+	}
+	s.At, s.ClosedAt, other.At, other.ClosedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	return s == other
+}
+
+// ended is until when what a holder chose is a former holder's.
+func (s standing) ended() time.Time {
+	if s.Closed {
+		return latest(s.At, s.ClosedAt)
+	}
+	return s.ClosedAt
+}
+
+// standings are what the logs say of mailboxes: the last word of each site.
+type standings struct {
+	mu   sync.Mutex
+	last map[string]map[string]standing // by address and site
+	// heard are the addresses whose rows were not looked for since.
+	heard map[string]bool
+}
+
+func newStandings() *standings {
+	return &standings{last: map[string]map[string]standing{}, heard: map[string]bool{}}
+}
+
+// take adds a standing of a site. Any order comes to the same.
+func (l *standings) take(site string, s standing) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	of := l.last[s.Address]
+	if of == nil {
+		of = map[string]standing{}
+		l.last[s.Address] = of
+	}
+	if last, ok := of[site]; !ok || s.At.After(last.At) {
+		of[site] = s
+	}
+	l.heard[s.Address] = true
+}
+
+// of is the last word of a site, and whether that, or when it has none another site's, is that a mailbox stands so.
+func (l *standings) of(site string, s standing) (last standing, said bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last, own := l.last[s.Address][site]; own {
+		return last, last.same(s)
+	}
+	for _, other := range l.last[s.Address] {
+		said = said || other.same(s)
+	}
+	return last, said
+}
+
+// lost is how the row of an address stood that this site's directory should have: its own last word; or that it is closed at the other
+// site, where the mail is. What is open over there comes here by its resource.
+func (l *standings) lost(site, address string) (s standing, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s, ok = l.last[address][site]; ok {
+		return s, true
+	}
+	for _, other := range l.last[address] {
+		if other.Closed && (!ok || other.At.After(s.At)) {
+			s, ok = other, true
+		}
+	}
+	return s, ok
+}
+
+func (l *standings) takeHeard() (list []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for address := range l.heard {
+		list = append(list, address)
+	}
+	clear(l.heard)
+	return list
+}
+
+// noteStanding records how a row stands, unless that is what the log says. What holders chose before a mailbox was closed just now is
+// not the next holder's, whatever the clocks say.
+func (e *Engine) noteStanding(row admin.Mailbox, closedNow bool) error {
+	defer e.locks.lock("standing " + row.Address)()
+	s := standingOf(row, e.now())
+	last, said := e.standings.of(e.settings.Site, s)
+	switch {
+	case said:
+		return nil
+	case s.Closed && !closedNow:
+		s.At = latest(row.ClosedAt, last.At.Add(time.Nanosecond))
+	default:
+		s.At = e.holders.instant(row.Address, s.At, row.ClosedAt, last.At)
+	}
+	if _, err := e.record(kindStanding, s.key(), "", &s); err != nil {
+		return err
+	}
+	e.takeStanding(e.settings.Site, s)
+	return nil
+}
+
+func (e *Engine) takeStanding(site string, s standing) {
+	e.standings.take(site, s)
+	e.holders.end(s.Address, s.ended())
+}
+
+// noteStandings records how the rows stand of which the log says something else: those of a release that recorded nothing of it, and
+// one whose record a crash prevented.
+func (e *Engine) noteStandings(rows []admin.Mailbox) error {
+	errs := make([]error, len(rows))
+	eachOf(rows, func(i int) { errs[i] = e.noteStanding(rows[i], false) })
+	return errors.Join(errs...)
+}
+
+// restoreRows gives the directory the rows back that the logs know and it does not hold. It is called when the logs are whole as far as
+// they are here: a row that is made from half a log would stand as it did long ago.
+func (e *Engine) restoreRows(ctx context.Context) error {
+	for _, address := range e.standings.takeHeard() {
+		if err := e.restoreRow(ctx, address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreRow makes a row Closed, or Suspended if it was open: its mail is taken, and nobody gets in before the operator says what its
+// resource says.
+func (e *Engine) restoreRow(ctx context.Context, address string) error {
+	s, ok := e.standings.lost(e.settings.Site, address)
+	if !ok {
+		return nil
+	}
+	if _, err := e.directory.Mailbox(ctx, address); !errors.Is(err, admin.ErrNotFound) {
+		return err
+	}
+	row := admin.Mailbox{
+		Address: s.Address, Domain: s.Domain, QuotaBytes: s.QuotaBytes, Access: admin.AccessSuspended,
+		Owner: s.Owner, AdmittedAs: s.AdmittedAs, AdmittedIn: s.AdmittedIn, ClosedAt: s.ClosedAt,
+	}
+	if s.Closed {
+		row.Access = admin.AccessClosed
+	}
+	secret, _ := e.holders.secret(address, e.settings.Site)
+	if row.Password, row.CredentialsVersion = secret.Password, secret.Version; row.Password == "" {
+		hash, err := password.Hash([]byte(rand.Text()), bcrypt.MinCost) // nobody knows it, and the next Secret replaces it
+		if err != nil {
+			return fmt.Errorf("making a password for %s: %w", address, err)
+		}
+		row.Password = hash
+	}
+	if err := e.directory.Restore(ctx, row); err != nil {
+		return err
+	}
+	e.log.Info("a row that the directory had lost was made again from the log", "mailbox", address, "access", string(row.Access))
+	e.sync.changed(address)
+	return e.derive(ctx, address)
+}
+
+// recall takes in what the logs of both sites say of mailboxes and holders, once all of them are here: what a site was before it was
+// rebuilt comes back as a whole. Half of it would give the next holder of an address what the former one chose.
+func (e *Engine) recall(ctx context.Context) error {
+	if e.recalled.Load() {
+		return e.restoreRows(ctx)
+	}
+	for _, kind := range keptBack { // who holds a mailbox before what holders chose
+		for _, m := range e.mirrors.all() {
+			err := m.Each(func(r evidence.Record) error {
+				if r.Kind != kind {
+					return nil
+				}
+				return e.takeIn(m.name, r)
+			})
+			if err != nil {
+				return fmt.Errorf("reading the mirror %s: %w", m.name, err)
+			}
+		}
+	}
+	if err := e.restoreRows(ctx); err != nil {
+		return err
+	}
+	rows, err := e.directory.Mailboxes(ctx, "")
+	for i := 0; i < len(rows) && err == nil; i++ {
+		err = e.derive(ctx, rows[i].Address)
+	}
+	if err == nil {
+		_, err = e.record(kindRecalled, e.chain, "", &struct{}{})
+	}
+	if err == nil {
+		e.recalled.Store(true)
+	}
+	return err
+}
+
+// keptBack are the kinds of records of other logs that do not act before all of them are here.
+var keptBack = []string{kindStanding, kindChoice}
+
+// recallState is what the operator is told of it.
+func (e *Engine) recallState() admin.Recall {
+	switch {
+	case e.recalled.Load():
+		return admin.RecallDone
+	case e.replica.isPulling():
+		return admin.RecallUnderWay
+	}
+	return admin.RecallSilent
+}
+
+// begin notes at the beginning of a log that it is new: what this site was before, if it was, is at the other one.
+func (e *Engine) begin() error {
+	if records, _ := e.evidence.Head(); records > 0 {
+		return nil
+	}
+	_, err := e.record(kindBegun, e.chain, "", &struct{}{})
+	return err
+}

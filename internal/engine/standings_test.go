@@ -1,0 +1,250 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+// former is a row as the operator places it for a mailbox of a body.
+func former(t *testing.T, name string, access admin.Access, quota int64) admin.Mailbox {
+	t.Helper()
+	row := admin.Mailbox{
+		Address: name + "@" + ours, Domain: ours, Password: hashed(t, first), CredentialsVersion: "s/1", QuotaBytes: quota, Access: access,
+		OrdinaryMail: admin.OrdinaryDiscard, AdmittedAs: "Massive", AdmittedIn: "regione/pec.regione.test", Owner: admin.Owner{Namespace: "comune", UID: "u-" + name},
+	}
+	return row
+}
+
+// close places what the operator does when a resource is gone.
+func (w *world) close(row admin.Mailbox) admin.Mailbox {
+	w.t.Helper()
+	row.Password, row.Access, row.ClosedAt = "", admin.AccessClosed, w.time().UTC().Truncate(time.Second)
+	w.place(admin.Place{Address: row.Address, Mailbox: &row})
+	return row
+}
+
+// wantRow fails unless the directory holds a row; of a restored one the password is nobody's business.
+func (w *world) wantRow(what string, want admin.Mailbox) {
+	w.t.Helper()
+	got, err := w.engine.directory.Mailbox(w.t.Context(), want.Address)
+	want.Password = ""
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		w.t.Errorf("%s: %v (-want +got):\n%s", what, err, diff)
+	}
+}
+
+func TestADirectoryThatWasLostIsMadeAgainFromTheLog(t *testing.T) {
+	w := newWorld(t)
+	open, gone, old := former(t, "resta", admin.AccessFull, 5), former(t, "chiusa", admin.AccessFull, 7), former(t, "vecchia", admin.AccessClosed, 9)
+	w.place(admin.Place{Address: open.Address, Mailbox: &open})
+	w.place(admin.Place{Address: gone.Address, Mailbox: &gone})
+	gone.QuotaBytes = 8 // what the contract counts at the end
+	w.place(admin.Place{Address: gone.Address, Mailbox: &gone})
+	gone = w.close(gone)
+	old.ClosedAt = w.now.UTC().Add(-time.Hour)
+	if _, err := w.engine.directory.PutMailbox(t.Context(), old); err != nil { // by a release that recorded nothing of it
+		t.Fatal(err)
+	}
+	w.crash()
+	records, _ := w.engine.evidence.Head()
+	w.crash()
+	if again, _ := w.engine.evidence.Head(); again != records {
+		t.Errorf("%d records were written about rows that did not change", again-records)
+	}
+	w.loseDirectory()
+	open.Access = admin.AccessSuspended // until the operator says
+	w.wantRow("an open mailbox", open)
+	w.wantRow("one that was closed", gone)
+	old.CredentialsVersion = ""
+	w.wantRow("one of a release that recorded nothing", old)
+	records, _ = w.engine.evidence.Head()
+	w.crash()
+	if again, _ := w.engine.evidence.Head(); again != records {
+		t.Errorf("%d records were written about rows that were restored", again-records)
+	}
+}
+
+// A building whose volume is new says that it does not know what was, until all of it is there again.
+func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
+	a, b := newTwins(t)
+	open, gone := former(t, "resta", admin.AccessFull, 5), former(t, "chiusa", admin.AccessFull, 7)
+	var closed admin.Mailbox
+	for _, x := range []*twin{a, b} {
+		x.place(admin.Place{Address: open.Address, Mailbox: &open})
+		x.place(admin.Place{Address: gone.Address, Mailbox: &gone})
+		closed = x.close(gone)
+	}
+	there := former(t, "solo-di-la", admin.AccessFull, 3) // was never here
+	b.place(admin.Place{Address: there.Address, Mailbox: &there})
+	there = b.close(there)
+	elsewhere := former(t, "aperta-di-la", admin.AccessFull, 3)
+	b.place(admin.Place{Address: elsewhere.Address, Mailbox: &elsewhere})
+	agree(t, a, b)
+	a.wantRow("what was closed at the other site only", func() admin.Mailbox { m := there; m.CredentialsVersion = ""; return m }())
+	if _, err := a.engine.directory.Mailbox(t.Context(), elsewhere.Address); !errors.Is(err, admin.ErrNotFound) {
+		t.Errorf("what is open at the other site came without its resource: %v", err)
+	}
+
+	cut(a, b)
+	later(time.Hour, a, b)
+	a.rebuild(b)
+	for range 2 { // also after a restart in the middle
+		if got := a.engine.recallState(); got == admin.RecallDone {
+			t.Fatal("a site with an empty volume says that it knows what was")
+		}
+		a.kill()
+	}
+	heal(a, b)
+	eventually(t, func() string {
+		if a.engine.recallState() != admin.RecallDone {
+			return "the site does not say that it knows what was: " + a.engine.replication().LastError
+		}
+		return ""
+	})
+	a.wantRow("a tombstone, as soon as the site says that it knows", closed)
+	open.Access = admin.AccessSuspended
+	a.wantRow("an open mailbox", open)
+	a.kill()
+	if got := a.engine.recallState(); got != admin.RecallDone {
+		t.Errorf("after a restart the state is %s", got)
+	}
+	agree(t, a, b)
+	sameState(t, a, b)
+}
+
+// An address is closed and given to somebody else; then the directory is lost, and its rows come new, without a word of that.
+func TestWhoHasAnAddressGetsNothingOfTheFormerHolderFromALogEither(t *testing.T) {
+	choices := []choice{
+		{Setting: admin.ChoiceNotifications, Notifications: &admin.Notifications{Addresses: []string{"mario@ordinaria.test"}}},
+		{Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: "mario@ordinaria.test"}},
+		{Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "r", Header: "Subject", Contains: "x", Folder: "X"}}},
+	}
+	// lived is a mailbox whose holder chose, and which is another's since.
+	lived := func(t *testing.T, x *world) admin.Mailbox {
+		row := former(t, "ufficio", admin.AccessFull, 5)
+		x.place(admin.Place{Address: row.Address, Mailbox: &row})
+		for _, c := range append(choices, choice{Setting: admin.ChoicePassword, Password: hashed(t, second)}) {
+			c.Address = row.Address
+			if err := x.engine.choose(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		row = x.close(row) // in the same second: the row's time says less than the log's
+		row.Access, row.Owner.UID, row.Password, row.CredentialsVersion = admin.AccessFull, "u-2", hashed(t, third), "s/2"
+		x.place(admin.Place{Address: row.Address, Mailbox: &row})
+		return row
+	}
+	nothing := func(t *testing.T, x *world, row admin.Mailbox) {
+		t.Helper()
+		held, err := x.engine.directory.Mailbox(t.Context(), row.Address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := x.engine.holder(t.Context(), held)
+		if err != nil || len(h.Changed) > 0 || len(h.InForce.Notifications.Addresses) > 0 || h.InForce.OrdinaryMail.ForwardTo != "" || len(h.InForce.Rules) > 0 || !x.knows(row.Address, third) {
+			t.Errorf("of the former holder acts %+v, %v; the new password works: %v", h.InForce, err, x.knows(row.Address, third))
+		}
+	}
+	fresh := func(row admin.Mailbox, x *world) {
+		row.ClosedAt = time.Time{}
+		x.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &admin.Given{MayChange: allChoices}})
+	}
+	t.Run("the directory alone is lost", func(t *testing.T) {
+		w := newWorld(t)
+		row := lived(t, w)
+		nothing(t, w, row)
+		w.loseDirectory()
+		fresh(row, w)
+		nothing(t, w, row)
+		mine := choice{Address: row.Address, Setting: admin.ChoiceNotifications, Notifications: &admin.Notifications{Addresses: []string{"anna@ordinaria.test"}}}
+		if err := w.engine.choose(t.Context(), mine); err != nil {
+			t.Fatal(err)
+		}
+		w.loseDirectory()
+		fresh(row, w)
+		held, err := w.engine.directory.Mailbox(t.Context(), row.Address)
+		if c, ok := w.engine.holders.of(held, admin.ChoiceNotifications); err != nil || !ok || c.Notifications.Addresses[0] != "anna@ordinaria.test" {
+			t.Errorf("what the new holder chose is %+v, %v, %v", c, ok, err)
+		}
+	})
+	t.Run("the site is rebuilt", func(t *testing.T) {
+		a, b := newTwins(t)
+		row := lived(t, a.world)
+		agree(t, a, b)
+		cut(a, b)
+		a.rebuild(b)
+		fresh(row, a.world)
+		heal(a, b)
+		eventually(t, func() string {
+			if nothing(t, a.world, row); t.Failed() {
+				return ""
+			}
+			if !a.engine.recalled.Load() {
+				return "it does not know what was"
+			}
+			return ""
+		})
+		agree(t, a, b)
+		nothing(t, a.world, row)
+		a.kill()
+		nothing(t, a.world, row)
+	})
+	t.Run("the other site never heard of the deletion", func(t *testing.T) {
+		a, b := newTwins(t)
+		row := former(t, "ufficio", admin.AccessFull, 5)
+		row.Password = hashed(t, third) // both holders have it from one Secret
+		b.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &admin.Given{MayChange: allChoices}})
+		agree(t, a, b)
+		later(time.Second, a, b)
+		lived(t, a.world)
+		agree(t, a, b)
+		eventually(t, func() string {
+			held, err := b.engine.directory.Mailbox(t.Context(), row.Address)
+			if err != nil || held.PasswordChangedByHolder {
+				return fmt.Sprintf("the row is %+v, %v", held, err)
+			}
+			return ""
+		})
+		nothing(t, b.world, row)
+	})
+}
+
+// Whatever order the records of both sites come in, the same row is lost, and the same is a former holder's.
+func TestStandingsMergeInAnyOrder(t *testing.T) {
+	at := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
+	one := func(hours int, closed bool, quota int64) standing {
+		s := standing{Address: sender, Domain: ours, At: at.Add(time.Duration(hours) * time.Hour), Closed: closed, QuotaBytes: quota}
+		if closed {
+			s.ClosedAt = s.At
+		}
+		return s
+	}
+	type word struct {
+		site string
+		standing
+	}
+	words := []word{{"a", one(0, false, 1)}, {"a", one(1, true, 2)}, {"b", one(0, false, 1)}, {"b", one(3, true, 3)}, {"a", one(2, false, 4)}}
+	for i := range words {
+		l, h := newStandings(), newHolders()
+		for j := range 2 * len(words) {
+			w := words[(i+j)%len(words)]
+			l.take(w.site, w.standing)
+			h.end(w.Address, w.ended())
+		}
+		if s, ok := l.lost("a", sender); !ok || s.Closed || s.QuotaBytes != 4 {
+			t.Errorf("beginning with %d, site a lost %+v, %v", i, s, ok)
+		}
+		if s, ok := l.lost("c", sender); !ok || !s.Closed || s.QuotaBytes != 3 {
+			t.Errorf("beginning with %d, a site that never had it lost %+v, %v", i, s, ok)
+		}
+		if !h.ended[sender].Equal(at.Add(3 * time.Hour)) {
+			t.Errorf("beginning with %d, it ended at %s", i, h.ended[sender])
+		}
+	}
+}
