@@ -248,7 +248,7 @@ func (b *Book) absent(ctx context.Context, pool types.NamespacedName, all []v1al
 		if all[i].Spec.Provider.Type != v1alpha1.ProviderManaged || !meta.IsStatusConditionTrue(all[i].Status.Conditions, v1alpha1.ConditionDirectoryInSync) {
 			continue
 		}
-		for _, row := range b.engines.Directory(engines.First(key)).AllRows(ctx) {
+		for _, row := range b.engines.Directory(engines.First(key)).AdmittedIn(ctx, index.Key(pool)) {
 			if claimed[row.Address] || !drew(row, pool, draws[key], draws) {
 				continue
 			}
