@@ -44,7 +44,7 @@ lint: $(GOLANGCI_LINT) $(KUBE_API_LINT) ## gofmt, go vet, golangci-lint, kube-ap
 
 .PHONY: unit
 unit: sites-ready $(HELM) ## Unit tests, and controller tests against a real API server and etcd.
-	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) rootfs)" go test $$(go list ./... | grep -v /test/e2e)
+	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) rootfs)" go test -timeout 30m $$(go list ./... | grep -v /test/e2e)
 	cd hack/sites && go test .
 
 .PHONY: e2e
