@@ -124,7 +124,7 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 	now := b.now()
 	key := client.ObjectKeyFromObject(pool)
 	var members v1alpha1.PECDomainList
-	if err := b.cache.List(ctx, &members, client.MatchingFields{index.DomainPool: index.Key(key)}); err != nil {
+	if err := b.cache.List(ctx, &members, client.MatchingFields{index.DomainPool: index.Key(key)}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing who draws on the contract of %s: %w", key, err)
 	}
 	p := &Page{Contract: terms(pool, members.Items, now), read: now, generations: map[types.NamespacedName]int64{}, Diverged: Diverged(pool), pending: map[string]time.Time{}}
@@ -221,7 +221,7 @@ func Diverged(d *v1alpha1.PECDomain) bool {
 func (b *Book) rows(ctx context.Context, d *v1alpha1.PECDomain, e *entry, silent map[types.NamespacedName]bool) ([]admin.Mailbox, bool) {
 	key, host := client.ObjectKeyFromObject(d), index.Host(d)
 	if meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDirectoryInSync) && !silent[host] {
-		rows, err := b.engines.Directory(host).Rows(ctx, d.Name)
+		rows, err := b.engines.Directory(engines.First(host)).Rows(ctx, d.Name)
 		if err == nil {
 			e.rows[key] = rows
 		}
@@ -248,7 +248,7 @@ func (b *Book) absent(ctx context.Context, pool types.NamespacedName, all []v1al
 		if all[i].Spec.Provider.Type != v1alpha1.ProviderManaged || !meta.IsStatusConditionTrue(all[i].Status.Conditions, v1alpha1.ConditionDirectoryInSync) {
 			continue
 		}
-		for _, row := range b.engines.Directory(key).AllRows(ctx) {
+		for _, row := range b.engines.Directory(engines.First(key)).AdmittedIn(ctx, index.Key(pool)) {
 			if claimed[row.Address] || !drew(row, pool, draws[key], draws) {
 				continue
 			}
@@ -285,7 +285,7 @@ func (b *Book) awaited(ctx context.Context, hosts map[types.NamespacedName]bool)
 			}
 			return "", fmt.Errorf("reading host %s: %w", key, err)
 		}
-		recall := b.engines.Directory(key).Recall()
+		recall := b.engines.Directory(engines.First(key)).Recall()
 		since := b.recallingSince(key, recall)
 		c := meta.FindStatusCondition(host.Status.Conditions, v1alpha1.ConditionSpecInSync)
 		lacks := c != nil && c.Reason == v1alpha1.ReasonPeerLacksObject

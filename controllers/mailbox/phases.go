@@ -84,7 +84,8 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 		s.True(v1alpha1.ConditionSpamFilterMissing, v1alpha1.ReasonStackWithoutFilter, fmt.Sprintf(
 			"ordinary mail is not judged: the stack of PECDomain %s runs no spam filter; set its provider.managed.antispam to Enabled, or leave antispam of this mailbox out", key))
 	}
-	s.engine, s.directory = s.Engines.For(key), s.Engines.Directory(key)
+	engine := engines.First(key)
+	s.engine, s.directory = s.Engines.For(engine), s.Engines.Directory(engine)
 	return reconcile.Result{}, nil
 }
 
@@ -187,7 +188,7 @@ func (s *scope) wantedRow() admin.Mailbox {
 	row := admin.Mailbox{
 		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type), AdmittedIn: s.pool(),
 		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.row.ClosedAt,
-		FrozenUntil: frozenUntil(s.migrations),
+		Shard: s.row.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)

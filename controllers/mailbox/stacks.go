@@ -13,6 +13,7 @@ import (
 	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/engines"
 )
 
 const (
@@ -43,7 +44,7 @@ func (r *Reconciler) compareAll(ctx context.Context, queue workqueue.TypedRateLi
 		}
 		key := client.ObjectKeyFromObject(d)
 		group.Go(func() error {
-			directory := r.Engines.Directory(key)
+			directory := r.Engines.Directory(engines.First(key))
 			if err := directory.Compare(ctx); err != nil {
 				logf.FromContext(ctx).V(4).Info("the directory cannot be compared", "PECDomain", key, "error", err.Error())
 			}

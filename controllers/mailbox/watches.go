@@ -49,7 +49,7 @@ func (r *Reconciler) heldUnder(ctx context.Context, o client.Object) []crreconci
 	key := index.Key(client.ObjectKeyFromObject(o))
 	requests := r.listed(ctx, client.MatchingFields{index.MailboxHeld: key})
 	var members v1alpha1.PECDomainList
-	if r.Client.List(ctx, &members, client.MatchingFields{index.DomainPool: key}) != nil {
+	if r.Client.List(ctx, &members, client.MatchingFields{index.DomainPool: key}, client.UnsafeDisableDeepCopy) != nil {
 		return requests // a cache that cannot list is being stopped
 	}
 	for i := range members.Items {
@@ -62,7 +62,7 @@ func (r *Reconciler) heldUnder(ctx context.Context, o client.Object) []crreconci
 
 func (r *Reconciler) listed(ctx context.Context, options ...client.ListOption) []crreconcile.Request {
 	var list v1alpha1.MailboxList
-	if r.Client.List(ctx, &list, options...) != nil {
+	if r.Client.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...) != nil {
 		return nil // a cache that cannot list is being stopped
 	}
 	requests := make([]crreconcile.Request, len(list.Items))

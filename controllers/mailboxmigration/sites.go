@@ -15,6 +15,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/calendar"
+	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/store"
@@ -174,7 +175,7 @@ func (s *scope) standBack(ctx context.Context) error {
 			}
 			continue
 		}
-		s.engine = s.Engines.For(s.target.host)
+		s.engine = s.Engines.For(engines.First(s.target.host))
 		if err := s.takeBack(ctx, slot, ""); err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/stack"
 )
@@ -86,7 +87,7 @@ func findTarget(ctx context.Context, s *scope) (reconcile.Result, error) {
 			"the stack of %s cannot take mailboxes yet; kubectl describe pecd %s says more", s.target.domain.Name, s.target.domain.Name))
 		return reconcile.Result{RequeueAfter: soon}, nil
 	}
-	s.engine = s.Engines.For(s.target.host)
+	s.engine = s.Engines.For(engines.First(s.target.host))
 	s.True(v1alpha1.ConditionTargetReady, v1alpha1.ReasonTargetServed, "the stack of "+s.target.domain.Name+" takes the copies")
 	return reconcile.Result{}, nil
 }

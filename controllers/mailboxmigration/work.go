@@ -46,7 +46,7 @@ func (s *scope) jobPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, att
 func (s *scope) workPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, attempt string) migration.Plan {
 	plan := migration.Plan{
 		Migration: s.migration.Namespace + "/" + s.migration.Name, Kind: migration.KindCopy, DryRun: s.migration.DryRun(), AlignFlags: true,
-		Store: engines.URL(s.target.host), Source: s.target.source.address, SourceName: s.target.source.name, SourceRoots: s.target.source.roots, ApproveSkipped: s.migration.Spec.ApproveSkipped,
+		Store: engines.URL(engines.First(s.target.host)), Source: s.target.source.address, SourceName: s.target.source.name, SourceRoots: s.target.source.roots, ApproveSkipped: s.migration.Spec.ApproveSkipped,
 	}
 	switch {
 	case slot.Phase == calendar.Verify && attempt != "":

@@ -14,7 +14,7 @@ import (
 // would undo the winner's work when it is deleted.
 func claimDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 	var all v1alpha1.PECDomainList
-	if err := s.Client.List(ctx, &all, client.MatchingFields{index.DomainName: s.domain.Name}); err != nil {
+	if err := s.Client.List(ctx, &all, client.MatchingFields{index.DomainName: s.domain.Name}, client.UnsafeDisableDeepCopy); err != nil {
 		return reconcile.Result{}, fmt.Errorf("listing who claims domain %s: %w", s.domain.Name, err)
 	}
 	if first := winner(all.Items); first != nil && first.Namespace != s.domain.Namespace {

@@ -160,7 +160,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	host := index.Host(domain)
-	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, engine: r.Engines.For(host)}
+	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, engine: r.Engines.For(engines.First(host))}
 	road := roads[domain.Spec.Provider.Type]
 	m := *r.Mechanism
 	m.Table = road.table

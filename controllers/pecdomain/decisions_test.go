@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -134,6 +135,35 @@ func TestWinner(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if got := winner(c.claims); got.Namespace != c.want {
 				t.Errorf("winner is %s, want %s", got.Namespace, c.want)
+			}
+		})
+	}
+}
+
+func TestWhatOfADomainConcernsItsGuests(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*v1alpha1.PECDomain)
+		want   bool
+	}{
+		"another spec": {func(d *v1alpha1.PECDomain) { d.Generation++ }, true},
+		"a stack that stopped serving": {func(d *v1alpha1.PECDomain) {
+			meta.SetStatusCondition(&d.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionStackReady, Status: metav1.ConditionFalse, Message: "the disk is full"})
+		}, true},
+		"its own MX": {func(d *v1alpha1.PECDomain) {
+			meta.SetStatusCondition(&d.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionDNSVerified, Status: metav1.ConditionFalse})
+		}, false},
+		"what its contract comes to": {func(d *v1alpha1.PECDomain) {
+			d.Status.Contract, d.Status.Mailboxes = &v1alpha1.ContractStatus{Held: ptr.To(int32(1))}, &v1alpha1.MailboxCounts{Total: ptr.To(int32(1))}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := &v1alpha1.PECDomain{}
+			for _, condition := range managedTable.Positive {
+				meta.SetStatusCondition(&before.Status.Conditions, metav1.Condition{Type: condition, Status: metav1.ConditionTrue})
+			}
+			after := before.DeepCopy()
+			if c.change(after); concernsRelated(before, after) != c.want {
+				t.Errorf("it concerns them: %t", !c.want)
 			}
 		})
 	}

@@ -304,7 +304,7 @@ func (s *scope) writeDNS(ctx context.Context, c dns.Change) error {
 // countWritten counts the domains that this operator writes.
 func (s *scope) countWritten(ctx context.Context) (int, error) {
 	var domains v1alpha1.PECDomainList
-	if err := s.Client.List(ctx, &domains); err != nil {
+	if err := s.Client.List(ctx, &domains, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("counting the domains whose records are written: %w", err)
 	}
 	n := 0

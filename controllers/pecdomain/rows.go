@@ -13,6 +13,7 @@ import (
 	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
@@ -20,7 +21,7 @@ import (
 // becomes a tombstone, which says whose it was and since when, and the Mailbox may come back. Because a cache can be behind, only the API server's own word closes a row.
 func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 	for _, domain := range s.placed {
-		rows, err := s.Engines.Directory(s.host).Rows(ctx, domain)
+		rows, err := s.Engines.Directory(engines.First(s.host)).Rows(ctx, domain)
 		if err != nil {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
@@ -42,7 +43,7 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 				continue
 			}
 			row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
-			if _, err := s.Engines.Directory(s.host).Place(ctx, admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
+			if _, err := s.Engines.Directory(engines.First(s.host)).Place(ctx, admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
 				return reconcile.Result{}, s.directoryWaits(err)
 			}
 			logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address, "reason", "MailboxDeleted")

@@ -138,7 +138,7 @@ func keepEngineSecret(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if err := s.Live.Get(ctx, key, have); err != nil && !apierrors.IsNotFound(err) {
 		return reconcile.Result{}, fmt.Errorf("reading Secret %s: %w", key, err)
 	}
-	leaf := engines.Leaf(s.Stack.Site, s.host, linkHost(s.domain, s.Stack.Site)...)
+	leaf := engines.Leaf(s.Stack.Site, engines.First(s.host), linkHost(s.domain, s.Stack.Site)...)
 	data, changed, err := engineSecret(have.Data, s.Authority, leaf, s.Now)
 	if err != nil || !changed {
 		return reconcile.Result{}, err

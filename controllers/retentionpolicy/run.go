@@ -131,7 +131,7 @@ func (s *scope) release(ctx context.Context, plan jobs.Plan, job *batchv1.Job) e
 
 func (s *scope) grant(ctx context.Context, host string, plan jobs.Plan, g admin.Grant) error {
 	namespace, name, _ := strings.Cut(host, "/")
-	return s.Engines.For(types.NamespacedName{Namespace: namespace, Name: name}).PutGrant(ctx, plan.Namespace, plan.Name(), g)
+	return s.Engines.For(engines.First(types.NamespacedName{Namespace: namespace, Name: name})).PutGrant(ctx, plan.Namespace, plan.Name(), g)
 }
 
 // follow sees how far the runs that are under way have come, and records those that are over.

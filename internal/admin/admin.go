@@ -98,7 +98,9 @@ type Mailbox struct {
 	AdmittedAs string `json:"admittedAs,omitempty"`
 	// AdmittedIn is the PECDomain, namespace/name, whose contract counts the mailbox: also while its own domain's resource is not there.
 	AdmittedIn string `json:"admittedIn,omitempty"`
-	Owner      Owner  `json:"owner,omitzero"`
+	// Shard is the one of its stack that holds its mail; 0 is the first, and the only one in this release.
+	Shard int   `json:"shard,omitempty"`
+	Owner Owner `json:"owner,omitzero"`
 	// ClosedAt is when the mailbox was last closed, in whole seconds; it stays when the mailbox is opened again.
 	ClosedAt time.Time `json:"closedAt,omitzero"`
 	// FrozenUntil is when a migration's Freeze of the mailbox ends, in whole seconds; until then its holder changes no setting.

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/pki"
 	"github.com/pec-operator/pec-operator/internal/stack"
 )
@@ -91,7 +92,7 @@ func RunPods(t testing.TB, site string, c client.Client) *Pods {
 }
 
 // Address is where every engine of the site is reached; the TLS server name says which is meant.
-func (p *Pods) Address(client.ObjectKey) string { return p.address }
+func (p *Pods) Address(engines.Key) string { return p.address }
 
 // With runs f on the engine of a domain, under its lock; it fails the test when no such engine runs.
 func (p *Pods) With(t testing.TB, domain string, f func(*Engine)) {

@@ -61,6 +61,7 @@ var laterColumns = []struct{ name, definition string }{
 	{"forward_to", `TEXT NOT NULL DEFAULT ''`},
 	{"frozen_until", `INTEGER NOT NULL DEFAULT 0`},
 	{"admitted_in", `TEXT NOT NULL DEFAULT ''`},
+	{"shard", `INTEGER NOT NULL DEFAULT 0`},
 }
 
 // Directory is the open database.
@@ -182,13 +183,13 @@ func (d *Directory) Serves(ctx context.Context, name string) (bool, error) {
 }
 
 const mailboxColumns = `address, domain, credentials_version, quota_bytes, access,
-	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed, ordinary_mail, forward_to, frozen_until, admitted_in`
+	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed, ordinary_mail, forward_to, frozen_until, admitted_in, shard`
 
 // scanMailbox reads a row's mailboxColumns, and what follows them.
 func scanMailbox(row interface{ Scan(...any) error }, more ...any) (m admin.Mailbox, err error) {
 	var closedAt, frozenUntil int64
 	err = row.Scan(append([]any{&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access,
-		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil, &m.AdmittedIn}, more...)...)
+		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil, &m.AdmittedIn, &m.Shard}, more...)...)
 	m.ClosedAt, m.FrozenUntil = timeOf(closedAt), timeOf(frozenUntil)
 	return m, err
 }

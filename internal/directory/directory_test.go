@@ -42,6 +42,7 @@ func TestPutMailboxRefuses(t *testing.T) {
 		"a new mailbox without a password":         func(m *admin.Mailbox) { m.Password = "" },
 		"an access that does not exist":            func(m *admin.Mailbox) { m.Access = "Half" },
 		"a refusal of sending that does not exist": func(m *admin.Mailbox) { m.Sending = "Whim" },
+		"a shard below the first":                  func(m *admin.Mailbox) { m.Shard = -1 },
 		"a quota of zero":                          func(m *admin.Mailbox) { m.QuotaBytes = 0 },
 	}
 	for name, change := range cases {
@@ -166,6 +167,20 @@ func TestADirectoryOfTheFirstReleaseIsTakenOver(t *testing.T) {
 		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+func TestARowKeepsItsShard(t *testing.T) {
+	d := opened(t)
+	for _, shard := range []int{0, 3} {
+		m := row()
+		m.Shard = shard
+		if _, err := d.PutMailbox(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := d.Mailbox(t.Context(), m.Address); err != nil || got.Shard != shard {
+			t.Errorf("read back shard %d, %v, want %d", got.Shard, err, shard)
 		}
 	}
 }

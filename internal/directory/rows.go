@@ -107,14 +107,14 @@ func putMailbox(ctx context.Context, tx *sql.Tx, m admin.Mailbox) (before admin.
 		return before, fmt.Errorf("mailbox %s: %w: this stack does not serve %s", m.Address, ErrInvalid, m.Domain)
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
-		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to, frozen_until, admitted_in)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (address) DO UPDATE SET
+		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to, frozen_until, admitted_in, shard)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT (address) DO UPDATE SET
 		password = CASE WHEN ?3 = '' THEN password ELSE ?3 END, credentials_version = ?4, quota_bytes = ?5, access = ?6,
 		sending_refused = ?7, admitted_as = ?8, owner_namespace = ?9, owner_uid = ?10, closed_at = ?11, ordinary_mail = ?12, forward_to = ?13,
-		frozen_until = ?14, admitted_in = ?15,
+		frozen_until = ?14, admitted_in = ?15, shard = ?16,
 		password_changed = CASE WHEN ?3 = '' THEN password_changed ELSE 0 END`,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
-		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn)
+		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard)
 	if err != nil {
 		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
 	}
@@ -142,6 +142,8 @@ func check(m admin.Mailbox) error {
 		reason = "the password is no hash of scheme BLF-CRYPT, ARGON2ID or SHA512-CRYPT"
 	case m.QuotaBytes <= 0:
 		reason = "the quota must be above zero"
+	case m.Shard < 0:
+		reason = "the first shard is 0"
 	case !slices.Contains(accesses, m.Access):
 		reason = "unknown access"
 	case !slices.Contains([]admin.OrdinaryMail{admin.OrdinaryDiscard, admin.OrdinaryForward, admin.OrdinaryDeliver}, m.OrdinaryMail):

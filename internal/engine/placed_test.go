@@ -21,8 +21,8 @@ import (
 	"github.com/pec-operator/pec-operator/internal/engines"
 )
 
-// host is the PECDomain of the engine under test.
-var host = types.NamespacedName{Namespace: "gestore", Name: ours}
+// host is the engine under test.
+var host = engines.First(types.NamespacedName{Namespace: "gestore", Name: ours})
 
 // mirrored is an engine and what an operator knows of its directory.
 type mirrored struct {
@@ -38,7 +38,7 @@ func newMirrored(t *testing.T) *mirrored {
 	m.clock, m.server = m.now, m.engine.adminServer()
 	address := m.listen(serveHTTP(m.server))
 	_, port, _ := net.SplitHostPort(address)
-	pool := engines.NewPool("a", m.authority, func() time.Time { return m.clock }, func(types.NamespacedName) string { return "localhost:" + port })
+	pool := engines.NewPool("a", m.authority, func() time.Time { return m.clock }, func(engines.Key) string { return "localhost:" + port })
 	m.Mirror = pool.Directory(host)
 	return m
 }

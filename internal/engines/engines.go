@@ -21,74 +21,83 @@ import (
 // AdminPort is where an engine's admin API listens, in its pod and on its Service.
 const AdminPort = 8443
 
+// Key names one engine of this site: that of a shard of a Managed domain's stack.
+type Key struct {
+	types.NamespacedName // of the domain
+
+	Shard int
+}
+
+// First is the engine of a stack's first shard, which holds all its mailboxes in this release.
+func First(host types.NamespacedName) Key { return Key{NamespacedName: host} }
+
 // Pool holds the clients, so that connections outlive a pass. It is safe for concurrent use.
 type Pool struct {
 	site      string
 	authority *pki.Authority
 	now       func() time.Time
-	// address answers host:port of the engine of a Managed domain.
-	address func(types.NamespacedName) string
+	// address answers host:port of an engine.
+	address func(Key) string
 
 	mu      sync.Mutex
-	clients map[types.NamespacedName]*admin.Client
-	mirrors map[types.NamespacedName]*Mirror
+	clients map[Key]*admin.Client
+	mirrors map[Key]*Mirror
 	pair    pki.Pair
 }
 
 // NewPool makes a pool for a site. address is nil for the engines' Services; another one serves whoever stands elsewhere.
-func NewPool(site string, authority *pki.Authority, now func() time.Time, address func(types.NamespacedName) string) *Pool {
+func NewPool(site string, authority *pki.Authority, now func() time.Time, address func(Key) string) *Pool {
 	if address == nil {
 		address = serviceAddress
 	}
-	return &Pool{site: site, authority: authority, now: now, address: address, clients: map[types.NamespacedName]*admin.Client{}, mirrors: map[types.NamespacedName]*Mirror{}}
+	return &Pool{site: site, authority: authority, now: now, address: address, clients: map[Key]*admin.Client{}, mirrors: map[Key]*Mirror{}}
 }
 
-func serviceAddress(host types.NamespacedName) string {
-	return stack.NamesFor(host.Name).EngineHosts(host.Namespace)[0] + ":" + strconv.Itoa(AdminPort)
+func (k Key) hosts() []string { return stack.ShardNames(k.Name, k.Shard).EngineHosts(k.Namespace) }
+
+func serviceAddress(k Key) string {
+	return k.hosts()[0] + ":" + strconv.Itoa(AdminPort)
 }
 
-// URL is where the pods of this cluster reach the engine of a Managed domain.
-func URL(host types.NamespacedName) string { return "https://" + serviceAddress(host) }
+// URL is where the pods of this cluster reach an engine.
+func URL(k Key) string { return "https://" + serviceAddress(k) }
 
-// Leaf is what the certificate of the engine of a Managed domain says; extra are names beside those of its Service.
-func Leaf(site string, host types.NamespacedName, extra ...string) pki.Leaf {
-	return pki.Leaf{
-		URI:      admin.EngineURI(site, host.Name),
-		DNSNames: append(stack.NamesFor(host.Name).EngineHosts(host.Namespace), extra...),
-	}
+// Leaf is what the certificate of an engine says; extra are names beside those of its Service.
+func Leaf(site string, k Key, extra ...string) pki.Leaf {
+	return pki.Leaf{URI: admin.EngineURI(site, k.Name), DNSNames: append(k.hosts(), extra...)}
 }
 
-// For is the client of the engine of a Managed domain. It dials nothing yet.
-func (p *Pool) For(host types.NamespacedName) *admin.Client {
+// For is the client of an engine. It dials nothing yet.
+func (p *Pool) For(k Key) *admin.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.client(host)
+	return p.client(k)
 }
 
-// Directory is the directory of the engine of a Managed domain.
-func (p *Pool) Directory(host types.NamespacedName) *Mirror {
+// Directory is the directory of an engine.
+func (p *Pool) Directory(k Key) *Mirror {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mirrors[host] == nil {
-		p.mirrors[host] = newMirror(p.client(host), p.now)
+	if p.mirrors[k] == nil {
+		p.mirrors[k] = newMirror(p.client(k), p.now)
 	}
-	return p.mirrors[host]
+	return p.mirrors[k]
 }
 
-func (p *Pool) client(host types.NamespacedName) *admin.Client {
-	if p.clients[host] == nil {
-		p.clients[host] = admin.NewClient(p.URL(host), p.tlsConfig(host))
+func (p *Pool) client(k Key) *admin.Client {
+	if p.clients[k] == nil {
+		p.clients[k] = admin.NewClient(p.URL(k), p.tlsConfig(k))
 	}
-	return p.clients[host]
+	return p.clients[k]
 }
 
-// URL is where the engine of a Managed domain is reached.
-func (p *Pool) URL(host types.NamespacedName) string { return "https://" + p.address(host) }
+// URL is where an engine is reached.
+func (p *Pool) URL(k Key) string { return "https://" + p.address(k) }
 
 // tlsConfig trusts this site's authority only, and of its certificates only that of the domain's own engine: any other
 // engine of the site could otherwise answer in its place.
-func (p *Pool) tlsConfig(host types.NamespacedName) *tls.Config {
-	want := Leaf(p.site, host)
+func (p *Pool) tlsConfig(k Key) *tls.Config {
+	want := Leaf(p.site, k)
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		RootCAs:    p.authority.Pool(),

@@ -20,7 +20,7 @@ import (
 
 var (
 	now  = time.Now
-	host = types.NamespacedName{Namespace: "ns", Name: "pec.esempio.test"}
+	host = First(types.NamespacedName{Namespace: "ns", Name: "pec.esempio.test"})
 )
 
 func authority(t *testing.T) *pki.Authority {
@@ -63,7 +63,8 @@ func serve(t *testing.T, signer, trusted *pki.Authority, leaf pki.Leaf) string {
 func TestOnlyTheDomainsOwnEngineIsBelieved(t *testing.T) {
 	ours, theirs := authority(t), authority(t)
 	own := Leaf("a", host)
-	other := Leaf("a", types.NamespacedName{Namespace: "ns", Name: "pec.altro.test"})
+	other := Leaf("a", First(types.NamespacedName{Namespace: "ns", Name: "pec.altro.test"}))
+	shard := Leaf("a", Key{NamespacedName: host.NamespacedName, Shard: 1})
 	for name, c := range map[string]struct {
 		address string
 		why     string // "" for an answer
@@ -71,11 +72,12 @@ func TestOnlyTheDomainsOwnEngineIsBelieved(t *testing.T) {
 		"its own engine":                        {serve(t, ours, ours, own), ""},
 		"one of another authority":              {serve(t, theirs, ours, own), "not of this site's authority"},
 		"another engine of the site":            {serve(t, ours, ours, pki.Leaf{URI: other.URI, DNSNames: own.DNSNames}), "another engine"},
+		"that of another shard of its stack":    {serve(t, ours, ours, shard), "not of this site's authority"},
 		"one that takes no certificate of ours": {serve(t, ours, theirs, own), "does not take the connection"},
 		"nobody":                                {"127.0.0.1:1", "does not take the connection"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pool := NewPool("a", ours, now, func(types.NamespacedName) string { return c.address })
+			pool := NewPool("a", ours, now, func(Key) string { return c.address })
 			status, err := pool.For(host).Status(context.Background())
 			switch {
 			case c.why == "" && (err != nil || status.Domain != host.Name):

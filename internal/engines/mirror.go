@@ -73,8 +73,9 @@ func (m *Mirror) Recall() admin.Recall {
 	return m.recall
 }
 
-// AllRows are the rows of all domains as they were last answered; the engine is asked only if it never was.
-func (m *Mirror) AllRows(ctx context.Context) []admin.Mailbox {
+// AdmittedIn are the rows of all domains that say that they were admitted in a pool, or do not say where, as they were last answered; the
+// engine is asked only if it never was. Every guest with a contract of its own asks: the rows of all others are not copied for it.
+func (m *Mirror) AdmittedIn(ctx context.Context, pool string) []admin.Mailbox {
 	m.mu.Lock()
 	unread := m.placed == nil
 	m.mu.Unlock()
@@ -83,9 +84,11 @@ func (m *Mirror) AllRows(ctx context.Context) []admin.Mailbox {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	rows := make([]admin.Mailbox, 0, len(m.placed))
+	var rows []admin.Mailbox
 	for _, p := range m.placed {
-		rows = append(rows, p.Mailbox)
+		if p.Mailbox.AdmittedIn == pool || p.Mailbox.AdmittedIn == "" {
+			rows = append(rows, p.Mailbox)
+		}
 	}
 	return rows
 }

@@ -150,7 +150,7 @@ func TestABadMailboxHoldsUpNoOther(t *testing.T) {
 	}
 	const neighbours = 50
 	good := make([]*v1alpha1.Mailbox, neighbours)
-	each(t, good, func(i int) error {
+	each(t, len(good), func(i int) error {
 		good[i] = makeMailbox(s.ns, fmt.Sprintf("buona.%d", i), s.domain)
 		return s.Create(context.Background(), good[i])
 	})

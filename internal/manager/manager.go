@@ -70,7 +70,7 @@ type Options struct {
 
 	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
 	// outside of the cluster.
-	EngineAddress func(client.ObjectKey) string
+	EngineAddress func(engines.Key) string
 	// ServiceEvery is the time between two looks at a service; zero is half a minute. No flag: an outage is counted in minutes.
 	ServiceEvery time.Duration
 	// UsageEvery is the time between two looks at a mailbox's use; zero is five minutes. No flag: Dovecot opens the mailbox for each.

@@ -34,6 +34,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -184,16 +185,26 @@ func (s *site) start(t *testing.T) (stop func()) {
 
 // deleteAll keeps one test's objects from another test's operator: our kinds are watched cluster-wide.
 func (s *site) deleteAll(t *testing.T) {
-	for _, o := range []client.Object{&v1alpha1.MailboxMigration{}, &v1alpha1.RetentionPolicy{}, &v1alpha1.Mailbox{}, &v1alpha1.PECDomain{}, &appsv1.StatefulSet{}} {
-		var namespaces corev1.NamespaceList
-		if err := s.List(context.Background(), &namespaces); err != nil {
+	for _, kind := range []struct {
+		of  client.Object
+		all client.ObjectList
+	}{
+		{&v1alpha1.MailboxMigration{}, &v1alpha1.MailboxMigrationList{}}, {&v1alpha1.RetentionPolicy{}, &v1alpha1.RetentionPolicyList{}},
+		{&v1alpha1.Mailbox{}, &v1alpha1.MailboxList{}}, {&v1alpha1.PECDomain{}, &v1alpha1.PECDomainList{}}, {&appsv1.StatefulSet{}, &appsv1.StatefulSetList{}},
+	} {
+		if err := s.List(context.Background(), kind.all); err != nil {
 			t.Error(err)
 		}
-		for i := range namespaces.Items {
-			in := client.InNamespace(namespaces.Items[i].Name)
-			err := s.DeleteAllOf(context.Background(), o, in)
+		namespaces := map[string]bool{}
+		_ = meta.EachListItem(kind.all, func(o runtime.Object) error {
+			namespaces[o.(client.Object).GetNamespace()] = true
+			return nil
+		})
+		for namespace := range namespaces {
+			in := client.InNamespace(namespace)
+			err := s.DeleteAllOf(context.Background(), kind.of, in)
 			for again := 0; apierrors.IsTimeout(err) && again < 5; again++ { // a thousand mailboxes take longer than one call may
-				err = s.DeleteAllOf(context.Background(), o, in)
+				err = s.DeleteAllOf(context.Background(), kind.of, in)
 			}
 			if err != nil {
 				t.Error(err)

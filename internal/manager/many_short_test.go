@@ -4,10 +4,13 @@ package manager_test
 
 import "time"
 
-// many and quietFor are enough to see a write that every pass would make; make soak asks for more.
+// many and quietFor are enough to see a write that every pass would make, and guests to see what one costs that all others pay for; make
+// soak asks for more.
 const (
-	many     = 200
-	quietFor = 8 * time.Second
+	many           = 200
+	quietFor       = 8 * time.Second
+	guests         = 30
+	guestsQuietFor = 2 * time.Second
 )
 
 // afterOthers is a death in a phase that is recorded as another is, in which the operator dies here too.

@@ -4,10 +4,12 @@ package manager_test
 
 import "time"
 
-// many and quietFor are those of a region's provider on a quiet day.
+// many and quietFor are those of a region's provider on a quiet day, guests its municipalities.
 const (
-	many     = 1000
-	quietFor = 2 * time.Minute
+	many           = 1000
+	quietFor       = 2 * time.Minute
+	guests         = 400
+	guestsQuietFor = time.Minute
 )
 
 // afterOthers is a death in a phase that is recorded as another is.

@@ -34,7 +34,7 @@ func TestManyMailboxes(t *testing.T) {
 
 	boxes := make([]*v1alpha1.Mailbox, many)
 	began := time.Now()
-	each(t, boxes, func(i int) error {
+	each(t, many, func(i int) error {
 		boxes[i] = makeMailbox(s.ns, fmt.Sprintf("casella.%d", i), s.domain, func(m *v1alpha1.Mailbox) {
 			m.Annotations = map[string]string{v1alpha1.ReconcileRequestedAnnotation: first}
 		})
@@ -62,7 +62,7 @@ func TestManyMailboxes(t *testing.T) {
 	for began := time.Now(); time.Since(began) < quietFor; rounds += 2 {
 		// Withdrawing a request and making the one that was answered are passes, and nothing to write down.
 		for _, request := range []string{"", first} {
-			each(t, boxes, func(i int) error {
+			each(t, many, func(i int) error {
 				patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.ReconcileRequestedAnnotation, request)
 				return s.Patch(context.Background(), boxes[i].DeepCopy(), client.RawPatch("application/merge-patch+json", patch))
 			})
@@ -85,12 +85,12 @@ func TestManyMailboxes(t *testing.T) {
 	})
 }
 
-// each calls f for each box, a few at a time.
-func each(t *testing.T, boxes []*v1alpha1.Mailbox, f func(int) error) {
+// each calls f with the numbers below n, a few at a time.
+func each(t *testing.T, n int, f func(int) error) {
 	t.Helper()
 	var group errgroup.Group
 	group.SetLimit(8)
-	for i := range boxes {
+	for i := range n {
 		group.Go(func() error { return f(i) })
 	}
 	if err := group.Wait(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"strings"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -30,12 +31,20 @@ type Names struct {
 // slugLength leaves room for "pec-", a hash and the longest suffix.
 const slugLength = 30
 
-// NamesFor names the objects of a domain. The hash keeps apart domains whose slugs are equal.
-func NamesFor(domain string) Names {
+// NamesFor names the objects of a domain's first shard, which is the only one in this release.
+func NamesFor(domain string) Names { return ShardNames(domain, 0) }
+
+// ShardNames names the objects of one shard of a domain. The hash keeps apart domains whose slugs are equal. The first shard, 0, bears no
+// number: its claims hold mail under these names since there were no others.
+func ShardNames(domain string, shard int) Names {
+	number := ""
+	if shard > 0 {
+		number = "-" + strconv.Itoa(shard)
+	}
 	slug := strings.ReplaceAll(domain, ".", "-")
-	slug = strings.Trim(slug[:min(len(slug), slugLength)], "-")
+	slug = strings.Trim(slug[:min(len(slug), slugLength-len(number))], "-")
 	sum := sha256.Sum256([]byte(domain))
-	name := "pec-" + slug + "-" + hex.EncodeToString(sum[:4])
+	name := "pec-" + slug + "-" + hex.EncodeToString(sum[:4]) + number
 	return Names{
 		StatefulSet: name, Mail: name + "-mail", Engine: name + "-engine", ConfigMap: name + "-config", EngineSecret: name + "-engine",
 		MailClaim: name + "-mail", QueueClaim: name + "-queue", EngineClaim: name + "-engine",

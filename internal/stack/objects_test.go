@@ -70,6 +70,33 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func TestShardsHaveNamesOfTheirOwn(t *testing.T) {
+	want := Names{
+		StatefulSet: "pec-pec-esempio-test-b626e3c0", Mail: "pec-pec-esempio-test-b626e3c0-mail", Engine: "pec-pec-esempio-test-b626e3c0-engine",
+		ConfigMap: "pec-pec-esempio-test-b626e3c0-config", EngineSecret: "pec-pec-esempio-test-b626e3c0-engine",
+		MailClaim: "pec-pec-esempio-test-b626e3c0-mail", QueueClaim: "pec-pec-esempio-test-b626e3c0-queue", EngineClaim: "pec-pec-esempio-test-b626e3c0-engine",
+		Certificate: "pec-pec-esempio-test-b626e3c0-tls",
+	}
+	if diff := cmp.Diff(want, ShardNames("pec.esempio.test", 0)); diff != "" {
+		t.Errorf("the first shard's objects, whose claims hold mail already, have other names: %s", diff)
+	}
+	if name := ShardNames("pec.esempio.test", 1).MailClaim; name != "pec-pec-esempio-test-b626e3c0-1-mail" {
+		t.Errorf("the second shard's claim is %s", name)
+	}
+	seen := map[string]int{}
+	for shard := range 32 {
+		n := ShardNames(strings.Repeat("comune.", 30)+"it", shard)
+		for _, name := range []string{n.StatefulSet, n.Mail, n.ConfigMap, n.QueueClaim, n.EngineClaim, n.Certificate} {
+			if other, twice := seen[name]; twice {
+				t.Errorf("shards %d and %d share %s", other, shard, name)
+			}
+			if seen[name] = shard; len(name) > 52 {
+				t.Errorf("%s has %d characters", name, len(name))
+			}
+		}
+	}
+}
+
 func withName(d *v1alpha1.PECDomain, name string) *v1alpha1.PECDomain {
 	d.Name = name
 	return d
