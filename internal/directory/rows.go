@@ -148,16 +148,26 @@ func check(m admin.Mailbox) error {
 		reason = "unknown access"
 	case !slices.Contains([]admin.OrdinaryMail{admin.OrdinaryDiscard, admin.OrdinaryForward, admin.OrdinaryDeliver}, m.OrdinaryMail):
 		reason = "unknown policy for ordinary mail"
-	case (m.OrdinaryMail == admin.OrdinaryForward) != (m.ForwardTo != ""):
-		reason = "forwardTo is given exactly when ordinary mail is forwarded"
-	case m.ForwardTo != "" && (!pec.IsAddress(m.ForwardTo) || strings.EqualFold(m.ForwardTo, m.Address)):
-		reason = "forwardTo is not another mail address"
 	case !slices.Contains([]admin.Refusal{"", admin.RefusalFirstLogin, admin.RefusalMigration}, m.Sending):
 		reason = "unknown refusal of sending"
 	default:
+		reason = checkForwarding(m)
+	}
+	if reason == "" {
 		return nil
 	}
 	return fmt.Errorf("mailbox %s: %w: %s", m.Address, ErrInvalid, reason)
+}
+
+// checkForwarding says what is wrong with where ordinary mail goes, "" if nothing is.
+func checkForwarding(m admin.Mailbox) string {
+	switch {
+	case (m.OrdinaryMail == admin.OrdinaryForward) != (m.ForwardTo != ""):
+		return "forwardTo is given exactly when ordinary mail is forwarded"
+	case m.ForwardTo != "" && (!pec.IsAddress(m.ForwardTo) || strings.EqualFold(m.ForwardTo, m.Address)):
+		return "forwardTo is not another mail address"
+	}
+	return ""
 }
 
 // Mailboxes lists the rows of a domain, or of all if domain is empty, sorted and without passwords.

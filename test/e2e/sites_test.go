@@ -43,10 +43,13 @@ func storesInSync(t *testing.T) {
 	for _, site := range road.SiteNames {
 		kubectl(t, site, "wait", "--for=condition=StoresInSync=True", "-n", "gestore-due", "pecdomain/pec.gestore-due.test", "--timeout=300s")
 		for namespace, domain := range map[string]string{"gestore-uno": "pec.gestore-uno.test", "gestore-due": "pec.gestore-due.test"} {
-			digests := strings.Fields(kubectl(t, site, "get", "-n", namespace, "pecdomain/"+domain, "-o", "jsonpath={.status.sites[*].specs.digest}"))
-			if len(digests) != 2 || digests[0] != digests[1] {
-				t.Errorf("at site %s the sites' mailboxes of %s have the digests %q", site, domain, digests)
-			}
+			eventually(t, time.Minute, func() error { // what was deleted at both sites a moment ago each tells the other
+				digests := strings.Fields(kubectl(t, site, "get", "-n", namespace, "pecdomain/"+domain, "-o", "jsonpath={.status.sites[*].specs.digest}"))
+				if len(digests) != 2 || digests[0] != digests[1] {
+					return fmt.Errorf("at site %s the sites' mailboxes of %s have the digests %q", site, domain, digests)
+				}
+				return nil
+			})
 		}
 	}
 }
