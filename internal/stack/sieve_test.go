@@ -262,6 +262,21 @@ func TestHostileRules(t *testing.T) {
 		if out := outcome(all, "other"); strings.Contains(out, "Found") {
 			t.Errorf("a rule files what it should not: %s", out)
 		}
+		folders := 0
+		for _, name := range slices.Sorted(maps.Keys(hostile.Values)) {
+			value := hostile.Values[name]
+			rule := admin.Rule{Name: value, Header: "Subject", Contains: "something", Folder: value}
+			if sieve.Check([]admin.Rule{rule}) != nil {
+				continue
+			}
+			folders++
+			if out := outcome([]admin.Rule{rule}, "other"); !strings.Contains(out, "folder: "+value+"\n") || strings.Count(out, " * ") != 1 {
+				t.Errorf("%s as a folder is not read as it was written: %s", name, out)
+			}
+		}
+		if folders < 15 {
+			t.Errorf("%d of the values may name a folder: the rest tries nothing", folders)
+		}
 		const want = "a NUL; a carriage return; a line feed; a line feed and a space; a long value; a tab; a very long value"
 		if got := strings.Join(refused, "; "); got != want {
 			t.Errorf("refused are %s, want %s", got, want)
