@@ -83,8 +83,8 @@ func (e *Engine) syncAndCompare(ctx context.Context, mailbox string) error {
 	return err
 }
 
-// compare compares a mailbox, and says whether both sites hold the same. A difference counts when two looks in a row see the same one: mail that arrives between the digests is none,
-// and brings about a sync of its own.
+// compare compares a mailbox, and says whether both sites hold the same. A difference counts when two looks in a row see the same one: mail
+// that arrives between the digests is none, and brings about a sync of its own.
 func (s *stores) compare(ctx context.Context, mailbox string) (equal bool, err error) {
 	var last comparison
 	for look := range 2 {
