@@ -125,45 +125,51 @@ func (e *Engine) failed(r report, queueID string) error {
 	return nil
 }
 
-// expired is for what Postfix took and the engine answered 4xx for a day. What the log has of it by then decides: to whom an acceptance
-// or a refusal was promised gets that and a certified outcome, and so does the sender of an envelope that was taken with 250.
-// Without any of these it was never certified, and the report goes as it is.
+// expired is for what Postfix took and the engine answered 4xx for a day. Without any promise in the log it was never certified, and the
+// report goes as it is.
 func (e *Engine) expired(m mail, queueID string, r report) []error {
-	identifier := pec.Identifier(e.settings.Site, r.queueID, e.settings.Provider.MailDomain)
-	var yes accepted
-	if found, _, err := e.lookup(kindAccepted, identifier, &yes); err != nil || found {
-		return all(len(m.rcpts), errors.Join(err, e.submissionExpired(found, yes, queueID, r)))
-	}
-	var no refused
-	if found, _, err := e.lookup(kindRefused, identifier, &no); err != nil || found {
-		return all(len(m.rcpts), errors.Join(err, e.issueNonAcceptance(no)))
-	}
-	var tx transaction
-	found, _, err := e.lookup(kindTransaction, r.queueID, &tx)
-	if err == nil && found && tx.Type == pec.TypeEnvelope {
-		err = e.envelopeExpired(tx, r)
-	}
-	if err != nil {
+	if told, err := e.tellExpired(queueID, r); err != nil || told {
 		return all(len(m.rcpts), err)
 	}
 	return e.uncertifiedReport(m, queueID)
 }
 
+// tellExpired keeps the promises that the log holds by then: to whom an acceptance or a refusal was promised gets that and a certified
+// outcome, and then is told all; the sender of an envelope that was taken with 250 gets an outcome, and the report is kept besides.
+func (e *Engine) tellExpired(queueID string, r report) (told bool, err error) {
+	identifier := pec.Identifier(e.settings.Site, r.queueID, e.settings.Provider.MailDomain)
+	var yes accepted
+	if found, _, err := e.lookup(kindAccepted, identifier, &yes); err != nil {
+		return false, err
+	} else if found {
+		return true, e.submissionExpired(yes, queueID, r)
+	}
+	var no refused
+	if found, _, err := e.lookup(kindRefused, identifier, &no); err != nil {
+		return false, err
+	} else if found {
+		return true, e.issueNonAcceptance(no)
+	}
+	var tx transaction
+	found, _, err := e.lookup(kindTransaction, r.queueID, &tx)
+	if err == nil && found && tx.Type == pec.TypeEnvelope && tx.Transit != nil { // an earlier release did not record it
+		err = e.envelopeExpired(tx, r)
+	}
+	return false, err
+}
+
 // submissionExpired ends an accepted submission for the recipients whose envelope never left the access point. One that left has a fate
 // of its own.
-func (e *Engine) submissionExpired(found bool, s accepted, queueID string, r report) error {
-	if !found {
-		return nil
-	}
+func (e *Engine) submissionExpired(s accepted, queueID string, r report) error {
 	if err := e.issueAcceptance(s); err != nil {
 		return err
 	}
 	for _, f := range r.failures {
 		left, _, err := e.lookup(kindInjected, injectionKey(s.Transit.Identifier, f.Recipient), nil)
-		if err != nil || left {
-			if err != nil {
-				return err
-			}
+		if err != nil {
+			return err
+		}
+		if left {
 			continue
 		}
 		if f.At, err = e.record(kindBounced, queueID+" "+f.Recipient, s.Transit.Identifier, &f); err != nil {

@@ -77,10 +77,11 @@ func (e *Engine) receive(a arrived, raw []byte) (threat string, err error) {
 }
 
 // judgementOf is what the milter found, for what came in from outside: 250 was said to that, and neither an index nor a list of revoked
-// certificates that changed since may make something else of it. What we put back ourselves is judged here.
+// certificates that changed since may make something else of it. What we put back ourselves is judged here, and what a milter of an
+// earlier release took, which did not note whose signature it was.
 func (e *Engine) judgementOf(m mail, tx transaction, recorded bool, at time.Time) (pec.Judgement, error) {
 	switch {
-	case !recorded:
+	case !recorded, !isUncertified(tx.Type) && tx.MailReceipt == "":
 		index, roots, err := e.providers()
 		if err != nil {
 			return pec.Judgement{}, err

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/providers"
 )
@@ -204,6 +206,28 @@ func TestAnEnvelopeThatExpires(t *testing.T) {
 				t.Error("the report is not in custody")
 			}
 		})
+	}
+}
+
+// unreadable is a log that cannot find refusals.
+type unreadable struct{ journal }
+
+func (u unreadable) Get(kind, key string) (evidence.Record, bool, error) {
+	if kind == kindRefused {
+		return evidence.Record{}, false, io.ErrUnexpectedEOF
+	}
+	return u.journal.Get(kind, key)
+}
+
+// What the log does not say nobody is told: the report waits until it can be read.
+func TestAReportWaitsForALogThatCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	w.engine.journal = unreadable{w.engine.journal}
+	before, _ := w.engine.evidence.Head()
+	answers := w.engine.expired(mail{rcpts: []string{sender}}, "4F2", report{queueID: "4F1"})
+	after, _ := w.engine.evidence.Head()
+	if len(answers) != 1 || answers[0] == nil || len(w.queue) > 0 || after != before {
+		t.Errorf("answered %v; %d messages and %d records were written", answers, len(w.queue), after-before)
 	}
 }
 
