@@ -13,7 +13,12 @@ import (
 
 // journal is the evidence log as the engine's steps use it.
 type journal interface {
+	journalReader
 	Append(kind, key, identifier string, data any) (evidence.Record, error)
+}
+
+// journalReader is what a mirror of the other site's log can do too.
+type journalReader interface {
 	Get(kind, key string) (evidence.Record, bool, error)
 }
 

@@ -116,21 +116,23 @@ func (e *Engine) deliveryOf(ours bool, key string) (d siteDelivery, found bool, 
 		}
 	}
 	for i, log := range logs {
-		ended, isEnded, err := log.Get(kindDelivered, key)
-		begun, isBegun, errToo := log.Get(kindDelivering, key)
-		if err = errors.Join(err, errToo); err != nil {
+		ended, found, err := log.Get(kindDelivered, key)
+		if err != nil {
 			return d, false, err
 		}
-		if isEnded && isBegun {
+		if !found { // of nearly every key: it is asked at each delivery
+			continue
+		}
+		begun, found, err := log.Get(kindDelivering, key)
+		if err != nil {
+			return d, false, err
+		}
+		if found {
 			d = siteDelivery{site: sites[i], identifier: ended.Identifier, at: ended.Time}
 			return d, true, begun.Decode(&d.deliveryData)
 		}
 	}
 	return d, false, nil
-}
-
-type journalReader interface {
-	Get(kind, key string) (evidence.Record, bool, error)
 }
 
 // rememberDouble puts a delivery of which one site's log has just told on the list, if the other site made it too.
