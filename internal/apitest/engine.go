@@ -261,6 +261,9 @@ func (e *Engine) place(p admin.Place) admin.Answer {
 	if refusal := e.Refuses[p.Address]; refusal != "" {
 		return admin.Answer{Refused: refusal}
 	}
+	if p.If != nil && !e.Rows[p.Address].Same(*p.If) {
+		return admin.Answer{Refused: "the row has become another", Changed: true}
+	}
 	if p.Mailbox != nil {
 		row := *p.Mailbox
 		if !slices.Contains(e.Domains, row.Domain) {
