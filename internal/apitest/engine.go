@@ -184,7 +184,11 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPut:
 		e.put(w, r, path)
 	case path == "status":
-		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: admin.PeerState{Configured: e.Peer != nil, Stores: e.Stores}})
+		peer := admin.PeerState{Configured: e.Peer != nil, Stores: e.Stores}
+		if e.Peer != nil {
+			peer.Site, peer.Digest = e.Peer.Site, e.Peer.Digest()
+		}
+		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: peer})
 	case path == "digests":
 		tree := &admin.Tree{}
 		for address := range e.Rows {
@@ -226,7 +230,9 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 	switch {
 	case path == "peer":
 		e.Peer = &admin.Peer{}
-		err = json.NewDecoder(r.Body).Decode(e.Peer)
+		if err = json.NewDecoder(r.Body).Decode(e.Peer); *e.Peer == (admin.Peer{}) {
+			e.Peer = nil
+		}
 	case path == "placed":
 		var places []admin.Place
 		if err = json.NewDecoder(r.Body).Decode(&places); err == nil {

@@ -231,10 +231,14 @@ func (d *Directory) PutCertified(ctx context.Context, domains []string) error {
 	return nil
 }
 
-// PutPeer stores where the other site's engine is and whom to trust there.
+// PutPeer stores where the other site's engine is and whom to trust there; the zero Peer is nowhere and nobody.
 func (d *Directory) PutPeer(ctx context.Context, p admin.Peer) error {
-	_, err := d.db.ExecContext(ctx, `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
-		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, p.Site, p.Address, p.CABundle)
+	statement, values := `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
+		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, []any{p.Site, p.Address, p.CABundle}
+	if p == (admin.Peer{}) {
+		statement, values = `DELETE FROM peer`, nil
+	}
+	_, err := d.db.ExecContext(ctx, statement, values...)
 	if err != nil {
 		return fmt.Errorf("storing the peer: %w", err)
 	}
