@@ -112,12 +112,19 @@ func judgeMailboxes(a *apart, known *metav1.Condition, now time.Time) *metav1.Co
 func linkPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
 	link, known := peerLink(s.domain, s.peer, s.said.Peer.Site)
 	switch {
-	case known && link.Digest() != s.said.Peer.Digest:
-		if err := s.engine.PutPeer(ctx, link); err != nil {
-			return reconcile.Result{}, s.directoryWaits(err)
-		}
 	case !known && s.peer != nil && s.peer.Status.PeerLink == nil && s.domain.Spec.Provider.Managed.HasOtherLink(s.Stack.Site):
 		return reconcile.Result{RequeueAfter: soon}, nil // the other site is being set up
+	case !known, link.Digest() == s.said.Peer.Digest:
+		return reconcile.Result{}, nil
+	}
+	err := s.engine.PutPeer(ctx, link)
+	switch {
+	case errors.Is(err, admin.ErrRefused):
+		s.Say(v1alpha1.ConditionStoresInSync, metav1.ConditionUnknown, v1alpha1.ReasonPeerLinkRefused, "the engine does not take the link to the other site, "+err.Error()+
+			"; see provider.managed.mailHosts here and status.peerLink of this PECDomain there; this site goes on without it")
+		return reconcile.Result{RequeueAfter: later}, nil
+	case err != nil:
+		return reconcile.Result{}, s.directoryWaits(err)
 	}
 	return reconcile.Result{}, nil
 }
