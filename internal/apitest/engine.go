@@ -61,6 +61,8 @@ type Engine struct {
 	Fails map[string]string
 	// RefusesPeer is why it takes no peer.
 	RefusesPeer string
+	// Meanwhile, if any, is called once, before the next place that ends a row: what happens while that is on its way.
+	Meanwhile func()
 	// Problems are what the engine complains of.
 	Problems []string
 	// Antivirus is what it says of its scanner.
@@ -69,6 +71,8 @@ type Engine struct {
 	Stores *admin.Stores
 	// Recall is what it says of what it was before its log began.
 	Recall admin.Recall
+	// Closed counts the rows that were closed.
+	Closed int
 	// Puts counts what was written.
 	Puts int
 	// Down makes the engine refuse connections.
@@ -273,6 +277,10 @@ func (e *Engine) place(p admin.Place) admin.Answer {
 	if refusal := e.Refuses[p.Address]; refusal != "" {
 		return admin.Answer{Refused: refusal}
 	}
+	if meanwhile := e.Meanwhile; meanwhile != nil && p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed {
+		e.Meanwhile = nil
+		meanwhile()
+	}
 	if p.If != nil && !e.Rows[p.Address].Same(*p.If) {
 		return admin.Answer{Refused: "the row has become another", Changed: true}
 	}
@@ -283,6 +291,9 @@ func (e *Engine) place(p admin.Place) admin.Answer {
 		row := *p.Mailbox
 		if !slices.Contains(e.Domains, row.Domain) {
 			return admin.Answer{Refused: "the stack does not serve " + row.Domain}
+		}
+		if row.Access == admin.AccessClosed {
+			e.Closed++
 		}
 		row.PasswordChangedByHolder = false
 		if row.Password == "" {
