@@ -709,7 +709,7 @@ func TestAHostServesWhomItLists(t *testing.T) {
 }
 
 func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
-	s := newSite(t, "assegnato", siteOptions{withoutRole: "senza-ruolo"})
+	s := newSite(t, "assegnato", siteOptions{withoutRole: "senza-ruolo", peer: []byte("of a site that was never introduced")})
 	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "non-elencato"}})
 	granted := s.makeDomain()
 	s.provide(t)
@@ -723,6 +723,27 @@ func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
 	}
 	s.create(t, granted)
 	s.ready(t, granted)
+
+	// One that had a Role, and a mailbox whose Secret is compared with the other site's.
+	update(t, s, granted, func(d *v1alpha1.PECDomain) {
+		d.Spec.Provider.Managed.AllowedNamespaces = []string{"senza-ruolo"}
+	})
+	guest := s.hostedDomain("senza-ruolo", "pec.tolta.test")
+	s.create(t, guest)
+	s.ready(t, guest)
+	box := makeMailbox("senza-ruolo", "protocollo", guest.Name)
+	s.behind(t, func(e *apitest.Engine) {
+		e.Rows[box.Address()] = admin.Mailbox{Address: box.Address(), Domain: guest.Name, QuotaBytes: 1, Access: admin.AccessFull, Owner: admin.Owner{Namespace: "senza-ruolo"}}
+		e.Secrets[box.Address()] = admin.Secrets{Pair: "1", Theirs: hashed}
+		e.Usage[box.Address()] = admin.Usage{Bytes: 1024, Messages: 3}
+	})
+	s.create(t, box)
+	s.waitFor(t, box, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotGranted)
+	s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionTrue, v1alpha1.ReasonRowPlaced)
+	retrying := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionReconciling)
+	if box.Status.Usage == nil || retrying != nil && retrying.Reason == v1alpha1.ReasonRetrying {
+		t.Errorf("its usage is %+v, its conditions %+v", box.Status.Usage, box.Status.Conditions)
+	}
 }
 
 // checkInForce has site a hold a mailbox of site b's with the same spec, which it cannot provision yet, and then can.
