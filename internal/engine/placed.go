@@ -154,7 +154,9 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 			errs[i] = e.actOn(ctx, asked[i], outcomes[i].Before)
 		}
 	})
-	unended := e.endSessions(ctx, addressesOf(asked)...)
+	ending, cancel := context.WithTimeout(ctx, endPromptly)
+	defer cancel()
+	unended := e.endSessions(ending, addressesOf(asked)...)
 	eachOf(asked, func(i int) {
 		answer := &answers[good[i]]
 		if outcomes[i].Err != nil {
