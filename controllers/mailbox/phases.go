@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -127,7 +128,9 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 // secret reads the Secret and judges it: one that is not there has a reason too.
 func (s *scope) secret(ctx context.Context) (c credentials, reason, message string, err error) {
 	ref, secret := s.mailbox.Spec.Credentials.SecretRef, &corev1.Secret{}
-	err = s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret)
+	// The API server answers from its memory, without asking etcd, once that is no older than what the watch told.
+	known := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: s.Secrets.resourceVersion(s.mailbox.Namespace, ref.Name)}}
+	err = s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret, known)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return c, "", "", fmt.Errorf("reading Secret %s/%s: %w", s.mailbox.Namespace, ref.Name, err)
 	}
@@ -140,11 +143,9 @@ func (s *scope) secret(ctx context.Context) (c credentials, reason, message stri
 	return c, reason, message, nil
 }
 
-// placeRow makes the directory's row say what the spec says, as far as it is admitted. The password is hashed only when the
-// Secret is another than the row was made from: a hash has a random salt and would differ on every pass.
+// placeRow makes the stack hold what the spec says, as far as it is admitted.
 func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
-	want, was := s.wantedRow(), s.row
-	freeze := freezeOf(s.migrations)
+	want := s.wantedRow()
 	switch {
 	case s.credentials != nil:
 		want.CredentialsVersion = s.credentials.version
@@ -154,33 +155,42 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	default:
 		want.CredentialsVersion = s.row.CredentialsVersion
 	}
-	held := freeze != nil && !s.row.Same(unchanged(want, s.row))
-	if freeze != nil {
-		want = unchanged(s.row, want)
-	}
-	if s.fresh || !s.settled || !s.row.Same(want) {
-		var err error
-		if s.fresh || s.row.CredentialsVersion != want.CredentialsVersion {
-			if want.Password, err = s.credentials.hash(); err != nil {
-				return reconcile.Result{}, fmt.Errorf("hashing the password of %s: %w", want.Address, err)
-			}
-		}
-		place := admin.Place{Address: want.Address, Mailbox: &want}
-		if g := given(s.mailbox, s.domain); freeze == nil && !s.holder.Given.Same(g) {
-			place.Given = &g
-		}
-		if err := s.place(ctx, place); err != nil {
+	freeze, has := freezeOf(s.migrations), s.stands()
+	ask, held := plan(has, want, given(s.mailbox, s.domain), freeze != nil)
+	if ask != nil {
+		if err := s.ask(ctx, has, *ask); err != nil {
 			return reconcile.Result{}, err
 		}
-		if was.Access == admin.AccessClosed {
-			readopted(s.Recorder, s.mailbox, was.ClosedAt)
-		}
 	}
-	s.placed(want)
-	if held {
-		return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its quota, type, password or ordinary mail) is not carried out")
+	s.placed(s.row)
+	s.mailbox.Status.Holder = holderStatus(s.holder)
+	if held != "" {
+		return reconcile.Result{}, s.frozen(freeze, held)
 	}
 	return reconcile.Result{}, nil
+}
+
+// stands is what the stack held when it was read.
+func (s *scope) stands() stands {
+	return stands{row: s.row, given: s.holder.Given, there: !s.fresh, settled: s.settled}
+}
+
+// ask asks the stack for what was planned, with the hash of a new password.
+func (s *scope) ask(ctx context.Context, has stands, p admin.Place) error {
+	if p.Mailbox != nil && newPassword(has, *p.Mailbox) {
+		hash, err := s.credentials.hash()
+		if err != nil {
+			return fmt.Errorf("hashing the password of %s: %w", p.Address, err)
+		}
+		p.Mailbox.Password = hash
+	}
+	if err := s.place(ctx, p); err != nil {
+		return err
+	}
+	if p.Mailbox != nil && has.row.Access == admin.AccessClosed {
+		readopted(s.Recorder, s.mailbox, has.row.ClosedAt)
+	}
+	return nil
 }
 
 // wantedRow is the row as the spec and the rules want it, but for the credentials.

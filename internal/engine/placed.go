@@ -154,7 +154,9 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 			errs[i] = e.actOn(ctx, asked[i], outcomes[i].Before)
 		}
 	})
-	unended := e.endSessions(ctx, addressesOf(asked)...)
+	ending, cancel := context.WithTimeout(ctx, endPromptly)
+	defer cancel()
+	unended := e.endSessions(ending, addressesOf(asked)...)
 	eachOf(asked, func(i int) {
 		answer := &answers[good[i]]
 		if err := outcomes[i].Err; err != nil {
@@ -241,6 +243,7 @@ func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox)
 	case p.Mailbox == nil:
 	case before.Address == "":
 		e.sync.changed(p.Address)
+		e.ages.put(p.Address, nil, e.now().Add(agesNew))
 	case p.Mailbox.Password != "":
 		e.logins.change(p.Address)
 	}
