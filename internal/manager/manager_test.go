@@ -706,6 +706,23 @@ func TestAHostServesWhomItLists(t *testing.T) {
 	})
 	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"ospite-comune"} })
 	s.ready(t, guest)
+
+	box := makeMailbox("ospite-comune", "protocollo", guest.Name, func(m *v1alpha1.Mailbox) { m.Spec.Antispam = v1alpha1.AntispamEnabled })
+	s.create(t, password("ospite-comune", hashed), box)
+	s.ready(t, box)
+	s.waitFor(t, box, v1alpha1.ConditionSpamFilterMissing, metav1.ConditionTrue, v1alpha1.ReasonStackWithoutFilter)
+	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.Antispam = v1alpha1.AntispamEnabled })
+	eventuallyWithin(t, promptly, func() error {
+		s.read(t, box)
+		if c := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionSpamFilterMissing); c != nil {
+			return errors.New(c.Message)
+		}
+		return nil
+	})
+	update(t, s, host, func(d *v1alpha1.PECDomain) {
+		d.Spec.Provider.Managed.Provider.MailReceipt = box.Address()
+	})
+	s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonAddressReserved)
 }
 
 func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
