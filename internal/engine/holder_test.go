@@ -198,7 +198,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	if row, err := w.engine.mailbox(t.Context(), sender); err != nil || row.OrdinaryMail != admin.OrdinaryForward || row.ForwardTo != "mario@ordinaria.test" {
 		t.Errorf("ordinary mail is judged by %+v, %v", row, err)
 	}
-	script := filepath.Join(w.settings.Files.State, directoryDir, sieve.Dir, sender+sieve.Suffix)
+	script := filepath.Join(w.settings.Files.State, directoryDir, sieve.Dir, sieve.Path(sender))
 	if raw, err := os.ReadFile(script); err != nil || !strings.Contains(string(raw), `fileinto :create "Clienti/Rossi"`) {
 		t.Errorf("the rules for Dovecot are %q, %v", raw, err)
 	}
@@ -208,6 +208,53 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	if _, err := os.Stat(script); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("withdrawn rules still file: %v", err)
 	}
+}
+
+// Of an address that is as long as one may be the engine has files with names that are none too long, and a file that cannot be written
+// keeps nobody else from his settings.
+func TestRulesOfAnyAddressKeepNoEngineFromStarting(t *testing.T) {
+	w := givenWorld(t)
+	longest := strings.Repeat("l", 64) + "@" + strings.Repeat(strings.Repeat("d", 60)+".", 3) + "it"
+	domain := domainOf(longest)
+	if err := w.engine.directory.PutDomain(t.Context(), domain); err != nil {
+		t.Fatal(err)
+	}
+	rules := admin.Given{Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"}}}
+	w.place(admin.Place{Address: longest, Given: &rules, Mailbox: &admin.Mailbox{
+		Address: longest, Domain: domain, Password: hashed(t, first), CredentialsVersion: "s/1", QuotaBytes: 1, Access: admin.AccessFull}})
+	w.give(sender, rules)
+	flat := w.engine.rulesPath(sender + sieve.Suffix)
+	if err := os.WriteFile(flat, []byte("keep;\n"), 0o644); err != nil { // of a release before this one
+		t.Fatal(err)
+	}
+	scripts := []string{w.engine.rulesPath(sieve.Path(longest)), w.engine.rulesPath(sieve.Path(sender))}
+	files := func(when string) {
+		t.Helper()
+		for _, script := range scripts {
+			if raw, err := os.ReadFile(script); err != nil || !strings.Contains(string(raw), `fileinto :create "Clienti"`) {
+				t.Errorf("%s the rules are %q, %v", when, raw, err)
+			}
+		}
+	}
+	files("when they are placed")
+	w.crash()
+	files("after a restart")
+	if _, err := os.Stat(flat); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the script of an earlier release is still there: %v", err)
+	}
+	obstacle := filepath.Dir(w.engine.rulesPath(sieve.Path(longest)))
+	if err := errors.Join(os.RemoveAll(obstacle), os.Remove(scripts[1]), os.WriteFile(obstacle, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	w.crash()
+	if _, err := os.Stat(scripts[1]); err != nil {
+		t.Errorf("another mailbox's rules were not written: %v", err)
+	}
+	if err := os.Remove(obstacle); err != nil {
+		t.Fatal(err)
+	}
+	w.engine.passReplica(t.Context())
+	files("when they can be written again")
 }
 
 func TestAFreezeRefusesAHoldersChangesUntilItEnds(t *testing.T) {
