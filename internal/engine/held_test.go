@@ -3,7 +3,10 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +46,38 @@ func TestReceiptsOfAFullSenderWaitForRoom(t *testing.T) {
 	pass("after a restart", receipts...)
 	if len(w.outside) > 0 || len(w.titles("anna@"+ours)) != 1 {
 		t.Errorf("a receipt was answered: %d messages left, the recipient has %v", len(w.outside), w.titles("anna@"+ours))
+	}
+}
+
+func TestAHeldMessageWithoutItsCopyHoldsUpNoOther(t *testing.T) {
+	full := "piena@" + ours
+	w := newWorld(t)
+	w.submit(full, []string{"anna@" + ours}, letter(full, "anna@"+ours, ""))
+	w.run(enoughRounds)
+	w.room = true
+	list := w.engine.held.byMailbox(func(heldMessage) bool { return true })[full]
+	if len(list) != 2 {
+		t.Fatalf("%d messages wait, want 2", len(list))
+	}
+	working := w.engine.dovecot
+	w.engine.dovecot = newRelay("127.0.0.1:1", "x", true)
+	if err := w.engine.releaseAll(t.Context(), full, list); err == nil || strings.Contains(err.Error(), list[1].key) {
+		t.Errorf("a Dovecot that is not there is asked for each message: %v", err)
+	}
+	w.engine.dovecot = working
+	var h heldData
+	if found, _, err := w.engine.known(kindHeld, list[0].key, &h); err != nil || !found {
+		t.Fatal(found, err)
+	}
+	if err := os.Remove(filepath.Join(w.settings.Files.State, custodyDir, h.Digest[:2], h.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	err := w.engine.releaseAll(t.Context(), full, list)
+	if err == nil || !strings.Contains(err.Error(), list[0].key) || strings.Contains(err.Error(), list[1].key) {
+		t.Errorf("the message that was lost is not named: %v", err)
+	}
+	if got := w.titles(full); len(got) != 1 || w.engine.held.count() != 1 {
+		t.Errorf("%v is delivered, and %d wait", got, w.engine.held.count())
 	}
 }
 
