@@ -236,7 +236,10 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		return e.rememberHeld(evidence.SiteOf(chain), r)
 	case kindTransaction:
 		return e.rememberSubmission(r)
+	case kindUndeliverable:
+		e.held.end(r.Key)
 	case kindDelivered:
+		e.held.end(r.Key)
 		if chain != e.chain { // the other site's logs tell of it
 			return e.rememberDouble(evidence.SiteOf(chain), r.Key)
 		}

@@ -123,8 +123,21 @@ func (e *Engine) rememberHeld(site string, r evidence.Record) error {
 	if err := r.Decode(&h); err != nil {
 		return err
 	}
+	if ended, err := e.endedHeld(r.Key); ended || err != nil { // the record of that may be in a log that is read before this one
+		return err
+	}
 	e.held.add(heldMessage{key: r.Key, mailbox: h.Mailbox, site: site, at: r.Time, size: h.Size})
 	return nil
+}
+
+// endedHeld says whether either site delivered what was held under a key, or never will.
+func (e *Engine) endedHeld(key string) (ended bool, err error) {
+	for _, kind := range []string{kindDelivered, kindUndeliverable} {
+		if ended, _, err = e.known(kind, key, nil); err != nil || ended {
+			break
+		}
+	}
+	return ended, err
 }
 
 func (e *Engine) runHeld(ctx context.Context) error {
@@ -209,12 +222,7 @@ func (e *Engine) release(m heldMessage) (ended bool, err error) {
 	if err := e.deliver(h.delivery(raw)); err != nil {
 		return false, err
 	}
-	for _, kind := range []string{kindDelivered, kindUndeliverable} {
-		if ended, _, err = e.known(kind, m.key, nil); err != nil || ended {
-			break
-		}
-	}
-	if ended {
+	if ended, err = e.endedHeld(m.key); ended {
 		e.held.end(m.key)
 	}
 	return ended, err

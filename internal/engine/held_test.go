@@ -191,6 +191,42 @@ func TestTheOtherSiteDeliversWhatAGoneOneHeld(t *testing.T) {
 	}
 }
 
+func TestNeitherSiteWaitsForWhatOneOfThemDelivered(t *testing.T) {
+	full := "piena@" + ours
+	a, b := newTwins(t)
+	counts := func(when string, wantA, wantB int) {
+		t.Helper()
+		agree(t, a, b)
+		if gotA, gotB := a.engine.held.count(), b.engine.held.count(); gotA != wantA || gotB != wantB {
+			t.Errorf("%s: %d wait at site a and %d at site b, want %d and %d", when, gotA, gotB, wantA, wantB)
+		}
+	}
+	_, provider := other(t)
+	receipt := foreignReceipt(t, "x@"+ours, full, "")
+	cut(a, b)
+	b.room = true
+	for _, x := range []*twin{a, b} { // the one holds what the other delivers
+		x.arrive(provider.ServiceAddress, []string{full}, receipt)
+		x.world.run(enoughRounds)
+	}
+	heal(a, b)
+	counts("delivered at the other site before it heard that it waits", 0, 0)
+	b.room = false
+	a.submit(full, []string{"anna@" + ours}, letter(full, "anna@"+ours, ""))
+	a.world.run(enoughRounds)
+	counts("held at one site", 2, 2)
+	a.kill()
+	b.kill()
+	counts("and both restarted", 2, 2)
+	a.room = true
+	a.engine.passHeld(t.Context())
+	counts("delivered where it was held", 0, 0)
+	a.room = false
+	a.kill()
+	b.kill()
+	counts("and both restarted again", 0, 0)
+}
+
 func foreignAnswer(w *world, rcpt string) {
 	_, provider := other(w.t)
 	w.arrive(provider.ServiceAddress, []string{rcpt}, foreignReceipt(w.t, "x@"+ours, rcpt, ""))
