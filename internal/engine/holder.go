@@ -248,13 +248,14 @@ func (e *Engine) noteSecret(m admin.Mailbox) error {
 	return err
 }
 
-// choose records a holder's choice and makes it act; what it returns after is on disk.
+// choose records a holder's choice and makes it act; what it returns after is on disk. Once recorded it acts, also for a holder who hung
+// up or was told that it cannot be done now.
 func (e *Engine) choose(ctx context.Context, c choice) error {
 	c.Address, c.Site = fold(c.Address), e.settings.Site
 	if err := e.recordChoice(ctx, c); err != nil {
 		return err
 	}
-	return e.derive(ctx, c.Address)
+	return e.deriveOrLater(context.WithoutCancel(ctx), c.Address)
 }
 
 func (e *Engine) recordChoice(ctx context.Context, c choice) error {

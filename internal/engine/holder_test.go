@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -255,6 +256,62 @@ func TestRulesOfAnyAddressKeepNoEngineFromStarting(t *testing.T) {
 	}
 	w.engine.passReplica(t.Context())
 	files("when they can be written again")
+}
+
+// hangingUp is a client who is gone once a record is on disk.
+type hangingUp struct {
+	journal
+	hangUp func()
+}
+
+func (h *hangingUp) Append(kind, key, identifier string, data any) (evidence.Record, error) {
+	r, err := h.journal.Append(kind, key, identifier, data)
+	h.hangUp()
+	return r, err
+}
+
+func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
+	w := givenWorld(t)
+	rules := []admin.Rule{{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"}}
+	working := w.engine.journal
+	for _, c := range []choice{{Setting: admin.ChoicePassword, Password: hashed(t, second)}, {Setting: admin.ChoiceRules, Rules: rules}} {
+		ctx, hangUp := context.WithCancel(t.Context())
+		w.engine.journal = &hangingUp{working, hangUp}
+		c.Address = sender
+		if err := w.engine.choose(ctx, c); err != nil {
+			t.Errorf("%s: %v", c.Setting, err)
+		}
+	}
+	w.engine.journal = working
+	script := w.engine.rulesPath(sieve.Path(sender))
+	if _, err := os.Stat(script); err != nil || !w.knows(sender, second) {
+		t.Errorf("what the log says does not act: the password is %v, the rules %v", w.knows(sender, second), err)
+	}
+	broken := filepath.Dir(script) // a folder that cannot be written
+	if err := errors.Join(os.RemoveAll(broken), os.WriteFile(broken, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoiceRules, Rules: rules}); err == nil {
+		t.Fatal("rules that could not be written are answered as if they acted")
+	}
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	w.engine.passReplica(t.Context())
+	if _, err := os.Stat(script); err != nil {
+		t.Errorf("what the log says does not act in the end: %v", err)
+	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	row, err := w.engine.directory.Mailbox(t.Context(), sender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row.Access, row.Password = admin.AccessReadOnly, hashed(t, third)
+	began := w.engine.logins.now()
+	if err := w.engine.actOn(ctx, admin.Place{Address: sender, Mailbox: &row}, row); err != nil || !w.engine.logins.former(sender, began) {
+		t.Errorf("a row that was placed does not act: %v", err)
+	}
 }
 
 func TestAFreezeRefusesAHoldersChangesUntilItEnds(t *testing.T) {

@@ -224,8 +224,9 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 }
 
 // actOn has the log say how the mailbox stands now, and makes what was placed act, but for the end of the sessions that have the rights
-// of before.
+// of before. The row is there, and so it is done also when nobody waits for the answer any more.
 func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox) error {
+	ctx = context.WithoutCancel(ctx)
 	if p.Mailbox != nil {
 		row, err := e.directory.Mailbox(ctx, p.Address)
 		if err == nil {
@@ -242,5 +243,5 @@ func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox)
 	case p.Mailbox.Password != "":
 		e.logins.change(p.Address)
 	}
-	return e.derive(ctx, p.Address)
+	return e.deriveOrLater(ctx, p.Address)
 }
