@@ -163,6 +163,7 @@ func (h *holders) instant(address string, now time.Time, after ...time.Time) tim
 // derived when it comes. Sessions that another password leaves with rights of before are the caller's to end.
 func (e *Engine) derive(ctx context.Context, address string) error {
 	defer e.digests.touch(address)
+	defer e.arrivals.look(address)
 	defer e.locks.lock("holder " + address)()
 	row, err := e.directory.Mailbox(ctx, address)
 	if errors.Is(err, admin.ErrNotFound) {

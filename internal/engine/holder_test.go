@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -616,6 +617,45 @@ func TestDailyNotification(t *testing.T) {
 	if len(told) != 1 || !strings.Contains(string(told[0].bytes), "2 certified messages") {
 		t.Fatalf("%d notifications: %q", len(told), told)
 	}
+}
+
+func TestAnArrivalCostsNothingForThoseThatWaitForTheMorning(t *testing.T) {
+	w := givenWorld(t)
+	w.now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	daily := admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily}}
+	other := "altra@" + ours
+	w.give(sender, daily)
+	w.give(other, daily)
+	arrive := func(mailbox string, n int) {
+		for range n {
+			w.engine.arrivals.add(arrival{mailbox: mailbox, key: rand.Text(), at: w.now, certified: true})
+		}
+	}
+	reads, read := 0, w.engine.arrivals.of
+	w.engine.arrivals.of = func(ctx context.Context, mailbox string) (admin.Notifications, error) {
+		reads++
+		return read(ctx, mailbox)
+	}
+	pass := func(what string, wantReads, wantTold int) {
+		t.Helper()
+		reads = 0
+		w.engine.notify(t.Context())
+		if told := len(w.told()); reads != wantReads || told != wantTold {
+			t.Errorf("%s: settings were read %d times and %d notifications sent, want %d and %d", what, reads, told, wantReads, wantTold)
+		}
+	}
+	arrive(sender, 20_000)
+	arrive(other, 1)
+	pass("20,001 arrivals in two mailboxes", 2, 0)
+	pass("nothing new", 0, 0)
+	arrive(other, 1)
+	pass("one more arrival", 1, 0)
+	daily.Notifications.Frequency = admin.EachMessage
+	w.give(other, daily)
+	pass("a holder who wants to be told at once", 1, 2)
+	w.now = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC) // 07:00 in Rome
+	pass("the morning", 1, 3)
+	pass("after it", 0, 3)
 }
 
 func TestNotificationThatIsNotTakenIsTriedAgain(t *testing.T) {
