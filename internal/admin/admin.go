@@ -134,7 +134,7 @@ type Usage struct {
 	Messages int64 `json:"messages"`
 	// Ages is absent until the mailbox was searched, which is done once a day.
 	Ages *mailage.Ages `json:"ages,omitempty"`
-	// SentInMonth is how many messages of it were accepted for sending at this site in the last mailage.MonthDays days, today among them.
+	// SentInMonth is how many messages of it were accepted for sending in the last mailage.MonthDays days, today among them, at either site.
 	SentInMonth int64 `json:"sentInMonth,omitempty"`
 }
 
