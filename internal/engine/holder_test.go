@@ -537,6 +537,52 @@ func TestSendingLimits(t *testing.T) {
 	wantAnswer("one of nobody", w.engine.judgeTransaction("4jX5CVzzzz", transaction{Port: portSubmission, From: "nessuno@" + ours, Recipients: []string{"a"}}, nil), "550 5.7.1 ")
 }
 
+// What Postfix let through while the mailbox might still send is judged again when the message has ended.
+func TestRightsAreAskedForAtTheEndOfAMessage(t *testing.T) {
+	for name, c := range map[string]struct {
+		row     admin.Mailbox
+		changed bool // the holder has changed the first password
+		want    string
+	}{
+		"a mailbox with full access":               {row: admin.Mailbox{Access: admin.AccessFull}},
+		"a suspended one":                          {row: admin.Mailbox{Access: admin.AccessSuspended}, want: answerNotEnabled},
+		"one that may only read":                   {row: admin.Mailbox{Access: admin.AccessReadOnly}, want: answerNotEnabled},
+		"one whose resource is gone":               {row: admin.Mailbox{Access: admin.AccessClosed}, want: answerNotEnabled},
+		"one that moves away":                      {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalMigration}, want: admin.AnswerMigration},
+		"one that moves away, with a new password": {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalMigration}, changed: true, want: admin.AnswerMigration},
+		"one with its first password":              {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalFirstLogin}, want: admin.AnswerFirstLogin},
+		"one whose first password was changed":     {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalFirstLogin}, changed: true},
+		"a suspended one that moves away":          {row: admin.Mailbox{Access: admin.AccessSuspended, Sending: admin.RefusalMigration}, want: answerNotEnabled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := givenWorld(t)
+			c.row.Address, c.row.Domain, c.row.CredentialsVersion, c.row.QuotaBytes = sender, ours, "s/1", 1
+			w.place(admin.Place{Address: sender, Mailbox: &c.row})
+			if c.changed {
+				if err := w.engine.directory.SetPassword(t.Context(), sender, hashed(t, second)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			submit := func(queueID string) string {
+				return w.engine.judgeTransaction(queueID, transaction{Port: portSubmission, From: sender, Recipients: []string{"anna@" + ours}}, nil)
+			}
+			if got := submit("4jX5CV0001zmF"); got != c.want {
+				t.Errorf("its message is answered %q, want %q", got, c.want)
+			}
+			found, _, err := w.engine.lookup(kindTransaction, "4jX5CV0001zmF", nil)
+			if found != (c.want == "") || err != nil {
+				t.Errorf("the log has it: %t, %v", found, err)
+			}
+			if err := w.engine.directory.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := submit("4jX5CV0002zmF"); got != answerTemporary {
+				t.Errorf("with a directory that cannot be read it is answered %q", got)
+			}
+		})
+	}
+}
+
 // arriving delivers a certified message of another provider to a mailbox.
 func (w *world) arriving(to, queueID string) {
 	w.t.Helper()

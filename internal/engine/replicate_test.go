@@ -354,6 +354,8 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 // A site whose disk was put back to an earlier state forgets nothing that the other site holds, and both logs are kept.
 func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 	a, b := newTwins(t)
+	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, "")) // is in the log as it was, and in the one that it becomes
+	a.world.run(enoughRounds)
 	agree(t, a, b)
 	saved := filepath.Join(t.TempDir(), "saved")
 	log := filepath.Join(a.settings.Files.State, evidenceDir)
@@ -377,7 +379,15 @@ func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 		t.Fatalf("%d timers before the other site was heard", n)
 	}
 	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+	a.world.run(enoughRounds)
 	agree(t, a, b)
+	wantSent := func(x *twin, want int64) {
+		t.Helper()
+		if n := sentInMonth(x)[sender]; n != want {
+			t.Errorf("site %s counts %d messages of a month, want %d", x.settings.Site, n, want)
+		}
+	}
+	wantSent(b, 3)
 	var aside *mirror
 	for _, m := range b.engine.mirrors.all() {
 		if m.Head().Seq == lost && m.name != a.engine.chain {
@@ -396,6 +406,7 @@ func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 		return ""
 	})
 	sameState(t, a, b)
+	wantSent(a, 3)
 	wholeChains(t, a, b)
 }
 
@@ -448,6 +459,46 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 	if answer := b.engine.judgeTransaction("q9", transaction{Port: portSubmission, From: sender, Recipients: []string{"anna@" + ours}}, nil); !strings.HasPrefix(answer, "450") {
 		t.Errorf("the fourth message of the day was answered %q", answer)
 	}
+}
+
+// How much a mailbox sends in a month is the same at both sites, whichever it sent through, and also after one of them was built anew.
+func TestWhatIsSentInAMonthIsOfBothSites(t *testing.T) {
+	a, b := newTwins(t)
+	send := func(x *twin, times int) {
+		for range times {
+			x.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+		}
+		x.world.run(enoughRounds * times)
+	}
+	want := func(when string, month int64) {
+		t.Helper()
+		eventually(t, func() string {
+			for _, x := range []*twin{a, b} {
+				if n := sentInMonth(x)[sender]; n != month {
+					return fmt.Sprintf("%s site %s counts %d messages of a month, want %d", when, x.settings.Site, n, month)
+				}
+			}
+			return ""
+		})
+	}
+	send(a, 2)
+	agree(t, a, b)
+	want("after two at site a,", 2)
+	cut(a, b)
+	send(a, 1)
+	send(b, 3)
+	heal(a, b)
+	agree(t, a, b)
+	want("after one and three during a cut,", 6)
+	b.kill()
+	want("after site b was killed,", 6)
+	a.rebuild(b)
+	agree(t, a, b)
+	want("after site a was built anew,", 6)
+	later(29*24*time.Hour, a, b)
+	want("29 days later,", 6)
+	later(24*time.Hour, a, b)
+	want("30 days later,", 0)
 }
 
 // twinsOfAHolder are two sites at which a mailbox had its Secret's first password, until its holder chose a second one a while ago.
