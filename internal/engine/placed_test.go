@@ -120,12 +120,12 @@ func TestTheMirrorHoldsWhatTheDirectoryHolds(t *testing.T) {
 		{"what a holder is given, made unreadable", func() { m.shell("UPDATE mailbox SET given = '{' WHERE address = ?", m.row(5).Address) }, nil},
 		{"two rows, taken out", func() { m.shell("DELETE FROM mailbox WHERE address IN (?, ?)", m.row(1).Address, m.row(2).Address) }, []string{m.row(1).Address, m.row(2).Address}},
 		{"a holder's choice", func() {
-			m.must(m.engine.choose(t.Context(), choice{Address: m.row(6).Address, Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "b", Folder: "C"}}}))
+			m.must(m.engine.choose(t.Context(), choice{Address: m.row(6).Address, Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "b", Folder: "C"}}}, anybody))
 		}, nil}, // it is not left to him
 		{"the same choice, once it is", func() {
 			_, err := m.Place(t.Context(), admin.Place{Address: m.row(6).Address, Given: &admin.Given{MayChange: []admin.Choice{admin.ChoiceRules}}})
 			m.must(err)
-			m.must(m.engine.choose(t.Context(), choice{Address: m.row(6).Address, Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "b", Folder: "D"}}}))
+			m.must(m.engine.choose(t.Context(), choice{Address: m.row(6).Address, Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "b", Folder: "D"}}}, anybody))
 		}, []string{m.row(6).Address}},
 	} {
 		step.do()

@@ -297,7 +297,7 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 	b.put(sender, "t/9", first, admin.AccessFull)
 	sentFrom(t, a)
 	password := hashed(t, second)
-	if err := a.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: password}); err != nil {
+	if err := a.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: password}, anybody); err != nil {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
@@ -420,7 +420,7 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 	choose := func(x *twin, c choice) {
 		t.Helper()
 		c.Address = sender
-		if err := x.engine.choose(t.Context(), c); err != nil {
+		if err := x.engine.choose(t.Context(), c, anybody); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -510,7 +510,7 @@ func twinsOfAHolder(t *testing.T) (a, b *twin) {
 	agree(t, a, b)
 	later(time.Minute, a, b)
 	agree(t, a, b)
-	if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}); err != nil {
+	if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}, anybody); err != nil {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
@@ -621,7 +621,7 @@ func TestSitesAgreeAfterRandomExchangesCutsAndKills(t *testing.T) {
 						carryOut(t, provider, x.world)
 					case 3:
 						c := choice{Address: people[random.IntN(3)], Setting: admin.ChoiceNotifications, Notifications: &admin.Notifications{Frequency: admin.Daily, Addresses: []string{fmt.Sprint("c", random.IntN(99), "@ordinaria.test")}}}
-						if err := x.engine.choose(context.Background(), c); err != nil {
+						if err := x.engine.choose(context.Background(), c, anybody); err != nil {
 							t.Error(err)
 						}
 					case 4:
