@@ -72,7 +72,7 @@ func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 		return reconcile.Result{}, reconcile.Waiting(soon, condition, reason, message)
 	}
-	s.placed, s.linkedByEngine, s.said = status.Domains, status.Peer.Configured, status
+	s.placed, s.said = status.Domains, status
 	if !isManaged {
 		return reconcile.Result{RequeueAfter: later}, nil
 	}

@@ -157,8 +157,8 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	unended := e.endSessions(ending, addressesOf(asked)...)
 	eachOf(asked, func(i int) {
 		answer := &answers[good[i]]
-		if outcomes[i].Err != nil {
-			answer.Refused = outcomes[i].Err.Error()
+		if err := outcomes[i].Err; err != nil {
+			answer.Refused, answer.Changed = err.Error(), errors.Is(err, directory.ErrChanged)
 			return
 		}
 		placed, err := e.placedNow(ctx, asked[i].Address)

@@ -236,7 +236,11 @@ var (
 	ErrUnfinished = errors.New("the engine could not place it")
 )
 
-// Changes are the rows that became others without our asking since the last call: as they are now, or as they were when they are gone.
+// ErrChanged is answered for a place whose row is not the one that was judged any more: who asked looks again.
+var ErrChanged = errors.New("the row has become another since it was judged")
+
+// Changes are the rows that became others without their Mailbox's asking since the last call: as they are now, or as they were when they
+// are gone. What is placed on a condition, which is a row's end, is among them: the Mailbox may be there again.
 func (m *Mirror) Changes() []admin.Mailbox {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -288,6 +292,10 @@ func (m *Mirror) flush() {
 
 // settle takes over an answer.
 func (m *Mirror) settle(w *placing, a admin.Answer) {
+	if a.Changed {
+		w.err = ErrChanged
+		return
+	}
 	delete(m.unsettled, w.place.Address)
 	if a.Refused != "" {
 		w.err = fmt.Errorf("%w: %s", ErrRefused, a.Refused)
@@ -296,6 +304,9 @@ func (m *Mirror) settle(w *placing, a admin.Answer) {
 		w.placed = *a.Placed
 		if m.placed != nil {
 			m.set(w.placed)
+		}
+		if w.place.If != nil {
+			m.changes = append(m.changes, w.placed.Mailbox)
 		}
 	}
 }
