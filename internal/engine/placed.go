@@ -239,6 +239,7 @@ func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox)
 	case p.Mailbox == nil:
 	case before.Address == "":
 		e.sync.changed(p.Address)
+		e.ages.put(p.Address, nil, e.now().Add(agesNew))
 	case p.Mailbox.Password != "":
 		e.logins.change(p.Address)
 	}
