@@ -121,26 +121,6 @@ func TestPlanOfClaims(t *testing.T) {
 	}
 }
 
-func domainIn(namespace string, age time.Duration) v1alpha1.PECDomain {
-	return v1alpha1.PECDomain{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, CreationTimestamp: metav1.NewTime(now.Add(-age))}}
-}
-
-func TestWinner(t *testing.T) {
-	for name, c := range map[string]struct {
-		claims []v1alpha1.PECDomain
-		want   string
-	}{
-		"the older claim wins, whatever the order": {[]v1alpha1.PECDomain{domainIn("a", time.Minute), domainIn("b", time.Hour)}, "b"},
-		"of two of one second the first namespace": {[]v1alpha1.PECDomain{domainIn("b", time.Hour), domainIn("a", time.Hour)}, "a"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := winner(c.claims); got.Namespace != c.want {
-				t.Errorf("winner is %s, want %s", got.Namespace, c.want)
-			}
-		})
-	}
-}
-
 func TestWhatOfADomainConcernsItsGuests(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*v1alpha1.PECDomain)

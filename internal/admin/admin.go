@@ -73,6 +73,13 @@ const (
 	RefusalMigration  Refusal = "Migration"  // the mailbox is moving elsewhere
 )
 
+// What the holder of a mailbox that may not send is told: by Postfix as a message begins, and by the engine at its end. A refusal by
+// rule is not a fault of ours: it is final.
+const (
+	AnswerFirstLogin = "550 5.7.1 change your first password before you send; cambiare la prima password per poter inviare"
+	AnswerMigration  = "550 5.7.1 this mailbox is moving to another provider and sends no more; casella in migrazione, invio non consentito"
+)
+
 // Owner names the Mailbox resource that a row is made from. It is the former one while the row is Closed.
 type Owner struct {
 	Namespace string `json:"namespace"`
@@ -127,7 +134,7 @@ type Usage struct {
 	Messages int64 `json:"messages"`
 	// Ages is absent until the mailbox was searched, which is done once a day.
 	Ages *mailage.Ages `json:"ages,omitempty"`
-	// SentInMonth is how many messages of it were accepted for sending at this site in the last mailage.MonthDays days, today among them.
+	// SentInMonth is how many messages of it were accepted for sending in the last mailage.MonthDays days, today among them, at either site.
 	SentInMonth int64 `json:"sentInMonth,omitempty"`
 }
 

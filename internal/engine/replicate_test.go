@@ -329,7 +329,7 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 	b.put(sender, "t/9", first, admin.AccessFull)
 	sentFrom(t, a)
 	password := hashed(t, second)
-	if err := a.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: password}); err != nil {
+	if err := a.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: password}, anybody); err != nil {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
@@ -386,6 +386,8 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 // A site whose disk was put back to an earlier state forgets nothing that the other site holds, and both logs are kept.
 func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 	a, b := newTwins(t)
+	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, "")) // is in the log as it was, and in the one that it becomes
+	a.world.run(enoughRounds)
 	agree(t, a, b)
 	saved := filepath.Join(t.TempDir(), "saved")
 	log := filepath.Join(a.settings.Files.State, evidenceDir)
@@ -409,7 +411,15 @@ func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 		t.Fatalf("%d timers before the other site was heard", n)
 	}
 	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+	a.world.run(enoughRounds)
 	agree(t, a, b)
+	wantSent := func(x *twin, want int64) {
+		t.Helper()
+		if n := sentInMonth(x)[sender]; n != want {
+			t.Errorf("site %s counts %d messages of a month, want %d", x.settings.Site, n, want)
+		}
+	}
+	wantSent(b, 3)
 	var aside *mirror
 	for _, m := range b.engine.mirrors.all() {
 		if m.Head().Seq == lost && m.name != a.engine.chain {
@@ -428,6 +438,7 @@ func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 		return ""
 	})
 	sameState(t, a, b)
+	wantSent(a, 3)
 	wholeChains(t, a, b)
 }
 
@@ -441,7 +452,7 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 	choose := func(x *twin, c choice) {
 		t.Helper()
 		c.Address = sender
-		if err := x.engine.choose(t.Context(), c); err != nil {
+		if err := x.engine.choose(t.Context(), c, anybody); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -482,6 +493,46 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 	}
 }
 
+// How much a mailbox sends in a month is the same at both sites, whichever it sent through, and also after one of them was built anew.
+func TestWhatIsSentInAMonthIsOfBothSites(t *testing.T) {
+	a, b := newTwins(t)
+	send := func(x *twin, times int) {
+		for range times {
+			x.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+		}
+		x.world.run(enoughRounds * times)
+	}
+	want := func(when string, month int64) {
+		t.Helper()
+		eventually(t, func() string {
+			for _, x := range []*twin{a, b} {
+				if n := sentInMonth(x)[sender]; n != month {
+					return fmt.Sprintf("%s site %s counts %d messages of a month, want %d", when, x.settings.Site, n, month)
+				}
+			}
+			return ""
+		})
+	}
+	send(a, 2)
+	agree(t, a, b)
+	want("after two at site a,", 2)
+	cut(a, b)
+	send(a, 1)
+	send(b, 3)
+	heal(a, b)
+	agree(t, a, b)
+	want("after one and three during a cut,", 6)
+	b.kill()
+	want("after site b was killed,", 6)
+	a.rebuild(b)
+	agree(t, a, b)
+	want("after site a was built anew,", 6)
+	later(29*24*time.Hour, a, b)
+	want("29 days later,", 6)
+	later(24*time.Hour, a, b)
+	want("30 days later,", 0)
+}
+
 // twinsOfAHolder are two sites at which a mailbox had its Secret's first password, until its holder chose a second one a while ago.
 func twinsOfAHolder(t *testing.T) (a, b *twin) {
 	t.Helper()
@@ -491,7 +542,7 @@ func twinsOfAHolder(t *testing.T) (a, b *twin) {
 	agree(t, a, b)
 	later(time.Minute, a, b)
 	agree(t, a, b)
-	if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}); err != nil {
+	if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}, anybody); err != nil {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
@@ -602,7 +653,7 @@ func TestSitesAgreeAfterRandomExchangesCutsAndKills(t *testing.T) {
 						carryOut(t, provider, x.world)
 					case 3:
 						c := choice{Address: people[random.IntN(3)], Setting: admin.ChoiceNotifications, Notifications: &admin.Notifications{Frequency: admin.Daily, Addresses: []string{fmt.Sprint("c", random.IntN(99), "@ordinaria.test")}}}
-						if err := x.engine.choose(context.Background(), c); err != nil {
+						if err := x.engine.choose(context.Background(), c, anybody); err != nil {
 							t.Error(err)
 						}
 					case 4:

@@ -73,15 +73,19 @@ func (m *Mirror) Recall() admin.Recall {
 	return m.recall
 }
 
-// AdmittedIn are the rows of all domains that say that they were admitted in a pool, or do not say where, as they were last answered; the
-// engine is asked only if it never was. Every guest with a contract of its own asks: the rows of all others are not copied for it.
-func (m *Mirror) AdmittedIn(ctx context.Context, pool string) []admin.Mailbox {
+// Learn asks the engine if it never answered: what it last said stands otherwise.
+func (m *Mirror) Learn(ctx context.Context) {
 	m.mu.Lock()
 	unread := m.placed == nil
 	m.mu.Unlock()
 	if unread {
 		_ = m.fresh(ctx) // an engine that does not answer has no rows to tell
 	}
+}
+
+// AdmittedIn are the rows of all domains that say that they were admitted in a pool, or do not say where, as they were last answered; the
+// engine is not asked. Every guest with a contract of its own wants them: the rows of all others are not copied for it.
+func (m *Mirror) AdmittedIn(pool string) []admin.Mailbox {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var rows []admin.Mailbox

@@ -734,7 +734,7 @@ func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
 		d := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Namespace, d.Name = ns, "pec."+ns+".test" })
 		s.create(t, d)
 		c := s.waitFor(t, d, v1alpha1.ConditionStackReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotGranted)
-		if !strings.Contains(c.Message, "helm upgrade") || !strings.Contains(c.Message, ns) {
+		if !strings.Contains(c.Message, "--namespace assegnato-operatore ") || !strings.Contains(c.Message, ns) {
 			t.Errorf("the message has no command: %q", c.Message)
 		}
 	}
