@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -74,5 +75,18 @@ func TestOneOfSeveralStacksIsNamed(t *testing.T) {
 		if name, err := book.awaited(t.Context(), hosts); err != nil || name != "pec.primo.test" {
 			t.Fatalf("it names %q, %v", name, err)
 		}
+	}
+}
+
+func TestDomainsThatAreGoneAreForgotten(t *testing.T) {
+	book := New(nil, nil, Sites{}, time.Now)
+	for i := range 100 {
+		key := types.NamespacedName{Namespace: "comune", Name: fmt.Sprintf("pec.%d.test", i)}
+		book.entry(key)
+		book.recallingSince(key, admin.RecallSilent)
+		book.Forget(key)
+	}
+	if len(book.pages)+len(book.recalling) > 0 {
+		t.Errorf("%d pages are left, %d recalling", len(book.pages), len(book.recalling))
 	}
 }

@@ -118,6 +118,14 @@ func (b *Book) entry(key types.NamespacedName) *entry {
 	return b.pages[key]
 }
 
+// Forget lets go of the page of a domain that is gone.
+func (b *Book) Forget(key types.NamespacedName) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.pages, key)
+	delete(b.recalling, key)
+}
+
 func (p *Page) knows(d *v1alpha1.PECDomain) bool {
 	return p.generations[client.ObjectKeyFromObject(d)] == d.Generation
 }
@@ -155,6 +163,7 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 	for _, host := range on {
 		hosts[host] = true
 	}
+	maps.DeleteFunc(e.rows, func(d types.NamespacedName, _ []admin.Mailbox) bool { _, draws := p.generations[d]; return !draws })
 	p.await(claims, e)
 	p.Outcome = contract.Decide(p.Contract, claims)
 	p.Recalling, err = b.awaited(ctx, hosts)
