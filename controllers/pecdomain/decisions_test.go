@@ -347,7 +347,15 @@ func (gone) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...c
 }
 
 func TestADomainThatIsGoneIsForgotten(t *testing.T) {
-	pool := engines.NewPool("a", &pki.Authority{}, time.Now, nil)
+	pair, err := pki.NewAuthority("a", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := pki.LoadAuthority(pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := engines.NewPool("a", authority, time.Now, nil)
 	names := (&Names{}).Ready()
 	r := &Reconciler{Mechanism: &reconcile.Mechanism{Client: gone{}}, Engines: pool, Names: names, Watch: &Watch{}, Book: contracts.New(gone{}, pool, contracts.Sites{}, time.Now)}
 	key := types.NamespacedName{Namespace: "comune", Name: "pec.comune.test"}
