@@ -99,6 +99,10 @@ type scope struct {
 	row            admin.Mailbox
 	holder         admin.Holder
 	fresh, settled bool
+	// away is why the engine does not answer: then row and holder are what it last said, and nothing can be changed.
+	away error
+	// access is what the holder is to be allowed.
+	access v1alpha1.EffectiveAccess
 	// migrations are those that move the mailbox away, by name.
 	migrations []v1alpha1.MailboxMigration
 	// granted is what may be provisioned.
@@ -146,6 +150,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		})).
 		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.onStack), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: func(e event.UpdateEvent) bool { return concernsStack(e.ObjectOld, e.ObjectNew) },
+		})).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.waitingIn), builder.WithPredicates(predicate.Funcs{
+			UpdateFunc: func(e event.UpdateEvent) bool { return concernsWaiting(e.ObjectOld, e.ObjectNew) },
 		})).
 		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.heldUnder), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: func(e event.UpdateEvent) bool { return concernsHeld(e.ObjectOld, e.ObjectNew) },

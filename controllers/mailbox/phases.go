@@ -64,19 +64,13 @@ func takeRoad(ctx context.Context, s *scope) (reconcile.Result, error) {
 func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.Watch.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
 	s.mailbox.Status.TriedSecretVersion = ""
-	domain, name := s.domain, s.domain.Name
-	if !placed(domain) {
-		reason := v1alpha1.ReasonNotEvaluated
-		if c := meta.FindStatusCondition(domain.Status.Conditions, v1alpha1.ConditionReady); c != nil {
-			reason = c.Reason
-		}
-		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionProvisioned, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
-			"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd -n %s %s says more", name, reason, domain.Namespace, name))
+	if !placed(s.domain) && !served(s.domain) {
+		return reconcile.Result{}, s.domainWaits()
 	}
-	key := index.Host(domain)
+	key := index.Host(s.domain)
 	host := &v1alpha1.PECDomain{}
 	if err := s.Client.Get(ctx, key, host); err != nil {
-		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", key, name, err)
+		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", key, s.domain.Name, err)
 	}
 	if slices.Contains(ownAddresses(host), s.mailbox.Address()) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
@@ -161,11 +155,17 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	freeze, has := freezeOf(s.migrations), s.stands()
 	ask, held := plan(has, want, given(s.mailbox, s.domain), freeze != nil)
-	if ask != nil {
+	switch {
+	case ask != nil && s.away != nil:
+		return reconcile.Result{}, s.waits(s.away)
+	case s.away != nil && awayForLong(s.domain, s.Now):
+		return reconcile.Result{}, s.domainWaits()
+	case ask != nil:
 		if err := s.ask(ctx, has, *ask); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
+	s.showAccess()
 	s.placed(s.row)
 	s.mailbox.Status.Holder = holderStatus(s.holder)
 	if held != "" {
@@ -205,7 +205,7 @@ func (s *scope) wantedRow() admin.Mailbox {
 		Shard: s.row.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
-	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)
+	row.Access, row.Sending = rowAccess(s.access)
 	return row
 }
 
@@ -220,10 +220,13 @@ func (s *scope) pool() string {
 // place has the stack hold something of the mailbox, and takes over what it holds then.
 func (s *scope) place(ctx context.Context, p admin.Place) error {
 	placed, err := s.directory.Place(ctx, p)
+	if placed.Mailbox.Address != "" { // also when a part of it was refused
+		s.row, s.holder = placed.Mailbox, placed.Holder
+		s.showAccess()
+	}
 	if err != nil {
 		return s.waits(err)
 	}
-	s.row, s.holder = placed.Mailbox, placed.Holder
 	return nil
 }
 
@@ -262,8 +265,11 @@ func (s *scope) waits(err error) error {
 		return reconcile.Waiting(refusedPause(s.mailbox, s.Now), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses,
 			err.Error()+"; correct that in this mailbox or its Secret; what the stack holds of the mailbox stays as it is until then")
 	}
-	return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable,
-		"the directory cannot be brought up to date: "+engines.Why(err))
+	if errors.Is(err, engines.ErrUnfinished) {
+		return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, "the directory cannot be brought up to date: "+engines.Why(err))
+	}
+	return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, fmt.Sprintf(
+		"what was changed is in force when the engine answers again, and is asked for until then: %s; kubectl describe pecd %s says more", engines.Why(err), s.domain.Name))
 }
 
 // refusedPause is how long to wait before what is refused is asked for again: as long as it has been refused. Pure.

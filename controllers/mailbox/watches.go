@@ -20,10 +20,10 @@ func placed(o client.Object) bool {
 	return meta.IsStatusConditionTrue(o.(*v1alpha1.PECDomain).Status.Conditions, v1alpha1.ConditionDirectoryInSync)
 }
 
-// concernsAll says whether a change of a domain concerns all its mailboxes. Pure.
+// concernsAll says whether a change of a domain concerns all its mailboxes. That its engine went away does not, nor that it is back. Pure.
 func concernsAll(before, after client.Object) bool {
 	old, is := before.(*v1alpha1.PECDomain), after.(*v1alpha1.PECDomain)
-	return placed(old) != placed(is) || concernsWatched(old, is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
+	return served(old) != served(is) || concernsWatched(old, is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
 		(old.Spec.Contract == nil) != (is.Spec.Contract == nil)
 }
 
@@ -32,6 +32,9 @@ func concernsStack(before, after client.Object) bool {
 	old, is := before.(*v1alpha1.PECDomain), after.(*v1alpha1.PECDomain)
 	return old.RunsSpamFilter() != is.RunsSpamFilter() || !slices.Equal(ownAddresses(old), ownAddresses(is))
 }
+
+// concernsWaiting says whether a change of a domain lets mailboxes go on that wait for its stack. Pure.
+func concernsWaiting(before, after client.Object) bool { return !placed(before) && placed(after) }
 
 // concernsHeld says whether a change of a domain may let in whom its contract holds, or give them another place in the queue. Pure.
 func concernsHeld(before, after client.Object) bool {
@@ -59,6 +62,21 @@ func (r *Reconciler) onStack(ctx context.Context, o client.Object) (requests []c
 	}
 	for i := range served.Items {
 		requests = append(requests, r.ofDomain(ctx, &served.Items[i])...)
+	}
+	return requests
+}
+
+// waitingIn are the mailboxes of a domain that are not Ready.
+func (r *Reconciler) waitingIn(ctx context.Context, o client.Object) []crreconcile.Request {
+	var list v1alpha1.MailboxList
+	if r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{index.MailboxDomain: o.GetName()}, client.UnsafeDisableDeepCopy) != nil {
+		return nil // a cache that cannot list is being stopped
+	}
+	var requests []crreconcile.Request
+	for i := range list.Items {
+		if !meta.IsStatusConditionTrue(list.Items[i].Status.Conditions, v1alpha1.ConditionReady) {
+			requests = append(requests, crreconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
 	}
 	return requests
 }
