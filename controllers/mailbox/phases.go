@@ -65,7 +65,7 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.Watch.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
 	s.mailbox.Status.TriedSecretVersion = ""
 	if !placed(s.domain) && !served(s.domain) {
-		return reconcile.Result{}, s.domainWaits()
+		return s.refusedStack(ctx)
 	}
 	key := index.Host(s.domain)
 	host := &v1alpha1.PECDomain{}

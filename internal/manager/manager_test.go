@@ -719,6 +719,38 @@ func TestAHostServesWhomItLists(t *testing.T) {
 		}
 		return nil
 	})
+
+	// The stack serves on what it holds of a namespace that its owner does not list any more.
+	lists := func(namespaces ...string) {
+		update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = namespaces })
+	}
+	holds := func(access admin.Access, version func(string) bool) {
+		t.Helper()
+		eventually(t, func() error {
+			row := s.row(t, box.Address())
+			if row.Access != access || !version(row.CredentialsVersion) {
+				return fmt.Errorf("the row is %s, of Secret %s", row.Access, row.CredentialsVersion)
+			}
+			return nil
+		})
+	}
+	first := s.row(t, box.Address()).CredentialsVersion
+	as, other := func(version string) bool { return version == first }, func(version string) bool { return version != first }
+	lists()
+	s.waitFor(t, guest, v1alpha1.ConditionHostReady, metav1.ConditionFalse, v1alpha1.ReasonHostRefused)
+	s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonDomainNotReady)
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessSuspended })
+	holds(admin.AccessSuspended, as)
+	secret := password("ospite-comune", hashed)
+	update(t, s, secret, func(o *corev1.Secret) { o.Data["password"] = []byte("la-parola-del-successore") })
+	holds(admin.AccessSuspended, other)
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessFull })
+	s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonDomainNotReady)
+	holds(admin.AccessSuspended, other)
+	lists("ospite-comune")
+	s.ready(t, guest, box)
+	holds(admin.AccessFull, other)
+
 	update(t, s, host, func(d *v1alpha1.PECDomain) {
 		d.Spec.Provider.Managed.Provider.MailReceipt = box.Address()
 	})
