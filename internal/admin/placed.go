@@ -23,8 +23,6 @@ type Place struct {
 	Given   *Given   `json:"given,omitempty"`
 	// Compared is what this site found of its Secret and the other's.
 	Compared *Compared `json:"compared,omitempty"`
-	// Kick ends the open sessions, whatever changes: an earlier place was not carried out to its end.
-	Kick bool `json:"kick,omitempty"`
 }
 
 // Placed is a mailbox as the stack holds it.

@@ -43,7 +43,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 		if p.Mailbox != nil {
 			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox)
 		}
-		if o.Err == nil && (p.Kick || p.Mailbox != nil && otherRights(o.Before, *p.Mailbox)) {
+		if o.Err == nil && p.Mailbox != nil && otherRights(o.Before, *p.Mailbox) {
 			o.Err = endSessions(ctx, tx, p.Address)
 		}
 		if p.Given != nil && o.Err == nil {
