@@ -73,16 +73,30 @@ func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before adm
 	return outcomes[0].Before, outcomes[0].Err
 }
 
-// Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is.
+// Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is, also one that is placed meanwhile.
 func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
 	if err := d.PutDomain(ctx, m.Domain); err != nil {
 		return err
 	}
-	if _, err := d.Mailbox(ctx, m.Address); !errors.Is(err, admin.ErrNotFound) {
+	tx, err := d.db.begin(ctx)
+	if err != nil {
+		return fmt.Errorf("restoring mailbox %s: %w", m.Address, err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
+	var there int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM mailbox WHERE address = ?`, strings.ToLower(m.Address)).Scan(&there); err != nil {
+		return fmt.Errorf("reading mailbox %s: %w", m.Address, err)
+	}
+	if there > 0 {
+		return nil
+	}
+	if _, err := putMailbox(ctx, tx, m); err != nil {
 		return err
 	}
-	_, err := d.PutMailbox(ctx, m)
-	return err
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("restoring mailbox %s: %w", m.Address, err)
+	}
+	return nil
 }
 
 func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox) (before admin.Mailbox, err error) {
