@@ -16,6 +16,9 @@ func (d *PECDomain) GetConditions() []metav1.Condition { return d.Status.Conditi
 // SetConditions replaces the conditions.
 func (d *PECDomain) SetConditions(c []metav1.Condition) { d.Status.Conditions = c }
 
+// StatusFields returns the status, to be encoded.
+func (d *PECDomain) StatusFields() any { return &d.Status }
+
 // GetObservedGeneration returns the generation that the status speaks of.
 func (d *PECDomain) GetObservedGeneration() int64 { return d.Status.ObservedGeneration }
 
@@ -134,6 +137,9 @@ func (m *Mailbox) GetConditions() []metav1.Condition { return m.Status.Condition
 // SetConditions replaces the conditions.
 func (m *Mailbox) SetConditions(c []metav1.Condition) { m.Status.Conditions = c }
 
+// StatusFields returns the status, to be encoded.
+func (m *Mailbox) StatusFields() any { return &m.Status }
+
 // GetObservedGeneration returns the generation that the status speaks of.
 func (m *Mailbox) GetObservedGeneration() int64 { return m.Status.ObservedGeneration }
 
@@ -173,6 +179,9 @@ func (p *RetentionPolicy) GetConditions() []metav1.Condition { return p.Status.C
 
 // SetConditions replaces the conditions.
 func (p *RetentionPolicy) SetConditions(c []metav1.Condition) { p.Status.Conditions = c }
+
+// StatusFields returns the status, to be encoded.
+func (p *RetentionPolicy) StatusFields() any { return &p.Status }
 
 // GetObservedGeneration returns the generation that the status speaks of.
 func (p *RetentionPolicy) GetObservedGeneration() int64 { return p.Status.ObservedGeneration }
@@ -215,6 +224,9 @@ func (m *MailboxMigration) GetConditions() []metav1.Condition { return m.Status.
 
 // SetConditions replaces the conditions.
 func (m *MailboxMigration) SetConditions(c []metav1.Condition) { m.Status.Conditions = c }
+
+// StatusFields returns the status, to be encoded.
+func (m *MailboxMigration) StatusFields() any { return &m.Status }
 
 // GetObservedGeneration returns the generation that the status speaks of.
 func (m *MailboxMigration) GetObservedGeneration() int64 { return m.Status.ObservedGeneration }

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -127,7 +128,9 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 // secret reads the Secret and judges it: one that is not there has a reason too.
 func (s *scope) secret(ctx context.Context) (c credentials, reason, message string, err error) {
 	ref, secret := s.mailbox.Spec.Credentials.SecretRef, &corev1.Secret{}
-	err = s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret)
+	// The API server answers from its memory, without asking etcd, once that is no older than what the watch told.
+	known := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: s.Secrets.resourceVersion(s.mailbox.Namespace, ref.Name)}}
+	err = s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret, known)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return c, "", "", fmt.Errorf("reading Secret %s/%s: %w", s.mailbox.Namespace, ref.Name, err)
 	}

@@ -12,13 +12,13 @@ import (
 )
 
 // putGiven stores what a mailbox's resource gives its holder. admin.ErrNotFound if there is no such mailbox.
-func putGiven(ctx context.Context, tx *sql.Tx, address string, h admin.Given) error {
+func putGiven(ctx context.Context, tx *transaction, address string, h admin.Given) error {
 	address = strings.ToLower(address)
 	raw, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("encoding what the holder of %s is given: %w", address, err)
 	}
-	result, err := tx.ExecContext(ctx, `UPDATE mailbox SET given = ? WHERE address = ?`, string(raw), address)
+	result, err := tx.ExecContext(ctx, storeGiven, string(raw), address)
 	if err != nil {
 		return fmt.Errorf("storing what the holder of %s is given: %w", address, err)
 	}
@@ -29,7 +29,7 @@ func putGiven(ctx context.Context, tx *sql.Tx, address string, h admin.Given) er
 func (d *Directory) Given(ctx context.Context, address string) (h admin.Given, err error) {
 	address = strings.ToLower(address)
 	var raw string
-	err = d.db.QueryRowContext(ctx, `SELECT given FROM mailbox WHERE address = ?`, address).Scan(&raw)
+	err = d.db.QueryRowContext(ctx, readGiven, address).Scan(&raw)
 	if errors.Is(err, sql.ErrNoRows) {
 		return h, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
 	}
@@ -53,7 +53,7 @@ const heldQuery = `SELECT ` + mailboxColumns + `, password, given FROM mailbox`
 // Held reads it. admin.ErrNotFound if there is no such mailbox.
 func (d *Directory) Held(ctx context.Context, address string) (Held, error) {
 	address = strings.ToLower(address)
-	h, err := scanHeld(d.db.QueryRowContext(ctx, heldQuery+` WHERE address = ?`, address))
+	h, err := scanHeld(d.db.QueryRowContext(ctx, readHeld, address))
 	if errors.Is(err, sql.ErrNoRows) {
 		return h, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
 	}
@@ -117,7 +117,7 @@ func (d *Directory) password(ctx context.Context, address, hash string, byHolder
 	if !passwordForm.MatchString(hash) {
 		return fmt.Errorf("mailbox %s: %w: no hash of a password", address, ErrInvalid)
 	}
-	tx, err := d.db.BeginTx(ctx, nil)
+	tx, err := d.db.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("storing the password of %s: %w", address, err)
 	}

@@ -32,7 +32,7 @@ type Outcome struct {
 // Place creates or changes rows, in one transaction: a hundred mailboxes wait for one disk. An empty Password keeps the stored one.
 // A place that is refused holds up no other.
 func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome, error) {
-	tx, err := d.db.BeginTx(ctx, nil)
+	tx, err := d.db.begin(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("storing mailboxes: %w", err)
 	}
@@ -85,13 +85,13 @@ func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
 	return err
 }
 
-func putMailbox(ctx context.Context, tx *sql.Tx, m admin.Mailbox) (before admin.Mailbox, err error) {
+func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox) (before admin.Mailbox, err error) {
 	m.Address, m.Domain = strings.ToLower(m.Address), strings.ToLower(m.Domain)
 	m.OrdinaryMail = cmp.Or(m.OrdinaryMail, admin.OrdinaryDiscard)
 	if err := check(m); err != nil {
 		return before, err
 	}
-	before, err = scanMailbox(tx.QueryRowContext(ctx, `SELECT `+mailboxColumns+` FROM mailbox WHERE address = ?`, m.Address))
+	before, err = scanMailbox(tx.QueryRowContext(ctx, readMailbox, m.Address))
 	isNew := errors.Is(err, sql.ErrNoRows)
 	if err != nil && !isNew {
 		return before, fmt.Errorf("reading mailbox %s: %w", m.Address, err)
@@ -100,19 +100,13 @@ func putMailbox(ctx context.Context, tx *sql.Tx, m admin.Mailbox) (before admin.
 		return before, fmt.Errorf("mailbox %s: %w: a new mailbox needs a password hash", m.Address, ErrInvalid)
 	}
 	var served int
-	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM domain WHERE name = ?`, m.Domain).Scan(&served); err != nil {
+	if err := tx.QueryRowContext(ctx, countDomain, m.Domain).Scan(&served); err != nil {
 		return before, fmt.Errorf("reading domain %s: %w", m.Domain, err)
 	}
 	if served == 0 {
 		return before, fmt.Errorf("mailbox %s: %w: this stack does not serve %s", m.Address, ErrInvalid, m.Domain)
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
-		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to, frozen_until, admitted_in, shard)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT (address) DO UPDATE SET
-		password = CASE WHEN ?3 = '' THEN password ELSE ?3 END, credentials_version = ?4, quota_bytes = ?5, access = ?6,
-		sending_refused = ?7, admitted_as = ?8, owner_namespace = ?9, owner_uid = ?10, closed_at = ?11, ordinary_mail = ?12, forward_to = ?13,
-		frozen_until = ?14, admitted_in = ?15, shard = ?16,
-		password_changed = CASE WHEN ?3 = '' THEN password_changed ELSE 0 END`,
+	_, err = tx.ExecContext(ctx, storeMailbox,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
 		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard)
 	if err != nil {
@@ -198,7 +192,7 @@ func (d *Directory) PutCertified(ctx context.Context, domains []string) error {
 	if err != nil {
 		return fmt.Errorf("listing certified domains: %w", err)
 	}
-	tx, err := d.db.BeginTx(ctx, nil)
+	tx, err := d.db.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("storing certified domains: %w", err)
 	}

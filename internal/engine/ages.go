@@ -20,6 +20,8 @@ const (
 	agesEvery = 24 * time.Hour
 	// agesRetry is how soon one is searched again that Dovecot would not open.
 	agesRetry = time.Hour
+	// agesNew is how soon one is searched that was just made: there is nothing in it yet, and ten thousand made at once are in nobody's way.
+	agesNew = time.Hour
 	// agesRound is how often somebody looks whether a search is due, and agesPause is between two of them: ten thousand mailboxes
 	// after a start must not take the disks from the mail.
 	agesRound = time.Minute
