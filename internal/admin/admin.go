@@ -9,7 +9,7 @@
 //	GET  /v1/placed?bucket={number}...    []Placed, without passwords: the mailboxes of some buckets
 //	PUT  /v1/placed                       []Place, answered by []Answer; an empty Password keeps the stored one
 //	GET  /v1/mailboxes/{address}/usage    Usage; 404 when unknown
-//	PUT  /v1/peer                         Peer
+//	PUT  /v1/peer                         Peer; an empty one takes back what was told
 //	PUT  /v1/index                        Refresh
 //	PUT  /v1/jobs/{namespace}/{name}      Grant
 package admin
@@ -150,6 +150,14 @@ type Peer struct {
 	CABundle string `json:"caBundle"` // PEM, the other site's CA
 }
 
+// Digest tells one peer from another; "" is none.
+func (p Peer) Digest() string {
+	if p == (Peer{}) {
+		return ""
+	}
+	return digest(fmt.Appendf(nil, "%q %q %q", p.Site, p.Address, p.CABundle))
+}
+
 // Grant lets a Job use the store of some mailboxes for some time. One without addresses takes back what was granted.
 type Grant struct {
 	Addresses []string `json:"addresses"`
@@ -225,6 +233,8 @@ type Refresh struct {
 // PeerState is the peer link as this engine sees it.
 type PeerState struct {
 	Configured  bool      `json:"configured"`
+	Site        string    `json:"site,omitempty"`   // of the Peer that it was told
+	Digest      string    `json:"digest,omitempty"` // of that Peer: a volume that came back from a backup may hold an older one
 	LastSuccess time.Time `json:"lastSuccess"`
 	Pending     int       `json:"pending"` // mailboxes that wait to be synced
 	LastError   string    `json:"lastError,omitempty"`
@@ -269,7 +279,7 @@ func (c *Client) Usage(ctx context.Context, address string) (Usage, error) {
 	return u, c.call(ctx, http.MethodGet, "/v1/mailboxes/"+url.PathEscape(address)+"/usage", nil, &u)
 }
 
-// PutPeer tells the engine where its peer is and whom to trust there.
+// PutPeer tells the engine where its peer is and whom to trust there; an empty Peer that there is none.
 func (c *Client) PutPeer(ctx context.Context, p Peer) error {
 	return c.call(ctx, http.MethodPut, "/v1/peer", p, nil)
 }

@@ -53,6 +53,7 @@ type Engine struct {
 	doveadm mailStore
 	store   *dovecotStore
 	sync    *syncer
+	tenure  tenure
 	stores  *stores
 	timers  timers
 	sealer  *evidence.Sealer

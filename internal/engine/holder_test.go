@@ -271,6 +271,9 @@ func (h *hangingUp) Append(kind, key, identifier string, data any) (evidence.Rec
 	return r, err
 }
 
+// anybody may choose.
+func anybody(admin.Mailbox) error { return nil }
+
 func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 	w := givenWorld(t)
 	rules := []admin.Rule{{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"}}
@@ -279,7 +282,7 @@ func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 		ctx, hangUp := context.WithCancel(t.Context())
 		w.engine.journal = &hangingUp{working, hangUp}
 		c.Address = sender
-		if err := w.engine.choose(ctx, c); err != nil {
+		if err := w.engine.choose(ctx, c, anybody); err != nil {
 			t.Errorf("%s: %v", c.Setting, err)
 		}
 	}
@@ -292,7 +295,7 @@ func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 	if err := errors.Join(os.RemoveAll(broken), os.WriteFile(broken, nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoiceRules, Rules: rules}); err == nil {
+	if err := w.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoiceRules, Rules: rules}, anybody); err == nil {
 		t.Fatal("rules that could not be written are answered as if they acted")
 	}
 	if err := os.Remove(broken); err != nil {
@@ -350,6 +353,67 @@ func TestAFreezeRefusesAHoldersChangesUntilItEnds(t *testing.T) {
 	}
 	if status, _, answer := w.as(sender, second, http.MethodGet, "/v1/settings", ""); status != http.StatusOK || strings.Contains(answer, "frozenUntil") {
 		t.Errorf("after the freeze the settings are %d: %s", status, answer)
+	}
+}
+
+// Who holds back the body of his change while he is put out changes nothing.
+func TestAChangeThatWasBegunBeforeItsHolderWasPutOutIsRefused(t *testing.T) {
+	freeze := func(w *world) {
+		row, err := w.engine.directory.Mailbox(t.Context(), sender)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row.FrozenUntil = w.now.Add(time.Hour)
+		w.place(admin.Place{Address: sender, Mailbox: &row})
+	}
+	const rules = `{"rules":[{"name":"a","header":"From","contains":"x","folder":"Altrove"}]}`
+	for name, c := range map[string]struct {
+		path, body string
+		then       func(*world)
+		wantStatus int
+		wantCode   string
+		knows      string
+	}{
+		"a password, and the Secret was edited":       {"password", `{"password":"` + second + `"}`, func(w *world) { w.put(sender, "s/2", third, admin.AccessFull) }, 401, "wrong-credentials", third},
+		"rules, and the Secret was edited":            {"rules", rules, func(w *world) { w.put(sender, "s/2", third, admin.AccessFull) }, 401, "wrong-credentials", third},
+		"rules, and the mailbox was suspended":        {"rules", rules, func(w *world) { w.put(sender, "s/1", "", admin.AccessSuspended) }, 403, "mailbox-suspended", first},
+		"a password, and the mailbox was frozen":      {"password", `{"password":"` + second + `"}`, freeze, 409, "frozen", first},
+		"a password, and it is not his to choose now": {"password", `{"password":"` + second + `"}`, func(w *world) { w.give(sender, admin.Given{}) }, 403, "not-yours", first},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := givenWorld(t)
+			half := len(c.body) / 2
+			reader, writer := io.Pipe()
+			r := httptest.NewRequest(http.MethodPut, "/v1/settings/"+c.path, reader)
+			r.RemoteAddr = "192.0.2.9:1234"
+			r.SetBasicAuth(sender, first)
+			recorder, done := httptest.NewRecorder(), make(chan struct{})
+			go func() {
+				defer close(done)
+				w.engine.holderServer().Handler.ServeHTTP(recorder, r)
+			}()
+			if _, err := io.WriteString(writer, c.body[:half]); err != nil { // read, and so he is logged in
+				t.Fatal(err)
+			}
+			c.then(w)
+			_, err := io.WriteString(writer, c.body[half:])
+			if err = errors.Join(err, writer.Close()); err != nil {
+				t.Fatal(err)
+			}
+			<-done
+			var said struct {
+				Error denial `json:"error"`
+			}
+			_ = json.Unmarshal(recorder.Body.Bytes(), &said)
+			if recorder.Code != c.wantStatus || said.Error.Code != c.wantCode {
+				t.Errorf("answered %d %s, want %d %s", recorder.Code, recorder.Body, c.wantStatus, c.wantCode)
+			}
+			w.crash()
+			if !w.knows(sender, c.knows) {
+				t.Errorf("the password is not %q", c.knows)
+			}
+			w.records(kindChoice, func(r evidence.Record) { t.Errorf("a choice is in the log: %s", r.Key) })
+		})
 	}
 }
 

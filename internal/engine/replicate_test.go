@@ -32,6 +32,38 @@ func sentFrom(t *testing.T, x *twin) (provider *world) {
 	return provider
 }
 
+// A peer that is taken back is let in no more, gives nothing and gets nothing, on the connections of before either.
+func TestAPeerThatIsTakenBack(t *testing.T) {
+	a, b := newTwins(t)
+	sentFrom(t, a)
+	agree(t, a, b)
+	c := a.client(admin.OperatorURI("a"), a.authority)
+	before, err := c.Status(t.Context())
+	if err != nil || before.Peer.Site != "b" || before.Peer.Digest == "" {
+		t.Fatalf("the engine says of its peer %+v, %v", before.Peer, err)
+	}
+	if err := c.PutPeer(t.Context(), admin.Peer{}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := c.Status(t.Context()); err != nil || s.Peer.Configured || s.Peer.Site != "" || s.Peer.Digest != "" {
+		t.Errorf("taken back, the engine says %+v, %v", s.Peer, err)
+	}
+	held := func() [2]uint64 {
+		return [2]uint64{a.engine.mirrors.of(b.engine.chain).Head().Seq, b.engine.mirrors.of(a.engine.chain).Head().Seq}
+	}
+	was := held()
+	for _, x := range []*twin{a, b} {
+		x.submit(sender, []string{colleague}, letter(sender, colleague, ""))
+		x.world.run(enoughRounds)
+	}
+	time.Sleep(100 * b.engine.replica.news) // a hundred times what new records take
+	if is := held(); is != was {
+		t.Errorf("the mirrors hold %v records, and held %v", is, was)
+	}
+	a.meets(b)
+	agree(t, a, b)
+}
+
 // The worst that two sites that know nothing of each other do: the receipt came to the one, and the other tells the sender that
 // there was none.
 func TestReceiptAtTheOtherSiteEndsTheTimer(t *testing.T) {
@@ -297,7 +329,7 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 	b.put(sender, "t/9", first, admin.AccessFull)
 	sentFrom(t, a)
 	password := hashed(t, second)
-	if err := a.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: password}); err != nil {
+	if err := a.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: password}, anybody); err != nil {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
@@ -420,7 +452,7 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 	choose := func(x *twin, c choice) {
 		t.Helper()
 		c.Address = sender
-		if err := x.engine.choose(t.Context(), c); err != nil {
+		if err := x.engine.choose(t.Context(), c, anybody); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -510,7 +542,7 @@ func twinsOfAHolder(t *testing.T) (a, b *twin) {
 	agree(t, a, b)
 	later(time.Minute, a, b)
 	agree(t, a, b)
-	if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}); err != nil {
+	if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}, anybody); err != nil {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
@@ -621,7 +653,7 @@ func TestSitesAgreeAfterRandomExchangesCutsAndKills(t *testing.T) {
 						carryOut(t, provider, x.world)
 					case 3:
 						c := choice{Address: people[random.IntN(3)], Setting: admin.ChoiceNotifications, Notifications: &admin.Notifications{Frequency: admin.Daily, Addresses: []string{fmt.Sprint("c", random.IntN(99), "@ordinaria.test")}}}
-						if err := x.engine.choose(context.Background(), c); err != nil {
+						if err := x.engine.choose(context.Background(), c, anybody); err != nil {
 							t.Error(err)
 						}
 					case 4:
