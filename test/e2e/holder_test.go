@@ -243,9 +243,9 @@ func clientsAreKnown(t *testing.T, a road.Account) {
 		"port 25":        oneLineHas(records, `"kind":"transaction"`, `"port":"mx"`, `"from":"`+stranger+`"`, `"`+a.Address+`"`, `"client":"`+own+`"`),
 		"the submission": oneLineHas(records, `"kind":"transaction"`, `"from":"`+a.Address+`"`, `"client":"`+own+`"`),
 		"the API":        oneLineHas(records, `"kind":"holder-login"`, `"address":"`+a.Address+`"`, `"client":"`+own+`"`),
-		"IMAP":           oneLineHas(logins, "imap-login: Login", a.Address, "rip="+own),
-		"POP3":           oneLineHas(logins, "pop3-login: Login", a.Address, "rip="+own),
-		"ManageSieve":    oneLineHas(logins, "managesieve-login: Login", a.Address, "rip="+own),
+		"IMAP":           oneLineHas(logins, "imap-login", "Logged in: ", a.Address, "rip="+own),
+		"POP3":           oneLineHas(logins, "pop3-login", "Logged in: ", a.Address, "rip="+own),
+		"ManageSieve":    oneLineHas(logins, "managesieve-login", "Logged in: ", a.Address, "rip="+own),
 	} {
 		if !found {
 			t.Errorf("%s did not see the client's address %s", what, own)
