@@ -152,7 +152,7 @@ func municipality(t *testing.T) client.Client {
 		m := &mailboxes.Items[i]
 		m.Status.Address = m.Address()
 		m.Status.EffectiveAccess = &v1alpha1.EffectiveAccess{Access: v1alpha1.LevelFull, Reason: v1alpha1.RuleSpec}
-		m.Status.Holder = &v1alpha1.HolderStatus{Changed: []v1alpha1.HolderSetting{"Password"}}
+		m.Status.Holder = &v1alpha1.HolderStatus{OrdinaryMail: v1alpha1.OrdinaryMailForward, Changed: []v1alpha1.HolderSetting{"Password"}}
 		m.Status.Usage = &v1alpha1.MailboxUsage{Bytes: ptr.To(int64(1 << 30)), Messages: ptr.To(int64(2000)), Percent: ptr.To(int32(50)), FullOn: "2027-01-31", OldPercent: ptr.To(int32(60)), SentPerMonth: ptr.To(int64(4000))}
 		m.Status.Conditions = []metav1.Condition{is(v1alpha1.ConditionCredentialsValid), is(v1alpha1.ConditionArchiveRecommended)}
 		must(t, c.Status().Update(ctx, m))
