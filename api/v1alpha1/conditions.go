@@ -133,7 +133,7 @@ const (
 	ConditionAntivirusFresh = "AntivirusFresh"
 	// ReasonDefinitionsFresh surfaces when the scanner works with fresh definitions.
 	ReasonDefinitionsFresh = "DefinitionsFresh"
-	// ReasonAntivirusAbsent surfaces when the stack has no scanner: no message is checked, which no accredited provider may let be.
+	// ReasonAntivirusAbsent surfaces when the stack has no scanner: no message is checked, which no accredited provider may allow.
 	ReasonAntivirusAbsent = "AntivirusAbsent"
 	// ReasonAntivirusWaits surfaces when nothing can be scanned: no answer, or definitions that are too old; the message says which.
 	ReasonAntivirusWaits = "AntivirusWaits"
