@@ -424,6 +424,10 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{contract(v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(0))}), nil}},
 		refuse: []change{{contract(v1alpha1.Contract{Standard: ptr.To(int32(400))}), nil}},
 	},
+	"a contract that is drawn on is lent by whose it is": {
+		accept: []change{{contract(v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(1)), AllowedNamespaces: []string{"comune-esempio"}}), nil}},
+		refuse: []change{{contract(v1alpha1.Contract{From: pool, AllowedNamespaces: []string{"comune-esempio"}}), nil}},
+	},
 	"a contract that is drawn on ends with the pool": {
 		accept: []change{{contract(v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(1)), ValidUntil: "2027-12-31"}), nil}},
 		refuse: []change{{contract(v1alpha1.Contract{From: pool, ValidUntil: "2027-12-31"}), nil}},
