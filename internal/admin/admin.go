@@ -131,9 +131,14 @@ type Usage struct {
 	SentInMonth int64 `json:"sentInMonth,omitempty"`
 }
 
-// Domain is a domain that the stack serves: its own or a hosted one.
+// Domain is a domain whose mailboxes the stack holds: its own or a hosted one.
 type Domain struct {
 	Name string `json:"name"`
+	// Local says that mail for it is delivered here. Else it goes where the domain's MX says, as that of any stranger's domain; what comes
+	// in for it from outside is asked to come again.
+	Local bool `json:"local"`
+	// MX is the hash of the MX set that last was found to name this stack; "" if none was. The engine only keeps it, for its operator.
+	MX string `json:"mx,omitempty"`
 }
 
 // Peer is the engine of the same Managed domain at the other site.
@@ -157,7 +162,7 @@ type Status struct {
 	Domain    string    `json:"domain"`
 	Version   string    `json:"version"`
 	Mailboxes int       `json:"mailboxes"` // rows that are not Closed
-	Domains   []string  `json:"domains"`
+	Domains   []Domain  `json:"domains"`
 	Evidence  Evidence  `json:"evidence"`
 	Signing   Signing   `json:"signing"`
 	Antivirus Antivirus `json:"antivirus"`
@@ -248,7 +253,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// PutDomain makes the stack serve a domain.
+// PutDomain makes the stack hold a domain, and says whether its mail is delivered there.
 func (c *Client) PutDomain(ctx context.Context, d Domain) error {
 	return c.call(ctx, http.MethodPut, "/v1/domains/"+url.PathEscape(d.Name), d, nil)
 }

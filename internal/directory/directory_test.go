@@ -20,7 +20,7 @@ func opened(t *testing.T) *Directory {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	if err := d.PutDomain(t.Context(), "Pec.Example.it"); err != nil {
+	if err := d.PutDomain(t.Context(), admin.Domain{Name: "Pec.Example.it", Local: true}); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -213,7 +213,7 @@ func TestFilesStayReadableForTheOtherContainersAfterClose(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := d.PutDomain(t.Context(), "pec.example.it"); err != nil {
+		if err := d.PutDomain(t.Context(), admin.Domain{Name: "pec.example.it", Local: true}); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Close(); err != nil {

@@ -35,7 +35,7 @@ func TestWholePod(t *testing.T) {
 		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
 		n.resolver = "nameserver 127.0.0.53\n"
 		p := newPodAlone(t, n)
-		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25", "tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29"})
+		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25", "tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29", formerly: "127.0.0.31", byItself: "127.0.0.1", byFrontal: "127.0.0.32"})
 		dovecot, clamav, rspamd := p.started("dovecot"), p.start(p.spec, p.container("antivirus")), p.start(p.spec, p.container("antispam"))
 		defer dovecot.stop()
 		defer clamav.stop()
@@ -86,6 +86,7 @@ func TestWholePod(t *testing.T) {
 				t.Errorf("nothing was heard of %v", want)
 			}
 		})
+		t.Run("mail of a domain that is not local goes where its MX says", func(t *testing.T) { checkElsewhere(t, p, postfix, index, roots) })
 		t.Run("what expires in the queue becomes a certified failure", func(t *testing.T) {
 			before := len(inboxOf(t, full))
 			postfix.stop()
