@@ -122,7 +122,11 @@ func linkPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if told {
 		return reconcile.Result{}, nil
 	}
-	if err := s.engine.PutPeer(ctx, link); err != nil {
+	if err := s.engine.PutPeer(ctx, link); errors.Is(err, admin.ErrRefused) {
+		s.Say(v1alpha1.ConditionStoresInSync, metav1.ConditionUnknown, v1alpha1.ReasonPeerLinkRefused, "the engine does not take the link to the other site, "+err.Error()+
+			"; see provider.managed.mailHosts here and status.peerLink of this PECDomain there; this site goes on without it")
+		return reconcile.Result{RequeueAfter: later}, nil
+	} else if err != nil {
 		return reconcile.Result{}, s.directoryWaits(err)
 	}
 	s.mu.Lock()

@@ -2,6 +2,7 @@ package pecdomain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -104,7 +105,12 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
+// directoryWaits ends a pass in which the engine did not take what the directory should hold.
 func (s *scope) directoryWaits(err error) error {
+	if errors.Is(err, admin.ErrRefused) {
+		return reconcile.Waiting(later, v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonEngineRefuses,
+			"the directory of "+s.host.Name+" stays as it is, "+err.Error()+"; correct that in this PECDomain, or see whether the engine's release is that of the operator")
+	}
 	return reconcile.Waiting(soon, v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonEngineUnreachable,
 		"the directory of "+s.host.Name+" cannot be brought up to date: "+engines.Why(err))
 }

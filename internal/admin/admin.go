@@ -232,6 +232,9 @@ type PeerState struct {
 // ErrNotFound is answered for a mailbox or domain that the directory does not hold.
 var ErrNotFound = errors.New("not in the stack's directory")
 
+// ErrRefused is answered for what the engine does not take as it is: to ask the same again cannot help.
+var ErrRefused = errors.New("the engine refuses it")
+
 // Client calls one engine.
 type Client struct {
 	base string
@@ -303,6 +306,9 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		return fmt.Errorf("%s %s: %w", method, path, ErrNotFound)
 	case resp.StatusCode >= 300:
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+		if resp.StatusCode == http.StatusUnprocessableEntity {
+			return fmt.Errorf("%w: %s", ErrRefused, strings.TrimSpace(string(text)))
+		}
 		return fmt.Errorf("engine answered %s to %s %s: %s", resp.Status, method, path, strings.TrimSpace(string(text)))
 	case out == nil:
 		return nil

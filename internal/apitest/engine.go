@@ -57,6 +57,10 @@ type Engine struct {
 	Usage map[string]admin.Usage
 	// Refuses are the addresses that it refuses to place, with why.
 	Refuses map[string]string
+	// Fails are the addresses whose place it does not carry out to its end, with why.
+	Fails map[string]string
+	// RefusesPeer is why it takes no peer.
+	RefusesPeer string
 	// Problems are what the engine complains of.
 	Problems []string
 	// Antivirus is what it says of its scanner.
@@ -224,6 +228,8 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 	e.Puts++
 	var err error
 	switch {
+	case path == "peer" && e.RefusesPeer != "":
+		http.Error(w, e.RefusesPeer, http.StatusUnprocessableEntity)
 	case path == "peer":
 		e.Peer = &admin.Peer{}
 		err = json.NewDecoder(r.Body).Decode(e.Peer)
@@ -267,6 +273,9 @@ func (e *Engine) domain(name string) int {
 func (e *Engine) place(p admin.Place) admin.Answer {
 	if refusal := e.Refuses[p.Address]; refusal != "" {
 		return admin.Answer{Refused: refusal}
+	}
+	if failure := e.Fails[p.Address]; failure != "" {
+		return admin.Answer{Failed: failure}
 	}
 	if p.Mailbox != nil {
 		row := *p.Mailbox

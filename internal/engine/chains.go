@@ -185,12 +185,10 @@ func (e *Engine) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
-		if err := e.derive(ctx, row.Address); err != nil {
-			return err
-		}
+	for _, row := range rows { // one that fails must not keep the others from their mail
+		e.deriveSoon(ctx, row.Address)
 	}
-	return nil
+	return errors.Join(ctx.Err(), e.removeFlatRules())
 }
 
 // remember takes a record of either site into the views. Any order of two logs comes to the same. What a site that was rebuilt hears
@@ -238,7 +236,10 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		return e.rememberHeld(evidence.SiteOf(chain), r)
 	case kindTransaction:
 		return e.rememberSubmission(r)
+	case kindUndeliverable:
+		e.held.end(r.Key)
 	case kindDelivered:
+		e.held.end(r.Key)
 		if chain != e.chain { // the other site's logs tell of it
 			return e.rememberDouble(evidence.SiteOf(chain), r.Key)
 		}

@@ -146,8 +146,9 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
 	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
-	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put}
-	e.holders, e.standings, e.arrivals, e.gate, e.logins = newHolders(), newStandings(), newArrivals(), newGate(), newLogins()
+	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put, boxes: map[string]comparison{}}
+	e.holders, e.standings, e.gate, e.logins = newHolders(), newStandings(), newGate(), newLogins()
+	e.arrivals = &arrivals{of: e.notificationsOf, wake: make(chan struct{}, 1), by: map[string]*untold{}}
 	e.senders, e.ages = &senders{by: map[string]*sentDays{}}, &ages{found: map[string]aged{}}
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()

@@ -186,6 +186,24 @@ func TestOnePlaceHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// A Dovecot that says nothing of one mailbox's sessions costs the mailboxes that are placed with it a wait, and no answer.
+func TestSessionsThatDoNotEndHoldUpNoOther(t *testing.T) {
+	m := newMirrored(t)
+	c := m.client(admin.OperatorURI("a"), m.authority)
+	first, second := m.row(1), m.row(2)
+	m.must(m.placeRow(first))
+	m.must(m.placeRow(second))
+	m.kicks.hangs = first.Address
+	for _, row := range []*admin.Mailbox{&first, &second} {
+		row.Password, row.Access = "", admin.AccessSuspended
+	}
+	answers, err := c.Place(t.Context(), []admin.Place{{Address: first.Address, Mailbox: &first}, {Address: second.Address, Mailbox: &second}})
+	m.must(err)
+	if answers[0].Failed == "" || answers[1].Failed != "" || answers[1].Placed.Mailbox.Access != admin.AccessSuspended {
+		t.Errorf("answered %+v", answers)
+	}
+}
+
 // The rights of before end with the sessions, also when Dovecot did not answer at first.
 func TestSessionsEndWithTheirRights(t *testing.T) {
 	m := newMirrored(t)

@@ -257,8 +257,7 @@ func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) erro
 		e.digests.touch(of.Address)
 		return nil
 	}
-	if err := e.derive(ctx, of.Address); err != nil {
-		e.replica.deriveLater(of.Address)
+	if err := e.deriveOrLater(ctx, of.Address); err != nil {
 		return err
 	}
 	e.endSessionsOf(ctx, of.Address)
@@ -438,10 +437,7 @@ func (e *Engine) prepareMirrors(dir string) error {
 // other site is heard (holders.secret).
 func (e *Engine) passReplica(ctx context.Context) {
 	for _, address := range e.replica.takeLater() {
-		if err := e.derive(ctx, address); err != nil {
-			e.log.Error("deriving a mailbox's settings", "mailbox", address, "error", err)
-			e.replica.deriveLater(address)
-		}
+		e.deriveSoon(ctx, address)
 		e.endSessionsOf(ctx, address)
 	}
 }

@@ -229,8 +229,12 @@ func (m *Mirror) set(p admin.Placed) {
 	m.tree.Set(address, p.Digest)
 }
 
-// ErrRefused marks a place that the engine does not take as it is. To ask the same again cannot help.
-var ErrRefused = errors.New("the engine refuses")
+var (
+	// ErrRefused marks a place that the engine does not take as it is. To ask the same again cannot help.
+	ErrRefused = errors.New("the engine refuses")
+	// ErrUnfinished marks a place that the engine began, and answers that it did not come to the end.
+	ErrUnfinished = errors.New("the engine could not place it")
+)
 
 // Changes are the rows that became others without our asking since the last call: as they are now, or as they were when they are gone.
 func (m *Mirror) Changes() []admin.Mailbox {
@@ -311,7 +315,7 @@ func (m *Mirror) send(batch []*placing) {
 			w.err = err
 			m.unsettled[address] = true
 		case answers[i].Failed != "":
-			w.err = errors.New("the engine could not place it: " + answers[i].Failed)
+			w.err = fmt.Errorf("%w: %s", ErrUnfinished, answers[i].Failed)
 			m.unsettled[address] = true
 		default:
 			m.settle(w, answers[i])

@@ -294,7 +294,8 @@ func managerOptions(o Options) ctrl.Options {
 		// One process runs several operators only in tests; their metrics are nobody's concern.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		// Only our own kinds are cached: whatever else is read through this client is a mistake that must not become a watch.
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}, &v1alpha1.RetentionPolicy{}: {}}},
+		// Who wrote which field is nobody's question here, and takes a good part of the memory of ten thousand mailboxes.
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}, &v1alpha1.RetentionPolicy{}: {}}},
 		NewCache: func(cluster *rest.Config, opts cache.Options) (cache.Cache, error) {
 			opts.ReaderFailOnMissingInformer = true
 			return cache.New(cluster, opts)

@@ -846,6 +846,15 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 			}
 			return nil
 		})
+		// What the peer's status says can be wrong; this site's mailboxes have no part in that.
+		linked := func(refuses string) {
+			a.pods.With(t, a.domain, func(e *apitest.Engine) { e.Peer, e.RefusesPeer = nil, refuses })
+			a.request(t, domainA, "link "+refuses)
+		}
+		linked("no certificate in it")
+		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionUnknown, v1alpha1.ReasonPeerLinkRefused)
+		a.waitFor(t, domainA, v1alpha1.ConditionDirectoryInSync, metav1.ConditionTrue, v1alpha1.ReasonDomainPlaced)
+		linked("")
 		a.request(t, domainA, "equal")
 		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
 		a.waitFor(t, domainA, v1alpha1.ConditionStoresInSync, metav1.ConditionUnknown, v1alpha1.ReasonStoresNotCompared)
