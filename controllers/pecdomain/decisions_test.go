@@ -178,7 +178,7 @@ func TestOrphans(t *testing.T) {
 		mailboxes = append(mailboxes, v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "comune"},
 			Spec: v1alpha1.MailboxSpec{LocalPart: local, DomainRef: v1alpha1.LocalReference{Name: "d"}}})
 	}
-	got := orphans(rows, mailboxes)
+	got := orphans(rows, mailboxes, "")
 	if diff := cmp.Diff([]admin.Mailbox{rows[2], rows[4]}, got); diff != "" {
 		t.Errorf("the orphans are the open row without a Mailbox, and the one whose Mailbox another namespace has (-want +got):\n%s", diff)
 	}

@@ -104,7 +104,7 @@ func checkElsewhere(t *testing.T, p *pod, postfix *running, index *providers.Ind
 	for _, name := range []string{byItself, byFrontal} {
 		place(name, true, admin.AccessFull)
 		awaitMessages(t, "ufficio@"+name, 1, func(raw []byte) bool { return strings.Contains(string(raw), "durante@client.test") })
-		wantError(t, "what comes in for a local domain", p.send(portMX, "x@remote.test", "ufficio@"+name, note), "550 5.7.1") // it takes certified mail only
+		wantError(t, "what comes in for a local domain", p.send(portMX, "x@remote.test", "ufficio@"+name, note), "certified mail (PEC) only")
 	}
 
 	// It leaves: of its closed mailboxes nobody is told that they do not exist.

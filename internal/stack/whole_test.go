@@ -367,7 +367,7 @@ func (p *pod) runEngine(t *testing.T) (index *providers.Index, roots *x509.CertP
 	root, leaf, key := signingCertificate(t, s.Provider)
 	_, silent, _ := signingCertificate(t, settings.Provider{Name: "Gestore che tace", ServiceAddress: "posta-certificata@tace.test"})
 	listed := providers.Format([]providers.Entry{
-		{IndexEntry: pec.IndexEntry{Name: s.Provider.Name, MailReceipt: s.Provider.MailReceipt, Domains: []string{domain}}, Certificates: []*x509.Certificate{leaf}},
+		{IndexEntry: pec.IndexEntry{Name: s.Provider.Name, MailReceipt: s.Provider.MailReceipt, Domains: []string{domain, byItself, byFrontal}}, Certificates: []*x509.Certificate{leaf}},
 		{IndexEntry: pec.IndexEntry{Name: "Gestore che tace", MailReceipt: "ricevute@tace.test", Domains: []string{"tace.test"}}, Certificates: []*x509.Certificate{silent}},
 	})
 	block := func(kind string, der []byte) string {
