@@ -88,9 +88,9 @@ type scope struct {
 	// where a change of provider stands, and the key to write with.
 	target  *target
 	outlook *outlook
-	judged judgement
-	cut    *v1alpha1.CutOverStatus
-	key    dns.Key
+	judged  judgement
+	cut     *v1alpha1.CutOverStatus
+	key     dns.Key
 }
 
 // road is how a domain of one provider type is made real.
