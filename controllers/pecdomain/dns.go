@@ -120,7 +120,7 @@ func (m *memory) settle(s *scope, t target) {
 	if m.settled.State != before || m.since.IsZero() {
 		m.since = s.Now
 	}
-	m.due = s.Now.Add(reconcile.Jitter(s.Names.again(verdict.State == m.settled.State, m.settled.State == dns.Ours, s.Now.Sub(m.since))))
+	m.due = s.Now.Add(reconcile.Jitter(s.Names.again(verdict.State == m.settled.State, m.settled.State == dns.Ours, m.waits, s.Now.Sub(m.since))))
 }
 
 // recall repeats what was said before, while nothing new is known.

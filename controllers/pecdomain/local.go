@@ -103,6 +103,9 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 			s.placed = slices.Delete(s.placed, i, i+1)
 		}
 	}
+	if s.outlook != nil {
+		s.Names.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
+	}
 	if !want.Local {
 		s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainNotLocal,
 			"the stack's directory holds the domain and its mailboxes; mail for them goes where the domain's MX says, and none is sent from them, until it names this stack")
