@@ -343,7 +343,7 @@ type IssuerReference struct {
 // Signing is a certificate with its key, in a Secret or in an HSM.
 type Signing struct {
 	// secretName is the name of the Secret with the certificate (key tls.crt, leaf first, then its chain) and, unless pkcs11 is
-	// given, its key (key tls.key). What is changed in it acts within a minute and without a restart.
+	// given, its key (key tls.key). What is changed in it acts within two minutes and without a restart.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

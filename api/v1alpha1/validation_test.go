@@ -2,7 +2,6 @@ package v1alpha1_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -925,29 +924,7 @@ func TestFreshObjectsAreNotObserved(t *testing.T) {
 // An example that does not apply teaches the wrong thing.
 func TestExamplesApply(t *testing.T) {
 	c := newClient(t)
-	documents := map[string]string{}
-	for _, pattern := range []string{"../../docs/kinds/*.md", "../../docs/*.md", "../../config/samples/*.yaml"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no examples at %s: %v", pattern, err)
-		}
-		for _, file := range files {
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text := string(raw)
-			if strings.HasSuffix(file, ".md") {
-				text = strings.Join(fenced(text), "\n---\n")
-			}
-			for i, document := range strings.Split(text, "\n---\n") {
-				if strings.Contains(document, "apiVersion: pec-operator.dev/") {
-					documents[fmt.Sprintf("%s, document %d", filepath.Base(file), i+1)] = document
-				}
-			}
-		}
-	}
-	for name, document := range documents {
+	for name, document := range apitest.Examples(t) {
 		t.Run(name, func(t *testing.T) {
 			object := &unstructured.Unstructured{}
 			if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
@@ -959,17 +936,4 @@ func TestExamplesApply(t *testing.T) {
 			}
 		})
 	}
-	if len(documents) < 12 {
-		t.Errorf("%d examples: the test reads the wrong files", len(documents))
-	}
-}
-
-// fenced are the blocks of YAML of a page.
-func fenced(page string) []string {
-	var blocks []string
-	for _, rest := range strings.Split(page, "```yaml\n")[1:] {
-		block, _, _ := strings.Cut(rest, "```")
-		blocks = append(blocks, block)
-	}
-	return blocks
 }

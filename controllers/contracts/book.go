@@ -123,20 +123,17 @@ func (p *Page) knows(d *v1alpha1.PECDomain) bool {
 func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*Page, error) {
 	now := b.now()
 	key := client.ObjectKeyFromObject(pool)
-	var members v1alpha1.PECDomainList
-	if err := b.cache.List(ctx, &members, client.MatchingFields{index.DomainPool: index.Key(key)}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing who draws on the contract of %s: %w", key, err)
+	members, err := b.drawers(ctx, key)
+	if err != nil {
+		return nil, err
 	}
-	p := &Page{Contract: terms(pool, members.Items, now), read: now, generations: map[types.NamespacedName]int64{}, Diverged: Diverged(pool), pending: map[string]time.Time{}}
+	p := &Page{Contract: terms(pool, members, now), read: now, generations: map[types.NamespacedName]int64{}, Diverged: Diverged(pool), pending: map[string]time.Time{}}
 	silent := map[types.NamespacedName]bool{}
 	hosts := map[types.NamespacedName]bool{}
 	var claims []contract.Claim
-	for i := range members.Items {
-		d := &members.Items[i]
+	for i := range members {
+		d := &members[i]
 		p.generations[client.ObjectKeyFromObject(d)] = d.Generation
-		if meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDomainConflict) {
-			continue // the domain is another's
-		}
 		var mailboxes v1alpha1.MailboxList
 		err := b.cache.List(ctx, &mailboxes, client.InNamespace(d.Namespace), client.MatchingFields{index.MailboxDomain: d.Name}, client.UnsafeDisableDeepCopy)
 		if err != nil {
@@ -157,9 +154,28 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 	}
 	p.await(claims, e)
 	p.Outcome = contract.Decide(p.Contract, claims)
-	var err error
 	p.Recalling, err = b.awaited(ctx, hosts)
 	return p, err
+}
+
+// drawers are the domains that draw on a pool's contract, itself among them. Whose domain is another's, because that claimed it first, has
+// no part in it: his numbers and grants would be taken for the other's.
+func (b *Book) drawers(ctx context.Context, pool types.NamespacedName) ([]v1alpha1.PECDomain, error) {
+	var named v1alpha1.PECDomainList
+	if err := b.cache.List(ctx, &named, client.MatchingFields{index.DomainPool: index.Key(pool)}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing who draws on the contract of %s: %w", pool, err)
+	}
+	members := named.Items[:0]
+	for i := range named.Items {
+		claimant, err := index.Claimant(ctx, b.cache, named.Items[i].Name)
+		if err != nil {
+			return nil, err
+		}
+		if claimant != nil && claimant.Namespace == named.Items[i].Namespace {
+			members = append(members, named.Items[i])
+		}
+	}
+	return members, nil
 }
 
 const (
@@ -244,11 +260,15 @@ func (b *Book) absent(ctx context.Context, pool types.NamespacedName, all []v1al
 		claimed[claims[i].Address] = true
 	}
 	for i := range all {
-		key := client.ObjectKeyFromObject(&all[i])
-		if all[i].Spec.Provider.Type != v1alpha1.ProviderManaged || !meta.IsStatusConditionTrue(all[i].Status.Conditions, v1alpha1.ConditionDirectoryInSync) {
+		if all[i].Spec.Provider.Type != v1alpha1.ProviderManaged {
 			continue
 		}
-		for _, row := range b.engines.Directory(engines.First(key)).AdmittedIn(ctx, index.Key(pool)) {
+		key := client.ObjectKeyFromObject(&all[i])
+		directory := b.engines.Directory(engines.First(key))
+		if meta.IsStatusConditionTrue(all[i].Status.Conditions, v1alpha1.ConditionDirectoryInSync) {
+			directory.Learn(ctx)
+		}
+		for _, row := range directory.AdmittedIn(index.Key(pool)) {
 			if claimed[row.Address] || !drew(row, pool, draws[key], draws) {
 				continue
 			}

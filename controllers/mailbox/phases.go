@@ -70,7 +70,7 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 			reason = c.Reason
 		}
 		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionProvisioned, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
-			"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd %s says more", name, reason, name))
+			"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd -n %s %s says more", name, reason, domain.Namespace, name))
 	}
 	key := index.Host(domain)
 	host := &v1alpha1.PECDomain{}

@@ -84,7 +84,7 @@ func findTarget(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	if !meta.IsStatusConditionTrue(s.target.domain.Status.Conditions, v1alpha1.ConditionDirectoryInSync) {
 		s.False(v1alpha1.ConditionTargetReady, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
-			"the stack of %s cannot take mailboxes yet; kubectl describe pecd %s says more", s.target.domain.Name, s.target.domain.Name))
+			"the stack of %s cannot take mailboxes yet; kubectl describe pecd -n %s %s says more", s.target.domain.Name, s.target.domain.Namespace, s.target.domain.Name))
 		return reconcile.Result{RequeueAfter: soon}, nil
 	}
 	s.engine = s.Engines.For(engines.First(s.target.host))

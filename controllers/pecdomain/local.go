@@ -123,7 +123,10 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if held.Name == s.domain.Name || held.Name == s.receipts {
 			continue
 		}
-		home, err := s.homeElsewhere(ctx, s.Client, client.MatchingFields{index.DomainName: held.Name})
+		home, err := index.Claimant(ctx, s.Client, held.Name)
+		if err == nil && home != nil {
+			home, err = s.servedElsewhere(ctx, home)
+		}
 		if err != nil || home == nil {
 			if err != nil {
 				return reconcile.Result{}, err
@@ -138,9 +141,10 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 			continue
 		}
 		// A cache can be behind: the API server's own word counts.
-		if home, err = s.homeElsewhere(ctx, s.Live, client.MatchingFields{"metadata.name": held.Name}); err != nil || home == nil || !movesAll(rows, home.Namespace) {
-			if err != nil {
-				return reconcile.Result{}, err
+		live := &v1alpha1.PECDomain{}
+		if err := s.Live.Get(ctx, client.ObjectKeyFromObject(home), live); err != nil || live.UID != home.UID || !live.DeletionTimestamp.IsZero() {
+			if client.IgnoreNotFound(err) != nil {
+				return reconcile.Result{}, fmt.Errorf("reading PECDomain %s/%s: %w", home.Namespace, home.Name, err)
 			}
 			continue
 		}
@@ -157,27 +161,21 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
-// homeElsewhere is the PECDomain that acts for a name and has its mail at another provider or on another stack that serves it; nil when there is
-// none.
-func (s *scope) homeElsewhere(ctx context.Context, reader client.Reader, name client.MatchingFields) (*v1alpha1.PECDomain, error) {
-	var claims v1alpha1.PECDomainList
-	if err := reader.List(ctx, &claims, name, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing who claims a domain on the stack of %s: %w", s.host, err)
-	}
-	home := winner(claims.Items)
-	if home == nil || !home.DeletionTimestamp.IsZero() || index.Host(home) == s.host {
+// servedElsewhere is the PECDomain if its mail is at another provider, or on another stack that serves it; else nil.
+func (s *scope) servedElsewhere(ctx context.Context, d *v1alpha1.PECDomain) (*v1alpha1.PECDomain, error) {
+	if !d.DeletionTimestamp.IsZero() || index.Host(d) == s.host {
 		return nil, nil
 	}
-	if home.Spec.Provider.Type != v1alpha1.ProviderHosted {
-		return home, nil
+	if d.Spec.Provider.Type != v1alpha1.ProviderHosted {
+		return d, nil
 	}
 	host := &v1alpha1.PECDomain{}
-	if err := s.Client.Get(ctx, index.Host(home), host); err != nil {
+	if err := s.Client.Get(ctx, index.Host(d), host); err != nil {
 		return nil, client.IgnoreNotFound(err) // a host that is not there serves nobody
 	}
-	switch judgeHost(home, host).Reason {
+	switch judgeHost(d, host).Reason {
 	case v1alpha1.ReasonHostServes, v1alpha1.ReasonHostNotReady:
-		return home, nil
+		return d, nil
 	default:
 		return nil, nil
 	}

@@ -1,13 +1,16 @@
 package pecdomain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -66,34 +69,59 @@ type leftOpen struct {
 	err     error
 }
 
-// silent says whether the last row was not closed because the engine gave no answer. Pure.
+// silent says whether a row was not closed because the engine gave no answer. Pure.
 func silent(left []leftOpen) bool {
-	if len(left) == 0 {
-		return false
-	}
-	err := left[len(left)-1].err
-	return !errors.Is(err, engines.ErrRefused) && !errors.Is(err, engines.ErrUnfinished)
+	return slices.ContainsFunc(left, func(l leftOpen) bool {
+		return !errors.Is(l.err, engines.ErrRefused) && !errors.Is(l.err, engines.ErrUnfinished)
+	})
 }
 
-// closeAll closes rows, and answers which it could not close.
+// closeAll closes rows, as many at once as one request takes, and answers which it could not close.
 func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (left []leftOpen, err error) {
+	var lock sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(admin.MaxPlaces)
 	for _, row := range rows {
-		if frozen, err := s.frozen(ctx, row); frozen || err != nil {
-			if err != nil {
-				return nil, err
-			}
+		frozen, err := s.frozen(ctx, row)
+		if err != nil {
+			return nil, errors.Join(err, group.Wait())
+		}
+		lock.Lock()
+		over := silent(left)
+		lock.Unlock()
+		if over {
+			break
+		}
+		if frozen {
 			continue
 		}
-		row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
-		if _, err := s.directory().Place(ctx, admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
-			if left = append(left, leftOpen{row.Address, err}); silent(left) {
-				return left, nil
+		group.Go(func() error {
+			if err := s.closeRow(ctx, row); err != nil {
+				lock.Lock()
+				defer lock.Unlock()
+				left = append(left, leftOpen{row.Address, err})
 			}
-			continue
-		}
-		logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address, "reason", "MailboxDeleted")
+			return nil
+		})
 	}
+	_ = group.Wait() // what was not closed is in left
+	slices.SortFunc(left, func(a, b leftOpen) int { return cmp.Compare(a.address, b.address) })
 	return left, nil
+}
+
+// closeRow closes a row if it still is what was judged: a Mailbox that was made again meanwhile may have taken it over.
+func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
+	row := judged
+	row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
+	_, err := s.directory().Place(ctx, admin.Place{Address: row.Address, Mailbox: &row, If: &judged})
+	switch {
+	case errors.Is(err, engines.ErrChanged):
+		return nil
+	case err != nil:
+		return err
+	}
+	logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address, "reason", "MailboxDeleted")
+	return nil
 }
 
 // judgeLeftOpen is RowsLeftOpen, of at least one row. What a person must see to counts before what is tried again. Pure.

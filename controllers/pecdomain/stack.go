@@ -32,7 +32,7 @@ func applyStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 		if live.GetKind() == "StatefulSet" && !rolledOut(live) {
 			s.False(v1alpha1.ConditionStackReady, v1alpha1.ReasonStackStarting,
-				fmt.Sprintf("pod %s-0 is not ready; kubectl describe pod %s-0 says why", live.GetName(), live.GetName()))
+				fmt.Sprintf("pod %s-0 is not ready; kubectl describe pod -n %s %s-0 says why", live.GetName(), live.GetNamespace(), live.GetName()))
 		}
 	}
 	if starting, ok := s.Said(v1alpha1.ConditionStackReady); ok {
@@ -71,7 +71,7 @@ func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 		return reconcile.Result{}, reconcile.Waiting(soon, condition, reason, message)
 	}
-	s.placed, s.linkedByEngine, s.said = status.Domains, status.Peer.Configured, status
+	s.placed, s.said = status.Domains, status
 	if !isManaged {
 		return reconcile.Result{RequeueAfter: later}, nil
 	}

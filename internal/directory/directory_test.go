@@ -246,6 +246,12 @@ func TestPeerIsOne(t *testing.T) {
 	if p, ok, err := d.Peer(t.Context()); !ok || err != nil || p.Address != "two:9443" {
 		t.Fatalf("got %+v %v %v", p, ok, err)
 	}
+	if err := d.PutPeer(t.Context(), admin.Peer{}); err != nil {
+		t.Fatal(err)
+	}
+	if p, ok, err := d.Peer(t.Context()); ok || err != nil {
+		t.Fatalf("taken back, it is %+v %v", p, err)
+	}
 }
 
 func TestFilesStayReadableForTheOtherContainersAfterClose(t *testing.T) {

@@ -25,7 +25,7 @@ var (
 type Outcome struct {
 	// Before is the row as it was, without its password, and the zero Mailbox for a new one.
 	Before admin.Mailbox
-	// Err wraps ErrInvalid or admin.ErrNotFound when the place was refused.
+	// Err wraps ErrInvalid, ErrChanged or admin.ErrNotFound when the place was refused.
 	Err error
 }
 
@@ -41,7 +41,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 	for i, p := range places {
 		o := &outcomes[i]
 		if p.Mailbox != nil {
-			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox)
+			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox, p.If)
 		}
 		if o.Err == nil && (p.Kick || p.Mailbox != nil && otherRights(o.Before, *p.Mailbox)) {
 			o.Err = endSessions(ctx, tx, p.Address)
@@ -49,7 +49,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 		if p.Given != nil && o.Err == nil {
 			o.Err = putGiven(ctx, tx, p.Address, *p.Given)
 		}
-		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, admin.ErrNotFound) {
+		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them
 		}
 	}
@@ -85,7 +85,8 @@ func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
 	return err
 }
 
-func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox) (before admin.Mailbox, err error) {
+// putMailbox places a row; unless judged is nil, only where the row still is what was judged.
+func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox, judged *admin.Mailbox) (before admin.Mailbox, err error) {
 	m.Address, m.Domain = strings.ToLower(m.Address), strings.ToLower(m.Domain)
 	m.OrdinaryMail = cmp.Or(m.OrdinaryMail, admin.OrdinaryDiscard)
 	if err := check(m); err != nil {
@@ -95,6 +96,9 @@ func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox) (before a
 	isNew := errors.Is(err, sql.ErrNoRows)
 	if err != nil && !isNew {
 		return before, fmt.Errorf("reading mailbox %s: %w", m.Address, err)
+	}
+	if judged != nil && !before.Same(*judged) {
+		return before, fmt.Errorf("mailbox %s: %w", m.Address, ErrChanged)
 	}
 	if isNew && m.Password == "" {
 		return before, fmt.Errorf("mailbox %s: %w: a new mailbox needs a password hash", m.Address, ErrInvalid)
@@ -221,10 +225,14 @@ func (d *Directory) PutCertified(ctx context.Context, domains []string) error {
 	return nil
 }
 
-// PutPeer stores where the other site's engine is and whom to trust there.
+// PutPeer stores where the other site's engine is and whom to trust there; the zero Peer is nowhere and nobody.
 func (d *Directory) PutPeer(ctx context.Context, p admin.Peer) error {
-	_, err := d.db.ExecContext(ctx, `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
-		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, p.Site, p.Address, p.CABundle)
+	statement, values := `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
+		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, []any{p.Site, p.Address, p.CABundle}
+	if p == (admin.Peer{}) {
+		statement, values = `DELETE FROM peer`, nil
+	}
+	_, err := d.db.ExecContext(ctx, statement, values...)
 	if err != nil {
 		return fmt.Errorf("storing the peer: %w", err)
 	}

@@ -91,7 +91,7 @@ func TestOperatorConfiguresThePeer(t *testing.T) {
 	if err := c.PutPeer(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := c.Status(t.Context()); err != nil || !s.Peer.Configured || s.Mailboxes != 7 || s.Site != "a" {
+	if s, err := c.Status(t.Context()); err != nil || !s.Peer.Configured || s.Peer.Digest != good.Digest() || s.Mailboxes != 7 || s.Site != "a" {
 		t.Fatalf("status %+v, %v", s, err)
 	}
 }

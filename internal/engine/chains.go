@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/evidence"
-	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
@@ -253,6 +252,7 @@ func (e *Engine) rememberAccepted(site string, r evidence.Record) error {
 		return err
 	}
 	e.timers.start(submission, site)
+	e.senders.add(fold(submission.Transit.Sender), submission.Transit.Identifier, r.Time, e.now())
 	for _, rcpt := range submission.Transit.Recipients {
 		if err := e.endTimer(timerKey{submission.Transit.Identifier, fold(rcpt.Address)}, submission); err != nil {
 			return err
@@ -275,19 +275,9 @@ func (e *Engine) rememberSubmission(r evidence.Record) error {
 	return nil
 }
 
-// rememberOwn is what only this site's own log tells: of arrivals at the other site its engine tells the holders, and how much is
-// sent in a month each site says for itself.
+// rememberOwn is what only this site's own log tells: of arrivals at the other site its engine tells the holders.
 func (e *Engine) rememberOwn(r evidence.Record) error {
 	switch r.Kind {
-	case kindAccepted:
-		if e.now().Sub(r.Time) > (mailage.MonthDays+1)*24*time.Hour {
-			return nil
-		}
-		var a accepted
-		if err := r.Decode(&a); err != nil {
-			return err
-		}
-		e.senders.add(fold(a.Transit.Sender), r.Time, e.now())
 	case kindDelivered:
 		if err := e.rememberPending(r); err != nil {
 			return err

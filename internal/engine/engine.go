@@ -53,6 +53,7 @@ type Engine struct {
 	doveadm mailStore
 	store   *dovecotStore
 	sync    *syncer
+	tenure  tenure
 	stores  *stores
 	timers  timers
 	sealer  *evidence.Sealer
@@ -149,7 +150,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put, boxes: map[string]comparison{}}
 	e.holders, e.standings, e.gate, e.logins = newHolders(), newStandings(), newGate(), newLogins()
 	e.arrivals = &arrivals{of: e.notificationsOf, wake: make(chan struct{}, 1), by: map[string]*untold{}}
-	e.senders, e.ages = &senders{by: map[string]*sentDays{}}, &ages{found: map[string]aged{}}
+	e.senders, e.ages = newSenders(), &ages{found: map[string]aged{}}
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })

@@ -201,6 +201,7 @@ func (e *Engine) deriveSoon(ctx context.Context, address string) {
 // derivePassword puts the holder's password into the directory if he chose it after the Secret's was placed, and the Secret's back
 // if it is seen only now that he did not.
 func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
+	defer e.choosing(row.Address)()
 	secret, since := e.holders.secret(row.Address, e.settings.Site)
 	c, ok := e.holders.of(row, admin.ChoicePassword)
 	if !ok {
@@ -249,19 +250,22 @@ func (e *Engine) noteSecret(m admin.Mailbox) error {
 	return err
 }
 
-// choose records a holder's choice and makes it act; what it returns after is on disk. Once recorded it acts, also for a holder who hung
-// up or was told that it cannot be done now.
-func (e *Engine) choose(ctx context.Context, c choice) error {
+// choose records a holder's choice and makes it act, if he may choose in the mailbox as it is; what it returns after is on disk. Once
+// recorded it acts, also for a holder who hung up or was told that it cannot be done now.
+func (e *Engine) choose(ctx context.Context, c choice, may func(admin.Mailbox) error) error {
 	c.Address, c.Site = fold(c.Address), e.settings.Site
-	if err := e.recordChoice(ctx, c); err != nil {
+	if err := e.recordChoice(ctx, c, may); err != nil {
 		return err
 	}
 	return e.deriveOrLater(context.WithoutCancel(ctx), c.Address)
 }
 
-func (e *Engine) recordChoice(ctx context.Context, c choice) error {
-	defer e.locks.lock("choice " + c.Address)()
+func (e *Engine) recordChoice(ctx context.Context, c choice, may func(admin.Mailbox) error) error {
+	defer e.choosing(c.Address)()
 	row, err := e.directory.Mailbox(ctx, c.Address)
+	if err == nil {
+		err = may(row)
+	}
 	if err != nil {
 		return err
 	}
@@ -273,6 +277,10 @@ func (e *Engine) recordChoice(ctx context.Context, c choice) error {
 	e.holders.take(c)
 	return nil
 }
+
+// choosing keeps what a choice depends on as it is, while one is made: whether it may be made, and what it has to come after. Who
+// changes that waits here too.
+func (e *Engine) choosing(address string) (done func()) { return e.locks.lock("choice " + address) }
 
 // holder is a mailbox as its holder has it.
 func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, error) {

@@ -271,6 +271,9 @@ func (h *hangingUp) Append(kind, key, identifier string, data any) (evidence.Rec
 	return r, err
 }
 
+// anybody may choose.
+func anybody(admin.Mailbox) error { return nil }
+
 func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 	w := givenWorld(t)
 	rules := []admin.Rule{{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"}}
@@ -279,7 +282,7 @@ func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 		ctx, hangUp := context.WithCancel(t.Context())
 		w.engine.journal = &hangingUp{working, hangUp}
 		c.Address = sender
-		if err := w.engine.choose(ctx, c); err != nil {
+		if err := w.engine.choose(ctx, c, anybody); err != nil {
 			t.Errorf("%s: %v", c.Setting, err)
 		}
 	}
@@ -292,7 +295,7 @@ func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 	if err := errors.Join(os.RemoveAll(broken), os.WriteFile(broken, nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoiceRules, Rules: rules}); err == nil {
+	if err := w.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoiceRules, Rules: rules}, anybody); err == nil {
 		t.Fatal("rules that could not be written are answered as if they acted")
 	}
 	if err := os.Remove(broken); err != nil {
@@ -350,6 +353,67 @@ func TestAFreezeRefusesAHoldersChangesUntilItEnds(t *testing.T) {
 	}
 	if status, _, answer := w.as(sender, second, http.MethodGet, "/v1/settings", ""); status != http.StatusOK || strings.Contains(answer, "frozenUntil") {
 		t.Errorf("after the freeze the settings are %d: %s", status, answer)
+	}
+}
+
+// Who holds back the body of his change while he is put out changes nothing.
+func TestAChangeThatWasBegunBeforeItsHolderWasPutOutIsRefused(t *testing.T) {
+	freeze := func(w *world) {
+		row, err := w.engine.directory.Mailbox(t.Context(), sender)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row.FrozenUntil = w.now.Add(time.Hour)
+		w.place(admin.Place{Address: sender, Mailbox: &row})
+	}
+	const rules = `{"rules":[{"name":"a","header":"From","contains":"x","folder":"Altrove"}]}`
+	for name, c := range map[string]struct {
+		path, body string
+		then       func(*world)
+		wantStatus int
+		wantCode   string
+		knows      string
+	}{
+		"a password, and the Secret was edited":       {"password", `{"password":"` + second + `"}`, func(w *world) { w.put(sender, "s/2", third, admin.AccessFull) }, 401, "wrong-credentials", third},
+		"rules, and the Secret was edited":            {"rules", rules, func(w *world) { w.put(sender, "s/2", third, admin.AccessFull) }, 401, "wrong-credentials", third},
+		"rules, and the mailbox was suspended":        {"rules", rules, func(w *world) { w.put(sender, "s/1", "", admin.AccessSuspended) }, 403, "mailbox-suspended", first},
+		"a password, and the mailbox was frozen":      {"password", `{"password":"` + second + `"}`, freeze, 409, "frozen", first},
+		"a password, and it is not his to choose now": {"password", `{"password":"` + second + `"}`, func(w *world) { w.give(sender, admin.Given{}) }, 403, "not-yours", first},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := givenWorld(t)
+			half := len(c.body) / 2
+			reader, writer := io.Pipe()
+			r := httptest.NewRequest(http.MethodPut, "/v1/settings/"+c.path, reader)
+			r.RemoteAddr = "192.0.2.9:1234"
+			r.SetBasicAuth(sender, first)
+			recorder, done := httptest.NewRecorder(), make(chan struct{})
+			go func() {
+				defer close(done)
+				w.engine.holderServer().Handler.ServeHTTP(recorder, r)
+			}()
+			if _, err := io.WriteString(writer, c.body[:half]); err != nil { // read, and so he is logged in
+				t.Fatal(err)
+			}
+			c.then(w)
+			_, err := io.WriteString(writer, c.body[half:])
+			if err = errors.Join(err, writer.Close()); err != nil {
+				t.Fatal(err)
+			}
+			<-done
+			var said struct {
+				Error denial `json:"error"`
+			}
+			_ = json.Unmarshal(recorder.Body.Bytes(), &said)
+			if recorder.Code != c.wantStatus || said.Error.Code != c.wantCode {
+				t.Errorf("answered %d %s, want %d %s", recorder.Code, recorder.Body, c.wantStatus, c.wantCode)
+			}
+			w.crash()
+			if !w.knows(sender, c.knows) {
+				t.Errorf("the password is not %q", c.knows)
+			}
+			w.records(kindChoice, func(r evidence.Record) { t.Errorf("a choice is in the log: %s", r.Key) })
+		})
 	}
 }
 
@@ -535,6 +599,52 @@ func TestSendingLimits(t *testing.T) {
 		wantAnswer("one without a limit", submit("a", "b", "c", "d"), "")
 	}
 	wantAnswer("one of nobody", w.engine.judgeTransaction("4jX5CVzzzz", transaction{Port: portSubmission, From: "nessuno@" + ours, Recipients: []string{"a"}}, nil), "550 5.7.1 ")
+}
+
+// What Postfix let through while the mailbox might still send is judged again when the message has ended.
+func TestRightsAreAskedForAtTheEndOfAMessage(t *testing.T) {
+	for name, c := range map[string]struct {
+		row     admin.Mailbox
+		changed bool // the holder has changed the first password
+		want    string
+	}{
+		"a mailbox with full access":               {row: admin.Mailbox{Access: admin.AccessFull}},
+		"a suspended one":                          {row: admin.Mailbox{Access: admin.AccessSuspended}, want: answerNotEnabled},
+		"one that may only read":                   {row: admin.Mailbox{Access: admin.AccessReadOnly}, want: answerNotEnabled},
+		"one whose resource is gone":               {row: admin.Mailbox{Access: admin.AccessClosed}, want: answerNotEnabled},
+		"one that moves away":                      {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalMigration}, want: admin.AnswerMigration},
+		"one that moves away, with a new password": {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalMigration}, changed: true, want: admin.AnswerMigration},
+		"one with its first password":              {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalFirstLogin}, want: admin.AnswerFirstLogin},
+		"one whose first password was changed":     {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalFirstLogin}, changed: true},
+		"a suspended one that moves away":          {row: admin.Mailbox{Access: admin.AccessSuspended, Sending: admin.RefusalMigration}, want: answerNotEnabled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := givenWorld(t)
+			c.row.Address, c.row.Domain, c.row.CredentialsVersion, c.row.QuotaBytes = sender, ours, "s/1", 1
+			w.place(admin.Place{Address: sender, Mailbox: &c.row})
+			if c.changed {
+				if err := w.engine.directory.SetPassword(t.Context(), sender, hashed(t, second)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			submit := func(queueID string) string {
+				return w.engine.judgeTransaction(queueID, transaction{Port: portSubmission, From: sender, Recipients: []string{"anna@" + ours}}, nil)
+			}
+			if got := submit("4jX5CV0001zmF"); got != c.want {
+				t.Errorf("its message is answered %q, want %q", got, c.want)
+			}
+			found, _, err := w.engine.lookup(kindTransaction, "4jX5CV0001zmF", nil)
+			if found != (c.want == "") || err != nil {
+				t.Errorf("the log has it: %t, %v", found, err)
+			}
+			if err := w.engine.directory.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := submit("4jX5CV0002zmF"); got != answerTemporary {
+				t.Errorf("with a directory that cannot be read it is answered %q", got)
+			}
+		})
+	}
 }
 
 // arriving delivers a certified message of another provider to a mailbox.

@@ -61,7 +61,9 @@ func (e *Engine) runReplica(ctx context.Context, what string, ask func(context.C
 		wait := e.replica.news
 		if e.hasPeer(ctx) {
 			begun := time.Now()
-			err := ask(ctx)
+			within, done := e.tenure.within(ctx)
+			err := ask(within)
+			done()
 			if time.Since(begun) > retryLongest {
 				failures = 0
 			}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -230,7 +231,7 @@ func TestTwoSitesAdmitTheSame(t *testing.T) {
 
 // A domain is deleted, its room is given to another, and it is made again: what was provisioned counted all the time.
 func TestADomainThatIsGoneGivesUpNoRoom(t *testing.T) {
-	s, region := contracted(t, "regione-umbria", v1alpha1.Contract{Reference: "R-2", Standard: ptr.To(int32(2))}, siteOptions{namespaces: []string{"comune-sparito", "comune-restato"}})
+	s, region := contracted(t, "regione-umbria", v1alpha1.Contract{Reference: "R-2", Standard: ptr.To(int32(2))}, siteOptions{namespaces: []string{"comune-sparito", "comune-restato", "comune-altrove"}})
 	update(t, s, region, func(d *v1alpha1.PECDomain) {
 		d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune-sparito", "comune-restato"}
 	})
@@ -266,6 +267,30 @@ func TestADomainThatIsGoneGivesUpNoRoom(t *testing.T) {
 	s.ready(t, again, back)
 	s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 1, 1)
 	s.held(t, late, v1alpha1.ReasonHeldByContract, "number 1 in the queue")
+
+	t.Run("also while the stack that holds them restarts, for a request on another one", func(t *testing.T) {
+		elsewhere := s.makeDomain(func(d *v1alpha1.PECDomain) {
+			d.Namespace, d.Name, d.Spec.Contract = "comune-altrove", "pec.comune-altrove.test", contract
+		})
+		s.create(t, certificateSecret(t, elsewhere.Namespace, "mail-tls", time.Now().Add(time.Hour)), certificateSecret(t, elsewhere.Namespace, "signing", time.Now().Add(time.Hour)),
+			&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere.Namespace, Name: "providers-index"}, Data: map[string]string{"index.ldif": "x", "roots.pem": "x"}},
+			elsewhere, password(elsewhere.Namespace, hashed))
+		s.ready(t, elsewhere)
+		for _, o := range []client.Object{back, again, late} {
+			if err := s.Delete(context.Background(), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 2, 0)
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Down = true })
+		s.reaches(t, region, v1alpha1.ConditionDirectoryInSync, metav1.ConditionUnknown)
+		other := makeMailbox(elsewhere.Namespace, "altro", elsewhere.Name)
+		s.create(t, other)
+		s.held(t, other, v1alpha1.ReasonHeldByContract, "2 of 2 Standard mailboxes in use (mailboxes that are closed and keep their mail count: 2)")
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Down = false })
+		s.ready(t, region)
+		s.held(t, other, v1alpha1.ReasonHeldByContract, "number 1 in the queue")
+	})
 }
 
 // A stack that was built anew has no rows. Nobody is admitted on its word before it knows which mailboxes were closed.
@@ -359,6 +384,38 @@ func TestARegionsPool(t *testing.T) {
 		s.held(t, two, v1alpha1.ReasonPoolUnusable, "correct contract.from")
 		s.ready(t, one, uno)
 	})
+}
+
+// Who claims a domain that is another's has no part in a contract: neither his numbers nor his grants count for the other's mailboxes.
+func TestTheLoserOfADomainSettlesNothingForItsWinner(t *testing.T) {
+	s, region := contracted(t, "regione-molise", v1alpha1.Contract{Reference: "R-3", Standard: ptr.To(int32(9)), Massive: ptr.To(int32(1))},
+		siteOptions{namespaces: []string{"comune-vero", "comune-falso"}})
+	update(t, s, region, func(d *v1alpha1.PECDomain) {
+		d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune-vero", "comune-falso"}
+	})
+	from := &v1alpha1.DomainReference{Name: s.domain, Namespace: s.ns}
+	winner := s.hostedDomain("comune-vero", "pec.comune-vero.test")
+	winner.Spec.Contract = &v1alpha1.Contract{From: from, Standard: ptr.To(int32(1))}
+	s.create(t, winner, password("comune-vero", hashed))
+	s.ready(t, winner)
+	time.Sleep(1100 * time.Millisecond) // creation times have whole seconds
+	first := makeMailbox("comune-vero", "primo", winner.Name)
+	bulk := makeMailbox("comune-vero", "avvisi", winner.Name, func(m *v1alpha1.Mailbox) {
+		m.Spec.Type = v1alpha1.MailboxMassive
+		m.Spec.Massive = &v1alpha1.MassiveUse{Justification: "avvisi di pagamento a tutti", ExpectedMessagesPerMonth: ptr.To(int32(40_000))}
+	})
+	loser := s.hostedDomain("comune-falso", winner.Name)
+	loser.Spec.Contract = &v1alpha1.Contract{From: from, Standard: ptr.To(int32(0)), MassiveGrants: []v1alpha1.MassiveGrant{
+		{Address: v1alpha1.EmailAddress(bulk.Address()), Protocol: "1/2026", Date: "2026-01-01", Approver: "M. Bianchi"}}}
+	s.create(t, loser)
+	s.waitFor(t, loser, v1alpha1.ConditionDomainConflict, metav1.ConditionTrue, v1alpha1.ReasonDomainClaimed)
+	s.create(t, first, bulk)
+	s.ready(t, first)
+	s.held(t, bulk, v1alpha1.ReasonMassiveNotGranted, "contract.massiveGrants")
+	s.stands(t, winner, v1alpha1.ReasonWithinContract, 1, 0, 1)
+	second := makeMailbox("comune-vero", "secondo", winner.Name)
+	s.create(t, second)
+	s.held(t, second, v1alpha1.ReasonHeldByContract, "1 of 1 Standard")
 }
 
 func TestWhatTheHolderMayDo(t *testing.T) {

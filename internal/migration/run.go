@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -29,8 +30,17 @@ const (
 
 // Run is the role "migrate" in a Job's pod: one mailbox, and its last words.
 func Run(ctx context.Context, args []string, stderr io.Writer) error {
-	if len(args) > 0 {
-		return errors.New("usage: pec-operator migrate   (in a pod of a MailboxMigration's Job)")
+	flags := flag.NewFlagSet("migrate", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: pec-operator migrate   (in a pod of a MailboxMigration's Job, which has its plan and its index; there are no flags)")
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		flags.Usage()
+		return fmt.Errorf("%q is too much", flags.Args())
 	}
 	job, err := worker.Find()
 	if err != nil {

@@ -128,18 +128,46 @@ func dovecotAccounts() []dc.Node {
 	}
 }
 
+// How many sessions a stack has room for. A process of a session ends with it, so that a stack that few use pays for few.
+const (
+	imapSessions  = 4096 // a mail program keeps some open
+	pop3Sessions  = 1024
+	sieveSessions = 256
+	// loginClients are the connections of one process that waits for logins and carries the TLS of the sessions after them. Each
+	// takes two descriptors, and a container may have no more than 1,024.
+	loginClients = 256
+)
+
 // dovecotLogins are the ports that clients reach, and no clear-text one.
 func dovecotLogins() []dc.Node {
-	return []dc.Node{
-		dc.Block("service", "imap-login", dc.Set("chroot", dc.Empty()), noListener("imap"), tlsListener("imaps", portIMAPS)),
-		dc.Block("service", "pop3-login", dc.Set("chroot", dc.Empty()), noListener("pop3"), tlsListener("pop3s", portPOP3S)),
+	var nodes []dc.Node
+	for _, s := range []struct {
+		protocol  string
+		sessions  int64
+		listeners []dc.Node
+	}{
+		{"imap", imapSessions, []dc.Node{noListener("imap"), tlsListener("imaps", portIMAPS)}},
+		{"pop3", pop3Sessions, []dc.Node{noListener("pop3"), tlsListener("pop3s", portPOP3S)}},
 		// Its clients begin in the clear and ask for TLS; before that there is no login (ssl = required).
-		dc.Block("service", "managesieve-login", dc.Set("chroot", dc.Empty()), dc.Block("inet_listener", "sieve", dc.Set("port", dc.Int(portSieve)))),
+		{"managesieve", sieveSessions, []dc.Node{dc.Block("inet_listener", "sieve", dc.Set("port", dc.Int(portSieve)))}},
+	} {
+		nodes = append(nodes,
+			dc.Block("service", s.protocol+"-login", append([]dc.Node{
+				dc.Set("chroot", dc.Empty()),
+				// By default a process takes one connection, and there are a hundred of them: four for each of 25 people.
+				dc.Set("restart_request_count", dc.Word("unlimited")),
+				dc.Set("client_limit", dc.Int(loginClients)),
+				dc.Set("process_limit", dc.Int(2*s.sessions/loginClients)), // twice: those that never log in must not keep others out
+			}, s.listeners...)...),
+			dc.Block("service", s.protocol, dc.Set("process_limit", dc.Int(s.sessions))))
 	}
+	return nodes
 }
 
 func dovecotServices() []dc.Node {
 	return []dc.Node{
+		// Nobody reads the statistics, and the process that gathers them has room for a thousand others.
+		dc.Set("stats_writer_socket_path", dc.Empty()),
 		// The penalty makes everybody behind one address wait for somebody's wrong password: with a balancer, all of them.
 		dc.Block("service", "anvil", dc.Set("chroot", dc.Empty()), dc.Block("unix_listener", "anvil-auth-penalty", dc.Set("mode", dc.Mode(0)))),
 		dc.Block("service", "lmtp",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/settings"
 	pf "github.com/pec-operator/pec-operator/internal/stack/postfixconf"
 )
@@ -64,17 +65,9 @@ const elsewhere = "450 4.4.4 mail for this domain is not delivered here now, ple
 // failure of the message: either it will be local in a moment, or somebody mends the MX.
 const loops = "/^5(\\.4\\.6 .*loops back to myself.*)/ 4$1\n"
 
-// What the holder of a mailbox that may not send is told. A refusal by rule is not a fault of ours: it is final. That of a domain which is
-// not local is not: in what is sent from there this provider would vouch for another's user, and the receipts would go to the other one.
-const (
-	refusedFirstLogin = "550 5.7.1 change your first password before you send; cambiare la prima password per poter inviare"
-	refusedElsewhere  = "450 4.7.1 mail of this domain is not handled here now, see its DNS; la posta di questo dominio per ora non e'' gestita qui"
-	refusedMigration  = "550 5.7.1 this mailbox is moving to another provider and sends no more; casella in migrazione, invio non consentito"
-)
-
 // refusalQuery answers what to tell a login that may not send. That the holder changed his first password is known to the engine before
 // it is to the operator, who may be away.
-const refusalQuery = "SELECT CASE WHEN NOT local THEN '" + refusedElsewhere + "' WHEN sending_refused = 'FirstLogin' THEN '" + refusedFirstLogin + "' ELSE '" + refusedMigration + "' END" +
+const refusalQuery = "SELECT CASE WHEN NOT local THEN '" + admin.AnswerElsewhere + "' WHEN sending_refused = 'FirstLogin' THEN '" + admin.AnswerFirstLogin + "' ELSE '" + admin.AnswerMigration + "' END" +
 	" FROM mailbox JOIN domain ON domain = name WHERE address = lower('%s')" +
 	" AND (NOT local OR sending_refused = 'Migration' OR sending_refused = 'FirstLogin' AND NOT password_changed)"
 

@@ -154,6 +154,7 @@ func changesActAtOnce(t *testing.T, holder road.Account, resource string) (passw
 			break
 		}
 	}
+	kubectl(t, "a", "wait", "--for=jsonpath={.status.holder.ordinaryMail}=Deliver", "-n", "comune-esempio", resource, "--timeout=60s")
 	return holder.Password
 }
 

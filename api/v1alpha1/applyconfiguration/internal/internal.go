@@ -535,6 +535,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.HolderStatus
   map:
     fields:
+    - name: antispam
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antispam
     - name: changed
       type:
         list:
@@ -544,6 +547,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: notified
       type:
         scalar: numeric
+    - name: ordinaryMail
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.OrdinaryMailPolicy
     - name: passwordChangedAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
