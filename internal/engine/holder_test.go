@@ -218,7 +218,7 @@ func TestRulesOfAnyAddressKeepNoEngineFromStarting(t *testing.T) {
 	w := givenWorld(t)
 	longest := strings.Repeat("l", 64) + "@" + strings.Repeat(strings.Repeat("d", 60)+".", 3) + "it"
 	domain := domainOf(longest)
-	if err := w.engine.directory.PutDomain(t.Context(), domain); err != nil {
+	if err := w.engine.directory.PutDomain(t.Context(), admin.Domain{Name: domain, Local: true}); err != nil {
 		t.Fatal(err)
 	}
 	rules := admin.Given{Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"}}}
