@@ -83,6 +83,13 @@ func (e *Engine) submit(queueID string, tx transaction) (answer string, err erro
 	if answer := mayNotSend(row); answer != "" {
 		return answer, nil
 	}
+	isLocal, err := e.directory.Local(context.Background(), row.Domain)
+	if err != nil {
+		return "", err
+	}
+	if !isLocal {
+		return admin.AnswerElsewhere, nil
+	}
 	given, err := e.directory.Given(context.Background(), address)
 	if err != nil {
 		return "", err

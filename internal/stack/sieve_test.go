@@ -133,7 +133,7 @@ func checkRules(t *testing.T, p *pod) {
 
 func checkLongestAddress(t *testing.T, p *pod) {
 	name, other := strings.Repeat("l", 64), strings.Repeat(strings.Repeat("d", 60)+".", 3)+"it"
-	p.must(p.directory.PutDomain(t.Context(), other))
+	p.must(p.directory.PutDomain(t.Context(), admin.Domain{Name: other, Local: true}))
 	p.mailbox(name, admin.AccessFull, func(m *admin.Mailbox) { m.Address, m.Domain = name+"@"+other, other })
 	p.rulesOf(name+"@"+other, admin.Rule{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"})
 	wantError(t, "delivery", deliver(t, name+"@"+other, "From: x@y\r\nSubject: long\r\n\r\nx\r\n"), "")
