@@ -569,6 +569,32 @@ func TestGate(t *testing.T) {
 	}
 }
 
+func TestWhatIsSentOnADayIsCountedOnce(t *testing.T) {
+	h := newHolders()
+	for _, step := range []struct {
+		what, day string
+		n         int
+		record    string
+		want      int
+	}{
+		{"the first", "2026-11-21", 1, "", 1},
+		{"one that a log tells of", "2026-11-21", 1, "r1", 2},
+		{"the same again", "2026-11-21", 1, "r1", 2},
+		{"the first of the next day", "2026-11-22", 1, "", 1},
+		{"one that began before midnight", "2026-11-21", 1, "", 0},
+		{"one that was taken back after it", "2026-11-21", -1, "", 0},
+		{"a record of the day before", "2026-11-21", 1, "r2", 0},
+		{"the second of the next day", "2026-11-22", 1, "", 2},
+	} {
+		if got := h.count(sender, step.day, step.n, step.record); got != step.want {
+			t.Errorf("%s: the sum is %d, want %d", step.what, got, step.want)
+		}
+	}
+	if got := h.sentOn(sender, "2026-11-22"); got != 2 {
+		t.Errorf("%d are shown, want 2", got)
+	}
+}
+
 func TestSendingLimits(t *testing.T) {
 	w := givenWorld(t)
 	w.now = time.Date(2026, 11, 22, 22, 59, 0, 0, time.UTC) // a minute to midnight in Rome
