@@ -198,34 +198,46 @@ func (e *Engine) deriveSoon(ctx context.Context, address string) {
 	}
 }
 
-// derivePassword puts the holder's password into the directory if he chose it after the Secret's was placed, and the Secret's back
-// if it is seen only now that he did not.
-func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
-	defer e.choosing(row.Address)()
-	secret, since := e.holders.secret(row.Address, e.settings.Site)
-	c, ok := e.holders.of(row, admin.ChoicePassword)
-	if !ok {
-		if row.PasswordChangedByHolder && secret.Password != "" && e.holders.formers(row, admin.ChoicePassword) {
-			return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, secret.Password))
-		}
-		return nil
-	}
-	if c.At.After(since) != c.At.After(secret.At) {
-		e.replica.deriveLater(row.Address)
-	}
-	if !e.replica.speaks(e.now()) {
+// inForce is the password that counts: the holder's if he chose it after all sites that have the mailbox had one from the Secret; or, while
+// the other site is silent, after this one had. undecided says that the two would differ. Pure.
+func inForce(c choice, secret placement, everywhere time.Time, speaks bool) (hash string, byHolder, undecided bool) {
+	undecided = c.At.After(everywhere) != c.At.After(secret.At)
+	since := everywhere
+	if !speaks {
 		since = secret.At
 	}
-	if !c.At.After(since) {
-		if !row.PasswordChangedByHolder || secret.Password == "" {
+	if c.At.After(since) {
+		return c.Password, true, undecided
+	}
+	return secret.Password, false, undecided
+}
+
+// derivePassword puts the password into the directory that is in force. The Secret's is put back only where the holder's is: otherwise it
+// is there, as the operator placed it.
+func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
+	defer e.choosing(row.Address)()
+	c, ok := e.holders.of(row, admin.ChoicePassword)
+	if !ok {
+		if !e.holders.formers(row, admin.ChoicePassword) {
 			return nil
 		}
-		return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, secret.Password))
+		c = choice{}
 	}
-	if hash, err := e.directory.Password(ctx, row.Address); err != nil || hash == c.Password {
+	secret, everywhere := e.holders.secret(row.Address, e.settings.Site)
+	hash, byHolder, undecided := inForce(c, secret, everywhere, e.replica.speaks(e.now()))
+	if undecided {
+		e.replica.deriveLater(row.Address)
+	}
+	if !byHolder {
+		if !row.PasswordChangedByHolder || hash == "" {
+			return nil
+		}
+		return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, hash))
+	}
+	if now, err := e.directory.Password(ctx, row.Address); err != nil || now == hash {
 		return err
 	}
-	return e.replaced(row.Address, e.directory.SetPassword(ctx, row.Address, c.Password))
+	return e.replaced(row.Address, e.directory.SetPassword(ctx, row.Address, hash))
 }
 
 // replaced notes that a mailbox has another password, unless it could not be stored.
