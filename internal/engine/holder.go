@@ -305,29 +305,42 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 
 // holderOf is holder of one who is given that.
 func (e *Engine) holderOf(row admin.Mailbox, given admin.Given) admin.Holder {
-	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.compare(row.Address, e.settings.Site)}
-	if c, ok := e.holders.of(row, admin.ChoicePassword); ok && row.PasswordChangedByHolder {
-		h.PasswordChangedAt = c.At
-		h.Changed = append(h.Changed, admin.ChoicePassword)
+	h := admin.Holder{
+		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.compare(row.Address, e.settings.Site),
+		InForce: admin.InForce{
+			OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam,
+		},
 	}
-	if c, ok := e.holders.of(row, admin.ChoiceOrdinaryMail); ok && slices.Contains(given.MayChange, admin.ChoiceOrdinaryMail) && c.OrdinaryMail != nil {
-		h.InForce.OrdinaryMail = *c.OrdinaryMail
-		h.Changed = append(h.Changed, admin.ChoiceOrdinaryMail)
-	}
-	if c, ok := e.holders.of(row, admin.ChoiceNotifications); ok && slices.Contains(given.MayChange, admin.ChoiceNotifications) && c.Notifications != nil {
-		h.InForce.Notifications = *c.Notifications
-		h.Changed = append(h.Changed, admin.ChoiceNotifications)
-	}
-	if c, ok := e.holders.of(row, admin.ChoiceRules); ok && slices.Contains(given.MayChange, admin.ChoiceRules) {
-		h.InForce.Rules = c.Rules
-		h.Changed = append(h.Changed, admin.ChoiceRules)
-	}
-	if c, ok := e.holders.of(row, admin.ChoiceAntispam); ok && slices.Contains(given.MayChange, admin.ChoiceAntispam) {
-		h.InForce.Antispam = c.Antispam
-		h.Changed = append(h.Changed, admin.ChoiceAntispam)
+	for _, setting := range choices {
+		counts := slices.Contains(given.MayChange, setting)
+		if setting == admin.ChoicePassword {
+			counts = row.PasswordChangedByHolder
+		}
+		if c, ok := e.holders.of(row, setting); ok && counts && c.act(&h) {
+			h.Changed = append(h.Changed, setting)
+		}
 	}
 	slices.Sort(h.Changed)
 	return h
+}
+
+// act puts what was chosen in force; false if the record does not say what.
+func (c choice) act(h *admin.Holder) bool {
+	switch {
+	case c.Setting == admin.ChoicePassword:
+		h.PasswordChangedAt = c.At
+	case c.Setting == admin.ChoiceOrdinaryMail && c.OrdinaryMail != nil:
+		h.InForce.OrdinaryMail = *c.OrdinaryMail
+	case c.Setting == admin.ChoiceNotifications && c.Notifications != nil:
+		h.InForce.Notifications = *c.Notifications
+	case c.Setting == admin.ChoiceRules:
+		h.InForce.Rules = c.Rules
+	case c.Setting == admin.ChoiceAntispam:
+		h.InForce.Antispam = c.Antispam
+	default:
+		return false
+	}
+	return true
 }
 
 // mailbox is the directory's row with what its holder made of ordinary mail.
