@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // The peer link carries what two engines of one domain say to each other, over TLS in which each shows the certificate of its
@@ -207,8 +208,8 @@ func (e *Engine) readyToMerge(ctx context.Context, mailbox string) error {
 	if _, done := e.mergeable.Load(mailbox); done {
 		return nil
 	}
-	if err := e.makeFolder(ctx, mailbox, expunged); err != nil {
-		return fmt.Errorf("making folder %s of %s: %w", expunged, mailbox, err)
+	if err := e.makeFolder(ctx, mailbox, store.Expunged); err != nil {
+		return fmt.Errorf("making folder %s of %s: %w", store.Expunged, mailbox, err)
 	}
 	e.mergeable.Store(mailbox, true)
 	return nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // talk is a conversation in a line protocol, written down as it goes.
@@ -236,7 +237,7 @@ func everythingOverIMAP(k *talk) {
 		{"APPEND Old {15}", "Subject: new\r\n\r\n"[:15]},
 		{"RENAME Old Older", ""},
 		{"DELETE Old", ""},
-		{"SELECT " + expunged, ""},
+		{"SELECT " + store.Expunged, ""},
 		{`SETACL INBOX anyone lrswipkxtea`, ""},
 	} {
 		k.imap(c.command, c.literal)
