@@ -144,10 +144,11 @@ func (e *Engine) answerReplica(ctx context.Context, w *wire, verb string) error 
 
 // openDsync checks a request and begins the dsync of that one mailbox with our own Dovecot.
 func (e *Engine) openDsync(ctx context.Context, request string) (*wire, error) {
-	if len(request) < len(peerVerb) || request[:len(peerVerb)] != peerVerb {
+	mailbox, ok := strings.CutPrefix(request, peerVerb)
+	if !ok {
 		return nil, errUnknownRequest
 	}
-	row, err := e.directory.Mailbox(ctx, request[len(peerVerb):])
+	row, err := e.directory.Mailbox(ctx, mailbox)
 	if err != nil {
 		return nil, err
 	}
