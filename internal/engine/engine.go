@@ -70,6 +70,7 @@ type Engine struct {
 	held      held
 	gate      *gate
 	logins    *logins
+	ended     ended
 	digests   digests
 	doubles   doubles
 	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
