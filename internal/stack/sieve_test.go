@@ -16,6 +16,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/hostile"
 	"github.com/pec-operator/pec-operator/internal/sieve"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -175,7 +176,7 @@ func checkNothingLost(t *testing.T, p *pod) {
 	for i, script := range []string{
 		"discard;",
 		`require "imap4flags"; setflag "\\Deleted"; keep;`,
-		`require "fileinto"; fileinto "` + expunged + `";`,
+		`require "fileinto"; fileinto "` + store.Expunged + `";`,
 		`require "fileinto"; fileinto "No/../Folder";`,
 		`redirect "altrove@ordinaria.test";`,
 		`redirect "altrove@ordinaria.test"; discard;`,
