@@ -84,8 +84,9 @@ type world struct {
 	// kicks are whose sessions were ended; fail is a Dovecot that does not answer.
 	kicks struct {
 		sync.Mutex
-		of   []string
-		fail bool
+		of          []string
+		deactivated []string // whose scripts were
+		fail        bool
 	}
 	t        testing.TB
 	domain   string
@@ -459,6 +460,23 @@ func (w *world) kick(_ context.Context, user string) error {
 	}
 	w.kicks.of = append(w.kicks.of, user)
 	return nil
+}
+
+func (w *world) deactivate(_ context.Context, user string) error {
+	w.kicks.Lock()
+	defer w.kicks.Unlock()
+	if w.kicks.fail {
+		return errors.New("Dovecot does not answer")
+	}
+	w.kicks.deactivated = append(w.kicks.deactivated, user)
+	return nil
+}
+
+// deactivated are whose scripts were.
+func (w *world) deactivated() []string {
+	w.kicks.Lock()
+	defer w.kicks.Unlock()
+	return slices.Clone(w.kicks.deactivated)
 }
 
 // kicked are whose sessions were ended, in order.
