@@ -16,6 +16,9 @@ func (d *PECDomain) GetConditions() []metav1.Condition { return d.Status.Conditi
 // SetConditions replaces the conditions.
 func (d *PECDomain) SetConditions(c []metav1.Condition) { d.Status.Conditions = c }
 
+// StatusFields returns the status, to be encoded.
+func (d *PECDomain) StatusFields() any { return &d.Status }
+
 // GetObservedGeneration returns the generation that the status speaks of.
 func (d *PECDomain) GetObservedGeneration() int64 { return d.Status.ObservedGeneration }
 
@@ -56,7 +59,18 @@ func (d *PECDomain) Pool() (DomainReference, bool) {
 // Serves says whether the stack of this domain may serve domains of a namespace.
 func (d *PECDomain) Serves(namespace string) bool {
 	m := d.Spec.Provider.Managed
-	return m != nil && (namespace == d.Namespace || slices.Contains(m.AllowedNamespaces, namespace))
+	return m != nil && d.allows(namespace, m.AllowedNamespaces)
+}
+
+// Lends says whether domains of a namespace may draw on the contract of this domain.
+func (d *PECDomain) Lends(namespace string) bool {
+	c := d.Spec.Contract
+	return c != nil && c.From == nil && d.allows(namespace, c.AllowedNamespaces)
+}
+
+// allows says whether a namespace is this domain's own, or listed.
+func (d *PECDomain) allows(namespace string, listed []string) bool {
+	return namespace == d.Namespace || slices.Contains(listed, namespace)
 }
 
 // DNSMode is who writes the domain's MX records.
@@ -134,6 +148,9 @@ func (m *Mailbox) GetConditions() []metav1.Condition { return m.Status.Condition
 // SetConditions replaces the conditions.
 func (m *Mailbox) SetConditions(c []metav1.Condition) { m.Status.Conditions = c }
 
+// StatusFields returns the status, to be encoded.
+func (m *Mailbox) StatusFields() any { return &m.Status }
+
 // GetObservedGeneration returns the generation that the status speaks of.
 func (m *Mailbox) GetObservedGeneration() int64 { return m.Status.ObservedGeneration }
 
@@ -173,6 +190,9 @@ func (p *RetentionPolicy) GetConditions() []metav1.Condition { return p.Status.C
 
 // SetConditions replaces the conditions.
 func (p *RetentionPolicy) SetConditions(c []metav1.Condition) { p.Status.Conditions = c }
+
+// StatusFields returns the status, to be encoded.
+func (p *RetentionPolicy) StatusFields() any { return &p.Status }
 
 // GetObservedGeneration returns the generation that the status speaks of.
 func (p *RetentionPolicy) GetObservedGeneration() int64 { return p.Status.ObservedGeneration }
@@ -215,6 +235,9 @@ func (m *MailboxMigration) GetConditions() []metav1.Condition { return m.Status.
 
 // SetConditions replaces the conditions.
 func (m *MailboxMigration) SetConditions(c []metav1.Condition) { m.Status.Conditions = c }
+
+// StatusFields returns the status, to be encoded.
+func (m *MailboxMigration) StatusFields() any { return &m.Status }
 
 // GetObservedGeneration returns the generation that the status speaks of.
 func (m *MailboxMigration) GetObservedGeneration() int64 { return m.Status.ObservedGeneration }

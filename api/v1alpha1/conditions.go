@@ -133,15 +133,23 @@ const (
 	ConditionAntivirusFresh = "AntivirusFresh"
 	// ReasonDefinitionsFresh surfaces when the scanner works with fresh definitions.
 	ReasonDefinitionsFresh = "DefinitionsFresh"
-	// ReasonAntivirusAbsent surfaces when the stack has no scanner: no message is checked, which no accredited provider may let be.
+	// ReasonAntivirusAbsent surfaces when the stack has no scanner: no message is checked, which no accredited provider may allow.
 	ReasonAntivirusAbsent = "AntivirusAbsent"
 	// ReasonAntivirusWaits surfaces when nothing can be scanned: no answer, or definitions that are too old; the message says which.
 	ReasonAntivirusWaits = "AntivirusWaits"
 
-	// ConditionDirectoryInSync is True when the stack's directory holds the domain, and no row is open without its Mailbox.
+	// ConditionDirectoryInSync is True when the stack's directory holds the domain, and takes mailboxes.
 	ConditionDirectoryInSync = "DirectoryInSync"
-	// ReasonDomainPlaced surfaces when the directory holds the domain and agrees with the Mailbox resources.
+	// ReasonDomainPlaced surfaces when the directory holds the domain.
 	ReasonDomainPlaced = "DomainPlaced"
+
+	// ConditionRowsLeftOpen (Managed) is there, True, only while mailboxes that were deleted could not be closed on this stack: who knows
+	// the password of one still gets in. It holds up neither the domain nor the other mailboxes; Ready does not depend on it.
+	ConditionRowsLeftOpen = "RowsLeftOpen"
+	// ReasonClosingRefused surfaces when the engine answers that it does not close one; the message names it and says why.
+	ReasonClosingRefused = "ClosingRefused"
+	// ReasonClosingFails surfaces when the engine began to close one and did not come to the end, or gave no answer; it is tried again.
+	ReasonClosingFails = "ClosingFails"
 
 	// ConditionHostReady (Hosted) is True when the domain's host is there, Managed, lists this namespace, and its stack is Ready.
 	ConditionHostReady = "HostReady"
@@ -170,7 +178,9 @@ const (
 	ReasonOverContract = "OverContract"
 	// ReasonContractEnded surfaces when the last day of the contract is over: nothing more is admitted, what is there stays.
 	ReasonContractEnded = "ContractEnded"
-	// ReasonPoolUnusable surfaces when spec.contract.from names no PECDomain, or one that has no contract of its own.
+	// ReasonPoolUnusable surfaces when spec.contract.from names no PECDomain, one that has no contract of its own, or one that does not list
+	// this namespace in contract.allowedNamespaces; and when the domain's host refuses it, or another namespace claimed it first: its
+	// mailboxes would take room in which they can never be.
 	ReasonPoolUnusable = "PoolUnusable"
 
 	// ConditionAwaitingExternal is there, True, only while somebody outside must act: who runs the domain's zone. The text to send
@@ -257,6 +267,8 @@ const (
 	ReasonStoresNotCompared = "StoresNotCompared"
 	// ReasonSingleSite surfaces when spec.provider.managed.mailHosts gives no other site a peerLink: there is no second store.
 	ReasonSingleSite = "SingleSite"
+	// ReasonPeerLinkRefused surfaces when the engine does not take where the other site is, or its certificates; the message says why.
+	ReasonPeerLinkRefused = "PeerLinkRefused"
 
 	// ConditionServiceLevelMet is there only when spec.serviceLevel is given, and True when in the running period of four months (DM 2
 	// November 2005, art. 12):
@@ -369,7 +381,8 @@ const (
 	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet; the message has the domain's reason.
 	ReasonDomainNotReady = "DomainNotReady"
 	// ReasonEngineRefuses surfaces when the engine answers that it does not take the mailbox's row, or what its holder is given, as the spec
-	// and the Secret make them; the message says why. Correct that; it is asked for again at each change, and at growing pauses.
+	// and the Secret make them; the message says why. Correct that; it is asked for again at each change, and at growing pauses. DirectoryInSync
+	// has it when the engine does not take the domain.
 	ReasonEngineRefuses = "EngineRefuses"
 	// ReasonFrozen surfaces when the Freeze of a MailboxMigration away from the mailbox's domain holds its making or a change of it.
 	ReasonFrozen = "Frozen"

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -69,7 +70,7 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 			reason = c.Reason
 		}
 		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionProvisioned, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
-			"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd %s says more", name, reason, name))
+			"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd -n %s %s says more", name, reason, domain.Namespace, name))
 	}
 	key := index.Host(domain)
 	host := &v1alpha1.PECDomain{}
@@ -127,7 +128,9 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 // secret reads the Secret and judges it: one that is not there has a reason too.
 func (s *scope) secret(ctx context.Context) (c credentials, reason, message string, err error) {
 	ref, secret := s.mailbox.Spec.Credentials.SecretRef, &corev1.Secret{}
-	err = s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret)
+	// The API server answers from its memory, without asking etcd, once that is no older than what the watch told.
+	known := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: s.Secrets.resourceVersion(s.mailbox.Namespace, ref.Name)}}
+	err = s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret, known)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return c, "", "", fmt.Errorf("reading Secret %s/%s: %w", s.mailbox.Namespace, ref.Name, err)
 	}
@@ -186,21 +189,13 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 // wantedRow is the row as the spec and the rules want it, but for the credentials.
 func (s *scope) wantedRow() admin.Mailbox {
 	row := admin.Mailbox{
-		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type), AdmittedIn: s.pool(),
+		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type), AdmittedIn: s.countedIn,
 		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.row.ClosedAt,
 		Shard: s.row.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)
 	return row
-}
-
-// pool is the domain, namespace/name, whose contract counts the mailbox; "" when there is none.
-func (s *scope) pool() string {
-	if pool, limited := index.Pool(s.domain); limited {
-		return index.Key(pool)
-	}
-	return ""
 }
 
 // place has the stack hold something of the mailbox, and takes over what it holds then.

@@ -17,7 +17,6 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/index"
-	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
 // Secrets knows which Secrets of the listed namespaces exist and when they change, and nothing of what is in them: it asks for
@@ -28,7 +27,7 @@ type Secrets struct {
 }
 
 // WatchSecrets makes what watches the listed namespaces. Each is watched for itself: one without a Role holds up no other.
-func WatchSecrets(c metadata.Interface, namespaces reconcile.Access) (*Secrets, error) {
+func WatchSecrets(c metadata.Interface, namespaces []string) (*Secrets, error) {
 	s := &Secrets{watches: map[string]toolscache.SharedIndexInformer{}}
 	secrets := corev1.SchemeGroupVersion.WithResource("secrets")
 	for _, namespace := range namespaces {
@@ -61,18 +60,33 @@ func bare(o any) (any, error) {
 	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion}}, nil
 }
 
-// version names a Secret and the state of it, as far as that is known.
-func (s *Secrets) version(namespace, name string) (version string, known bool) {
+// known is what is known of a Secret: nil before its namespace was listed, and where there is none.
+func (s *Secrets) known(namespace, name string) *metav1.PartialObjectMetadata {
 	watch := s.watches[namespace]
 	if watch == nil || !watch.HasSynced() {
-		return "", false
+		return nil
 	}
 	o, there, err := watch.GetStore().GetByKey(namespace + "/" + name)
 	if err != nil || !there {
-		return "", false
+		return nil
 	}
-	m := o.(*metav1.PartialObjectMetadata)
-	return versionOf(m), true
+	return o.(*metav1.PartialObjectMetadata)
+}
+
+// version names a Secret and the state of it, as far as that is known.
+func (s *Secrets) version(namespace, name string) (version string, known bool) {
+	if m := s.known(namespace, name); m != nil {
+		return versionOf(m), true
+	}
+	return "", false
+}
+
+// resourceVersion is that state alone, "" where it is not known: whoever reads the Secret asks for nothing older.
+func (s *Secrets) resourceVersion(namespace, name string) string {
+	if m := s.known(namespace, name); m != nil {
+		return m.ResourceVersion
+	}
+	return ""
 }
 
 func versionOf(o metav1.Object) string {

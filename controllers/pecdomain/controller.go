@@ -55,7 +55,6 @@ type Reconciler struct {
 	Stack stack.Settings
 
 	mu       sync.Mutex
-	linked   map[types.NamespacedName]admin.Peer     // what each engine was last told of its peer
 	compared map[types.NamespacedName]*memoryOfSpecs // what is remembered of each domain's mailboxes
 }
 
@@ -71,8 +70,6 @@ type scope struct {
 	placed []string
 	// said is what the engine answered in this pass.
 	said admin.Status
-	// linkedByEngine says whether the engine knew of a peer when it was asked.
-	linkedByEngine bool
 	// peer is the other site's resource as it was read in this pass; nil when it could not be.
 	peer *v1alpha1.PECDomain
 	// specs are this site's Mailbox resources of the domain; nil where they were not read. apart is where the other site's differ.

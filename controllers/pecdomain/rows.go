@@ -1,11 +1,17 @@
 package pecdomain
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -19,7 +25,9 @@ import (
 
 // closeRows closes the rows, of every domain on this stack, whose Mailbox is gone. A row is never deleted and its mail stays: it
 // becomes a tombstone, which says whose it was and since when, and the Mailbox may come back. Because a cache can be behind, only the API server's own word closes a row.
+// One that cannot be closed holds up nobody: it is told, and asked for again.
 func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
+	var left []leftOpen
 	for _, domain := range s.placed {
 		rows, err := s.Engines.Directory(engines.First(s.host)).Rows(ctx, domain)
 		if err != nil {
@@ -35,21 +43,107 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if orphans, err = s.without(ctx, s.Live, domain, orphans); err != nil {
 			return reconcile.Result{}, err
 		}
-		for _, row := range orphans {
-			if frozen, err := s.frozen(ctx, row); frozen || err != nil {
-				if err != nil {
-					return reconcile.Result{}, err
-				}
-				continue
-			}
-			row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
-			if _, err := s.Engines.Directory(engines.First(s.host)).Place(ctx, admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
-				return reconcile.Result{}, s.directoryWaits(err)
-			}
-			logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address, "reason", "MailboxDeleted")
+		failed, err := s.closeAll(ctx, orphans)
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		if left = append(left, failed...); silent(left) {
+			break // every other row would wait for the same engine
 		}
 	}
-	return reconcile.Result{}, nil
+	if len(left) == 0 {
+		return reconcile.Result{}, nil
+	}
+	c := judgeLeftOpen(left)
+	s.Say(c.Type, c.Status, c.Reason, c.Message)
+	if c.Reason == v1alpha1.ReasonClosingFails {
+		return reconcile.Result{RequeueAfter: soon}, nil
+	}
+	return reconcile.Result{RequeueAfter: later}, nil
+}
+
+// leftOpen is a row that could not be closed, and why.
+type leftOpen struct {
+	address string
+	err     error
+}
+
+// silent says whether a row was not closed because the engine gave no answer. Pure.
+func silent(left []leftOpen) bool {
+	return slices.ContainsFunc(left, func(l leftOpen) bool {
+		return !errors.Is(l.err, engines.ErrRefused) && !errors.Is(l.err, engines.ErrUnfinished)
+	})
+}
+
+// closeAll closes rows, as many at once as one request takes, and answers which it could not close.
+func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (left []leftOpen, err error) {
+	var lock sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(admin.MaxPlaces)
+	for _, row := range rows {
+		frozen, err := s.frozen(ctx, row)
+		if err != nil {
+			return nil, errors.Join(err, group.Wait())
+		}
+		lock.Lock()
+		over := silent(left)
+		lock.Unlock()
+		if over {
+			break
+		}
+		if frozen {
+			continue
+		}
+		group.Go(func() error {
+			if err := s.closeRow(ctx, row); err != nil {
+				lock.Lock()
+				defer lock.Unlock()
+				left = append(left, leftOpen{row.Address, err})
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // what was not closed is in left
+	slices.SortFunc(left, func(a, b leftOpen) int { return cmp.Compare(a.address, b.address) })
+	return left, nil
+}
+
+// closeRow closes a row if it still is what was judged: a Mailbox that was made again meanwhile may have taken it over.
+func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
+	row := judged
+	row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
+	_, err := s.Engines.Directory(engines.First(s.host)).Place(ctx, admin.Place{Address: row.Address, Mailbox: &row, If: &judged})
+	switch {
+	case errors.Is(err, engines.ErrChanged):
+		return nil
+	case err != nil:
+		return err
+	}
+	logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address, "reason", "MailboxDeleted")
+	return nil
+}
+
+// judgeLeftOpen is RowsLeftOpen, of at least one row. What a person must see to counts before what is tried again. Pure.
+func judgeLeftOpen(left []leftOpen) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionRowsLeftOpen, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonClosingFails}
+	var whys []string
+	for i, l := range left {
+		if errors.Is(l.err, engines.ErrRefused) {
+			c.Reason = v1alpha1.ReasonClosingRefused
+		}
+		if i < maxNames {
+			whys = append(whys, l.address+": "+engines.Why(l.err))
+		}
+	}
+	if n := len(left) - len(whys); n > 0 {
+		whys = append(whys, fmt.Sprintf("and %d more", n))
+	}
+	mailboxes := fmt.Sprintf("%d mailboxes that were deleted are", len(left))
+	if len(left) == 1 {
+		mailboxes = "a mailbox that was deleted is"
+	}
+	c.Message = fmt.Sprintf("%s not closed, so that who knows the password still gets in; it is tried again, and the engine's log says more: %s", mailboxes, strings.Join(whys, "; "))
+	return c
 }
 
 // frozen says whether a migration away keeps a row from being closed: until its Freeze ends the source stays as its list says.

@@ -2,6 +2,7 @@ package pecdomain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ func applyStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 		if live.GetKind() == "StatefulSet" && !rolledOut(live) {
 			s.False(v1alpha1.ConditionStackReady, v1alpha1.ReasonStackStarting,
-				fmt.Sprintf("pod %s-0 is not ready; kubectl describe pod %s-0 says why", live.GetName(), live.GetName()))
+				fmt.Sprintf("pod %s-0 is not ready; kubectl describe pod -n %s %s-0 says why", live.GetName(), live.GetNamespace(), live.GetName()))
 		}
 	}
 	if starting, ok := s.Said(v1alpha1.ConditionStackReady); ok {
@@ -71,7 +72,7 @@ func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 		return reconcile.Result{}, reconcile.Waiting(soon, condition, reason, message)
 	}
-	s.placed, s.linkedByEngine, s.said = status.Domains, status.Peer.Configured, status
+	s.placed, s.said = status.Domains, status
 	if !isManaged {
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
@@ -104,7 +105,12 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
+// directoryWaits ends a pass in which the engine did not take what the directory should hold.
 func (s *scope) directoryWaits(err error) error {
+	if errors.Is(err, admin.ErrRefused) {
+		return reconcile.Waiting(later, v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonEngineRefuses,
+			"the directory of "+s.host.Name+" stays as it is, "+err.Error()+"; correct that in this PECDomain, or see whether the engine's release is that of the operator")
+	}
 	return reconcile.Waiting(soon, v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonEngineUnreachable,
 		"the directory of "+s.host.Name+" cannot be brought up to date: "+engines.Why(err))
 }

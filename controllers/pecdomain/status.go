@@ -22,8 +22,9 @@ var (
 	informative = []string{
 		v1alpha1.ConditionPeerReachable, v1alpha1.ConditionSpecInSync, v1alpha1.ConditionAntivirusFresh, v1alpha1.ConditionDNSOwned,
 		v1alpha1.ConditionDNSRecordsSound, v1alpha1.ConditionContractHonoured, v1alpha1.ConditionEvidenceSealed,
-		v1alpha1.ConditionServiceLevelMet, v1alpha1.ConditionStoresInSync,
+		v1alpha1.ConditionServiceLevelMet, v1alpha1.ConditionStoresInSync, v1alpha1.ConditionRowsLeftOpen,
 	}
+	adverse   = []string{v1alpha1.ConditionRowsLeftOpen}
 	announced = []string{v1alpha1.ConditionDNSVerified}
 
 	managedTable = reconcile.Table{
@@ -33,6 +34,7 @@ var (
 		},
 		Negative:    []string{v1alpha1.ConditionDomainConflict, v1alpha1.ConditionClaimLost, v1alpha1.ConditionAwaitingExternal},
 		Informative: informative,
+		Adverse:     adverse,
 		Announced:   announced,
 		Served:      "the domain's mail is accepted, certified and delivered at this site",
 	}

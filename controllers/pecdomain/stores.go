@@ -18,7 +18,7 @@ const mergingAfter = 2 * time.Minute
 
 // compareStores says whether both sites' stores hold the same mail, as the engine told when it was asked in this pass.
 func compareStores(_ context.Context, s *scope) (reconcile.Result, error) {
-	if !s.Peer.State().Configured {
+	if _, said := s.Said(v1alpha1.ConditionStoresInSync); said || !s.Peer.State().Configured {
 		return reconcile.Result{}, nil
 	}
 	known := meta.FindStatusCondition(s.domain.Status.Conditions, v1alpha1.ConditionStoresInSync)

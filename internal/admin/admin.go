@@ -9,7 +9,7 @@
 //	GET  /v1/placed?bucket={number}...    []Placed, without passwords: the mailboxes of some buckets
 //	PUT  /v1/placed                       []Place, answered by []Answer; an empty Password keeps the stored one
 //	GET  /v1/mailboxes/{address}/usage    Usage; 404 when unknown
-//	PUT  /v1/peer                         Peer
+//	PUT  /v1/peer                         Peer; an empty one takes back what was told
 //	PUT  /v1/index                        Refresh
 //	PUT  /v1/jobs/{namespace}/{name}      Grant
 package admin
@@ -73,6 +73,13 @@ const (
 	RefusalMigration  Refusal = "Migration"  // the mailbox is moving elsewhere
 )
 
+// What the holder of a mailbox that may not send is told: by Postfix as a message begins, and by the engine at its end. A refusal by
+// rule is not a fault of ours: it is final.
+const (
+	AnswerFirstLogin = "550 5.7.1 change your first password before you send; cambiare la prima password per poter inviare"
+	AnswerMigration  = "550 5.7.1 this mailbox is moving to another provider and sends no more; casella in migrazione, invio non consentito"
+)
+
 // Owner names the Mailbox resource that a row is made from. It is the former one while the row is Closed.
 type Owner struct {
 	Namespace string `json:"namespace"`
@@ -127,7 +134,7 @@ type Usage struct {
 	Messages int64 `json:"messages"`
 	// Ages is absent until the mailbox was searched, which is done once a day.
 	Ages *mailage.Ages `json:"ages,omitempty"`
-	// SentInMonth is how many messages of it were accepted for sending at this site in the last mailage.MonthDays days, today among them.
+	// SentInMonth is how many messages of it were accepted for sending in the last mailage.MonthDays days, today among them, at either site.
 	SentInMonth int64 `json:"sentInMonth,omitempty"`
 }
 
@@ -141,6 +148,14 @@ type Peer struct {
 	Site     string `json:"site"`
 	Address  string `json:"address"`  // host:port of its peer link
 	CABundle string `json:"caBundle"` // PEM, the other site's CA
+}
+
+// Digest tells one peer from another; "" is none.
+func (p Peer) Digest() string {
+	if p == (Peer{}) {
+		return ""
+	}
+	return digest(fmt.Appendf(nil, "%q %q %q", p.Site, p.Address, p.CABundle))
 }
 
 // Grant lets a Job use the store of some mailboxes for some time. One without addresses takes back what was granted.
@@ -218,6 +233,8 @@ type Refresh struct {
 // PeerState is the peer link as this engine sees it.
 type PeerState struct {
 	Configured  bool      `json:"configured"`
+	Site        string    `json:"site,omitempty"`   // of the Peer that it was told
+	Digest      string    `json:"digest,omitempty"` // of that Peer: a volume that came back from a backup may hold an older one
 	LastSuccess time.Time `json:"lastSuccess"`
 	Pending     int       `json:"pending"` // mailboxes that wait to be synced
 	LastError   string    `json:"lastError,omitempty"`
@@ -226,6 +243,9 @@ type PeerState struct {
 
 // ErrNotFound is answered for a mailbox or domain that the directory does not hold.
 var ErrNotFound = errors.New("not in the stack's directory")
+
+// ErrRefused is answered for what the engine does not take as it is: to ask the same again cannot help.
+var ErrRefused = errors.New("the engine refuses it")
 
 // Client calls one engine.
 type Client struct {
@@ -259,7 +279,7 @@ func (c *Client) Usage(ctx context.Context, address string) (Usage, error) {
 	return u, c.call(ctx, http.MethodGet, "/v1/mailboxes/"+url.PathEscape(address)+"/usage", nil, &u)
 }
 
-// PutPeer tells the engine where its peer is and whom to trust there.
+// PutPeer tells the engine where its peer is and whom to trust there; an empty Peer that there is none.
 func (c *Client) PutPeer(ctx context.Context, p Peer) error {
 	return c.call(ctx, http.MethodPut, "/v1/peer", p, nil)
 }
@@ -298,6 +318,9 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		return fmt.Errorf("%s %s: %w", method, path, ErrNotFound)
 	case resp.StatusCode >= 300:
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
+		if resp.StatusCode == http.StatusUnprocessableEntity {
+			return fmt.Errorf("%w: %s", ErrRefused, strings.TrimSpace(string(text)))
+		}
 		return fmt.Errorf("engine answered %s to %s %s: %s", resp.Status, method, path, strings.TrimSpace(string(text)))
 	case out == nil:
 		return nil

@@ -30,6 +30,9 @@ const FileName = "directory.sqlite"
 // ErrInvalid marks a row that the directory refuses; the caller has to change it.
 var ErrInvalid = errors.New("refused by the directory")
 
+// ErrChanged marks a place on the condition that a row is what was judged, which it is not any more.
+var ErrChanged = errors.New("the row has become another since it was judged")
+
 const schema = `
 CREATE TABLE IF NOT EXISTS domain (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS mailbox (
@@ -65,7 +68,7 @@ var laterColumns = []struct{ name, definition string }{
 }
 
 // Directory is the open database.
-type Directory struct{ db *sql.DB }
+type Directory struct{ db *database }
 
 // Open opens the database in dir, which is made with its schema if it is not there.
 func Open(ctx context.Context, dir string) (*Directory, error) {
@@ -82,7 +85,7 @@ func Open(ctx context.Context, dir string) (*Directory, error) {
 		return nil, fmt.Errorf("opening directory %s: %w", path, err)
 	}
 	db.SetMaxOpenConns(1)
-	d := &Directory{db: db}
+	d := &Directory{db: &database{DB: db}}
 	if _, err := db.ExecContext(ctx, schema); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("making the schema of %s: %w", path, err)
@@ -91,7 +94,7 @@ func Open(ctx context.Context, dir string) (*Directory, error) {
 		_ = db.Close()
 		return nil, err
 	}
-	if err := d.keepWAL(ctx); err != nil {
+	if err := errors.Join(d.keepWAL(ctx), d.db.compile(ctx)); err != nil {
 		_ = db.Close()
 		return nil, err
 	}
@@ -176,7 +179,7 @@ func (d *Directory) Domains(ctx context.Context) ([]string, error) {
 // Serves says whether a domain is one of the stack's.
 func (d *Directory) Serves(ctx context.Context, name string) (bool, error) {
 	var n int
-	if err := d.db.QueryRowContext(ctx, `SELECT count(*) FROM domain WHERE name = ?`, strings.ToLower(name)).Scan(&n); err != nil {
+	if err := d.db.QueryRowContext(ctx, countDomain, strings.ToLower(name)).Scan(&n); err != nil {
 		return false, fmt.Errorf("reading domain %s: %w", name, err)
 	}
 	return n > 0, nil
@@ -204,7 +207,7 @@ func timeOf(seconds int64) time.Time {
 
 // Mailbox reads one row, without its password. admin.ErrNotFound if there is none.
 func (d *Directory) Mailbox(ctx context.Context, address string) (admin.Mailbox, error) {
-	m, err := scanMailbox(d.db.QueryRowContext(ctx, `SELECT `+mailboxColumns+` FROM mailbox WHERE address = ?`, strings.ToLower(address)))
+	m, err := scanMailbox(d.db.QueryRowContext(ctx, readMailbox, strings.ToLower(address)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return m, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
 	}

@@ -31,7 +31,7 @@ func (d *Directory) Ended(ctx context.Context, ended map[string]int64) error {
 	if len(ended) == 0 {
 		return nil
 	}
-	tx, err := d.db.BeginTx(ctx, nil)
+	tx, err := d.db.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("noting whose sessions ended: %w", err)
 	}
@@ -48,9 +48,9 @@ func (d *Directory) Ended(ctx context.Context, ended map[string]int64) error {
 }
 
 // endSessions adds a mailbox to Ending. A change is a number that no other has, so that none is taken for one that was carried out.
-func endSessions(ctx context.Context, tx *sql.Tx, address string) error {
+func endSessions(ctx context.Context, tx *transaction, address string) error {
 	address = strings.ToLower(address)
-	if _, err := tx.ExecContext(ctx, `INSERT INTO ending (address, change) VALUES (?, random()) ON CONFLICT (address) DO UPDATE SET change = excluded.change`, address); err != nil {
+	if _, err := tx.ExecContext(ctx, storeEnding, address); err != nil {
 		return fmt.Errorf("noting that the sessions of %s have to end: %w", address, err)
 	}
 	return nil

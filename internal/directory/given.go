@@ -14,14 +14,14 @@ import (
 
 // putGiven stores what a mailbox's resource gives its holder, and says whether a session that is open may do more than he may now: it
 // manages scripts, which are rules. admin.ErrNotFound if there is no such mailbox.
-func putGiven(ctx context.Context, tx *sql.Tx, address string, h admin.Given) (fewer bool, err error) {
+func putGiven(ctx context.Context, tx *transaction, address string, h admin.Given) (fewer bool, err error) {
 	address = strings.ToLower(address)
 	raw, err := json.Marshal(h)
 	if err != nil {
 		return false, fmt.Errorf("encoding what the holder of %s is given: %w", address, err)
 	}
 	var stored string
-	err = tx.QueryRowContext(ctx, givenQuery, address).Scan(&stored)
+	err = tx.QueryRowContext(ctx, readGiven, address).Scan(&stored)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
 	}
@@ -30,20 +30,18 @@ func putGiven(ctx context.Context, tx *sql.Tx, address string, h admin.Given) (f
 	}
 	var before admin.Given
 	_ = json.Unmarshal([]byte(stored), &before) // what cannot be read let nobody in
-	result, err := tx.ExecContext(ctx, `UPDATE mailbox SET given = ? WHERE address = ?`, string(raw), address)
+	result, err := tx.ExecContext(ctx, storeGiven, string(raw), address)
 	if err != nil {
 		return false, fmt.Errorf("storing what the holder of %s is given: %w", address, err)
 	}
 	return slices.Contains(before.MayChange, admin.ChoiceRules) && !slices.Contains(h.MayChange, admin.ChoiceRules), one(result, address)
 }
 
-const givenQuery = `SELECT given FROM mailbox WHERE address = ?`
-
 // Given reads it. admin.ErrNotFound if there is no such mailbox.
 func (d *Directory) Given(ctx context.Context, address string) (h admin.Given, err error) {
 	address = strings.ToLower(address)
 	var raw string
-	err = d.db.QueryRowContext(ctx, givenQuery, address).Scan(&raw)
+	err = d.db.QueryRowContext(ctx, readGiven, address).Scan(&raw)
 	if errors.Is(err, sql.ErrNoRows) {
 		return h, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
 	}
@@ -67,7 +65,7 @@ const heldQuery = `SELECT ` + mailboxColumns + `, password, given FROM mailbox`
 // Held reads it. admin.ErrNotFound if there is no such mailbox.
 func (d *Directory) Held(ctx context.Context, address string) (Held, error) {
 	address = strings.ToLower(address)
-	h, err := scanHeld(d.db.QueryRowContext(ctx, heldQuery+` WHERE address = ?`, address))
+	h, err := scanHeld(d.db.QueryRowContext(ctx, readHeld, address))
 	if errors.Is(err, sql.ErrNoRows) {
 		return h, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
 	}
@@ -131,7 +129,7 @@ func (d *Directory) password(ctx context.Context, address, hash string, byHolder
 	if !passwordForm.MatchString(hash) {
 		return fmt.Errorf("mailbox %s: %w: no hash of a password", address, ErrInvalid)
 	}
-	tx, err := d.db.BeginTx(ctx, nil)
+	tx, err := d.db.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("storing the password of %s: %w", address, err)
 	}

@@ -21,7 +21,7 @@ func (d *Directory) PutGrant(ctx context.Context, job string, g admin.Grant, now
 	if len(g.Addresses) > maxGrant {
 		return fmt.Errorf("grant of %s: %w: more than %d addresses", job, ErrInvalid, maxGrant)
 	}
-	tx, err := d.db.BeginTx(ctx, nil)
+	tx, err := d.db.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("storing the grant of %s: %w", job, err)
 	}

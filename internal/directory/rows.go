@@ -25,14 +25,14 @@ var (
 type Outcome struct {
 	// Before is the row as it was, without its password, and the zero Mailbox for a new one.
 	Before admin.Mailbox
-	// Err wraps ErrInvalid or admin.ErrNotFound when the place was refused.
+	// Err wraps ErrInvalid, ErrChanged or admin.ErrNotFound when the place was refused.
 	Err error
 }
 
 // Place creates or changes rows, in one transaction: a hundred mailboxes wait for one disk. An empty Password keeps the stored one.
 // A place that is refused holds up no other.
 func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome, error) {
-	tx, err := d.db.BeginTx(ctx, nil)
+	tx, err := d.db.begin(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("storing mailboxes: %w", err)
 	}
@@ -41,9 +41,9 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 	for i, p := range places {
 		o := &outcomes[i]
 		if p.Mailbox != nil {
-			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox)
+			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox, p.If)
 		}
-		end := p.Kick || p.Mailbox != nil && otherRights(o.Before, *p.Mailbox)
+		end := p.Mailbox != nil && otherRights(o.Before, *p.Mailbox)
 		if p.Given != nil && o.Err == nil {
 			var fewer bool
 			fewer, o.Err = putGiven(ctx, tx, p.Address, *p.Given)
@@ -52,7 +52,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 		if end && o.Err == nil {
 			o.Err = endSessions(ctx, tx, p.Address)
 		}
-		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, admin.ErrNotFound) {
+		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them
 		}
 	}
@@ -76,46 +76,47 @@ func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before adm
 	return outcomes[0].Before, outcomes[0].Err
 }
 
-// Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is.
+// Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is, also one that is placed meanwhile.
 func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
 	if err := d.PutDomain(ctx, m.Domain); err != nil {
 		return err
 	}
-	if _, err := d.Mailbox(ctx, m.Address); !errors.Is(err, admin.ErrNotFound) {
-		return err
+	outcomes, err := d.Place(ctx, []admin.Place{{Address: m.Address, Mailbox: &m, If: &admin.Mailbox{}}})
+	if err == nil {
+		err = outcomes[0].Err
 	}
-	_, err := d.PutMailbox(ctx, m)
+	if errors.Is(err, ErrChanged) {
+		return nil
+	}
 	return err
 }
 
-func putMailbox(ctx context.Context, tx *sql.Tx, m admin.Mailbox) (before admin.Mailbox, err error) {
+// putMailbox places a row; unless judged is nil, only where the row still is what was judged.
+func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox, judged *admin.Mailbox) (before admin.Mailbox, err error) {
 	m.Address, m.Domain = strings.ToLower(m.Address), strings.ToLower(m.Domain)
 	m.OrdinaryMail = cmp.Or(m.OrdinaryMail, admin.OrdinaryDiscard)
 	if err := check(m); err != nil {
 		return before, err
 	}
-	before, err = scanMailbox(tx.QueryRowContext(ctx, `SELECT `+mailboxColumns+` FROM mailbox WHERE address = ?`, m.Address))
+	before, err = scanMailbox(tx.QueryRowContext(ctx, readMailbox, m.Address))
 	isNew := errors.Is(err, sql.ErrNoRows)
 	if err != nil && !isNew {
 		return before, fmt.Errorf("reading mailbox %s: %w", m.Address, err)
+	}
+	if judged != nil && !before.Same(*judged) {
+		return before, fmt.Errorf("mailbox %s: %w", m.Address, ErrChanged)
 	}
 	if isNew && m.Password == "" {
 		return before, fmt.Errorf("mailbox %s: %w: a new mailbox needs a password hash", m.Address, ErrInvalid)
 	}
 	var served int
-	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM domain WHERE name = ?`, m.Domain).Scan(&served); err != nil {
+	if err := tx.QueryRowContext(ctx, countDomain, m.Domain).Scan(&served); err != nil {
 		return before, fmt.Errorf("reading domain %s: %w", m.Domain, err)
 	}
 	if served == 0 {
 		return before, fmt.Errorf("mailbox %s: %w: this stack does not serve %s", m.Address, ErrInvalid, m.Domain)
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
-		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to, frozen_until, admitted_in, shard)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) ON CONFLICT (address) DO UPDATE SET
-		password = CASE WHEN ?3 = '' THEN password ELSE ?3 END, credentials_version = ?4, quota_bytes = ?5, access = ?6,
-		sending_refused = ?7, admitted_as = ?8, owner_namespace = ?9, owner_uid = ?10, closed_at = ?11, ordinary_mail = ?12, forward_to = ?13,
-		frozen_until = ?14, admitted_in = ?15, shard = ?16,
-		password_changed = CASE WHEN ?3 = '' THEN password_changed ELSE 0 END`,
+	_, err = tx.ExecContext(ctx, storeMailbox,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
 		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard)
 	if err != nil {
@@ -201,7 +202,7 @@ func (d *Directory) PutCertified(ctx context.Context, domains []string) error {
 	if err != nil {
 		return fmt.Errorf("listing certified domains: %w", err)
 	}
-	tx, err := d.db.BeginTx(ctx, nil)
+	tx, err := d.db.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("storing certified domains: %w", err)
 	}
@@ -230,10 +231,14 @@ func (d *Directory) PutCertified(ctx context.Context, domains []string) error {
 	return nil
 }
 
-// PutPeer stores where the other site's engine is and whom to trust there.
+// PutPeer stores where the other site's engine is and whom to trust there; the zero Peer is nowhere and nobody.
 func (d *Directory) PutPeer(ctx context.Context, p admin.Peer) error {
-	_, err := d.db.ExecContext(ctx, `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
-		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, p.Site, p.Address, p.CABundle)
+	statement, values := `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
+		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, []any{p.Site, p.Address, p.CABundle}
+	if p == (admin.Peer{}) {
+		statement, values = `DELETE FROM peer`, nil
+	}
+	_, err := d.db.ExecContext(ctx, statement, values...)
 	if err != nil {
 		return fmt.Errorf("storing the peer: %w", err)
 	}

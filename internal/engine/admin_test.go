@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/pki"
@@ -60,6 +61,16 @@ func TestOperatorPlacesAMailbox(t *testing.T) {
 	if a := place(want); a.Refused == "" || a.Placed != nil {
 		t.Fatalf("the provider's own address became a mailbox: %+v", a)
 	}
+	if _, err := s.engine.directory.PutMailbox(ctx, want); err != nil { // it was one before the provider took it
+		t.Fatal(err)
+	}
+	if a := place(want); a.Refused == "" || a.Placed != nil {
+		t.Fatalf("a mailbox whose address the provider took was changed: %+v", a)
+	}
+	want.Access, want.Password, want.ClosedAt = admin.AccessClosed, "", time.Unix(1_700_000_000, 0)
+	if a := place(want); a.Refused+a.Failed != "" || a.Placed.Mailbox.Access != admin.AccessClosed {
+		t.Fatalf("a mailbox whose address the provider took cannot be closed: %+v", a)
+	}
 }
 
 func TestOperatorConfiguresThePeer(t *testing.T) {
@@ -80,7 +91,7 @@ func TestOperatorConfiguresThePeer(t *testing.T) {
 	if err := c.PutPeer(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := c.Status(t.Context()); err != nil || !s.Peer.Configured || s.Mailboxes != 7 || s.Site != "a" {
+	if s, err := c.Status(t.Context()); err != nil || !s.Peer.Configured || s.Peer.Digest != good.Digest() || s.Mailboxes != 7 || s.Site != "a" {
 		t.Fatalf("status %+v, %v", s, err)
 	}
 }

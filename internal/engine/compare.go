@@ -95,6 +95,7 @@ func (s *stores) compare(ctx context.Context, mailbox string) (equal bool, err e
 		}
 		own, err := s.own(ctx, mailbox)
 		if err != nil {
+			s.unread(ctx, mailbox, err)
 			return false, err
 		}
 		seen := comparison{own: own, theirs: theirs}
@@ -121,14 +122,23 @@ func (s *stores) unreached(err error) {
 	}
 }
 
+// unread notes a mailbox of which Dovecot gives no digest: what nobody can compare is not the same. One that is not asked says nothing of it.
+func (s *stores) unread(ctx context.Context, mailbox string, err error) {
+	if ctx.Err() != nil || unreachable(err) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.boxes[mailbox]
+	c.since = cmp.Or(c.since, s.now())
+	s.boxes[mailbox] = c
+}
+
 func (s *stores) enter(mailbox string, c comparison) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	s.reached, c.at = now, now
-	if s.boxes == nil {
-		s.boxes = map[string]comparison{}
-	}
 	if c.own != c.theirs {
 		c.since = cmp.Or(s.boxes[mailbox].since, now)
 		s.again(mailbox, now.Add(min(compareLater, max(compareSoon, now.Sub(c.since)/2))))

@@ -163,6 +163,7 @@ func (h *holders) instant(address string, now time.Time, after ...time.Time) tim
 // derived when it comes. Sessions that another password leaves with rights of before are the caller's to end.
 func (e *Engine) derive(ctx context.Context, address string) error {
 	defer e.digests.touch(address)
+	defer e.arrivals.look(address)
 	defer e.locks.lock("holder " + address)()
 	row, err := e.directory.Mailbox(ctx, address)
 	if errors.Is(err, admin.ErrNotFound) {
@@ -179,6 +180,22 @@ func (e *Engine) derive(ctx context.Context, address string) error {
 		return err
 	}
 	return e.writeRules(row.Address, holder.InForce.Rules)
+}
+
+// deriveOrLater is derive, again in a minute if it fails: what the log says acts without anybody's asking for it once more.
+func (e *Engine) deriveOrLater(ctx context.Context, address string) error {
+	err := e.derive(ctx, address)
+	if err != nil {
+		e.replica.deriveLater(address)
+	}
+	return err
+}
+
+// deriveSoon is deriveOrLater where nobody waits for the answer.
+func (e *Engine) deriveSoon(ctx context.Context, address string) {
+	if err := e.deriveOrLater(ctx, address); err != nil {
+		e.log.Error("deriving a mailbox's settings; it is tried again", "mailbox", address, "error", err)
+	}
 }
 
 // derivePassword puts the holder's password into the directory if he chose it after the Secret's was placed, and the Secret's back
@@ -233,13 +250,14 @@ func (e *Engine) noteSecret(m admin.Mailbox) error {
 	return err
 }
 
-// choose records a holder's choice and makes it act, if he may choose in the mailbox as it is; what it returns after is on disk.
+// choose records a holder's choice and makes it act, if he may choose in the mailbox as it is; what it returns after is on disk. Once
+// recorded it acts, also for a holder who hung up or was told that it cannot be done now.
 func (e *Engine) choose(ctx context.Context, c choice, may func(admin.Mailbox) error) error {
 	c.Address, c.Site = fold(c.Address), e.settings.Site
 	if err := e.recordChoice(ctx, c, may); err != nil {
 		return err
 	}
-	return e.derive(ctx, c.Address)
+	return e.deriveOrLater(context.WithoutCancel(ctx), c.Address)
 }
 
 func (e *Engine) recordChoice(ctx context.Context, c choice, may func(admin.Mailbox) error) error {
@@ -315,12 +333,22 @@ func (e *Engine) rulesPath(name string) string {
 	return filepath.Join(e.settings.Files.State, directoryDir, sieve.Dir, name)
 }
 
-// prepareRules makes the folder of the rules, and the script that keeps what other scripts would drop.
+// prepareRules places the script that keeps what other scripts would drop.
 func (e *Engine) prepareRules() error {
-	if err := os.MkdirAll(e.rulesPath(""), 0o755); err != nil {
-		return fmt.Errorf("making the folder of the rules: %w", err)
-	}
 	return replace(e.rulesPath(sieve.KeptFile), []byte(sieve.Kept))
+}
+
+// removeFlatRules removes the scripts that a release before this one named after the whole address; load has just written them anew
+// where Dovecot looks now.
+func (e *Engine) removeFlatRules() error {
+	paths, err := filepath.Glob(e.rulesPath("?*@*" + sieve.Suffix))
+	for _, path := range paths {
+		err = errors.Join(err, os.Remove(path))
+	}
+	if err != nil {
+		return fmt.Errorf("removing the rules of an earlier release: %w", err)
+	}
+	return nil
 }
 
 // writeRules places a mailbox's script for Dovecot, which reads it at the next delivery.
@@ -329,7 +357,7 @@ func (e *Engine) writeRules(address string, rules []admin.Rule) error {
 	if err != nil {
 		return fmt.Errorf("writing the rules of %s: %w", address, err)
 	}
-	path := e.rulesPath(address + sieve.Suffix)
+	path := e.rulesPath(sieve.Path(address))
 	if script == "" {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("removing the rules of %s: %w", address, err)
@@ -344,17 +372,5 @@ func replace(path string, content []byte) error {
 	if now, err := os.ReadFile(path); err == nil && bytes.Equal(now, content) {
 		return nil
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }() // gone after the rename, a leftover otherwise
-	_, err = tmp.Write(content)
-	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := errors.Join(os.Rename(tmp.Name(), path), durable.Dir(filepath.Dir(path))); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
+	return durable.Write(path, content, 0o644)
 }

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -116,9 +118,6 @@ func givenWorld(t *testing.T) *world {
 	return w
 }
 
-// anybody may choose.
-func anybody(admin.Mailbox) error { return nil }
-
 // later moves the clock.
 func (w *world) later(d time.Duration) { w.now = w.now.Add(d) }
 
@@ -206,7 +205,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	if row, err := w.engine.mailbox(t.Context(), sender); err != nil || row.OrdinaryMail != admin.OrdinaryForward || row.ForwardTo != "mario@ordinaria.test" {
 		t.Errorf("ordinary mail is judged by %+v, %v", row, err)
 	}
-	script := filepath.Join(w.settings.Files.State, directoryDir, sieve.Dir, sender+sieve.Suffix)
+	script := filepath.Join(w.settings.Files.State, directoryDir, sieve.Dir, sieve.Path(sender))
 	if raw, err := os.ReadFile(script); err != nil || !strings.Contains(string(raw), `fileinto :create "Clienti/Rossi"`) {
 		t.Errorf("the rules for Dovecot are %q, %v", raw, err)
 	}
@@ -215,6 +214,112 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	}
 	if _, err := os.Stat(script); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("withdrawn rules still file: %v", err)
+	}
+}
+
+// Of an address that is as long as one may be the engine has files with names that are none too long, and a file that cannot be written
+// keeps nobody else from his settings.
+func TestRulesOfAnyAddressKeepNoEngineFromStarting(t *testing.T) {
+	w := givenWorld(t)
+	longest := strings.Repeat("l", 64) + "@" + strings.Repeat(strings.Repeat("d", 60)+".", 3) + "it"
+	domain := domainOf(longest)
+	if err := w.engine.directory.PutDomain(t.Context(), domain); err != nil {
+		t.Fatal(err)
+	}
+	rules := admin.Given{Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"}}}
+	w.place(admin.Place{Address: longest, Given: &rules, Mailbox: &admin.Mailbox{
+		Address: longest, Domain: domain, Password: hashed(t, first), CredentialsVersion: "s/1", QuotaBytes: 1, Access: admin.AccessFull}})
+	w.give(sender, rules)
+	flat := w.engine.rulesPath(sender + sieve.Suffix)
+	if err := os.WriteFile(flat, []byte("keep;\n"), 0o644); err != nil { // of a release before this one
+		t.Fatal(err)
+	}
+	scripts := []string{w.engine.rulesPath(sieve.Path(longest)), w.engine.rulesPath(sieve.Path(sender))}
+	files := func(when string) {
+		t.Helper()
+		for _, script := range scripts {
+			if raw, err := os.ReadFile(script); err != nil || !strings.Contains(string(raw), `fileinto :create "Clienti"`) {
+				t.Errorf("%s the rules are %q, %v", when, raw, err)
+			}
+		}
+	}
+	files("when they are placed")
+	w.crash()
+	files("after a restart")
+	if _, err := os.Stat(flat); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the script of an earlier release is still there: %v", err)
+	}
+	obstacle := filepath.Dir(w.engine.rulesPath(sieve.Path(longest)))
+	if err := errors.Join(os.RemoveAll(obstacle), os.Remove(scripts[1]), os.WriteFile(obstacle, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	w.crash()
+	if _, err := os.Stat(scripts[1]); err != nil {
+		t.Errorf("another mailbox's rules were not written: %v", err)
+	}
+	if err := os.Remove(obstacle); err != nil {
+		t.Fatal(err)
+	}
+	w.engine.passReplica(t.Context())
+	files("when they can be written again")
+}
+
+// hangingUp is a client who is gone once a record is on disk.
+type hangingUp struct {
+	journal
+	hangUp func()
+}
+
+func (h *hangingUp) Append(kind, key, identifier string, data any) (evidence.Record, error) {
+	r, err := h.journal.Append(kind, key, identifier, data)
+	h.hangUp()
+	return r, err
+}
+
+// anybody may choose.
+func anybody(admin.Mailbox) error { return nil }
+
+func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
+	w := givenWorld(t)
+	rules := []admin.Rule{{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"}}
+	working := w.engine.journal
+	for _, c := range []choice{{Setting: admin.ChoicePassword, Password: hashed(t, second)}, {Setting: admin.ChoiceRules, Rules: rules}} {
+		ctx, hangUp := context.WithCancel(t.Context())
+		w.engine.journal = &hangingUp{working, hangUp}
+		c.Address = sender
+		if err := w.engine.choose(ctx, c, anybody); err != nil {
+			t.Errorf("%s: %v", c.Setting, err)
+		}
+	}
+	w.engine.journal = working
+	script := w.engine.rulesPath(sieve.Path(sender))
+	if _, err := os.Stat(script); err != nil || !w.knows(sender, second) {
+		t.Errorf("what the log says does not act: the password is %v, the rules %v", w.knows(sender, second), err)
+	}
+	broken := filepath.Dir(script) // a folder that cannot be written
+	if err := errors.Join(os.RemoveAll(broken), os.WriteFile(broken, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoiceRules, Rules: rules}, anybody); err == nil {
+		t.Fatal("rules that could not be written are answered as if they acted")
+	}
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	w.engine.passReplica(t.Context())
+	if _, err := os.Stat(script); err != nil {
+		t.Errorf("what the log says does not act in the end: %v", err)
+	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	row, err := w.engine.directory.Mailbox(t.Context(), sender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row.Access, row.Password = admin.AccessReadOnly, hashed(t, third)
+	began := w.engine.logins.now()
+	if err := w.engine.actOn(ctx, admin.Place{Address: sender, Mailbox: &row}, row); err != nil || !w.engine.logins.former(sender, began) {
+		t.Errorf("a row that was placed does not act: %v", err)
 	}
 }
 
@@ -531,6 +636,52 @@ func TestSendingLimits(t *testing.T) {
 	wantAnswer("one of nobody", w.engine.judgeTransaction("4jX5CVzzzz", transaction{Port: portSubmission, From: "nessuno@" + ours, Recipients: []string{"a"}}, nil), "550 5.7.1 ")
 }
 
+// What Postfix let through while the mailbox might still send is judged again when the message has ended.
+func TestRightsAreAskedForAtTheEndOfAMessage(t *testing.T) {
+	for name, c := range map[string]struct {
+		row     admin.Mailbox
+		changed bool // the holder has changed the first password
+		want    string
+	}{
+		"a mailbox with full access":               {row: admin.Mailbox{Access: admin.AccessFull}},
+		"a suspended one":                          {row: admin.Mailbox{Access: admin.AccessSuspended}, want: answerNotEnabled},
+		"one that may only read":                   {row: admin.Mailbox{Access: admin.AccessReadOnly}, want: answerNotEnabled},
+		"one whose resource is gone":               {row: admin.Mailbox{Access: admin.AccessClosed}, want: answerNotEnabled},
+		"one that moves away":                      {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalMigration}, want: admin.AnswerMigration},
+		"one that moves away, with a new password": {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalMigration}, changed: true, want: admin.AnswerMigration},
+		"one with its first password":              {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalFirstLogin}, want: admin.AnswerFirstLogin},
+		"one whose first password was changed":     {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalFirstLogin}, changed: true},
+		"a suspended one that moves away":          {row: admin.Mailbox{Access: admin.AccessSuspended, Sending: admin.RefusalMigration}, want: answerNotEnabled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := givenWorld(t)
+			c.row.Address, c.row.Domain, c.row.CredentialsVersion, c.row.QuotaBytes = sender, ours, "s/1", 1
+			w.place(admin.Place{Address: sender, Mailbox: &c.row})
+			if c.changed {
+				if err := w.engine.directory.SetPassword(t.Context(), sender, hashed(t, second)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			submit := func(queueID string) string {
+				return w.engine.judgeTransaction(queueID, transaction{Port: portSubmission, From: sender, Recipients: []string{"anna@" + ours}}, nil)
+			}
+			if got := submit("4jX5CV0001zmF"); got != c.want {
+				t.Errorf("its message is answered %q, want %q", got, c.want)
+			}
+			found, _, err := w.engine.lookup(kindTransaction, "4jX5CV0001zmF", nil)
+			if found != (c.want == "") || err != nil {
+				t.Errorf("the log has it: %t, %v", found, err)
+			}
+			if err := w.engine.directory.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := submit("4jX5CV0002zmF"); got != answerTemporary {
+				t.Errorf("with a directory that cannot be read it is answered %q", got)
+			}
+		})
+	}
+}
+
 // arriving delivers a certified message of another provider to a mailbox.
 func (w *world) arriving(to, queueID string) {
 	w.t.Helper()
@@ -611,6 +762,45 @@ func TestDailyNotification(t *testing.T) {
 	if len(told) != 1 || !strings.Contains(string(told[0].bytes), "2 certified messages") {
 		t.Fatalf("%d notifications: %q", len(told), told)
 	}
+}
+
+func TestAnArrivalCostsNothingForThoseThatWaitForTheMorning(t *testing.T) {
+	w := givenWorld(t)
+	w.now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	daily := admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily}}
+	other := "altra@" + ours
+	w.give(sender, daily)
+	w.give(other, daily)
+	arrive := func(mailbox string, n int) {
+		for range n {
+			w.engine.arrivals.add(arrival{mailbox: mailbox, key: rand.Text(), at: w.now, certified: true})
+		}
+	}
+	reads, read := 0, w.engine.arrivals.of
+	w.engine.arrivals.of = func(ctx context.Context, mailbox string) (admin.Notifications, error) {
+		reads++
+		return read(ctx, mailbox)
+	}
+	pass := func(what string, wantReads, wantTold int) {
+		t.Helper()
+		reads = 0
+		w.engine.notify(t.Context())
+		if told := len(w.told()); reads != wantReads || told != wantTold {
+			t.Errorf("%s: settings were read %d times and %d notifications sent, want %d and %d", what, reads, told, wantReads, wantTold)
+		}
+	}
+	arrive(sender, 20_000)
+	arrive(other, 1)
+	pass("20,001 arrivals in two mailboxes", 2, 0)
+	pass("nothing new", 0, 0)
+	arrive(other, 1)
+	pass("one more arrival", 1, 0)
+	daily.Notifications.Frequency = admin.EachMessage
+	w.give(other, daily)
+	pass("a holder who wants to be told at once", 1, 2)
+	w.now = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC) // 07:00 in Rome
+	pass("the morning", 1, 3)
+	pass("after it", 0, 3)
 }
 
 func TestNotificationThatIsNotTakenIsTriedAgain(t *testing.T) {

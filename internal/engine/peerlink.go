@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -61,6 +62,34 @@ func (e *Engine) peerTLS(ctx context.Context, usage x509.ExtKeyUsage) (*tls.Conf
 	}, peer, nil
 }
 
+// tenure is the time of one peer. With its end, what is open with that peer is cut: it was let in, and asks on for ever.
+type tenure struct {
+	mu    sync.Mutex
+	lasts context.Context
+	over  context.CancelFunc
+}
+
+// within is ctx, until the tenure ends. done lets go of it.
+func (t *tenure) within(ctx context.Context) (within context.Context, done func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lasts == nil {
+		t.lasts, t.over = context.WithCancel(context.Background())
+	}
+	within, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(t.lasts, cancel)
+	return within, func() { stop(); cancel() }
+}
+
+func (t *tenure) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lasts != nil {
+		t.over()
+		t.lasts = nil
+	}
+}
+
 // servePeer answers the other site's engine.
 func (e *Engine) servePeer(ctx context.Context, l net.Listener) error {
 	config := &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -68,7 +97,10 @@ func (e *Engine) servePeer(ctx context.Context, l net.Listener) error {
 		return config, err
 	}}
 	return e.serveConns(ctx, l, "answering the peer", func(conn net.Conn) error {
-		return e.answerPeer(ctx, tls.Server(conn, config))
+		within, done := e.tenure.within(ctx)
+		defer done()
+		defer context.AfterFunc(within, func() { _ = conn.Close() })()
+		return e.answerPeer(within, tls.Server(conn, config))
 	})
 }
 

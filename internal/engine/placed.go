@@ -152,11 +152,13 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 			errs[i] = e.actOn(ctx, asked[i], outcomes[i].Before)
 		}
 	})
-	unended := e.endSessions(ctx, addressesOf(asked)...)
+	ending, cancel := context.WithTimeout(ctx, endPromptly)
+	defer cancel()
+	unended := e.endSessions(ending, addressesOf(asked)...)
 	eachOf(asked, func(i int) {
 		answer := &answers[good[i]]
-		if outcomes[i].Err != nil {
-			answer.Refused = outcomes[i].Err.Error()
+		if err := outcomes[i].Err; err != nil {
+			answer.Refused, answer.Changed = err.Error(), errors.Is(err, directory.ErrChanged)
 			return
 		}
 		placed, err := e.placedNow(ctx, asked[i].Address)
@@ -218,8 +220,10 @@ func eachOf[T any](list []T, f func(i int)) {
 // must not keep an access from being withdrawn.
 func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 	p.Address = fold(p.Address)
+	// The provider may have taken the address of a mailbox that is there: then that can be closed, or its row would stay open for good.
+	closes := p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed && p.Given == nil && p.Compared == nil
 	switch {
-	case e.ours(p.Address):
+	case e.ours(p.Address) && !closes:
 		p.Mailbox, p.Given, p.Compared = nil, nil, nil
 		return "it is the provider's own address, which the engine reads itself"
 	case p.Mailbox != nil && fold(p.Mailbox.Address) != p.Address:
@@ -243,8 +247,9 @@ func (e *Engine) forgetScript(ctx context.Context, address string) error {
 }
 
 // actOn has the log say how the mailbox stands now, and makes what was placed act, but for the end of the sessions that have the rights
-// of before.
+// of before. The row is there, and so it is done also when nobody waits for the answer any more.
 func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox) error {
+	ctx = context.WithoutCancel(ctx)
 	if p.Mailbox != nil {
 		row, err := e.directory.Mailbox(ctx, p.Address)
 		if err == nil {
@@ -261,8 +266,9 @@ func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox)
 	case p.Mailbox == nil:
 	case before.Address == "":
 		e.sync.changed(p.Address)
+		e.ages.put(p.Address, nil, e.now().Add(agesNew))
 	case p.Mailbox.Password != "":
 		e.logins.change(p.Address)
 	}
-	return e.derive(ctx, p.Address)
+	return e.deriveOrLater(ctx, p.Address)
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -183,6 +184,61 @@ func TestOnePlaceHoldsUpNoOther(t *testing.T) {
 	}
 	if got := m.changes(); got != nil {
 		t.Errorf("the mirror holds something else than the directory: %v", got)
+	}
+}
+
+// A Dovecot that says nothing of one mailbox's sessions costs the mailboxes that are placed with it a wait, and no answer.
+func TestSessionsThatDoNotEndHoldUpNoOther(t *testing.T) {
+	m := newMirrored(t)
+	c := m.client(admin.OperatorURI("a"), m.authority)
+	first, second := m.row(1), m.row(2)
+	m.must(m.placeRow(first))
+	m.must(m.placeRow(second))
+	m.kicks.hangs = first.Address
+	for _, row := range []*admin.Mailbox{&first, &second} {
+		row.Password, row.Access = "", admin.AccessSuspended
+	}
+	answers, err := c.Place(t.Context(), []admin.Place{{Address: first.Address, Mailbox: &first}, {Address: second.Address, Mailbox: &second}})
+	m.must(err)
+	if answers[0].Failed == "" || answers[1].Failed != "" || answers[1].Placed.Mailbox.Access != admin.AccessSuspended {
+		t.Errorf("answered %+v", answers)
+	}
+}
+
+// Whoever judged a row and lingered (a pass over a thousand, a leader that was paused) finds it another's, and closes nothing. Every other
+// end of a row is told to who may have made its Mailbox again.
+func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
+	m := newMirrored(t)
+	m.must(m.Compare(t.Context()))
+	judged := m.row(1)
+	m.must(m.placeRow(judged))
+	closed := judged
+	closed.Password, closed.Access, closed.ClosedAt = "", admin.AccessClosed, m.now.Truncate(time.Second)
+	end := admin.Place{Address: judged.Address, Mailbox: &closed, If: &judged}
+
+	again := judged
+	again.Password, again.Owner.UID = "", "made again"
+	m.must(m.placeRow(again))
+	if _, err := m.Place(t.Context(), end); !errors.Is(err, engines.ErrChanged) {
+		t.Errorf("a row of another Mailbox than was judged: %v", err)
+	}
+	held, _, settled, err := m.Mailbox(t.Context(), judged.Address)
+	if err != nil || !settled || !held.Mailbox.Same(again) {
+		t.Errorf("it is %+v, settled %v, %v", held.Mailbox, settled, err)
+	}
+	if last, _ := m.engine.standings.of("a", standing{Address: judged.Address}); last.Closed || last.Owner != again.Owner {
+		t.Errorf("the log says %+v", last)
+	}
+	end.If = &held.Mailbox
+	if _, err := m.Place(t.Context(), end); err != nil {
+		t.Errorf("as it was judged: %v", err)
+	}
+	if got := m.changes(); !slices.Equal(got, []string{judged.Address}) {
+		t.Errorf("its end is told of %v", got)
+	}
+	missing := m.row(2)
+	if _, err := m.Place(t.Context(), admin.Place{Address: missing.Address, Mailbox: &missing, If: &missing}); !errors.Is(err, engines.ErrChanged) {
+		t.Errorf("a row that is not there: %v", err)
 	}
 }
 

@@ -40,15 +40,16 @@ func RunIndex(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		certificates = append(certificates, more)
 		return err
 	})
-	if len(args) == 0 || args[0] != "record" {
+	said := len(args) > 0 && args[0] == "record"
+	if said {
+		args = args[1:]
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if !said {
 		flags.Usage()
 		return errors.New("say record")
-	}
-	if err := flags.Parse(args[1:]); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
-		}
-		return err
 	}
 	s, err := settings.Load(*path)
 	if err != nil {

@@ -55,17 +55,39 @@ func (h *holders) sentOn(address, day string) int {
 	return h.sent[address]
 }
 
-// submit records a submission, if the mailbox's limits let it be sent: "" if they do, else the answer. The record is what counts
-// it, also after a restart.
+// mayNotSend is the answer to a mailbox that may not send now, "" if it may. Postfix asked the same before it took the recipients
+// (senders.cf, refusals.cf), and the end of the message may come minutes later.
+func mayNotSend(row admin.Mailbox) string {
+	switch {
+	case row.Access != admin.AccessFull:
+		return answerNotEnabled
+	case row.Sending == admin.RefusalMigration:
+		return admin.AnswerMigration
+	case row.Sending == admin.RefusalFirstLogin && !row.PasswordChangedByHolder:
+		return admin.AnswerFirstLogin
+	}
+	return ""
+}
+
+// submit records a submission, if the mailbox's rights and limits let it be sent: "" if they do, else the answer. The record is what
+// counts it, also after a restart.
 func (e *Engine) submit(queueID string, tx transaction) (answer string, err error) {
 	address, day := fold(tx.From), dayOf(e.now())
-	given, err := e.directory.Given(context.Background(), address)
-	switch {
-	case errors.Is(err, admin.ErrNotFound):
+	row, err := e.directory.Mailbox(context.Background(), address)
+	if errors.Is(err, admin.ErrNotFound) {
 		return answerNotEnabled, nil
-	case err != nil:
+	}
+	if err != nil {
 		return "", err
-	case given.RecipientsPerMessage > 0 && len(tx.Recipients) > given.RecipientsPerMessage:
+	}
+	if answer := mayNotSend(row); answer != "" {
+		return answer, nil
+	}
+	given, err := e.directory.Given(context.Background(), address)
+	if err != nil {
+		return "", err
+	}
+	if given.RecipientsPerMessage > 0 && len(tx.Recipients) > given.RecipientsPerMessage {
 		return fmt.Sprintf(answerRcptLimit, given.RecipientsPerMessage, len(tx.Recipients)), nil
 	}
 	if sum := e.holders.count(address, day, 1); given.MessagesPerDay > 0 && sum > given.MessagesPerDay {

@@ -14,6 +14,9 @@ const (
 	endLongest = 30 * time.Second
 	// endTimeout bounds the wait for Dovecot to end the sessions of one mailbox.
 	endTimeout = 10 * time.Second
+	// endPromptly bounds it for all mailboxes of a request, well below what the operator waits for its answer: a Dovecot that hangs for one
+	// of them would leave the operator without an answer for any.
+	endPromptly = 5 * time.Second
 )
 
 // endAgain is how much later than the first time the sessions of a mailbox are ended again. Dovecot reads a hash, checks a password with
@@ -55,7 +58,7 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 			ended[address] = ending[address]
 		}
 	}
-	if err := e.directory.Ended(ctx, ended); err != nil {
+	if err := e.directory.Ended(context.WithoutCancel(ctx), ended); err != nil { // what ended did so, also when one of them took all the time
 		e.log.Warn("the sessions of mailboxes ended, and will be ended again", "error", err)
 	}
 	return failed

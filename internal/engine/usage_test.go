@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -122,13 +123,23 @@ func TestSenders(t *testing.T) {
 		"a day is forgotten when its turn comes": {[]int{29, 28, 0}, 1, [2]int64{3, 2}},
 		"all is forgotten after a long silence":  {[]int{5, 0}, 400, [2]int64{2, 0}},
 	} {
-		s := &senders{by: map[string]*sentDays{}}
-		for _, days := range c.ago {
-			s.add("a@b.test", now.AddDate(0, 0, -days), now)
+		s := newSenders()
+		for i, days := range c.ago {
+			for range 2 { // two logs tell of each
+				s.add("a@b.test", fmt.Sprint(i), now.AddDate(0, 0, -days), now)
+			}
 		}
 		got := [2]int64{s.month("a@b.test", now), s.month("a@b.test", now.AddDate(0, 0, c.then))}
 		if got != c.want {
 			t.Errorf("%s: %d", name, got)
 		}
+	}
+	s := newSenders()
+	for day := range 400 {
+		at := now.AddDate(0, 0, day)
+		s.add("a@b.test", at.String(), at, at)
+	}
+	if n := len(s.counted); n != mailage.MonthDays {
+		t.Errorf("%d submissions are remembered after a year of one a day", n)
 	}
 }

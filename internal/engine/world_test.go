@@ -81,12 +81,13 @@ var keys = sync.OnceValue(func() (k struct {
 // world is a pod around an engine: the disk that outlives a crash, and doubles of Postfix and Dovecot on loopback that keep
 // what they answered 250 for, as the real ones do.
 type world struct {
-	// kicks are whose sessions were ended; fail is a Dovecot that does not answer.
+	// kicks are whose sessions were ended; fail is a Dovecot that does not answer, and hangs whom it answers nothing for.
 	kicks struct {
 		sync.Mutex
 		of          []string
 		deactivated []string // whose scripts were
 		fail        bool
+		hangs       string
 	}
 	t        testing.TB
 	domain   string
@@ -452,9 +453,15 @@ func (w *world) has(user, key string) (bool, error) {
 	return false, nil
 }
 
-func (w *world) kick(_ context.Context, user string) error {
+func (w *world) kick(ctx context.Context, user string) error {
 	w.kicks.Lock()
 	defer w.kicks.Unlock()
+	if w.kicks.hangs == user {
+		w.kicks.Unlock()
+		<-ctx.Done()
+		w.kicks.Lock()
+		return ctx.Err()
+	}
 	if w.kicks.fail {
 		return errors.New("Dovecot does not answer")
 	}

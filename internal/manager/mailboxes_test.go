@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -102,6 +103,36 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 			t.Logf("it acted after %s", time.Since(began).Round(time.Millisecond))
 		})
 	}
+	t.Run("a mailbox that is made again while its row is being closed", func(t *testing.T) {
+		again := makeMailbox(s.ns, "protocollo", s.domain)
+		var failed error
+		s.behind(t, func(e *apitest.Engine) {
+			e.Meanwhile = func() { // and its pass is quicker
+				failed = s.Create(context.Background(), again)
+				taken := e.Rows[address]
+				taken.Owner.UID = string(again.UID)
+				e.Rows[address] = taken
+			}
+		})
+		if err := s.Delete(context.Background(), box); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() (err error) {
+			s.behind(t, func(e *apitest.Engine) {
+				if err = failed; err == nil && e.Meanwhile != nil {
+					err = errors.New("its row is not closed")
+				}
+			})
+			return err
+		})
+		s.settle(t)
+		s.behind(t, func(e *apitest.Engine) {
+			if is := e.Rows[address]; is.Access != admin.AccessFull || is.Owner.UID != string(again.UID) || e.Closed != 0 {
+				t.Errorf("%d rows were closed, this one is %s, of %s", e.Closed, is.Access, is.Owner.UID)
+			}
+		})
+		s.ready(t, again)
+	})
 }
 
 func (s *site) isReady(m *v1alpha1.Mailbox) error {
@@ -166,4 +197,56 @@ func TestABadMailboxHoldsUpNoOther(t *testing.T) {
 	})
 	s.behind(t, func(e *apitest.Engine) { e.Refuses = nil })
 	s.ready(t, bad[2].box)
+
+	t.Run("nor one that is deleted and cannot be closed", func(t *testing.T) {
+		refused, failing, gone := good[0], good[1], good[2]
+		s.behind(t, func(e *apitest.Engine) {
+			e.Refuses = map[string]string{refused.Address(): "it does not let go of it"}
+			e.Fails = map[string]string{failing.Address(): "Dovecot does not answer"}
+		})
+		s.settle(t)
+		for _, box := range []*v1alpha1.Mailbox{refused, failing, gone} {
+			if err := s.Delete(context.Background(), box); err != nil {
+				t.Fatal(err)
+			}
+		}
+		access := func(box *v1alpha1.Mailbox) (is admin.Access) {
+			s.behind(t, func(e *apitest.Engine) { is = e.Rows[box.Address()].Access })
+			return is
+		}
+		closed := func(box *v1alpha1.Mailbox) func() error {
+			return func() error {
+				if is := access(box); is != admin.AccessClosed {
+					return fmt.Errorf("%s is %s", box.Address(), is)
+				}
+				return nil
+			}
+		}
+		eventually(t, closed(gone))
+		c := s.waitFor(t, domain, v1alpha1.ConditionRowsLeftOpen, metav1.ConditionTrue, v1alpha1.ReasonClosingRefused)
+		for _, said := range []string{"2 mailboxes", refused.Address() + ": the engine refuses: it does not let go of it", failing.Address() + ": the engine could not place it: Dovecot does not answer"} {
+			if !strings.Contains(c.Message, said) {
+				t.Errorf("%q is not in %q", said, c.Message)
+			}
+		}
+		s.ready(t, domain)
+		for _, call := range s.writes.Take() {
+			if strings.Contains(call, "/mailboxes/") {
+				t.Errorf("a mailbox beside them was written: %s", call)
+			}
+		}
+		s.behind(t, func(e *apitest.Engine) { e.Refuses = nil })
+		s.request(t, domain, "closed now")
+		eventually(t, closed(refused))
+		s.waitFor(t, domain, v1alpha1.ConditionRowsLeftOpen, metav1.ConditionTrue, v1alpha1.ReasonClosingFails)
+		s.behind(t, func(e *apitest.Engine) { e.Fails = nil })
+		eventually(t, closed(failing))
+		eventually(t, func() error {
+			s.read(t, domain)
+			if c := meta.FindStatusCondition(domain.Status.Conditions, v1alpha1.ConditionRowsLeftOpen); c != nil {
+				return errors.New(c.Message)
+			}
+			return nil
+		})
+	})
 }

@@ -2,17 +2,20 @@ package reconcile
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
 
+	jsonpatch "github.com/evanphx/json-patch/v5"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -129,19 +132,45 @@ func answer(result Result, err error) (ctrl.Result, error) {
 }
 
 // patch writes the status if it differs from what was read. The optimistic lock makes a pass over a stale cache a conflict
-// instead of a lost update.
+// instead of a lost update. Of the answer only the metadata is asked for: the pass knows the rest.
 func (m *Mechanism) patch(ctx context.Context, p *Pass) (changed bool, err error) {
 	if equality.Semantic.DeepEqual(p.before, p.Object) {
 		return false, nil
 	}
-	// Patch decodes the answer into the object it is given; the pass keeps its own.
-	written := p.Object.DeepCopyObject().(Object)
-	err = m.Client.Status().Patch(ctx, written, client.MergeFromWithOptions(p.before, client.MergeFromWithOptimisticLock{}), FieldOwner)
+	key := client.ObjectKeyFromObject(p.Object)
+	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	kind, err := m.Client.GroupVersionKindFor(p.Object)
 	if err != nil {
-		return false, fmt.Errorf("writing the status of %s: %w", client.ObjectKeyFromObject(p.Object), err)
+		return false, fmt.Errorf("writing the status of %s: %w", key, err)
+	}
+	written.SetGroupVersionKind(kind)
+	change, err := statusChange(p.before, p.Object)
+	if err != nil {
+		return false, fmt.Errorf("writing the status of %s: %w", key, err)
+	}
+	if err := m.Client.Status().Patch(ctx, written, client.RawPatch(types.MergePatchType, change), FieldOwner); err != nil {
+		return false, fmt.Errorf("writing the status of %s: %w", key, err)
 	}
 	p.Object.SetResourceVersion(written.GetResourceVersion())
 	return true, nil
+}
+
+// statusChange is the merge patch from one status to another, for the version of the object that was read. Pure.
+func statusChange(before, after Object) ([]byte, error) {
+	was, err := json.Marshal(before.StatusFields())
+	if err != nil {
+		return nil, err
+	}
+	is, err := json.Marshal(after.StatusFields())
+	if err != nil {
+		return nil, err
+	}
+	status, err := jsonpatch.CreateMergePatch(was, is)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": before.GetResourceVersion()}, "status": json.RawMessage(status)})
 }
 
 // announce makes an event and a log line of each change that a person would want to hear of.

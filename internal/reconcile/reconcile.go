@@ -19,6 +19,8 @@ type Object interface {
 	GetObservedGeneration() int64
 	SetObservedGeneration(int64)
 	SetLastHandledReconcileAt(string)
+	// StatusFields is the status, to be encoded.
+	StatusFields() any
 	Suspended() bool
 	// NotInForce are the fields of the spec that this release stores and does not act on, as far as they are used.
 	NotInForce() []string

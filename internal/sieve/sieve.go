@@ -7,6 +7,7 @@ package sieve
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -22,14 +23,21 @@ const (
 	hidden = "EXPUNGED"
 )
 
-// Where the scripts are, below the stack's directory: one for each mailbox with rules, named after its address, and the one that
-// runs when a mailbox's scripts would drop a message.
+// Where the scripts are, below the stack's directory: one for each mailbox with rules (Path), and the one that runs when a mailbox's
+// scripts would drop a message.
 const (
 	Dir      = "rules"
 	Suffix   = ".sieve"
 	KeptFile = "kept" + Suffix
 	Kept     = "keep;\n"
 )
+
+// Path is the file of a mailbox below Dir, in the folder of its domain: with its suffix an address may be longer than a file's name. The
+// sign in front keeps a domain from having the name of another file.
+func Path(address string) string {
+	local, domain, _ := strings.Cut(address, "@")
+	return filepath.Join("@"+domain, local+Suffix)
+}
 
 // ErrInvalid marks a rule that cannot be written; its author has to change it.
 var ErrInvalid = errors.New("not a rule that can be followed")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -97,6 +98,15 @@ func (k *talk) pop3(command string, lines bool) string {
 		k.until(".")
 	}
 	return answer
+}
+
+// ended waits until the server has hung up.
+func (k *talk) ended() {
+	k.t.Helper()
+	_ = k.conn.SetDeadline(time.Now().Add(patience))
+	if rest, err := io.ReadAll(k.r); errors.Is(err, os.ErrDeadlineExceeded) {
+		k.t.Fatalf("the session is still there: %q", rest)
+	}
 }
 
 // changing is what differs from one run to the next.
@@ -256,8 +266,14 @@ func TestOpenSessionsLearnOfAChange(t *testing.T) {
 		open.until("* OK")
 		open.imap(fmt.Sprintf("LOGIN %s %q", address, password), "")
 		open.imap("SELECT INBOX", "")
+		pop3 := newTalk(t, portPOP3S)
+		pop3.until("+OK")
+		pop3.pop3("USER "+address, false)
+		pop3.pop3("PASS "+password, false)
+		if answer := pop3.pop3("STAT", false); !strings.HasPrefix(answer, "+OK") {
+			t.Fatalf("STAT is answered %s", answer)
+		}
 		smtp := newSubmission(t, address, password)
-
 		scripts := newScripts(t, name)
 
 		begun := time.Now()
@@ -267,6 +283,7 @@ func TestOpenSessionsLearnOfAChange(t *testing.T) {
 		}
 		open.until("* BYE")
 		scripts.until("BYE")
+		pop3.ended()
 		took := time.Since(begun)
 		if _, err := loginIMAP(t, address, password); err == nil {
 			t.Error("a new session is let in")
@@ -299,6 +316,54 @@ func newSubmission(t *testing.T, address, pass string) *talk {
 	k.send("AUTH PLAIN " + base64Of("\x00"+address+"\x00"+pass) + "\r\n")
 	k.until("235")
 	return k
+}
+
+// A mailbox that loses its rights between RCPT and the end of the message: the message is refused with the rule in words, and is not
+// certified. The session goes on, and is refused at the next MAIL or RCPT.
+func TestAMessageThatWasBegunIsJudgedAtItsEnd(t *testing.T) {
+	inNamespaces(t, func(t *testing.T, n *node) {
+		p := newPodAlone(t, n)
+		dovecot := p.started("dovecot")
+		defer dovecot.stop()
+		p.runEngine(t)
+		postfix := p.started("postfix")
+		defer postfix.stop()
+		sending := func(why admin.Refusal) func(*admin.Mailbox) {
+			return func(m *admin.Mailbox) { m.Sending = why }
+		}
+		for name, c := range map[string]struct {
+			access          admin.Access
+			sending         admin.Refusal
+			atEnd, nextTime string
+		}{
+			"stays":      {admin.AccessFull, "", "250 2.0.0", "250"},
+			"sospesa":    {admin.AccessSuspended, "", "550 5.7.1 this mailbox may not send", "553 5.7.1"},
+			"sola-letta": {admin.AccessReadOnly, "", "550 5.7.1 this mailbox may not send", "553 5.7.1"},
+			"chiusa":     {admin.AccessClosed, "", "550 5.7.1 this mailbox may not send", "553 5.7.1"},
+			"migra":      {admin.AccessFull, admin.RefusalMigration, admin.AnswerMigration, "550 5.7.1"},
+			"primo":      {admin.AccessFull, admin.RefusalFirstLogin, admin.AnswerFirstLogin, "550 5.7.1"},
+		} {
+			address := name + "@" + domain
+			p.mailbox(name, admin.AccessFull)
+			k := newSubmission(t, address, password)
+			k.send("MAIL FROM:<" + address + ">\r\nRCPT TO:<x@altro.test>\r\nDATA\r\n")
+			k.until("354")
+			p.mailbox(name, c.access, sending(c.sending))
+			k.send(note + ".\r\n")
+			if answer := k.until("2", "4", "5"); !strings.HasPrefix(answer, c.atEnd) {
+				t.Errorf("%s: the end of the message is answered %q, want %q", name, answer, c.atEnd)
+			}
+			k.send("MAIL FROM:<" + address + ">\r\n")
+			k.until("250")
+			k.send("RCPT TO:<x@altro.test>\r\n")
+			if answer := k.until("2", "4", "5"); !strings.HasPrefix(answer, c.nextTime) {
+				t.Errorf("%s: the next message is answered %q, want %q", name, answer, c.nextTime)
+			}
+			if recorded := strings.Contains(p.evidence(t), `"from":"`+address+`"`); recorded != (name == "stays") {
+				t.Errorf("%s: the log says of a submission: %t", name, recorded)
+			}
+		}
+	})
 }
 
 // A holder changes his password, at the engine itself: whoever is in with the former one is out of every port.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/settings"
 	pf "github.com/pec-operator/pec-operator/internal/stack/postfixconf"
 )
@@ -53,15 +54,9 @@ func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 	return out, nil
 }
 
-// What the holder of a mailbox that may not send is told. A refusal by rule is not a fault of ours: it is final.
-const (
-	refusedFirstLogin = "550 5.7.1 change your first password before you send; cambiare la prima password per poter inviare"
-	refusedMigration  = "550 5.7.1 this mailbox is moving to another provider and sends no more; casella in migrazione, invio non consentito"
-)
-
 // refusalQuery answers what to tell a login that may not send. That the holder changed his first password is known to the engine before
 // it is to the operator, who may be away.
-const refusalQuery = "SELECT CASE sending_refused WHEN 'FirstLogin' THEN '" + refusedFirstLogin + "' ELSE '" + refusedMigration + "' END" +
+const refusalQuery = "SELECT CASE sending_refused WHEN 'FirstLogin' THEN '" + admin.AnswerFirstLogin + "' ELSE '" + admin.AnswerMigration + "' END" +
 	" FROM mailbox WHERE address = lower('%s') AND (sending_refused = 'Migration' OR sending_refused = 'FirstLogin' AND NOT password_changed)"
 
 func table(file string) string { return "sqlite:" + postfixDir + "/" + file }
