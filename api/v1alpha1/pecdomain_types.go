@@ -461,6 +461,8 @@ type DomainReference struct {
 }
 
 // ExternalProvider describes a domain that another provider runs, as its letter prints it.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.imap) || !has(self.imap.port) || self.imap.port == 993",message="mailboxes are looked at over IMAPS: leave the port of provider.external.imap out, or give 993"
 type ExternalProvider struct {
 	// name of the provider.
 	// +required
@@ -473,7 +475,8 @@ type ExternalProvider struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	MailExchangers []Hostname `json:"mailExchangers,omitempty"`
-	// imap is the provider's IMAPS service. The use of the domain's mailboxes is watched there, and nothing is changed.
+	// imap is the provider's IMAPS service, on port 993 of an address of the internet, or of a network in the chart's value
+	// external.networks. The use of the domain's mailboxes is watched there, and nothing is changed.
 	// +required
 	IMAP Endpoint `json:"imap,omitzero"`
 	// pop3 is the provider's POP3S service.

@@ -230,6 +230,17 @@ func dns(dns v1alpha1.DomainDNS) client.Object {
 	return makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.DNS = &dns })
 }
 
+// atPort has the provider's IMAPS on a port, and fromPort a migration read from one.
+func atPort(port int32) func(*v1alpha1.PECDomain) {
+	return func(d *v1alpha1.PECDomain) { d.Spec.Provider.External.IMAP.Port = &port }
+}
+
+func fromPort(port int32) client.Object {
+	return migration(func(m *v1alpha1.MailboxMigrationSpec) {
+		m.Source = v1alpha1.MigrationSource{Type: v1alpha1.MigrationFromIMAP, IMAP: &v1alpha1.IMAPSource{Endpoint: v1alpha1.Endpoint{Host: "imaps.vecchio.test", Port: &port}}}
+	})
+}
+
 func contract(c v1alpha1.Contract) client.Object {
 	return makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.Contract = &c })
 }
@@ -423,6 +434,10 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{contract(v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(0))}), nil}},
 		refuse: []change{{contract(v1alpha1.Contract{Standard: ptr.To(int32(400))}), nil}},
 	},
+	"a contract that is drawn on is lent by whose it is": {
+		accept: []change{{contract(v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(1)), AllowedNamespaces: []string{"comune-esempio"}}), nil}},
+		refuse: []change{{contract(v1alpha1.Contract{From: pool, AllowedNamespaces: []string{"comune-esempio"}}), nil}},
+	},
 	"a contract that is drawn on ends with the pool": {
 		accept: []change{{contract(v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(1)), ValidUntil: "2027-12-31"}), nil}},
 		refuse: []change{{contract(v1alpha1.Contract{From: pool, ValidUntil: "2027-12-31"}), nil}},
@@ -518,6 +533,14 @@ var rules = map[string]struct{ accept, refuse []change }{
 			{migration(func(m *v1alpha1.MailboxMigrationSpec) {
 				m.Source.Type, m.Source.IMAP = v1alpha1.MigrationFromIMAP, imapSource
 			}), nil}},
+	},
+	"mail is read over IMAPS": {
+		accept: []change{{fromPort(993), nil}},
+		refuse: []change{{fromPort(143), nil}, {fromPort(6379), nil}},
+	},
+	"mailboxes are looked at over IMAPS": {
+		accept: []change{{external(asIs), nil}, {external(atPort(993)), nil}},
+		refuse: []change{{external(atPort(143)), nil}, {external(atPort(6379)), nil}},
 	},
 	"give source.imap exactly when": {
 		accept: []change{{migration(func(m *v1alpha1.MailboxMigrationSpec) {

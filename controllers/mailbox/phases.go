@@ -189,21 +189,13 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 // wantedRow is the row as the spec and the rules want it, but for the credentials.
 func (s *scope) wantedRow() admin.Mailbox {
 	row := admin.Mailbox{
-		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type), AdmittedIn: s.pool(),
+		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type), AdmittedIn: s.countedIn,
 		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.row.ClosedAt,
 		Shard: s.row.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)
 	return row
-}
-
-// pool is the domain, namespace/name, whose contract counts the mailbox; "" when there is none.
-func (s *scope) pool() string {
-	if pool, limited := index.Pool(s.domain); limited {
-		return index.Key(pool)
-	}
-	return ""
 }
 
 // place has the stack hold something of the mailbox, and takes over what it holds then.

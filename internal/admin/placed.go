@@ -23,8 +23,6 @@ type Place struct {
 	Given   *Given   `json:"given,omitempty"`
 	// Compared is what this site found of its Secret and the other's.
 	Compared *Compared `json:"compared,omitempty"`
-	// Kick ends the open sessions, whatever changes: an earlier place was not carried out to its end.
-	Kick bool `json:"kick,omitempty"`
 	// If is the row as it was judged: nothing is placed when it has become another since. nil places whatever there is.
 	If *Mailbox `json:"if,omitempty"`
 }

@@ -3,8 +3,10 @@ package directory
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,6 +57,30 @@ func TestPutMailboxRefuses(t *testing.T) {
 				t.Fatalf("got %v, want a refusal", err)
 			}
 		})
+	}
+}
+
+func TestRestoreChangesNoRowThatIsPlacedMeanwhile(t *testing.T) {
+	d := opened(t)
+	for i := range 200 {
+		lost, placed := row(), row()
+		lost.Address = fmt.Sprintf("u%d@pec.example.it", i)
+		placed.Address, lost.Access = lost.Address, admin.AccessSuspended
+		var group sync.WaitGroup
+		group.Go(func() {
+			if err := d.Restore(t.Context(), lost); err != nil {
+				t.Error(err)
+			}
+		})
+		group.Go(func() {
+			if _, err := d.PutMailbox(t.Context(), placed); err != nil {
+				t.Error(err)
+			}
+		})
+		group.Wait()
+		if got, err := d.Mailbox(t.Context(), lost.Address); err != nil || got.Access != admin.AccessFull {
+			t.Fatalf("of %d rows the last is %s, %v", i+1, got.Access, err)
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 		if p.Mailbox != nil {
 			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox, p.If)
 		}
-		if o.Err == nil && (p.Kick || p.Mailbox != nil && otherRights(o.Before, *p.Mailbox)) {
+		if o.Err == nil && p.Mailbox != nil && otherRights(o.Before, *p.Mailbox) {
 			o.Err = endSessions(ctx, tx, p.Address)
 		}
 		if p.Given != nil && o.Err == nil {
@@ -73,15 +73,18 @@ func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before adm
 	return outcomes[0].Before, outcomes[0].Err
 }
 
-// Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is.
+// Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is, also one that is placed meanwhile.
 func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
 	if err := d.HoldDomain(ctx, m.Domain); err != nil {
 		return err
 	}
-	if _, err := d.Mailbox(ctx, m.Address); !errors.Is(err, admin.ErrNotFound) {
-		return err
+	outcomes, err := d.Place(ctx, []admin.Place{{Address: m.Address, Mailbox: &m, If: &admin.Mailbox{}}})
+	if err == nil {
+		err = outcomes[0].Err
 	}
-	_, err := d.PutMailbox(ctx, m)
+	if errors.Is(err, ErrChanged) {
+		return nil
+	}
 	return err
 }
 

@@ -23,14 +23,19 @@ func Dir(path string) error {
 	return nil
 }
 
+// Unfinished are the names of files that are being written. One that is there when nobody writes was left by a process that was killed.
+const Unfinished = ".new-*"
+
 // Write puts a file in place, whole and on disk, or leaves what was there. Directories that are missing are made, open to those who
 // may read the file.
 func Write(path string, content []byte, mode fs.FileMode) error {
 	dir := filepath.Dir(path)
-	if err := makeDir(dir, mode|0o700|mode&0o044>>2); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+	tmp, err := os.CreateTemp(dir, Unfinished)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeDir(dir, mode|0o700|mode&0o044>>2); err == nil {
+			tmp, err = os.CreateTemp(dir, Unfinished)
+		}
 	}
-	tmp, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}

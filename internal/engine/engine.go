@@ -70,6 +70,7 @@ type Engine struct {
 	held      held
 	gate      *gate
 	logins    *logins
+	ended     ended
 	digests   digests
 	doubles   doubles
 	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
@@ -120,6 +121,9 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	}
 	e.journal = e.evidence
 	if e.custody, err = evidence.OpenCustody(filepath.Join(s.Files.State, custodyDir)); err != nil {
+		return nil, errors.Join(err, e.evidence.Close())
+	}
+	if err := e.custody.Sweep(); err != nil { // the log is open, and so no other engine
 		return nil, errors.Join(err, e.evidence.Close())
 	}
 	if e.directory, err = directory.Open(ctx, filepath.Join(s.Files.State, directoryDir)); err != nil {

@@ -561,11 +561,41 @@ func TestGate(t *testing.T) {
 	if g.admit("m@x.test", "2001:db8:0:1::1", now) > 0 || g.admit("m@x.test", "192.0.2.1", now) > 0 {
 		t.Error("another network is kept out")
 	}
-	for i := range gateEntries {
-		g.admit(fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now.Add(time.Duration(i)*time.Minute))
+	for i := range 50_000 {
+		g.admit(fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now)
 	}
-	if len(g.buckets) > gateEntries+1 {
-		t.Errorf("the gate holds %d buckets", len(g.buckets))
+	if g.buckets.Len() > gateEntries {
+		t.Errorf("the gate holds %d buckets", g.buckets.Len())
+	}
+}
+
+// Whoever tries one mailbox after the other keeps nobody else out of one, once he is beyond his own bound.
+func TestAClientBeyondItsBoundTakesNoMailboxsTries(t *testing.T) {
+	g, now := newGate(), time.Now()
+	admitted := 0
+	for i := range triesPerClient + 10 {
+		for range triesPerAddress {
+			if g.admit(fmt.Sprintf("m%d@x.test", i), "192.0.2.1", now) == 0 {
+				admitted++
+			}
+		}
+	}
+	if admitted != triesPerClient {
+		t.Errorf("a client has %d tries, want %d", admitted, triesPerClient)
+	}
+	for i := range triesPerAddress {
+		if wait := g.admit("m25@x.test", fmt.Sprintf("198.51.100.%d", i), now); wait > 0 {
+			t.Errorf("try %d of another client waits %v", i, wait)
+		}
+	}
+	// Nor does a mailbox that is beyond its bound take a client's.
+	for range triesPerClient {
+		g.admit("m25@x.test", "203.0.113.1", now)
+	}
+	for i := range triesPerClient {
+		if wait := g.admit(fmt.Sprintf("o%d@x.test", i), "203.0.113.1", now); wait > 0 {
+			t.Errorf("after tries that were not made, try %d waits %v", i, wait)
+		}
 	}
 }
 

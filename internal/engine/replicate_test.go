@@ -15,6 +15,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/sieve"
 )
 
 const colleague = "anna@" + theirs
@@ -481,7 +482,7 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 		if h.InForce.OrdinaryMail.Policy != admin.OrdinaryDiscard || len(h.InForce.Rules) != 1 || len(h.InForce.Notifications.Addresses) != 1 || h.SentToday != 2 || !x.world.knows(sender, second) {
 			t.Errorf("site %s: %+v", x.settings.Site, h)
 		}
-		script, err := os.ReadFile(x.engine.rulesPath(sender + ".sieve"))
+		script, err := os.ReadFile(x.engine.rulesPath(sieve.Path(sender)))
 		if err != nil || !strings.Contains(string(script), `"X"`) {
 			t.Errorf("site %s: the rules' script: %s %v", x.settings.Site, script, err)
 		}

@@ -258,7 +258,6 @@ func (m *Mirror) Changes() []admin.Mailbox {
 func (m *Mirror) Place(ctx context.Context, place admin.Place) (admin.Placed, error) {
 	w := &placing{place: place, done: make(chan struct{})}
 	m.mu.Lock()
-	w.place.Kick = m.unsettled[place.Address]
 	m.waiting = append(m.waiting, w)
 	begin := !m.flushing
 	m.flushing = true

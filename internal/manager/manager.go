@@ -67,6 +67,8 @@ type Options struct {
 	DNSProviders string
 	// ExternalInterval is how often a mailbox of another provider is looked at.
 	ExternalInterval time.Duration
+	// ExternalNetworks are those of ours in which other providers' servers may stand.
+	ExternalNetworks []netip.Prefix
 
 	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
 	// outside of the cluster.
@@ -89,7 +91,7 @@ type Options struct {
 // Parse reads the role's flags.
 func Parse(args []string) (Options, error) {
 	var o Options
-	var namespaces, roots string
+	var namespaces, roots, networks string
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
 	flags.StringVar(&o.Site, "site", "", "name of this building, as in spec.provider.managed.mailHosts[].site")
 	flags.StringVar(&o.Namespace, "namespace", "pec-system", "namespace of the operator itself")
@@ -105,6 +107,7 @@ func Parse(args []string) (Options, error) {
 	flags.StringVar(&o.DNSOperator, "dns-operator-id", "", "name of this operator in owner texts, the same at both sites; without one no record is written")
 	flags.StringVar(&o.DNSProviders, "dns-providers", "", "folder of files, named after providers, with the MX sets that they publish")
 	flags.DurationVar(&o.ExternalInterval, "external-interval", 6*time.Hour, "how often a mailbox of an External domain is looked at over IMAP")
+	flags.StringVar(&networks, "external-networks", "", "comma-separated networks, like 10.20.0.0/16, in which servers of External domains and of migrations' sources may stand; any other private address is refused")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("reading the manager's flags: %w", err)
 	}
@@ -114,6 +117,13 @@ func Parse(args []string) (Options, error) {
 			return o, fmt.Errorf("reading the manager's flags: --dns-roots: %w", err)
 		}
 		o.DNSRoots = append(o.DNSRoots, root)
+	}
+	for text := range strings.FieldsFuncSeq(networks, func(r rune) bool { return r == ',' }) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return o, fmt.Errorf("reading the manager's flags: --external-networks: %w", err)
+		}
+		o.ExternalNetworks = append(o.ExternalNetworks, network)
 	}
 	o.Namespaces = strings.FieldsFunc(namespaces, func(r rune) bool { return r == ',' })
 	return o, o.validate()
@@ -246,7 +256,7 @@ func (k kinds) mailboxes() error {
 	if err != nil {
 		return err
 	}
-	elsewhere := (&mailbox.Watch{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Connect: k.ExternalConnect, Now: k.Now}).Ready()
+	elsewhere := (&mailbox.Watch{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Networks: k.ExternalNetworks, Connect: k.ExternalConnect, Now: k.Now}).Ready()
 	if err := k.mgr.Add(elsewhere); err != nil {
 		return fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
 	}
@@ -259,7 +269,7 @@ func (k kinds) mailboxes() error {
 func (k kinds) migrations() error {
 	return (&mailboxmigration.Reconciler{
 		Mechanism: k.mechanism("MailboxMigration", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.access(), Engines: k.pool, Image: k.MailImage, Site: k.Site,
-		Jobs: k.work, Peer: k.peer, StandIn: k.StandIn,
+		Jobs: k.work, Peer: k.peer, StandIn: k.StandIn, Networks: k.ExternalNetworks,
 	}).SetupWithManager(k.mgr)
 }
 

@@ -22,6 +22,7 @@ const (
 	ReasonCredentialsMissing = "CredentialsMissing"
 	ReasonLoginRefused       = "LoginRefused"
 	ReasonSourceUnreachable  = "SourceUnreachable"
+	ReasonSourceInside       = "SourceInside"
 	ReasonNotGranted         = "NotGranted"
 	ReasonMessagesSkipped    = "MessagesSkipped"
 	ReasonCopyDiffers        = "CopyDiffers"
@@ -149,7 +150,7 @@ func sourceRoots(job worker.Job, plan Plan) (*x509.CertPool, error) {
 
 // dial logs in to the source.
 func dial(ctx context.Context, job worker.Job, plan Plan, m Mailbox) (*imapx.Client, error) {
-	options := imapx.Options{Address: plan.Source, Name: plan.SourceName, User: m.Address, PerSecond: plan.PerSecond}
+	options := imapx.Options{Address: plan.Source, Name: plan.SourceName, User: m.Address, PerSecond: plan.PerSecond, Own: plan.Source == plan.Own, Networks: plan.Networks}
 	password, err := job.Source(m.Password)
 	if err != nil {
 		return nil, &exit.Error{Status: worker.ExitCredentials, Reason: ReasonCredentialsMissing, Err: err}
@@ -162,6 +163,8 @@ func dial(ctx context.Context, job worker.Job, plan Plan, m Mailbox) (*imapx.Cli
 	switch {
 	case errors.Is(err, imapx.ErrCredentials):
 		return nil, &exit.Error{Status: worker.ExitCredentials, Reason: ReasonLoginRefused, Err: err}
+	case errors.Is(err, imapx.ErrInside):
+		return nil, &exit.Error{Status: worker.ExitConfiguration, Reason: ReasonSourceInside, Err: err}
 	case err != nil:
 		return nil, &exit.Error{Status: worker.ExitAgain, Reason: ReasonSourceUnreachable, Err: err}
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-crypt/crypt/algorithm/shacrypt"
+
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
@@ -413,5 +415,51 @@ func TestOpenSessionsEndWithThePassword(t *testing.T) {
 		}
 		wantError(t, "with the former password", submit(address, password, address, []string{"x@altro.test"}, note), "535")
 		wantError(t, "with the new one", submit(address, changed, address, []string{"x@altro.test"}, note), "")
+	})
+}
+
+// A login whose password is being checked while it is replaced, or while the mailbox is suspended, ends in no session that stays.
+func TestALoginThatWasUnderWayEndsToo(t *testing.T) {
+	inNamespaces(t, func(t *testing.T, n *node) {
+		p := newPodAlone(t, n)
+		dovecot := p.started("dovecot")
+		defer dovecot.stop()
+		t.Cleanup(func() { t.Logf("Dovecot:\n%s", dovecot.output) })
+		p.runEngine(t)
+		// It takes seconds, so that the sessions are ended for the first time before there is this one.
+		hasher, err := shacrypt.New(shacrypt.WithVariant(shacrypt.VariantSHA512), shacrypt.WithIterations(2_000_000))
+		p.must(err)
+		digest, err := hasher.Hash(password)
+		p.must(err)
+		slow := func(m *admin.Mailbox) { m.Password = "{SHA512-CRYPT}" + digest.Encode() }
+		for name, c := range map[string]struct {
+			change func(address string)
+			want   string // in what the client is told after it
+		}{
+			"replaced": {func(address string) {
+				p.must(p.directory.SetPassword(t.Context(), address, bcrypted(t, "{BLF-CRYPT}", "un'altra password")))
+			}, "* BYE"},
+			"suspended": {func(string) { p.mailbox("suspended", admin.AccessSuspended, slow) }, ""},
+		} {
+			// The later it is changed, the surer it is that Dovecot has read the row.
+			said := "NO [AUTHENTICATIONFAILED]"
+			for pause := 200 * time.Millisecond; strings.Contains(said, "NO ["); pause *= 2 {
+				p.mailbox(name, admin.AccessFull, slow)
+				k := newTalk(t, portIMAPS)
+				k.until("* OK")
+				k.send(fmt.Sprintf("a LOGIN %s@%s %q\r\n", name, domain, password))
+				time.Sleep(pause)
+				c.change(name + "@" + domain)
+				_ = k.conn.SetDeadline(time.Now().Add(90 * time.Second))
+				said = ""
+				for line := ""; err == nil && !strings.Contains(line, "NO ["); said += line {
+					line, err = k.r.ReadString('\n')
+				}
+			}
+			if !errors.Is(err, io.EOF) || !strings.Contains(said, c.want) || strings.Contains(said, "a OK") != (c.want != "") {
+				t.Errorf("%s: the client is told %q, %v", name, said, err)
+			}
+			err = nil
+		}
 	})
 }

@@ -109,6 +109,7 @@ func dovecotAccess() []dc.Node {
 //   - A read-only mailbox cannot grow folders over IMAP; the sync must still bring the peer's, hence only there. Not even one: an INBOX
 //     that never held a message is not made yet, and does not count.
 //   - LMTP takes nothing for whoever has no full access, whatever the engine decided: deliveries to INBOX ignore ACLs.
+//   - The user is looked up after the password was checked: an access that was withdrawn meanwhile lets nobody in.
 func dovecotAccounts() []dc.Node {
 	return []dc.Node{
 		dc.Set("sql_driver", dc.Word("sqlite")),
@@ -122,7 +123,8 @@ func dovecotAccounts() []dc.Node {
 			dc.Set("query", dc.Template("SELECT address AS user, quota_bytes || 'B' AS quota_storage_size,"+
 				" CASE WHEN access = 'ReadOnly' THEN 'readonly' END AS acl_groups,"+
 				" CASE WHEN access = 'ReadOnly' AND '%{protocol}' = 'imap' THEN '0' END AS quota_mailbox_count"+
-				" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' <> 'lmtp')")),
+				" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' NOT IN ('imap', 'pop3', 'sieve', 'lmtp')"+
+				" OR access = 'ReadOnly' AND '%{protocol}' IN ('imap', 'pop3'))")),
 			dc.Set("iterate_query", dc.Template("SELECT address AS user FROM mailbox"))),
 		dc.Set("auth_mechanisms", dc.Words("plain", "login")),
 	}

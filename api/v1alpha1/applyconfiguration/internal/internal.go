@@ -113,6 +113,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Contract
   map:
     fields:
+    - name: allowedNamespaces
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: from
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DomainReference
