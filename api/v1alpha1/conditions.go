@@ -142,6 +142,9 @@ const (
 	ConditionDirectoryInSync = "DirectoryInSync"
 	// ReasonDomainPlaced surfaces when the directory holds the domain.
 	ReasonDomainPlaced = "DomainPlaced"
+	// ReasonDomainNotLocal surfaces while the directory holds the domain and its MX was not seen to name this stack, or was seen to name another
+	// provider for long: logins and migrations work, mail goes where the MX says.
+	ReasonDomainNotLocal = "DomainNotLocal"
 
 	// ConditionRowsLeftOpen (Managed) is there, True, only while mailboxes that were deleted could not be closed on this stack: who knows
 	// the password of one still gets in. It holds up neither the domain nor the other mailboxes; Ready does not depend on it.

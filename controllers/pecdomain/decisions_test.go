@@ -159,9 +159,33 @@ func TestOrphans(t *testing.T) {
 		mailboxes = append(mailboxes, v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "comune"},
 			Spec: v1alpha1.MailboxSpec{LocalPart: local, DomainRef: v1alpha1.LocalReference{Name: "d"}}})
 	}
-	got := orphans(rows, mailboxes)
+	got := orphans(rows, mailboxes, "")
 	if diff := cmp.Diff([]admin.Mailbox{rows[2], rows[4]}, got); diff != "" {
 		t.Errorf("the orphans are the open row without a Mailbox, and the one whose Mailbox another namespace has (-want +got):\n%s", diff)
+	}
+	got = orphans(rows, mailboxes, "comune")
+	if diff := cmp.Diff([]admin.Mailbox{rows[0], rows[2], rows[3], rows[4]}, got); diff != "" {
+		t.Errorf("when their namespace has the domain elsewhere all open rows but another's are orphans (-want +got):\n%s", diff)
+	}
+}
+
+func TestMovesAll(t *testing.T) {
+	of := func(namespace string, access admin.Access) admin.Mailbox {
+		return admin.Mailbox{Access: access, Owner: admin.Owner{Namespace: namespace}}
+	}
+	for name, c := range map[string]struct {
+		rows []admin.Mailbox
+		want bool
+	}{
+		"no mailbox is anybody's":                      {nil, true},
+		"its own are its to close":                     {[]admin.Mailbox{of("comune", admin.AccessFull), of("comune", admin.AccessSuspended)}, true},
+		"those of a release that noted nobody are":     {[]admin.Mailbox{of("", admin.AccessFull)}, true},
+		"another body's open one is not":               {[]admin.Mailbox{of("comune", admin.AccessFull), of("altri", admin.AccessReadOnly)}, false},
+		"another body's that was deleted needs no end": {[]admin.Mailbox{of("altri", admin.AccessClosed)}, true},
+	} {
+		if got := movesAll(c.rows, "comune"); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }
 

@@ -75,7 +75,7 @@ func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before adm
 
 // Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is, also one that is placed meanwhile.
 func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
-	if err := d.PutDomain(ctx, m.Domain); err != nil {
+	if err := d.HoldDomain(ctx, m.Domain); err != nil {
 		return err
 	}
 	outcomes, err := d.Place(ctx, []admin.Place{{Address: m.Address, Mailbox: &m, If: &admin.Mailbox{}}})
@@ -111,7 +111,7 @@ func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox, judged *a
 		return before, fmt.Errorf("reading domain %s: %w", m.Domain, err)
 	}
 	if served == 0 {
-		return before, fmt.Errorf("mailbox %s: %w: this stack does not serve %s", m.Address, ErrInvalid, m.Domain)
+		return before, fmt.Errorf("mailbox %s: %w: this stack does not hold %s", m.Address, ErrInvalid, m.Domain)
 	}
 	_, err = tx.ExecContext(ctx, storeMailbox,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),

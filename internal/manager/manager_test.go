@@ -701,7 +701,7 @@ func TestAHostServesWhomItLists(t *testing.T) {
 	}
 	s.pods.With(t, s.domain, func(e *apitest.Engine) {
 		if len(e.Domains) != 1 {
-			t.Errorf("the stack serves %q", e.Domains)
+			t.Errorf("the stack holds %v", e.Domains)
 		}
 	})
 	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"ospite-comune"} })

@@ -3,13 +3,11 @@ package stack
 import (
 	"github.com/pec-operator/pec-operator/internal/antispam"
 	dc "github.com/pec-operator/pec-operator/internal/stack/dovecotconf"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // mailUser owns every mailbox and runs every process of Dovecot; uid and gid 5000 in the image.
 const mailUser = "vmail"
-
-// expunged is the folder that keeps what a holder deleted, out of the holder's sight and quota.
-const expunged = "EXPUNGED"
 
 // dovecotFile is dovecot.conf. The host names this server in the Received headers that LMTP adds.
 func dovecotFile(host string) (string, error) {
@@ -73,7 +71,7 @@ func dovecotMail() []dc.Node {
 		dc.Block("protocol", "doveadm",
 			dc.Set("quota_enforce", dc.Bool(false)),
 			dc.Block("mail_plugins", "", dc.Set("acl", dc.Bool(false)))),
-		dc.Set("lazy_expunge_mailbox", dc.Word(expunged)),
+		dc.Set("lazy_expunge_mailbox", dc.Word(store.Expunged)),
 		dc.Set("lazy_expunge_only_last_instance", dc.Bool(true)), // a merge renumbers by copy and expunge; those are no deletions
 	}
 }
@@ -97,7 +95,7 @@ func dovecotAccess() []dc.Node {
 			dc.Set("separator", dc.Word("/")),
 			dc.Block("acl", "group-override=readonly", dc.Set("rights", dc.Word("lr"))),
 			dc.Block("mailbox", antispam.Folder, dc.Set("special_use", dc.Text(`\Junk`))),
-			dc.Block("mailbox", expunged,
+			dc.Block("mailbox", store.Expunged,
 				dc.Set("quota_ignore", dc.Bool(true)),
 				dc.Block("acl", "owner", dc.Set("rights", dc.Empty())))),
 	}

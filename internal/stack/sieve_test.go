@@ -16,6 +16,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/hostile"
 	"github.com/pec-operator/pec-operator/internal/sieve"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -133,7 +134,7 @@ func checkRules(t *testing.T, p *pod) {
 
 func checkLongestAddress(t *testing.T, p *pod) {
 	name, other := strings.Repeat("l", 64), strings.Repeat(strings.Repeat("d", 60)+".", 3)+"it"
-	p.must(p.directory.PutDomain(t.Context(), other))
+	p.must(p.directory.PutDomain(t.Context(), admin.Domain{Name: other, Local: true}))
 	p.mailbox(name, admin.AccessFull, func(m *admin.Mailbox) { m.Address, m.Domain = name+"@"+other, other })
 	p.rulesOf(name+"@"+other, admin.Rule{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"})
 	wantError(t, "delivery", deliver(t, name+"@"+other, "From: x@y\r\nSubject: long\r\n\r\nx\r\n"), "")
@@ -175,7 +176,7 @@ func checkNothingLost(t *testing.T, p *pod) {
 	for i, script := range []string{
 		"discard;",
 		`require "imap4flags"; setflag "\\Deleted"; keep;`,
-		`require "fileinto"; fileinto "` + expunged + `";`,
+		`require "fileinto"; fileinto "` + store.Expunged + `";`,
 		`require "fileinto"; fileinto "No/../Folder";`,
 		`redirect "altrove@ordinaria.test";`,
 		`redirect "altrove@ordinaria.test"; discard;`,
