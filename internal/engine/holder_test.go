@@ -56,6 +56,13 @@ func (w *world) put(address, version, raw string, access admin.Access) {
 
 func (w *world) place(p admin.Place) {
 	w.t.Helper()
+	if a := w.placing(p); a.Refused+a.Failed != "" {
+		w.t.Fatalf("%s: %+v", p.Address, a)
+	}
+}
+
+func (w *world) placing(p admin.Place) admin.Answer {
+	w.t.Helper()
 	body, err := json.Marshal([]admin.Place{p})
 	if err != nil {
 		w.t.Fatal(err)
@@ -64,9 +71,7 @@ func (w *world) place(p admin.Place) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if a := answered.([]admin.Answer)[0]; a.Refused+a.Failed != "" {
-		w.t.Fatalf("%s: %+v", p.Address, a)
-	}
+	return answered.([]admin.Answer)[0]
 }
 
 func (w *world) give(address string, h admin.Given) {
