@@ -824,6 +824,33 @@ func checkInForce(t *testing.T, a, b *site, domainA, domainB *v1alpha1.PECDomain
 	a.ready(t, at[a])
 	look(a, domainA, "provisioned")
 	a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
+
+	// Both are given a larger quota, which is in force at site b alone.
+	refuses := func(refusals map[string]string) {
+		a.pods.With(t, a.domain, func(e *apitest.Engine) { e.Refuses = refusals })
+	}
+	refuses(map[string]string{at[a].Address(): "its disk is small"})
+	for s, m := range at {
+		update(t, s, m, func(m *v1alpha1.Mailbox) { m.Spec.Quota = ptr.To(resource.MustParse("2Gi")) })
+	}
+	b.ready(t, at[b])
+	a.waitFor(t, at[a], v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonEngineRefuses)
+	if own, others := at[a].Status.Quota, at[b].Status.Quota; own != "1Gi" || others != "2Gi" {
+		t.Errorf("site a says that %s is in force, site b %s", own, others)
+	}
+	look(b, domainB, "larger")
+	look(a, domainA, "not larger")
+	later()
+	look(a, domainA, "not larger for a minute")
+	a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionFalse, v1alpha1.ReasonInForceDiffers)
+	if seen := domainA.Status.Sites[1].Specs; seen == nil || !slices.Equal(seen.Names, []string{"solo-b"}) {
+		t.Errorf("site a sees of the quota at site b %+v", seen)
+	}
+	refuses(nil)
+	a.request(t, at[a], "larger")
+	a.ready(t, at[a])
+	look(a, domainA, "larger")
+	a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
 }
 
 // checkSecrets has a site, whose clock is ahead, asked about the other's hash: of another password, and then of its own.
