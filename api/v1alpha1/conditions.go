@@ -142,6 +142,9 @@ const (
 	ConditionDirectoryInSync = "DirectoryInSync"
 	// ReasonDomainPlaced surfaces when the directory holds the domain.
 	ReasonDomainPlaced = "DomainPlaced"
+	// ReasonDomainNotLocal surfaces while the directory holds the domain and its MX was not seen to name this stack, or was seen to name another
+	// provider for long: logins and migrations work, mail goes where the MX says.
+	ReasonDomainNotLocal = "DomainNotLocal"
 
 	// ConditionRowsLeftOpen (Managed) is there, True, only while mailboxes that were deleted could not be closed on this stack: who knows
 	// the password of one still gets in. It holds up neither the domain nor the other mailboxes; Ready does not depend on it.
@@ -378,7 +381,8 @@ const (
 	ReasonAddressTaken = "AddressTaken"
 	// ReasonDomainNotFound surfaces when the PECDomain of spec.domainRef is not in the namespace.
 	ReasonDomainNotFound = "DomainNotFound"
-	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet; the message has the domain's reason.
+	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet, or its engine has been away for five minutes; the
+	// message has the domain's reason.
 	ReasonDomainNotReady = "DomainNotReady"
 	// ReasonEngineRefuses surfaces when the engine answers that it does not take the mailbox's row, or what its holder is given, as the spec
 	// and the Secret make them; the message says why. Correct that; it is asked for again at each change, and at growing pauses. DirectoryInSync

@@ -49,7 +49,7 @@ func FuzzTextsOfAMailbox(f *testing.F) {
 	}
 	f.Cleanup(func() { _ = d.Close() })
 	_, putErr := d.PutMailbox(f.Context(), neighbour)
-	if err := d.PutDomain(f.Context(), ownDomain); err != nil || putErr == nil {
+	if err := d.PutDomain(f.Context(), admin.Domain{Name: ownDomain}); err != nil || putErr == nil {
 		f.Fatal("a row without its domain was taken", err)
 	}
 	if _, err := d.PutMailbox(f.Context(), neighbour); err != nil {
@@ -72,8 +72,7 @@ func holdsWhatWasMeant(t *testing.T, d *directory.Directory, path string, m *v1a
 	t.Helper()
 	domain := &v1alpha1.PECDomain{ObjectMeta: metav1.ObjectMeta{Name: m.Spec.DomainRef.Name}}
 	s := &scope{mailbox: m, domain: domain, granted: contract.Holding{Type: contract.Type(m.Spec.Type), Bytes: 1 << 30}}
-	access := effective(m, nil, false)
-	m.Status.EffectiveAccess = &access
+	s.access = effective(m, nil, false)
 	row, g := s.wantedRow(), given(m, domain)
 	row.Password, row.CredentialsVersion = aHash, "u/"+m.Spec.Credentials.SecretRef.Name+"@1#"+m.Spec.Credentials.SecretRef.KeyOrDefault()
 	if script, err := sieve.Render(g.Rules); err == nil && strings.Count(script, "\n") != 1+len(g.Rules) {

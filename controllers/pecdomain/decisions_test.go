@@ -1,7 +1,10 @@
 package pecdomain
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +18,17 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/dns"
+	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/pki"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/stack"
 )
 
@@ -159,9 +168,33 @@ func TestOrphans(t *testing.T) {
 		mailboxes = append(mailboxes, v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "comune"},
 			Spec: v1alpha1.MailboxSpec{LocalPart: local, DomainRef: v1alpha1.LocalReference{Name: "d"}}})
 	}
-	got := orphans(rows, mailboxes)
+	got := orphans(rows, mailboxes, "")
 	if diff := cmp.Diff([]admin.Mailbox{rows[2], rows[4]}, got); diff != "" {
 		t.Errorf("the orphans are the open row without a Mailbox, and the one whose Mailbox another namespace has (-want +got):\n%s", diff)
+	}
+	got = orphans(rows, mailboxes, "comune")
+	if diff := cmp.Diff([]admin.Mailbox{rows[0], rows[2], rows[3], rows[4]}, got); diff != "" {
+		t.Errorf("when their namespace has the domain elsewhere all open rows but another's are orphans (-want +got):\n%s", diff)
+	}
+}
+
+func TestMovesAll(t *testing.T) {
+	of := func(namespace string, access admin.Access) admin.Mailbox {
+		return admin.Mailbox{Access: access, Owner: admin.Owner{Namespace: namespace}}
+	}
+	for name, c := range map[string]struct {
+		rows []admin.Mailbox
+		want bool
+	}{
+		"no mailbox is anybody's":                      {nil, true},
+		"its own are its to close":                     {[]admin.Mailbox{of("comune", admin.AccessFull), of("comune", admin.AccessSuspended)}, true},
+		"those of a release that noted nobody are":     {[]admin.Mailbox{of("", admin.AccessFull)}, true},
+		"another body's open one is not":               {[]admin.Mailbox{of("comune", admin.AccessFull), of("altri", admin.AccessReadOnly)}, false},
+		"another body's that was deleted needs no end": {[]admin.Mailbox{of("altri", admin.AccessClosed)}, true},
+	} {
+		if got := movesAll(c.rows, "comune"); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }
 
@@ -327,5 +360,50 @@ func TestJudgeSeals(t *testing.T) {
 				t.Errorf("%v %q", sealed, message)
 			}
 		})
+	}
+}
+
+// gone is a cache without anything.
+type gone struct{ client.Client }
+
+func (gone) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+	return apierrors.NewNotFound(schema.GroupResource{Resource: "pecdomains"}, key.Name)
+}
+
+func TestADomainThatIsGoneIsForgotten(t *testing.T) {
+	pair, err := pki.NewAuthority("a", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := pki.LoadAuthority(pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := engines.NewPool("a", authority, time.Now, nil)
+	names := (&Names{}).Ready()
+	r := &Reconciler{Mechanism: &reconcile.Mechanism{Client: gone{}}, Engines: pool, Names: names, Watch: &Watch{}, Book: contracts.New(gone{}, pool, contracts.Sites{}, time.Now)}
+	key := types.NamespacedName{Namespace: "comune", Name: "pec.comune.test"}
+	names.domains[key] = &memory{}
+	r.compared = map[types.NamespacedName]*memoryOfSpecs{key: {}}
+	before := pool.Directory(engines.First(key))
+	if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
+	}
+	if len(names.domains)+len(r.compared) > 0 || pool.Directory(engines.First(key)) == before {
+		t.Errorf("of a domain that is gone is left: %v, %v, and its directory", names.domains, r.compared)
+	}
+}
+
+func TestMailHostsThatNobodyNamesAreForgotten(t *testing.T) {
+	names := (&Names{Interval: 24 * time.Hour, Observer: &dns.Observer{}}).Ready()
+	clock := now
+	for i := range 100 {
+		names.probes[fmt.Sprintf("mx.%d.test", i)] = &probe{until: now.Add(time.Duration(i) * time.Second)}
+	}
+	prober := &dns.Prober{Observer: &dns.Observer{Roots: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}, Timeout: time.Millisecond}
+	clock = clock.Add(90 * time.Second)
+	names.probe(t.Context(), prober, "mx.new.test", func() time.Time { return clock })
+	if len(names.probes) != 10 {
+		t.Errorf("%d mail hosts are remembered, want the nine that were knocked at a moment ago and the new one", len(names.probes))
 	}
 }

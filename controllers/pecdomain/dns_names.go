@@ -3,6 +3,7 @@ package pecdomain
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -59,6 +60,7 @@ func (n *Names) probe(ctx context.Context, prober *dns.Prober, name string, now 
 	n.lock.Lock()
 	p := n.probes[name]
 	if p == nil {
+		maps.DeleteFunc(n.probes, func(_ string, other *probe) bool { return other.over(now()) })
 		p = &probe{}
 		n.probes[name] = p
 	}
@@ -72,6 +74,15 @@ func (n *Names) probe(ctx context.Context, prober *dns.Prober, name string, now 
 		p.until = now().Add(min(remembered, n.Interval/24))
 	}
 	return p.host
+}
+
+// over says whether what was found out counts no more, and nobody is about to find out again.
+func (p *probe) over(now time.Time) bool {
+	if !p.lock.TryLock() {
+		return false
+	}
+	defer p.lock.Unlock()
+	return !now.Before(p.until)
 }
 
 // patrolWidth is how many domains are looked at at once. Most of it is waiting, so that a few dozen silent servers hold up nobody.
@@ -135,6 +146,9 @@ type memory struct {
 	retry    time.Time
 	timer    *time.Timer
 	since    time.Time // when the settled state became what it is
+	// waits says that the stack holds the domain and does not deliver its mail: what comes in for it once its MX names the stack is
+	// turned away until that is seen.
+	waits bool
 }
 
 func (n *Names) memory(key types.NamespacedName) *memory {
@@ -155,6 +169,7 @@ func (n *Names) forget(key types.NamespacedName) {
 		m.timer.Stop()
 	}
 	delete(n.domains, key)
+	n.patrol.Forget(key.String())
 }
 
 // pace is how far rounds are apart.
@@ -177,9 +192,12 @@ const (
 )
 
 // again is the pause before the next round. A right one is looked at once per interval. Another is looked at after half the time that it
-// has been so, so that whoever mends it sees that soon, and at most an hour (of a daily interval) later.
-func (n *Names) again(settled, right bool, age time.Duration) time.Duration {
+// has been so, so that whoever mends it sees that soon, and at most an hour (of a daily interval) later; five minutes where mail waits for it.
+func (n *Names) again(settled, right, waits bool, age time.Duration) time.Duration {
 	longest := n.Interval / 24
+	if waits {
+		longest = n.pace().Confirm
+	}
 	switch {
 	case settled && right:
 		return n.Interval

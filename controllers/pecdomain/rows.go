@@ -28,8 +28,9 @@ import (
 // One that cannot be closed holds up nobody: it is told, and asked for again.
 func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 	var left []leftOpen
-	for _, domain := range s.placed {
-		rows, err := s.Engines.Directory(engines.First(s.host)).Rows(ctx, domain)
+	for _, held := range s.placed {
+		domain := held.Name
+		rows, err := s.directory().Rows(ctx, domain)
 		if err != nil {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
@@ -112,7 +113,7 @@ func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (left []left
 func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
 	row := judged
 	row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
-	_, err := s.Engines.Directory(engines.First(s.host)).Place(ctx, admin.Place{Address: row.Address, Mailbox: &row, If: &judged})
+	_, err := s.directory().Place(ctx, admin.Place{Address: row.Address, Mailbox: &row, If: &judged})
 	switch {
 	case errors.Is(err, engines.ErrChanged):
 		return nil
@@ -155,7 +156,8 @@ func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
 	}
 	for i := range migrations.Items {
 		if _, freezing := migrations.Items[i].Freezing(); freezing {
-			s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainPlaced, fmt.Sprintf(
+			said, _ := s.Said(v1alpha1.ConditionDirectoryInSync)
+			s.True(said.Type, said.Reason, fmt.Sprintf(
 				"the stack's directory holds the domain; %s is deleted and stays open until the Freeze of MailboxMigration %s ends", row.Address, migrations.Items[i].Name))
 			return true, nil
 		}
@@ -163,17 +165,20 @@ func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
 	return false, nil
 }
 
+func (s *scope) directory() *engines.Mirror { return s.Engines.Directory(engines.First(s.host)) }
+
 // without are the open rows that no Mailbox stands for, as far as the reader knows.
 func (s *scope) without(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {
 	var mailboxes v1alpha1.MailboxList
 	if err := reader.List(ctx, &mailboxes, client.MatchingFields{index.MailboxDomain: domain}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the mailboxes of %s: %w", domain, err)
 	}
-	return orphans(rows, mailboxes.Items), nil
+	return orphans(rows, mailboxes.Items, s.left[domain]), nil
 }
 
-// orphans are the open rows whose address no Mailbox has, or only one of a namespace that the row is not of. Pure.
-func orphans(rows []admin.Mailbox, mailboxes []v1alpha1.Mailbox) []admin.Mailbox {
+// orphans are the open rows whose address no Mailbox has, or only one of a namespace that the row is not of. Those of a namespace that has
+// the domain elsewhere now are orphans too: what its Mailboxes say is placed there. Pure.
+func orphans(rows []admin.Mailbox, mailboxes []v1alpha1.Mailbox, left string) []admin.Mailbox {
 	wanted := make(map[string][]*v1alpha1.Mailbox, len(mailboxes))
 	for i := range mailboxes {
 		address := mailboxes[i].Address()
@@ -181,8 +186,8 @@ func orphans(rows []admin.Mailbox, mailboxes []v1alpha1.Mailbox) []admin.Mailbox
 	}
 	var out []admin.Mailbox
 	for _, row := range rows {
-		isOwn := func(m *v1alpha1.Mailbox) bool { return !contracts.Foreign(m, row) }
-		if row.Access != admin.AccessClosed && !slices.ContainsFunc(wanted[row.Address], isOwn) {
+		isOwn := func(m *v1alpha1.Mailbox) bool { return !contracts.Foreign(m, row) && (left == "" || !isOf(row, left)) }
+		if isOpen(row) && !slices.ContainsFunc(wanted[row.Address], isOwn) {
 			out = append(out, row)
 		}
 	}

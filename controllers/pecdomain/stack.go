@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,6 +61,7 @@ func (s *scope) own(object client.Object) {
 // askEngine reads the engine's own word on the stack. Without it nothing can be placed, so that its silence ends the pass.
 func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 	isManaged := s.domain.Spec.Provider.Type == v1alpha1.ProviderManaged
+	s.engine = s.Engines.For(engines.First(s.host))
 	status, err := s.engine.Status(ctx)
 	if err != nil {
 		condition, reason, message := v1alpha1.ConditionStackReady, v1alpha1.ReasonEngineUnreachable, "the engine of "+s.host.Name+" cannot be reached: "+engines.Why(err)
@@ -91,18 +91,6 @@ func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	s.True(v1alpha1.ConditionStackReady, v1alpha1.ReasonStackAvailable, "the stack's pod is ready and its engine answers")
 	return reconcile.Result{RequeueAfter: later}, nil
-}
-
-// placeDomain makes the stack serve the domain.
-func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if !slices.Contains(s.placed, s.domain.Name) {
-		if err := s.engine.PutDomain(ctx, admin.Domain{Name: s.domain.Name}); err != nil {
-			return reconcile.Result{}, s.directoryWaits(err)
-		}
-		s.placed = append(s.placed, s.domain.Name)
-	}
-	s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainPlaced, "the stack's directory holds the domain")
-	return reconcile.Result{}, nil
 }
 
 // directoryWaits ends a pass in which the engine did not take what the directory should hold.

@@ -74,8 +74,10 @@ const (
 )
 
 // What the holder of a mailbox that may not send is told: by Postfix as a message begins, and by the engine at its end. A refusal by
-// rule is not a fault of ours: it is final.
+// rule is not a fault of ours: it is final. That of a domain that is not local is not: in what is sent from there this provider would vouch
+// for another's user, and the receipts would go to the other one.
 const (
+	AnswerElsewhere  = "450 4.7.1 mail of this domain is not handled here now, see its DNS; la posta di questo dominio per ora non si tratta qui"
 	AnswerFirstLogin = "550 5.7.1 change your first password before you send; cambiare la prima password per poter inviare"
 	AnswerMigration  = "550 5.7.1 this mailbox is moving to another provider and sends no more; casella in migrazione, invio non consentito"
 )
@@ -138,9 +140,14 @@ type Usage struct {
 	SentInMonth int64 `json:"sentInMonth,omitempty"`
 }
 
-// Domain is a domain that the stack serves: its own or a hosted one.
+// Domain is a domain whose mailboxes the stack holds: its own or a hosted one.
 type Domain struct {
 	Name string `json:"name"`
+	// Local says that mail for it is delivered here. Else it goes where the domain's MX says, as that of any stranger's domain; what comes
+	// in for it from outside is asked to come again.
+	Local bool `json:"local"`
+	// MX is the hash of the MX set that last was found to name this stack; "" if none was. The engine only keeps it, for its operator.
+	MX string `json:"mx,omitempty"`
 }
 
 // Peer is the engine of the same Managed domain at the other site.
@@ -172,7 +179,7 @@ type Status struct {
 	Domain    string    `json:"domain"`
 	Version   string    `json:"version"`
 	Mailboxes int       `json:"mailboxes"` // rows that are not Closed
-	Domains   []string  `json:"domains"`
+	Domains   []Domain  `json:"domains"`
 	Evidence  Evidence  `json:"evidence"`
 	Signing   Signing   `json:"signing"`
 	Antivirus Antivirus `json:"antivirus"`
@@ -268,7 +275,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// PutDomain makes the stack serve a domain.
+// PutDomain makes the stack hold a domain, and says whether its mail is delivered there.
 func (c *Client) PutDomain(ctx context.Context, d Domain) error {
 	return c.call(ctx, http.MethodPut, "/v1/domains/"+url.PathEscape(d.Name), d, nil)
 }

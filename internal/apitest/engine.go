@@ -44,7 +44,7 @@ type Pods struct {
 type Engine struct {
 	Domain  string
 	Rows    map[string]admin.Mailbox
-	Domains []string
+	Domains []admin.Domain
 	Peer    *admin.Peer
 	// Given are what the operator gave to holders, by address.
 	Given map[string]admin.Given
@@ -263,13 +263,20 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 	default:
 		var d admin.Domain
 		err = json.NewDecoder(r.Body).Decode(&d)
-		if !slices.Contains(e.Domains, d.Name) {
-			e.Domains = append(e.Domains, d.Name)
+		if i := e.domain(d.Name); i >= 0 {
+			e.Domains[i] = d
+		} else {
+			e.Domains = append(e.Domains, d)
 		}
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 	}
+}
+
+// domain is where Domains has one; -1 where it has not.
+func (e *Engine) domain(name string) int {
+	return slices.IndexFunc(e.Domains, func(d admin.Domain) bool { return d.Name == name })
 }
 
 // place is what the engine does with one place.
@@ -289,8 +296,8 @@ func (e *Engine) place(p admin.Place) admin.Answer {
 	}
 	if p.Mailbox != nil {
 		row := *p.Mailbox
-		if !slices.Contains(e.Domains, row.Domain) {
-			return admin.Answer{Refused: "the stack does not serve " + row.Domain}
+		if e.domain(row.Domain) < 0 {
+			return admin.Answer{Refused: "the stack does not hold " + row.Domain}
 		}
 		if row.Access == admin.AccessClosed {
 			e.Closed++

@@ -43,11 +43,14 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 		if p.Mailbox != nil {
 			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox, p.If)
 		}
-		if o.Err == nil && p.Mailbox != nil && otherRights(o.Before, *p.Mailbox) {
-			o.Err = endSessions(ctx, tx, p.Address)
-		}
+		end := p.Mailbox != nil && otherRights(o.Before, *p.Mailbox)
 		if p.Given != nil && o.Err == nil {
-			o.Err = putGiven(ctx, tx, p.Address, *p.Given)
+			var fewer bool
+			fewer, o.Err = putGiven(ctx, tx, p.Address, *p.Given)
+			end = end || fewer
+		}
+		if end && o.Err == nil {
+			o.Err = endSessions(ctx, tx, p.Address)
 		}
 		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them
@@ -61,7 +64,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 
 // otherRights says whether who logged in before a row was placed has rights that it does not give any more.
 func otherRights(before, m admin.Mailbox) bool {
-	return before.Address != "" && (m.Password != "" || m.QuotaBytes != before.QuotaBytes || m.Access != before.Access)
+	return before.Address != "" && (m.Password != "" || m.QuotaBytes != before.QuotaBytes || m.Access != before.Access || m.FrozenUntil.After(before.FrozenUntil))
 }
 
 // PutMailbox places one row.
@@ -75,7 +78,7 @@ func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before adm
 
 // Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is, also one that is placed meanwhile.
 func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
-	if err := d.PutDomain(ctx, m.Domain); err != nil {
+	if err := d.HoldDomain(ctx, m.Domain); err != nil {
 		return err
 	}
 	outcomes, err := d.Place(ctx, []admin.Place{{Address: m.Address, Mailbox: &m, If: &admin.Mailbox{}}})
@@ -111,7 +114,7 @@ func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox, judged *a
 		return before, fmt.Errorf("reading domain %s: %w", m.Domain, err)
 	}
 	if served == 0 {
-		return before, fmt.Errorf("mailbox %s: %w: this stack does not serve %s", m.Address, ErrInvalid, m.Domain)
+		return before, fmt.Errorf("mailbox %s: %w: this stack does not hold %s", m.Address, ErrInvalid, m.Domain)
 	}
 	_, err = tx.ExecContext(ctx, storeMailbox,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),

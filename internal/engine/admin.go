@@ -115,7 +115,7 @@ func (e *Engine) putDomain(r *http.Request) (any, error) {
 	if d.Name != r.PathValue("domain") {
 		return nil, fmt.Errorf("domain %q at the path of %q: %w", d.Name, r.PathValue("domain"), directory.ErrInvalid)
 	}
-	return nil, e.directory.PutDomain(r.Context(), d.Name)
+	return nil, e.directory.PutDomain(r.Context(), d)
 }
 
 func (e *Engine) putPeer(r *http.Request) (any, error) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/settings"
@@ -62,7 +63,8 @@ func run(ctx context.Context, s settings.Engine, log *slog.Logger) error {
 }
 
 // prepare makes what Postfix and Dovecot need to find when they start: the directory with its schema, and in it the domains
-// that are the stack's own. What is there already stays.
+// that are the stack's own. What is there already stays. The provider's mail domain is always delivered here: its receipts come to it, the
+// index has it by the provider's certificate, and no PECDomain need be there that its MX could be asked of.
 func prepare(ctx context.Context, s settings.Engine) error {
 	if _, err := evidence.OpenCustody(filepath.Join(s.Files.State, custodyDir)); err != nil {
 		return err
@@ -71,5 +73,5 @@ func prepare(ctx context.Context, s settings.Engine) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.PutDomain(ctx, s.Domain), d.PutDomain(ctx, s.Provider.MailDomain), d.Close())
+	return errors.Join(d.HoldDomain(ctx, s.Domain), d.PutDomain(ctx, admin.Domain{Name: s.Provider.MailDomain, Local: true}), d.Close())
 }

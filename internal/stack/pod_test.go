@@ -78,7 +78,7 @@ func (p *pod) openDirectory() {
 	dir := filepath.Join(p.volumePath(p.spec, volumeEngine), directoryName)
 	d, err := directory.Open(context.Background(), dir)
 	p.must(err)
-	p.must(d.PutDomain(context.Background(), domain))
+	p.must(d.PutDomain(context.Background(), admin.Domain{Name: domain, Local: true}))
 	p.must(filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error {
 		return errors.Join(err, os.Chown(path, mailID, mailID))
 	}))
@@ -96,8 +96,9 @@ func (p *pod) mailbox(name string, access admin.Access, change ...func(*admin.Ma
 	for _, c := range change {
 		c(&m)
 	}
-	_, err = p.directory.PutMailbox(context.Background(), m)
+	outcomes, err := p.directory.Place(context.Background(), []admin.Place{{Address: m.Address, Mailbox: &m, Given: &admin.Given{MayChange: []admin.Choice{admin.ChoiceRules}}}})
 	p.must(err)
+	p.must(outcomes[0].Err)
 }
 
 func (p *pod) container(name string) corev1.Container {

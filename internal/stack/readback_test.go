@@ -55,7 +55,7 @@ func TestRealProgramsReadTheFiles(t *testing.T) {
 		content, err := files(makeDomain(), makeSettings())
 		n.must(err)
 		i := newImage(n)
-		for _, name := range []string{fileMain, fileMaster, fileDomains, fileMailboxes, fileSenders, filePolicy, fileRefusals} {
+		for _, name := range []string{fileMain, fileMaster, fileDomains, fileElsewhere, fileMailboxes, fileSenders, filePolicy, fileRefusals, fileLoops} {
 			i.write("postfix/"+name, content[name])
 		}
 		i.write("dovecot/"+fileDovecot, content[fileDovecot])

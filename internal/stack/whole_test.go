@@ -35,7 +35,11 @@ func TestWholePod(t *testing.T) {
 		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
 		n.resolver = "nameserver 127.0.0.53\n"
 		p := newPodAlone(t, n)
-		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25", "tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29", "inoltri.test": "127.0.0.30", "senza-inoltri.test": "127.0.0.31", "ogni-giorno.test": "127.0.0.32"})
+		serveZones(t, map[string]string{
+			"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25",
+			"tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29", "inoltri.test": "127.0.0.30", "senza-inoltri.test": "127.0.0.31",
+			"ogni-giorno.test": "127.0.0.32", formerly: "127.0.0.33", byFrontal: "127.0.0.34", byItself: "127.0.0.1",
+		})
 		dovecot, clamav, rspamd := p.started("dovecot"), p.start(p.spec, p.container("antivirus")), p.start(p.spec, p.container("antispam"))
 		defer dovecot.stop()
 		defer clamav.stop()
@@ -86,6 +90,7 @@ func TestWholePod(t *testing.T) {
 				t.Errorf("nothing was heard of %v", want)
 			}
 		})
+		t.Run("mail of a domain that is not local goes where its MX says", func(t *testing.T) { checkElsewhere(t, p, postfix, index, roots) })
 		t.Run("what expires in the queue becomes a certified failure", func(t *testing.T) {
 			before := len(inboxOf(t, full))
 			postfix.stop()
@@ -376,7 +381,7 @@ func (p *pod) runEngine(t *testing.T) (index *providers.Index, roots *x509.CertP
 	root, leaf, key := signingCertificate(t, s.Provider)
 	_, silent, _ := signingCertificate(t, settings.Provider{Name: "Gestore che tace", ServiceAddress: "posta-certificata@tace.test"})
 	listed := providers.Format([]providers.Entry{
-		{IndexEntry: pec.IndexEntry{Name: s.Provider.Name, MailReceipt: s.Provider.MailReceipt, Domains: []string{domain}}, Certificates: []*x509.Certificate{leaf}},
+		{IndexEntry: pec.IndexEntry{Name: s.Provider.Name, MailReceipt: s.Provider.MailReceipt, Domains: []string{domain, byItself, byFrontal}}, Certificates: []*x509.Certificate{leaf}},
 		{IndexEntry: pec.IndexEntry{Name: "Gestore che tace", MailReceipt: "ricevute@tace.test", Domains: []string{"tace.test"}}, Certificates: []*x509.Certificate{silent}},
 	})
 	block := func(kind string, der []byte) string {

@@ -75,9 +75,15 @@ func ownRecord(ctx context.Context, s settings.Engine, more []*x509.Certificate,
 	if err != nil {
 		return nil, err
 	}
-	domains, err := d.Domains(ctx)
+	held, err := d.Domains(ctx)
 	if err = errors.Join(err, d.Close()); err != nil {
 		return nil, err
+	}
+	var domains []string
+	for _, one := range held {
+		if one.Local { // of the others somebody else is the provider
+			domains = append(domains, one.Name)
+		}
 	}
 	current, err := readCertificate(s.Files.SigningCert)
 	if err != nil {
