@@ -569,8 +569,8 @@ func TestGate(t *testing.T) {
 	for i := range 50_000 {
 		g.admit(fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now)
 	}
-	if g.buckets.Len() > gateEntries {
-		t.Errorf("the gate holds %d buckets", g.buckets.Len())
+	if len(g.buckets) > gateEntries {
+		t.Errorf("the gate holds %d buckets", len(g.buckets))
 	}
 }
 
