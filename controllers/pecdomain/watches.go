@@ -43,8 +43,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		})).
 		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.contracted), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Mailbox{}, handler.Funcs{
-			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { r.mailboxChanged(ctx, e.Object, gatherEach, q) },
-			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { r.mailboxChanged(ctx, e.ObjectNew, gatherEach, q) },
+			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+				r.mailboxChanged(ctx, e.Object, gatherEach, q)
+			},
+			UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+				r.mailboxChanged(ctx, e.ObjectNew, gatherEach, q)
+			},
 			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { r.mailboxChanged(ctx, e.Object, 0, q) }, // its holder is to be out at once
 		}).
 		WatchesRawSource(source.Channel(r.Names.events, &handler.EnqueueRequestForObject{})).
