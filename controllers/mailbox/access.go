@@ -27,11 +27,17 @@ func findMigrations(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
-// judgeAccess says what the holder may do now.
+// judgeAccess says what the holder is to be allowed.
 func judgeAccess(_ context.Context, s *scope) (reconcile.Result, error) {
-	access := effective(s.mailbox, s.migrations, s.row.PasswordChangedByHolder)
-	s.mailbox.Status.EffectiveAccess = &access
+	s.access = effective(s.mailbox, s.migrations, s.row.PasswordChangedByHolder)
 	return reconcile.Result{}, nil
+}
+
+// showAccess shows what the holder may do, once the stack's row says so.
+func (s *scope) showAccess() {
+	if access, sending := rowAccess(s.access); s.row.Access == access && s.row.Sending == sending {
+		s.mailbox.Status.EffectiveAccess = &s.access
+	}
 }
 
 // strictness orders the levels.

@@ -25,10 +25,10 @@ const (
 // readRow reads what the stack holds of the address. A row of another namespace is another body's mail.
 func readRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	held, there, settled, err := s.directory.Mailbox(ctx, s.mailbox.Address())
-	if err != nil {
-		return reconcile.Result{}, s.waits(err)
-	}
 	s.row, s.holder, s.fresh, s.settled = held.Mailbox, held.Holder, !there, settled
+	if err := s.silent(err); err != nil {
+		return reconcile.Result{}, err
+	}
 	if there && contracts.Foreign(s.mailbox, s.row) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressTaken, fmt.Sprintf(
 			"%s is, or was, a mailbox of namespace %s, whose mail is kept and is not shown to another body; create the Mailbox there, or choose another local part",
@@ -58,6 +58,13 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, nil
 	case has != nil && has.Type == wants.Type && wants.Bytes <= has.Bytes:
 		return reconcile.Result{}, s.counted(ctx)
+	case s.away != nil:
+		return reconcile.Result{}, s.waits(s.away)
+	case !placed(s.domain): // its contract is not counted now; what else was changed is carried out
+		s.granted = kept(*has, *wants)
+		said, _ := reconcile.Verdict(s.domainWaits())
+		s.False(v1alpha1.ConditionAdmitted, said.Reason, fmt.Sprintf("%s; until then the mailbox stays as it is: %s, %s", said.Message, has.Type, contract.Size(has.Bytes)))
+		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
 	page, err := s.page(ctx, *wants)
 	if err != nil {

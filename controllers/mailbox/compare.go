@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -19,7 +21,7 @@ func compareSecrets(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if !s.Peer.State().Configured {
 		return reconcile.Result{}, nil
 	}
-	if s.holder.Secrets.Theirs != "" {
+	if s.holder.Secrets.Theirs != "" && s.credentials != nil && s.away == nil {
 		if err := s.checkTheirs(ctx); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -28,11 +30,23 @@ func compareSecrets(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if wait := since.Add(apartAfter).Sub(s.Now); wait > 0 {
 			return reconcile.Result{RequeueAfter: wait}, nil
 		}
-		ref := s.mailbox.Spec.Credentials.SecretRef
-		s.True(v1alpha1.ConditionSecretsDiffer, v1alpha1.ReasonSitesGivenOtherSecrets, fmt.Sprintf(
-			"the two sites were given different passwords for this mailbox, so that its holder's works at one of them only: give Secret %s the same key %s at both; this goes by itself", ref.Name, ref.KeyOrDefault()))
+		c, _, _, err := s.secret(ctx)
+		if err != nil && !apierrors.IsForbidden(err) { // which CredentialsValid says
+			return reconcile.Result{}, err
+		}
+		s.True(v1alpha1.ConditionSecretsDiffer, v1alpha1.ReasonSitesGivenOtherSecrets, differing(c, s.mailbox.Spec.Credentials.SecretRef))
 	}
 	return reconcile.Result{}, nil
+}
+
+// differing says that the other site was given another Secret than this one. With a hash this site knows no more than that it is not the
+// other's: two of one password differ too, and then the holder gets in at both. Pure.
+func differing(c credentials, ref v1alpha1.SecretKeyReference) string {
+	what := "the two sites were given different passwords for this mailbox, so that its holder's works at one of them only"
+	if c.hashed != "" {
+		what = "this site was given a hash for this mailbox that is not what the other site was given, and two hashes cannot be compared: its holder's password may work at one of them only"
+	}
+	return fmt.Sprintf("%s: give Secret %s the same key %s at both; this goes by itself", what, ref.Name, ref.KeyOrDefault())
 }
 
 // checkTheirs checks the hash that the other site made against the Secret that this site's row is from, and tells the stack, which keeps the

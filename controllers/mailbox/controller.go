@@ -53,7 +53,7 @@ type road struct {
 
 // provisioned is the way of a mailbox on a stack of ours.
 var provisioned = road{table: table, phases: []reconcile.Phase[*scope]{
-	findStack, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, placeHolder, compareSecrets, watchUsage,
+	findStack, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, compareSecrets, watchUsage,
 }}
 
 // Reconciler makes Mailboxes real at one site.
@@ -99,6 +99,10 @@ type scope struct {
 	row            admin.Mailbox
 	holder         admin.Holder
 	fresh, settled bool
+	// away is why the engine does not answer: then row and holder are what it last said, and nothing can be changed.
+	away error
+	// access is what the holder is to be allowed.
+	access v1alpha1.EffectiveAccess
 	// migrations are those that move the mailbox away, by name.
 	migrations []v1alpha1.MailboxMigration
 	// granted is what may be provisioned.
@@ -145,6 +149,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		For(&v1alpha1.Mailbox{}, builder.WithPredicates(reconcile.SpecOrRequest())).
 		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.ofDomain), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAll(e.ObjectOld, e.ObjectNew) },
+		})).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.onStack), builder.WithPredicates(predicate.Funcs{
+			UpdateFunc: func(e event.UpdateEvent) bool { return concernsStack(e.ObjectOld, e.ObjectNew) },
+		})).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.waitingIn), builder.WithPredicates(predicate.Funcs{
+			UpdateFunc: func(e event.UpdateEvent) bool { return concernsWaiting(e.ObjectOld, e.ObjectNew) },
 		})).
 		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.heldUnder), builder.WithPredicates(predicate.Funcs{
 			UpdateFunc: func(e event.UpdateEvent) bool { return concernsHeld(e.ObjectOld, e.ObjectNew) },

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -79,11 +78,7 @@ func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 // awaitLook repeats what an earlier operator saw until its turn comes. A first look has some seconds before anything is written.
 func (s *scope) awaitLook(seen watched) (reconcile.Result, error) {
 	if seen.due.After(s.Now) {
-		for _, name := range externalTable.Positive {
-			if c := meta.FindStatusCondition(s.mailbox.Status.Conditions, name); c != nil {
-				s.Say(c.Type, c.Status, c.Reason, c.Message)
-			}
-		}
+		s.repeat(externalTable.Positive...)
 		s.sayAll(s.judgeExternal)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}

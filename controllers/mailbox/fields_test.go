@@ -72,8 +72,7 @@ func holdsWhatWasMeant(t *testing.T, d *directory.Directory, path string, m *v1a
 	t.Helper()
 	domain := &v1alpha1.PECDomain{ObjectMeta: metav1.ObjectMeta{Name: m.Spec.DomainRef.Name}}
 	s := &scope{mailbox: m, domain: domain, granted: contract.Holding{Type: contract.Type(m.Spec.Type), Bytes: 1 << 30}}
-	access := effective(m, nil, false)
-	m.Status.EffectiveAccess = &access
+	s.access = effective(m, nil, false)
 	row, g := s.wantedRow(), given(m, domain)
 	row.Password, row.CredentialsVersion = aHash, "u/"+m.Spec.Credentials.SecretRef.Name+"@1#"+m.Spec.Credentials.SecretRef.KeyOrDefault()
 	if script, err := sieve.Render(g.Rules); err == nil && strings.Count(script, "\n") != 1+len(g.Rules) {

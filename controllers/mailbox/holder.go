@@ -2,30 +2,13 @@ package mailbox
 
 import (
 	"cmp"
-	"context"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
-	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
-
-// placeHolder gives the stack what the spec gives to the holder, and shows what the holder made of it.
-func placeHolder(ctx context.Context, s *scope) (reconcile.Result, error) {
-	want := given(s.mailbox, s.domain)
-	if !s.holder.Given.Same(want) {
-		if freeze := freezeOf(s.migrations); freeze != nil {
-			return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its rules, notifications, antispam, limits or what its holder may change) is not carried out")
-		}
-		if err := s.place(ctx, admin.Place{Address: s.mailbox.Address(), Given: &want}); err != nil {
-			return reconcile.Result{}, err
-		}
-	}
-	s.mailbox.Status.Holder = holderStatus(s.holder)
-	return reconcile.Result{}, nil
-}
 
 // engineSettings are the settings of a holder that the stack keeps.
 var engineSettings = map[v1alpha1.HolderSetting]admin.Choice{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,21 +64,15 @@ func takeRoad(ctx context.Context, s *scope) (reconcile.Result, error) {
 func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.Watch.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
 	s.mailbox.Status.TriedSecretVersion = ""
-	domain, name := s.domain, s.domain.Name
-	if !placed(domain) {
-		reason := v1alpha1.ReasonNotEvaluated
-		if c := meta.FindStatusCondition(domain.Status.Conditions, v1alpha1.ConditionReady); c != nil {
-			reason = c.Reason
-		}
-		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionProvisioned, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
-			"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd -n %s %s says more", name, reason, domain.Namespace, name))
+	if !placed(s.domain) && !served(s.domain) {
+		return s.refusedStack(ctx)
 	}
-	key := index.Host(domain)
+	key := index.Host(s.domain)
 	host := &v1alpha1.PECDomain{}
 	if err := s.Client.Get(ctx, key, host); err != nil {
-		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", key, name, err)
+		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", key, s.domain.Name, err)
 	}
-	if reserved(s.mailbox.Address(), host) {
+	if slices.Contains(ownAddresses(host), s.mailbox.Address()) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
 			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
 	}
@@ -90,10 +85,13 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
-// reserved says whether an address is one that the provider of a stack signs or receives with. Pure.
-func reserved(address string, host *v1alpha1.PECDomain) bool {
+// ownAddresses are those that the provider of a stack signs or receives with; none where there is no stack. Pure.
+func ownAddresses(host *v1alpha1.PECDomain) []string {
 	m := host.Spec.Provider.Managed
-	return m != nil && (address == m.Provider.MailReceipt || address == m.ServiceLocalPart()+"@"+m.Provider.MailDomain)
+	if m == nil {
+		return nil
+	}
+	return []string{m.Provider.MailReceipt, m.ServiceLocalPart() + "@" + m.Provider.MailDomain}
 }
 
 // readCredentials reads the Secret and judges it. Credentials that cannot be used do not end the pass: an access that was
@@ -143,11 +141,9 @@ func (s *scope) secret(ctx context.Context) (c credentials, reason, message stri
 	return c, reason, message, nil
 }
 
-// placeRow makes the directory's row say what the spec says, as far as it is admitted. The password is hashed only when the
-// Secret is another than the row was made from: a hash has a random salt and would differ on every pass.
+// placeRow makes the stack hold what the spec says, as far as it is admitted.
 func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
-	want, was := s.wantedRow(), s.row
-	freeze := freezeOf(s.migrations)
+	want := s.wantedRow()
 	switch {
 	case s.credentials != nil:
 		want.CredentialsVersion = s.credentials.version
@@ -157,33 +153,48 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	default:
 		want.CredentialsVersion = s.row.CredentialsVersion
 	}
-	held := freeze != nil && !s.row.Same(unchanged(want, s.row))
-	if freeze != nil {
-		want = unchanged(s.row, want)
-	}
-	if s.fresh || !s.settled || !s.row.Same(want) {
-		var err error
-		if s.fresh || s.row.CredentialsVersion != want.CredentialsVersion {
-			if want.Password, err = s.credentials.hash(); err != nil {
-				return reconcile.Result{}, fmt.Errorf("hashing the password of %s: %w", want.Address, err)
-			}
-		}
-		place := admin.Place{Address: want.Address, Mailbox: &want}
-		if g := given(s.mailbox, s.domain); freeze == nil && !s.holder.Given.Same(g) {
-			place.Given = &g
-		}
-		if err := s.place(ctx, place); err != nil {
+	freeze, has := freezeOf(s.migrations), s.stands()
+	ask, held := plan(has, want, given(s.mailbox, s.domain), freeze != nil)
+	switch {
+	case ask != nil && s.away != nil:
+		return reconcile.Result{}, s.waits(s.away)
+	case s.away != nil && awayForLong(s.domain, s.Now):
+		return reconcile.Result{}, s.domainWaits()
+	case ask != nil:
+		if err := s.ask(ctx, has, *ask); err != nil {
 			return reconcile.Result{}, err
 		}
-		if was.Access == admin.AccessClosed {
-			readopted(s.Recorder, s.mailbox, was.ClosedAt)
-		}
 	}
-	s.placed(want)
-	if held {
-		return reconcile.Result{}, s.frozen(freeze, "what was changed of the mailbox (its quota, type, password or ordinary mail) is not carried out")
+	s.showAccess()
+	s.placed(s.row)
+	s.mailbox.Status.Holder = holderStatus(s.holder)
+	if held != "" {
+		return reconcile.Result{}, s.frozen(freeze, held)
 	}
 	return reconcile.Result{}, nil
+}
+
+// stands is what the stack held when it was read.
+func (s *scope) stands() stands {
+	return stands{row: s.row, given: s.holder.Given, there: !s.fresh, settled: s.settled}
+}
+
+// ask asks the stack for what was planned, with the hash of a new password.
+func (s *scope) ask(ctx context.Context, has stands, p admin.Place) error {
+	if p.Mailbox != nil && newPassword(has, *p.Mailbox) {
+		hash, err := s.credentials.hash()
+		if err != nil {
+			return fmt.Errorf("hashing the password of %s: %w", p.Address, err)
+		}
+		p.Mailbox.Password = hash
+	}
+	if err := s.place(ctx, p); err != nil {
+		return err
+	}
+	if p.Mailbox != nil && has.row.Access == admin.AccessClosed {
+		readopted(s.Recorder, s.mailbox, has.row.ClosedAt)
+	}
+	return nil
 }
 
 // wantedRow is the row as the spec and the rules want it, but for the credentials.
@@ -194,17 +205,20 @@ func (s *scope) wantedRow() admin.Mailbox {
 		Shard: s.row.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
-	row.Access, row.Sending = rowAccess(*s.mailbox.Status.EffectiveAccess)
+	row.Access, row.Sending = rowAccess(s.access)
 	return row
 }
 
 // place has the stack hold something of the mailbox, and takes over what it holds then.
 func (s *scope) place(ctx context.Context, p admin.Place) error {
 	placed, err := s.directory.Place(ctx, p)
+	if placed.Mailbox.Address != "" { // also when a part of it was refused
+		s.row, s.holder = placed.Mailbox, placed.Holder
+		s.showAccess()
+	}
 	if err != nil {
 		return s.waits(err)
 	}
-	s.row, s.holder = placed.Mailbox, placed.Holder
 	return nil
 }
 
@@ -243,8 +257,11 @@ func (s *scope) waits(err error) error {
 		return reconcile.Waiting(refusedPause(s.mailbox, s.Now), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses,
 			err.Error()+"; correct that in this mailbox or its Secret; what the stack holds of the mailbox stays as it is until then")
 	}
-	return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable,
-		"the directory cannot be brought up to date: "+engines.Why(err))
+	if errors.Is(err, engines.ErrUnfinished) {
+		return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, "the directory cannot be brought up to date: "+engines.Why(err))
+	}
+	return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, fmt.Sprintf(
+		"what was changed is in force when the engine answers again, and is asked for until then: %s; kubectl describe pecd %s says more", engines.Why(err), s.domain.Name))
 }
 
 // refusedPause is how long to wait before what is refused is asked for again: as long as it has been refused. Pure.

@@ -39,12 +39,15 @@ func (r *Reconciler) compareAll(ctx context.Context, queue workqueue.TypedRateLi
 	group.SetLimit(stacksAtOnce)
 	for i := range domains.Items {
 		d := &domains.Items[i]
-		if d.Spec.Provider.Type != v1alpha1.ProviderManaged || !placed(d) {
+		if d.Spec.Provider.Type != v1alpha1.ProviderManaged {
 			continue
 		}
 		key := client.ObjectKeyFromObject(d)
+		directory := r.Engines.Directory(engines.First(key))
+		if !placed(d) && !(served(d) && directory.Answers()) {
+			continue
+		}
 		group.Go(func() error {
-			directory := r.Engines.Directory(engines.First(key))
 			if err := directory.Compare(ctx); err != nil {
 				logf.FromContext(ctx).V(4).Info("the directory cannot be compared", "PECDomain", key, "error", err.Error())
 			}

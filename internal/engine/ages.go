@@ -13,6 +13,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 const (
@@ -26,8 +27,6 @@ const (
 	// after a start must not take the disks from the mail.
 	agesRound = time.Minute
 	agesPause = 20 * time.Millisecond
-	// expunged is the folder of what the holder deleted: no quota counts it, and after a merge it has the copies of both sites.
-	expunged = "EXPUNGED"
 )
 
 // ages are what the last searches found, by mailbox. They are a view of the mailboxes themselves: a restart searches again, and a
@@ -55,13 +54,14 @@ func (a *ages) due(address string, now time.Time) bool {
 	return !now.Before(a.found[address].next)
 }
 
-// put keeps what was found until the next search. keep forgets the mailboxes that are no more.
+// put keeps what was found until the next search.
 func (a *ages) put(address string, found *mailage.Ages, next time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.found[address] = aged{found, next}
 }
 
+// keep forgets the mailboxes that are no more.
 func (a *ages) keep(addresses map[string]bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -136,7 +136,7 @@ func (d *dovecotStore) ages(ctx context.Context, user string, now time.Time) (ma
 			if err != nil || sizeErr != nil {
 				return fmt.Errorf("%w: message %q", errWire, f)
 			}
-			if f[2] != expunged {
+			if f[2] != store.Expunged {
 				found.Add(time.Unix(at, 0), size, now)
 			}
 			return nil

@@ -271,7 +271,7 @@ func (e *Engine) rememberSubmission(r evidence.Record) error {
 	if err := r.Decode(&tx); err != nil || tx.Port != portSubmission {
 		return err
 	}
-	e.holders.countRecord(fold(tx.From), today, r.Hash)
+	e.holders.count(fold(tx.From), today, 1, r.Hash)
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // Whether the sites' stores hold the same mail is told by digests that each makes of its own, never by what a sync says of itself: after
@@ -222,7 +223,7 @@ func (e *Engine) digest(ctx context.Context, mailbox string) (string, error) {
 	err := e.store.with(ctx, func(c *storeConn) error {
 		sum, count = [4]uint64{}, 0
 		return c.run(3, func(f []string) error {
-			if f[2] != expunged {
+			if f[2] != store.Expunged {
 				add(&sum, messageHash(f[2], f[0], f[1]))
 				count++
 			}

@@ -198,34 +198,46 @@ func (e *Engine) deriveSoon(ctx context.Context, address string) {
 	}
 }
 
-// derivePassword puts the holder's password into the directory if he chose it after the Secret's was placed, and the Secret's back
-// if it is seen only now that he did not.
-func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
-	defer e.choosing(row.Address)()
-	secret, since := e.holders.secret(row.Address, e.settings.Site)
-	c, ok := e.holders.of(row, admin.ChoicePassword)
-	if !ok {
-		if row.PasswordChangedByHolder && secret.Password != "" && e.holders.formers(row, admin.ChoicePassword) {
-			return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, secret.Password))
-		}
-		return nil
-	}
-	if c.At.After(since) != c.At.After(secret.At) {
-		e.replica.deriveLater(row.Address)
-	}
-	if !e.replica.speaks(e.now()) {
+// inForce is the password that counts: the holder's if he chose it after all sites that have the mailbox had one from the Secret; or, while
+// the other site is silent, after this one had. undecided says that the two would differ. Pure.
+func inForce(c choice, secret placement, everywhere time.Time, speaks bool) (hash string, byHolder, undecided bool) {
+	undecided = c.At.After(everywhere) != c.At.After(secret.At)
+	since := everywhere
+	if !speaks {
 		since = secret.At
 	}
-	if !c.At.After(since) {
-		if !row.PasswordChangedByHolder || secret.Password == "" {
+	if c.At.After(since) {
+		return c.Password, true, undecided
+	}
+	return secret.Password, false, undecided
+}
+
+// derivePassword puts the password into the directory that is in force. The Secret's is put back only where the holder's is: otherwise it
+// is there, as the operator placed it.
+func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
+	defer e.choosing(row.Address)()
+	c, ok := e.holders.of(row, admin.ChoicePassword)
+	if !ok {
+		if !e.holders.formers(row, admin.ChoicePassword) {
 			return nil
 		}
-		return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, secret.Password))
+		c = choice{}
 	}
-	if hash, err := e.directory.Password(ctx, row.Address); err != nil || hash == c.Password {
+	secret, everywhere := e.holders.secret(row.Address, e.settings.Site)
+	hash, byHolder, undecided := inForce(c, secret, everywhere, e.replica.speaks(e.now()))
+	if undecided {
+		e.replica.deriveLater(row.Address)
+	}
+	if !byHolder {
+		if !row.PasswordChangedByHolder || hash == "" {
+			return nil
+		}
+		return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, hash))
+	}
+	if now, err := e.directory.Password(ctx, row.Address); err != nil || now == hash {
 		return err
 	}
-	return e.replaced(row.Address, e.directory.SetPassword(ctx, row.Address, c.Password))
+	return e.replaced(row.Address, e.directory.SetPassword(ctx, row.Address, hash))
 }
 
 // replaced notes that a mailbox has another password, unless it could not be stored.
@@ -293,29 +305,42 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 
 // holderOf is holder of one who is given that.
 func (e *Engine) holderOf(row admin.Mailbox, given admin.Given) admin.Holder {
-	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.compare(row.Address, e.settings.Site)}
-	if c, ok := e.holders.of(row, admin.ChoicePassword); ok && row.PasswordChangedByHolder {
-		h.PasswordChangedAt = c.At
-		h.Changed = append(h.Changed, admin.ChoicePassword)
+	h := admin.Holder{
+		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.compare(row.Address, e.settings.Site),
+		InForce: admin.InForce{
+			OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam,
+		},
 	}
-	if c, ok := e.holders.of(row, admin.ChoiceOrdinaryMail); ok && slices.Contains(given.MayChange, admin.ChoiceOrdinaryMail) && c.OrdinaryMail != nil {
-		h.InForce.OrdinaryMail = *c.OrdinaryMail
-		h.Changed = append(h.Changed, admin.ChoiceOrdinaryMail)
-	}
-	if c, ok := e.holders.of(row, admin.ChoiceNotifications); ok && slices.Contains(given.MayChange, admin.ChoiceNotifications) && c.Notifications != nil {
-		h.InForce.Notifications = *c.Notifications
-		h.Changed = append(h.Changed, admin.ChoiceNotifications)
-	}
-	if c, ok := e.holders.of(row, admin.ChoiceRules); ok && slices.Contains(given.MayChange, admin.ChoiceRules) {
-		h.InForce.Rules = c.Rules
-		h.Changed = append(h.Changed, admin.ChoiceRules)
-	}
-	if c, ok := e.holders.of(row, admin.ChoiceAntispam); ok && slices.Contains(given.MayChange, admin.ChoiceAntispam) {
-		h.InForce.Antispam = c.Antispam
-		h.Changed = append(h.Changed, admin.ChoiceAntispam)
+	for _, setting := range choices {
+		counts := slices.Contains(given.MayChange, setting)
+		if setting == admin.ChoicePassword {
+			counts = row.PasswordChangedByHolder
+		}
+		if c, ok := e.holders.of(row, setting); ok && counts && c.act(&h) {
+			h.Changed = append(h.Changed, setting)
+		}
 	}
 	slices.Sort(h.Changed)
 	return h
+}
+
+// act puts what was chosen in force; false if the record does not say what.
+func (c choice) act(h *admin.Holder) bool {
+	switch {
+	case c.Setting == admin.ChoicePassword:
+		h.PasswordChangedAt = c.At
+	case c.Setting == admin.ChoiceOrdinaryMail && c.OrdinaryMail != nil:
+		h.InForce.OrdinaryMail = *c.OrdinaryMail
+	case c.Setting == admin.ChoiceNotifications && c.Notifications != nil:
+		h.InForce.Notifications = *c.Notifications
+	case c.Setting == admin.ChoiceRules:
+		h.InForce.Rules = c.Rules
+	case c.Setting == admin.ChoiceAntispam:
+		h.InForce.Antispam = c.Antispam
+	default:
+		return false
+	}
+	return true
 }
 
 // mailbox is the directory's row with what its holder made of ordinary mail.

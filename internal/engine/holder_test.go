@@ -56,6 +56,13 @@ func (w *world) put(address, version, raw string, access admin.Access) {
 
 func (w *world) place(p admin.Place) {
 	w.t.Helper()
+	if a := w.placing(p); a.Refused+a.Failed != "" {
+		w.t.Fatalf("%s: %+v", p.Address, a)
+	}
+}
+
+func (w *world) placing(p admin.Place) admin.Answer {
+	w.t.Helper()
 	body, err := json.Marshal([]admin.Place{p})
 	if err != nil {
 		w.t.Fatal(err)
@@ -64,9 +71,7 @@ func (w *world) place(p admin.Place) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if a := answered.([]admin.Answer)[0]; a.Refused+a.Failed != "" {
-		w.t.Fatalf("%s: %+v", p.Address, a)
-	}
+	return answered.([]admin.Answer)[0]
 }
 
 func (w *world) give(address string, h admin.Given) {
@@ -564,8 +569,8 @@ func TestGate(t *testing.T) {
 	for i := range 50_000 {
 		g.admit(fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now)
 	}
-	if g.buckets.Len() > gateEntries {
-		t.Errorf("the gate holds %d buckets", g.buckets.Len())
+	if len(g.buckets) > gateEntries {
+		t.Errorf("the gate holds %d buckets", len(g.buckets))
 	}
 }
 
@@ -596,6 +601,57 @@ func TestAClientBeyondItsBoundTakesNoMailboxsTries(t *testing.T) {
 		if wait := g.admit(fmt.Sprintf("o%d@x.test", i), "203.0.113.1", now); wait > 0 {
 			t.Errorf("after tries that were not made, try %d waits %v", i, wait)
 		}
+	}
+}
+
+func TestWhichPasswordIsInForce(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 11, 22, 10, minute, 0, 0, time.UTC) }
+	for name, c := range map[string]struct {
+		chosen, secret, everywhere  int // minutes
+		speaks, byHolder, undecided bool
+	}{
+		"chosen after the Secret was placed":                                  {chosen: 2, secret: 1, everywhere: 1, speaks: true, byHolder: true},
+		"chosen before it was changed":                                        {chosen: 1, secret: 2, everywhere: 2, speaks: true},
+		"chosen at that instant":                                              {chosen: 1, secret: 1, everywhere: 1, speaks: true},
+		"a site that was rebuilt reads the Secret later: no edit":             {chosen: 2, secret: 3, everywhere: 1, speaks: true, byHolder: true, undecided: true},
+		"changed here, while the other site is silent and cannot be expected": {chosen: 2, secret: 3, everywhere: 1, undecided: true},
+		"chosen after the Secret, while the other site is silent":             {chosen: 2, secret: 1, everywhere: 1, byHolder: true},
+	} {
+		own, placed := choice{At: at(c.chosen), Password: "own"}, placement{At: at(c.secret), Password: "secret"}
+		hash, byHolder, undecided := inForce(own, placed, at(c.everywhere), c.speaks)
+		want := map[bool]string{true: "own", false: "secret"}[c.byHolder]
+		if hash != want || byHolder != c.byHolder || undecided != c.undecided {
+			t.Errorf("%s: %s, by the holder %v, undecided %v", name, hash, byHolder, undecided)
+		}
+	}
+	if hash, byHolder, undecided := inForce(choice{}, placement{Password: "secret"}, time.Time{}, false); hash != "secret" || byHolder || undecided {
+		t.Errorf("nothing chosen: %s, by the holder %v, undecided %v", hash, byHolder, undecided)
+	}
+}
+
+func TestWhatIsSentOnADayIsCountedOnce(t *testing.T) {
+	h := newHolders()
+	for _, step := range []struct {
+		what, day string
+		n         int
+		record    string
+		want      int
+	}{
+		{"the first", "2026-11-21", 1, "", 1},
+		{"one that a log tells of", "2026-11-21", 1, "r1", 2},
+		{"the same again", "2026-11-21", 1, "r1", 2},
+		{"the first of the next day", "2026-11-22", 1, "", 1},
+		{"one that began before midnight", "2026-11-21", 1, "", 0},
+		{"one that was taken back after it", "2026-11-21", -1, "", 0},
+		{"a record of the day before", "2026-11-21", 1, "r2", 0},
+		{"the second of the next day", "2026-11-22", 1, "", 2},
+	} {
+		if got := h.count(sender, step.day, step.n, step.record); got != step.want {
+			t.Errorf("%s: the sum is %d, want %d", step.what, got, step.want)
+		}
+	}
+	if got := h.sentOn(sender, "2026-11-22"); got != 2 {
+		t.Errorf("%d are shown, want 2", got)
 	}
 }
 

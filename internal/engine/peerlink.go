@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // The peer link carries what two engines of one domain say to each other, over TLS in which each shows the certificate of its
@@ -143,10 +144,11 @@ func (e *Engine) answerReplica(ctx context.Context, w *wire, verb string) error 
 
 // openDsync checks a request and begins the dsync of that one mailbox with our own Dovecot.
 func (e *Engine) openDsync(ctx context.Context, request string) (*wire, error) {
-	if len(request) < len(peerVerb) || request[:len(peerVerb)] != peerVerb {
+	mailbox, ok := strings.CutPrefix(request, peerVerb)
+	if !ok {
 		return nil, errUnknownRequest
 	}
-	row, err := e.directory.Mailbox(ctx, request[len(peerVerb):])
+	row, err := e.directory.Mailbox(ctx, mailbox)
 	if err != nil {
 		return nil, err
 	}
@@ -207,8 +209,8 @@ func (e *Engine) readyToMerge(ctx context.Context, mailbox string) error {
 	if _, done := e.mergeable.Load(mailbox); done {
 		return nil
 	}
-	if err := e.makeFolder(ctx, mailbox, expunged); err != nil {
-		return fmt.Errorf("making folder %s of %s: %w", expunged, mailbox, err)
+	if err := e.makeFolder(ctx, mailbox, store.Expunged); err != nil {
+		return fmt.Errorf("making folder %s of %s: %w", store.Expunged, mailbox, err)
 	}
 	e.mergeable.Store(mailbox, true)
 	return nil

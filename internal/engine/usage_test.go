@@ -66,10 +66,10 @@ func checkAges(t *testing.T, s *site, operator *admin.Client, job *store.Client)
 			t.Fatal(err)
 		}
 	}
-	if err := job.MakeFolder(t.Context(), sender, expunged); err != nil {
+	if err := job.MakeFolder(t.Context(), sender, store.Expunged); err != nil {
 		t.Fatal(err)
 	}
-	deleted := newMessage(expunged, 20, hostile)
+	deleted := newMessage(store.Expunged, 20, hostile)
 	deleted.Date = s.now.AddDate(0, 0, -1)
 	if _, err := job.Save(t.Context(), sender, deleted, bytes.NewReader(hostile)); err != nil {
 		t.Fatal(err)

@@ -36,6 +36,7 @@ type Mirror struct {
 	asked   time.Time // when the engine last answered
 	failed  error     // why it did not, at refused
 	refused time.Time
+	retried bool // somebody asks again since it failed
 	// unsettled are the addresses whose last place was not carried out to its end.
 	unsettled map[string]bool
 	changes   []admin.Mailbox
@@ -55,15 +56,21 @@ func newMirror(c *admin.Client, now func() time.Time) *Mirror {
 	return &Mirror{client: c, now: now, domains: map[string]map[string]bool{}, unsettled: map[string]bool{}}
 }
 
-// Mailbox is what the stack holds of an address; false when it holds nothing. settled says that nothing asked for it is half done.
+// Mailbox is what the stack holds of an address; false when it holds nothing. settled says that nothing asked for it is half done. With an
+// error it is what the stack last answered.
 func (m *Mirror) Mailbox(ctx context.Context, address string) (p admin.Placed, there, settled bool, err error) {
-	if err := m.fresh(ctx); err != nil {
-		return p, false, false, err
-	}
+	err = m.fresh(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p, there = m.placed[address]
-	return p, there, !m.unsettled[address], nil
+	return p, there, !m.unsettled[address], err
+}
+
+// Answers says whether the engine answered when it was last asked.
+func (m *Mirror) Answers() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.placed != nil && m.failed == nil
 }
 
 // Recall is how far the stack is with what it was before its log began. What it says holds for the rows that were read with it.
@@ -114,18 +121,25 @@ func (m *Mirror) Rows(ctx context.Context, domain string) ([]admin.Mailbox, erro
 }
 
 // fresh asks the engine unless it was asked a moment ago. Those who come together share one answer, also when it is none: a dead
-// engine costs one timeout, and not one for each of its mailboxes.
+// engine costs one timeout, and not one for each of its mailboxes. While it is asked again after that, one waits for it, and nobody else.
 func (m *Mirror) fresh(ctx context.Context) error {
 	m.mu.Lock()
-	now := m.now()
-	isFresh, isDead := m.placed != nil && now.Sub(m.asked) < maxAge, m.failed != nil && now.Sub(m.refused) < maxAge/2
-	err := m.failed
+	now, err := m.now(), m.failed
+	isFresh, isDead := m.placed != nil && now.Sub(m.asked) < maxAge, err != nil && (m.retried || now.Sub(m.refused) < maxAge/2)
+	retry := err != nil && !isDead && !isFresh
+	m.retried = m.retried || retry
 	m.mu.Unlock()
 	switch {
 	case isFresh:
 		return nil
 	case isDead:
 		return err
+	case retry:
+		defer func() {
+			m.mu.Lock()
+			m.retried = false
+			m.mu.Unlock()
+		}()
 	}
 	return m.Compare(ctx)
 }

@@ -1,13 +1,13 @@
 package manager_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +18,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/internal/apitest"
 	"github.com/pec-operator/pec-operator/internal/mailtest"
 	"github.com/pec-operator/pec-operator/internal/manager"
 )
@@ -230,13 +229,16 @@ func TestExternalWithoutQuota(t *testing.T) {
 	}
 }
 
-// TestExternalAtTheOtherSite has an operator at b whose peer was just lost: while a is preferred and not silent for long, it is quiet.
+// TestExternalAtTheOtherSite has an operator at b whose peer was just lost: while a is preferred and not silent for long, it is quiet; then
+// it looks in its place.
 func TestExternalAtTheOtherSite(t *testing.T) {
 	const ns = "altra-sede"
 	address := "protocollo@pec." + ns + ".test"
 	road := &line{to: mailtest.StartBeside(t, "TestProviderBeside", map[string]string{address: canary}, mailtest.Quota)}
-	s := newSite(t, ns, siteOptions{name: "b", peer: unreachable(t), change: func(o *manager.Options) {
+	var ahead atomic.Int64
+	s := newSite(t, ns, siteOptions{name: "b", peer: deadPeer(t), change: func(o *manager.Options) {
 		o.ExternalConnect, o.ExternalRoots, o.StandIn = road.connect, road.to.Roots, 15*time.Minute
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	}})
 	domain, box := s.externalDomain(func(d *v1alpha1.PECDomain) { d.Spec.PreferredSite = "a" }), makeMailbox(ns, "protocollo", s.domain)
 	s.create(t, domain, password(ns, canary), box)
@@ -253,14 +255,19 @@ func TestExternalAtTheOtherSite(t *testing.T) {
 	if n := road.is(false, false); n != 1 || box.Status.Usage != nil || box.Status.Quota != "" {
 		t.Errorf("%d logins; it still shows %+v", n, box.Status.Usage)
 	}
-}
-
-// unreachable is the kubeconfig of a peer at which nobody listens.
-func unreachable(t *testing.T) []byte {
-	t.Helper()
-	raw, err := apitest.Need(t, server).Kubeconfig("peer-of-nobody")
-	if err != nil {
-		t.Fatal(err)
+	ahead.Store(int64(14 * time.Minute))
+	s.request(t, box, "silent for a while")
+	eventually(t, func() error {
+		if s.read(t, box); box.Status.LastHandledReconcileAt != "silent for a while" {
+			return errors.New("the mailbox was not looked at")
+		}
+		return nil
+	})
+	s.waitFor(t, box, v1alpha1.ConditionWatched, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteWatches)
+	ahead.Store(int64(16 * time.Minute))
+	s.request(t, box, "silent for long")
+	s.waitFor(t, box, v1alpha1.ConditionWatched, metav1.ConditionTrue, v1alpha1.ReasonProviderAnswers)
+	if n := road.is(false, false); n != 1 || box.Status.Usage == nil {
+		t.Errorf("%d logins in place of site a, it shows %+v", n, box.Status.Usage)
 	}
-	return bytes.ReplaceAll(raw, []byte(strings.TrimPrefix(server.Config.Host, "https://")), []byte("127.0.0.1:1"))
 }

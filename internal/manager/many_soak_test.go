@@ -4,12 +4,14 @@ package manager_test
 
 import "time"
 
-// many and quietFor are those of a region's provider on a quiet day, guests its municipalities.
+// many and quietFor are those of a region's provider on a quiet day, guests its municipalities, awayFor a pod that starts on another node.
 const (
 	many           = 1000
 	quietFor       = 2 * time.Minute
 	guests         = 400
 	guestsQuietFor = time.Minute
+	awayBoxes      = 1000
+	awayFor        = time.Minute
 )
 
 // afterOthers is a death in a phase that is recorded as another is.

@@ -17,6 +17,7 @@ import (
 	"github.com/go-crypt/crypt/algorithm/shacrypt"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // talk is a conversation in a line protocol, written down as it goes.
@@ -238,7 +239,7 @@ func everythingOverIMAP(k *talk) {
 		{"APPEND Old {15}", "Subject: new\r\n\r\n"[:15]},
 		{"RENAME Old Older", ""},
 		{"DELETE Old", ""},
-		{"SELECT " + expunged, ""},
+		{"SELECT " + store.Expunged, ""},
 		{`SETACL INBOX anyone lrswipkxtea`, ""},
 	} {
 		k.imap(c.command, c.literal)

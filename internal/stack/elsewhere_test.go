@@ -67,8 +67,8 @@ func checkElsewhere(t *testing.T, p *pod, postfix *running, index *providers.Ind
 		}
 		return out
 	}
-	r, from := startRemote(t, "127.0.0.35", true), "full@"+domain
-	frontal(t, "127.0.0.36")
+	r, from := startRemote(t, "127.0.0.33", true), "full@"+domain
+	frontal(t, "127.0.0.34")
 	for _, name := range []string{formerly, byItself, byFrontal} {
 		place(name, admin.AccessFull)
 	}

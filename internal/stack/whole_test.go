@@ -35,7 +35,11 @@ func TestWholePod(t *testing.T) {
 		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
 		n.resolver = "nameserver 127.0.0.53\n"
 		p := newPodAlone(t, n)
-		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25", "tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29", "inoltri.test": "127.0.0.30", "senza-inoltri.test": "127.0.0.31", "ogni-giorno.test": "127.0.0.32", formerly: "127.0.0.35", byItself: "127.0.0.1", byFrontal: "127.0.0.36"})
+		serveZones(t, map[string]string{
+			"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25",
+			"tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29", "inoltri.test": "127.0.0.30", "senza-inoltri.test": "127.0.0.31",
+			"ogni-giorno.test": "127.0.0.32", formerly: "127.0.0.33", byFrontal: "127.0.0.34", byItself: "127.0.0.1",
+		})
 		dovecot, clamav, rspamd := p.started("dovecot"), p.start(p.spec, p.container("antivirus")), p.start(p.spec, p.container("antispam"))
 		defer dovecot.stop()
 		defer clamav.stop()

@@ -1,0 +1,70 @@
+package mailbox
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+func TestPlan(t *testing.T) {
+	row := admin.Mailbox{Address: "a@d", Domain: "d", CredentialsVersion: "1", QuotaBytes: 1, Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDiscard, AdmittedAs: "Standard"}
+	rules := admin.Given{Rules: []admin.Rule{{Name: "n", Header: "To", Contains: "c", Folder: "f"}}}
+	with := func(change func(*admin.Mailbox)) admin.Mailbox {
+		other := row
+		change(&other)
+		return other
+	}
+	suspended := with(func(m *admin.Mailbox) { m.Access = admin.AccessSuspended })
+	larger := with(func(m *admin.Mailbox) { m.QuotaBytes = 2 })
+	both := with(func(m *admin.Mailbox) { m.QuotaBytes, m.Access = 2, admin.AccessSuspended })
+	changed := with(func(m *admin.Mailbox) { m.CredentialsVersion = "2" })
+	closed := with(func(m *admin.Mailbox) { m.Access, m.ClosedAt = admin.AccessClosed, time.Unix(1000, 0) })
+	opened := with(func(m *admin.Mailbox) { m.ClosedAt = time.Unix(1000, 0) })
+	holder := with(func(m *admin.Mailbox) { m.PasswordChangedByHolder = true })
+	here := stands{row: row, there: true, settled: true}
+	place := func(m *admin.Mailbox, g *admin.Given) *admin.Place {
+		return &admin.Place{Address: row.Address, Mailbox: m, Given: g}
+	}
+	for name, c := range map[string]struct {
+		has    stands
+		want   admin.Mailbox
+		gives  admin.Given
+		frozen bool
+
+		ask      *admin.Place
+		held     string
+		password bool
+	}{
+		"what is there as it is wanted asks for nothing":          {has: here, want: row},
+		"what its holder changed himself is no difference":        {has: stands{row: holder, there: true, settled: true}, want: row},
+		"a new mailbox is its row and a password":                 {has: stands{settled: true}, want: row, ask: place(&row, nil), password: true},
+		"with what its holder is given":                           {has: stands{settled: true}, want: row, gives: rules, ask: place(&row, &rules), password: true},
+		"a quota is the row alone, with the password that it has": {has: here, want: larger, ask: place(&larger, nil)},
+		"a new Secret is another password":                        {has: here, want: changed, ask: place(&changed, nil), password: true},
+		"a closed mailbox is opened":                              {has: stands{row: closed, there: true, settled: true}, want: opened, ask: place(&opened, nil)},
+		"what is half done is asked for again":                    {has: stands{row: row, there: true}, want: row, ask: place(&row, nil)},
+		"rules are not the row":                                   {has: here, want: row, gives: rules, ask: place(nil, &rules)},
+		"rules that are taken back are":                           {has: stands{row: row, given: rules, there: true, settled: true}, want: row, ask: place(nil, &admin.Given{})},
+		"a change of both is asked for at once":                   {has: here, want: larger, gives: rules, ask: place(&larger, &rules)},
+		"a freeze holds a quota":                                  {has: here, want: larger, frozen: true, held: heldRow},
+		"and a password":                                          {has: here, want: changed, frozen: true, held: heldRow},
+		"and rules":                                               {has: here, want: row, gives: rules, frozen: true, held: heldGiven},
+		"and of both it names the row":                            {has: here, want: larger, gives: rules, frozen: true, held: heldRow},
+		"a freeze does not hold a lock":                           {has: here, want: suspended, frozen: true, ask: place(&suspended, nil)},
+		"nor lets a quota by with it":                             {has: here, want: both, gives: rules, frozen: true, ask: place(&suspended, nil), held: heldRow},
+		"what is half done is asked for again in a freeze too":    {has: stands{row: row, there: true}, want: larger, frozen: true, ask: place(&row, nil), held: heldRow},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ask, held := plan(c.has, c.want, c.gives, c.frozen)
+			if diff := cmp.Diff(c.ask, ask); diff != "" || held != c.held {
+				t.Errorf("held %q (-want +asked):\n%s", held, diff)
+			}
+			if ask != nil && ask.Mailbox != nil && newPassword(c.has, *ask.Mailbox) != c.password {
+				t.Errorf("a new password: %t", !c.password)
+			}
+		})
+	}
+}
