@@ -123,29 +123,11 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if held.Name == s.domain.Name || held.Name == s.receipts {
 			continue
 		}
-		home, err := index.Claimant(ctx, s.Client, held.Name)
-		if err == nil && home != nil {
-			home, err = s.servedElsewhere(ctx, home)
-		}
-		if err != nil || home == nil {
-			if err != nil {
-				return reconcile.Result{}, err
-			}
-			continue
-		}
-		rows, err := s.directory().Rows(ctx, held.Name)
+		home, err := s.movedTo(ctx, held)
 		if err != nil {
-			return reconcile.Result{}, s.directoryWaits(err)
+			return reconcile.Result{}, err
 		}
-		if !held.Local && !slices.ContainsFunc(rows, isOpen) || !movesAll(rows, home.Namespace) {
-			continue
-		}
-		// A cache can be behind: the API server's own word counts.
-		var live v1alpha1.PECDomainList
-		if err := s.Live.List(ctx, &live, client.InNamespace(home.Namespace), client.MatchingFields{"metadata.name": home.Name}); err != nil {
-			return reconcile.Result{}, fmt.Errorf("listing PECDomain %s/%s: %w", home.Namespace, home.Name, err)
-		}
-		if len(live.Items) == 0 || live.Items[0].UID != home.UID || !live.Items[0].DeletionTimestamp.IsZero() {
+		if home == nil {
 			continue
 		}
 		if s.left[held.Name] = home.Namespace; !held.Local {
@@ -159,6 +141,33 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 		logf.FromContext(ctx).Info("domain let go, it is elsewhere now", "domain", held.Name, "by", home.Namespace+"/"+home.Name)
 	}
 	return reconcile.Result{}, nil
+}
+
+// movedTo is the PECDomain that has a domain elsewhere, where something of it is still to end on this stack; else nil. A cache can be behind:
+// the API server's own word counts.
+func (s *scope) movedTo(ctx context.Context, held admin.Domain) (*v1alpha1.PECDomain, error) {
+	home, err := index.Claimant(ctx, s.Client, held.Name)
+	if err == nil && home != nil {
+		home, err = s.servedElsewhere(ctx, home)
+	}
+	if err != nil || home == nil {
+		return nil, err
+	}
+	rows, err := s.directory().Rows(ctx, held.Name)
+	if err != nil {
+		return nil, s.directoryWaits(err)
+	}
+	if !held.Local && !slices.ContainsFunc(rows, isOpen) || !movesAll(rows, home.Namespace) {
+		return nil, nil
+	}
+	var live v1alpha1.PECDomainList
+	if err := s.Live.List(ctx, &live, client.InNamespace(home.Namespace), client.MatchingFields{"metadata.name": home.Name}); err != nil {
+		return nil, fmt.Errorf("listing PECDomain %s/%s: %w", home.Namespace, home.Name, err)
+	}
+	if len(live.Items) == 0 || live.Items[0].UID != home.UID || !live.Items[0].DeletionTimestamp.IsZero() {
+		return nil, nil
+	}
+	return home, nil
 }
 
 // servedElsewhere is the PECDomain if its mail is at another provider, or on another stack that serves it; else nil.

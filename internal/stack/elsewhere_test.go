@@ -50,9 +50,13 @@ func frontal(t *testing.T, address string) {
 
 // checkElsewhere: the mail of a domain that is held here and not local goes where its MX says, and none of it is refused.
 func checkElsewhere(t *testing.T, p *pod, postfix *running, index *providers.Index, roots *x509.CertPool) {
-	place := func(name string, local bool, access admin.Access) {
+	isLocal := func(name string, local bool) {
 		t.Helper()
 		p.must(p.directory.PutDomain(context.Background(), admin.Domain{Name: name, Local: local}))
+	}
+	place := func(name string, access admin.Access) {
+		t.Helper()
+		isLocal(name, false)
 		p.mailbox("ufficio", access, func(m *admin.Mailbox) { m.Address, m.Domain = "ufficio@"+name, name })
 	}
 	queue := func() string {
@@ -66,7 +70,7 @@ func checkElsewhere(t *testing.T, p *pod, postfix *running, index *providers.Ind
 	r, from := startRemote(t, "127.0.0.33", true), "full@"+domain
 	frontal(t, "127.0.0.34")
 	for _, name := range []string{formerly, byItself, byFrontal} {
-		place(name, false, admin.AccessFull)
+		place(name, admin.AccessFull)
 	}
 	letter := func(id string, to ...string) error {
 		return submit(from, password, from, to, "From: "+from+"\r\nTo: "+strings.Join(to, ", ")+"\r\nSubject: x\r\nMessage-ID: <"+id+"@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n")
@@ -102,14 +106,14 @@ func checkElsewhere(t *testing.T, p *pod, postfix *running, index *providers.Ind
 		}
 	}
 	for _, name := range []string{byItself, byFrontal} {
-		place(name, true, admin.AccessFull)
+		isLocal(name, true)
 		awaitMessages(t, "ufficio@"+name, 1, func(raw []byte) bool { return strings.Contains(string(raw), "durante@client.test") })
 		wantError(t, "what comes in for a local domain", p.send(portMX, "x@remote.test", "ufficio@"+name, note), "certified mail (PEC) only")
 	}
 
 	// It leaves: of its closed mailboxes nobody is told that they do not exist.
-	place(byItself, false, admin.AccessClosed)
-	place(formerly, false, admin.AccessClosed)
+	place(byItself, admin.AccessClosed)
+	place(formerly, admin.AccessClosed)
 	p.must(letter("dopo", to))
 	arrives("a neighbour's message to a domain that has left", "dopo")
 	wantError(t, "what still comes in for it", p.send(portMX, "x@remote.test", to, note), "450")
