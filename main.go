@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -21,7 +22,7 @@ import (
 
 const usage = `usage: pec-operator ROLE [flags]
 
-  manager   the operator: reconciles PECDomains and Mailboxes of one site
+  manager   the operator: reconciles the four kinds at one site
   engine    the PEC engine: certifies messages between Postfix and Dovecot in a mail pod
   migrate   copies or verifies one mailbox of a MailboxMigration, in a pod of its Job
   retain    archives mailboxes in Jobs; verifies, lists and restores archives
@@ -53,7 +54,15 @@ func status(err error) int {
 	return 1
 }
 
+// run does what a role is asked for. Help that was asked for is no error.
 func run(ctx context.Context, role string, args []string) error {
+	if err := play(ctx, role, args); !errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return nil
+}
+
+func play(ctx context.Context, role string, args []string) error {
 	switch role {
 	case "manager":
 		return manager.Run(ctx, args)
@@ -69,6 +78,9 @@ func run(ctx context.Context, role string, args []string) error {
 		return audit.Run(args, time.Now(), os.Stdout, os.Stderr)
 	case "inspect":
 		return inspect.Run(args, time.Now(), os.Stdout, os.Stderr)
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(os.Stderr, usage)
+		return nil
 	}
 	fmt.Fprint(os.Stderr, usage)
 	return fmt.Errorf("no such role")

@@ -59,7 +59,18 @@ func (d *PECDomain) Pool() (DomainReference, bool) {
 // Serves says whether the stack of this domain may serve domains of a namespace.
 func (d *PECDomain) Serves(namespace string) bool {
 	m := d.Spec.Provider.Managed
-	return m != nil && (namespace == d.Namespace || slices.Contains(m.AllowedNamespaces, namespace))
+	return m != nil && d.allows(namespace, m.AllowedNamespaces)
+}
+
+// Lends says whether domains of a namespace may draw on the contract of this domain.
+func (d *PECDomain) Lends(namespace string) bool {
+	c := d.Spec.Contract
+	return c != nil && c.From == nil && d.allows(namespace, c.AllowedNamespaces)
+}
+
+// allows says whether a namespace is this domain's own, or listed.
+func (d *PECDomain) allows(namespace string, listed []string) bool {
+	return namespace == d.Namespace || slices.Contains(listed, namespace)
 }
 
 // DNSMode is who writes the domain's MX records.

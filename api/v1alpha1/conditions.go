@@ -133,7 +133,7 @@ const (
 	ConditionAntivirusFresh = "AntivirusFresh"
 	// ReasonDefinitionsFresh surfaces when the scanner works with fresh definitions.
 	ReasonDefinitionsFresh = "DefinitionsFresh"
-	// ReasonAntivirusAbsent surfaces when the stack has no scanner: no message is checked, which no accredited provider may let be.
+	// ReasonAntivirusAbsent surfaces when the stack has no scanner: no message is checked, which no accredited provider may allow.
 	ReasonAntivirusAbsent = "AntivirusAbsent"
 	// ReasonAntivirusWaits surfaces when nothing can be scanned: no answer, or definitions that are too old; the message says which.
 	ReasonAntivirusWaits = "AntivirusWaits"
@@ -142,6 +142,9 @@ const (
 	ConditionDirectoryInSync = "DirectoryInSync"
 	// ReasonDomainPlaced surfaces when the directory holds the domain.
 	ReasonDomainPlaced = "DomainPlaced"
+	// ReasonDomainNotLocal surfaces while the directory holds the domain and its MX was not seen to name this stack, or was seen to name another
+	// provider for long: logins and migrations work, mail goes where the MX says.
+	ReasonDomainNotLocal = "DomainNotLocal"
 
 	// ConditionRowsLeftOpen (Managed) is there, True, only while mailboxes that were deleted could not be closed on this stack: who knows
 	// the password of one still gets in. It holds up neither the domain nor the other mailboxes; Ready does not depend on it.
@@ -178,7 +181,9 @@ const (
 	ReasonOverContract = "OverContract"
 	// ReasonContractEnded surfaces when the last day of the contract is over: nothing more is admitted, what is there stays.
 	ReasonContractEnded = "ContractEnded"
-	// ReasonPoolUnusable surfaces when spec.contract.from names no PECDomain, or one that has no contract of its own.
+	// ReasonPoolUnusable surfaces when spec.contract.from names no PECDomain, one that has no contract of its own, or one that does not list
+	// this namespace in contract.allowedNamespaces; and when the domain's host refuses it, or another namespace claimed it first: its
+	// mailboxes would take room in which they can never be.
 	ReasonPoolUnusable = "PoolUnusable"
 
 	// ConditionAwaitingExternal is there, True, only while somebody outside must act: who runs the domain's zone. The text to send

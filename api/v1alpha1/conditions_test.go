@@ -1,4 +1,4 @@
-package v1alpha1
+package v1alpha1_test
 
 import (
 	"go/ast"
@@ -30,6 +30,9 @@ func TestEveryConditionAndReasonIsDefined(t *testing.T) {
 		value := strings.Trim(spec.Values[0].(*ast.BasicLit).Value, `"`)
 		if !strings.Contains(string(catalogue), "\n### "+value+"\n") && !strings.Contains(string(catalogue), "\n| `"+value+"` |") {
 			t.Errorf("%s: %s is not in docs/reference/conditions.md; run make generate", name, value)
+		}
+		if len(value) > longestName {
+			t.Errorf("%s: %s has more than %d characters, with which the largest object is measured", name, value, longestName)
 		}
 		switch {
 		case strings.HasPrefix(name, "Reason") && !strings.HasPrefix(doc, name+" surfaces when "):

@@ -5,16 +5,26 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="has(self.from) || has(self.standard)",message="give contract.standard, the number of standard mailboxes, or contract.from, the domain whose contract is drawn on"
 // +kubebuilder:validation:XValidation:rule="has(self.from) || has(self.reference)",message="give contract.reference, by which people find the signed contract"
 // +kubebuilder:validation:XValidation:rule="!has(self.from) || !has(self.validUntil)",message="a contract that is drawn on ends with the pool: leave contract.validUntil to the domain that contract.from names"
+// +kubebuilder:validation:XValidation:rule="!has(self.from) || !has(self.allowedNamespaces)",message="a contract that is drawn on is lent by whose it is: leave contract.allowedNamespaces to the domain that contract.from names"
 type Contract struct {
 	// reference of the signed contract, like "C-12". Domains that draw on a pool have that of the pool.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	Reference string `json:"reference,omitempty"`
-	// from names the PECDomain whose contract is drawn on, as a region's municipalities draw on the region's. The numbers beside it
-	// are then the most that this domain may draw; what is not given is bounded by the pool alone.
+	// from names the PECDomain whose contract is drawn on, as a region's municipalities draw on the region's: one in this namespace, or one
+	// that lists this namespace in its contract.allowedNamespaces. The numbers beside it are then the most that this domain may draw; what is not given is bounded by the pool alone.
 	// +optional
 	From *DomainReference `json:"from,omitempty"`
+	// allowedNamespaces are the namespaces whose PECDomains may draw on this contract, besides this domain's own. Who is taken off the list
+	// gets nothing more; what it has stays, and counts.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=512
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`
+	AllowedNamespaces []string `json:"allowedNamespaces,omitempty"`
 	// standard is how many Standard mailboxes there may be. One that was closed counts while its mail is kept.
 	// +optional
 	// +kubebuilder:validation:Minimum=0

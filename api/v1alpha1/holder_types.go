@@ -42,6 +42,13 @@ type HolderStatus struct {
 	// passwordChangedAt is when the holder chose the password; not there while it is the Secret's.
 	// +optional
 	PasswordChangedAt *metav1.Time `json:"passwordChangedAt,omitempty"`
+	// ordinaryMail is what becomes of mail that is not certified, as the holder chose or the spec says. Where a holder forwards it to is in
+	// the event log and not here: it is his own address.
+	// +optional
+	OrdinaryMail OrdinaryMailPolicy `json:"ordinaryMail,omitempty"`
+	// antispam is whether ordinary mail is to be judged, as the holder chose or the spec says; SpamFilterMissing says where nothing judges it.
+	// +optional
+	Antispam Antispam `json:"antispam,omitempty"`
 	// notified is how many addresses are told of certified mail.
 	// +optional
 	// +kubebuilder:validation:Minimum=0

@@ -383,7 +383,7 @@ type MailboxUsage struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	OldPercent *int32 `json:"oldPercent,omitempty"`
-	// sentPerMonth is how many messages of it this site accepted for sending in the last 30 days, in two figures.
+	// sentPerMonth is how many messages of it were accepted for sending in the last 30 days, at either site, in two figures.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	SentPerMonth *int64 `json:"sentPerMonth,omitempty"`

@@ -116,7 +116,10 @@ type MigrationSource struct {
 	IMAP *IMAPSource `json:"imap,omitempty"`
 }
 
-// IMAPSource is an IMAPS server that mail is copied from.
+// IMAPSource is an IMAPS server that mail is copied from, on port 993 of an address of the internet, or of a network in the chart's value
+// external.networks.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.port) || self.port == 993",message="mail is read over IMAPS: leave the port of source.imap out, or give 993"
 type IMAPSource struct {
 	Endpoint `json:",inline"`
 	// caSecretRef names the Secret (key ca.crt) with the roots of the server's certificate; the system's when not given.

@@ -343,7 +343,7 @@ type IssuerReference struct {
 // Signing is a certificate with its key, in a Secret or in an HSM.
 type Signing struct {
 	// secretName is the name of the Secret with the certificate (key tls.crt, leaf first, then its chain) and, unless pkcs11 is
-	// given, its key (key tls.key). What is changed in it acts within a minute and without a restart.
+	// given, its key (key tls.key). What is changed in it acts within two minutes and without a restart.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -461,6 +461,8 @@ type DomainReference struct {
 }
 
 // ExternalProvider describes a domain that another provider runs, as its letter prints it.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.imap) || !has(self.imap.port) || self.imap.port == 993",message="mailboxes are looked at over IMAPS: leave the port of provider.external.imap out, or give 993"
 type ExternalProvider struct {
 	// name of the provider.
 	// +required
@@ -473,7 +475,8 @@ type ExternalProvider struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	MailExchangers []Hostname `json:"mailExchangers,omitempty"`
-	// imap is the provider's IMAPS service. The use of the domain's mailboxes is watched there, and nothing is changed.
+	// imap is the provider's IMAPS service, on port 993 of an address of the internet, or of a network in the chart's value
+	// external.networks. The use of the domain's mailboxes is watched there, and nothing is changed.
 	// +required
 	IMAP Endpoint `json:"imap,omitzero"`
 	// pop3 is the provider's POP3S service.

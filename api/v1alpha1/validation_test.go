@@ -2,7 +2,6 @@ package v1alpha1_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -231,6 +230,17 @@ func dns(dns v1alpha1.DomainDNS) client.Object {
 	return makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.DNS = &dns })
 }
 
+// atPort has the provider's IMAPS on a port, and fromPort a migration read from one.
+func atPort(port int32) func(*v1alpha1.PECDomain) {
+	return func(d *v1alpha1.PECDomain) { d.Spec.Provider.External.IMAP.Port = &port }
+}
+
+func fromPort(port int32) client.Object {
+	return migration(func(m *v1alpha1.MailboxMigrationSpec) {
+		m.Source = v1alpha1.MigrationSource{Type: v1alpha1.MigrationFromIMAP, IMAP: &v1alpha1.IMAPSource{Endpoint: v1alpha1.Endpoint{Host: "imaps.vecchio.test", Port: &port}}}
+	})
+}
+
 func contract(c v1alpha1.Contract) client.Object {
 	return makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.Contract = &c })
 }
@@ -424,6 +434,10 @@ var rules = map[string]struct{ accept, refuse []change }{
 		accept: []change{{contract(v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(0))}), nil}},
 		refuse: []change{{contract(v1alpha1.Contract{Standard: ptr.To(int32(400))}), nil}},
 	},
+	"a contract that is drawn on is lent by whose it is": {
+		accept: []change{{contract(v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(1)), AllowedNamespaces: []string{"comune-esempio"}}), nil}},
+		refuse: []change{{contract(v1alpha1.Contract{From: pool, AllowedNamespaces: []string{"comune-esempio"}}), nil}},
+	},
 	"a contract that is drawn on ends with the pool": {
 		accept: []change{{contract(v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(1)), ValidUntil: "2027-12-31"}), nil}},
 		refuse: []change{{contract(v1alpha1.Contract{From: pool, ValidUntil: "2027-12-31"}), nil}},
@@ -519,6 +533,14 @@ var rules = map[string]struct{ accept, refuse []change }{
 			{migration(func(m *v1alpha1.MailboxMigrationSpec) {
 				m.Source.Type, m.Source.IMAP = v1alpha1.MigrationFromIMAP, imapSource
 			}), nil}},
+	},
+	"mail is read over IMAPS": {
+		accept: []change{{fromPort(993), nil}},
+		refuse: []change{{fromPort(143), nil}, {fromPort(6379), nil}},
+	},
+	"mailboxes are looked at over IMAPS": {
+		accept: []change{{external(asIs), nil}, {external(atPort(993)), nil}},
+		refuse: []change{{external(atPort(143)), nil}, {external(atPort(6379)), nil}},
 	},
 	"give source.imap exactly when": {
 		accept: []change{{migration(func(m *v1alpha1.MailboxMigrationSpec) {
@@ -925,29 +947,7 @@ func TestFreshObjectsAreNotObserved(t *testing.T) {
 // An example that does not apply teaches the wrong thing.
 func TestExamplesApply(t *testing.T) {
 	c := newClient(t)
-	documents := map[string]string{}
-	for _, pattern := range []string{"../../docs/kinds/*.md", "../../docs/*.md", "../../config/samples/*.yaml"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no examples at %s: %v", pattern, err)
-		}
-		for _, file := range files {
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text := string(raw)
-			if strings.HasSuffix(file, ".md") {
-				text = strings.Join(fenced(text), "\n---\n")
-			}
-			for i, document := range strings.Split(text, "\n---\n") {
-				if strings.Contains(document, "apiVersion: pec-operator.dev/") {
-					documents[fmt.Sprintf("%s, document %d", filepath.Base(file), i+1)] = document
-				}
-			}
-		}
-	}
-	for name, document := range documents {
+	for name, document := range apitest.Examples(t) {
 		t.Run(name, func(t *testing.T) {
 			object := &unstructured.Unstructured{}
 			if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
@@ -959,17 +959,4 @@ func TestExamplesApply(t *testing.T) {
 			}
 		})
 	}
-	if len(documents) < 12 {
-		t.Errorf("%d examples: the test reads the wrong files", len(documents))
-	}
-}
-
-// fenced are the blocks of YAML of a page.
-func fenced(page string) []string {
-	var blocks []string
-	for _, rest := range strings.Split(page, "```yaml\n")[1:] {
-		block, _, _ := strings.Cut(rest, "```")
-		blocks = append(blocks, block)
-	}
-	return blocks
 }

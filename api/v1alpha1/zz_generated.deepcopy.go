@@ -159,6 +159,11 @@ func (in *Contract) DeepCopyInto(out *Contract) {
 		*out = new(DomainReference)
 		**out = **in
 	}
+	if in.AllowedNamespaces != nil {
+		in, out := &in.AllowedNamespaces, &out.AllowedNamespaces
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Standard != nil {
 		in, out := &in.Standard, &out.Standard
 		*out = new(int32)

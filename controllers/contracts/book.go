@@ -72,8 +72,10 @@ type Page struct {
 	Recalling string
 
 	// pending is since when the requests were seen that have nothing yet, and newest the last of these times.
-	pending     map[string]time.Time
-	newest      time.Time
+	pending map[string]time.Time
+	newest  time.Time
+	// barred are the domains that name the pool and have no part in it, with why.
+	barred      map[types.NamespacedName]string
 	read        time.Time
 	generations map[types.NamespacedName]int64
 }
@@ -82,28 +84,45 @@ type Page struct {
 // pool. The domain must have a contract.
 func (b *Book) Page(ctx context.Context, d *v1alpha1.PECDomain, maxAge time.Duration) (*Page, error) {
 	key, _ := index.Pool(d)
-	pool := &v1alpha1.PECDomain{}
-	err := b.cache.Get(ctx, key, pool)
-	switch {
-	case apierrors.IsNotFound(err):
-		return &Page{Unusable: fmt.Sprintf("there is no PECDomain %s in namespace %s; create it, or correct contract.from", key.Name, key.Namespace)}, nil
-	case err != nil:
-		return nil, fmt.Errorf("reading the pool %s of %s: %w", key, d.Name, err)
-	case pool.Spec.Contract == nil || pool.Spec.Contract.From != nil:
-		return &Page{Unusable: fmt.Sprintf("PECDomain %s has no contract of its own to draw on; name the domain that has it in contract.from", key)}, nil
+	pool, why, err := Pool(ctx, b.cache, d)
+	if err != nil {
+		return nil, err
+	}
+	if why != "" {
+		return &Page{Unusable: why}, nil
 	}
 	e := b.entry(key)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if p := e.page; p != nil && b.now().Sub(p.read) <= maxAge && p.knows(pool) && p.knows(d) {
-		return p, nil
+	p := e.page
+	if p == nil || b.now().Sub(p.read) > maxAge || !p.knows(pool) || !p.knows(d) {
+		if p, err = b.read(ctx, pool, e); err != nil {
+			return nil, err
+		}
+		e.page = p
 	}
-	page, err := b.read(ctx, pool, e)
-	if err != nil {
-		return nil, err
+	if why := p.barred[client.ObjectKeyFromObject(d)]; why != "" {
+		return &Page{Unusable: why}, nil
 	}
-	e.page = page
-	return page, nil
+	return p, nil
+}
+
+// Pool is the domain whose contract counts for a domain, or why that cannot draw on it and what to do. The domain must have a contract.
+func Pool(ctx context.Context, cache client.Reader, d *v1alpha1.PECDomain) (pool *v1alpha1.PECDomain, unusable string, err error) {
+	key, _ := index.Pool(d)
+	pool = &v1alpha1.PECDomain{}
+	err = cache.Get(ctx, key, pool)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Sprintf("there is no PECDomain %s in namespace %s; create it, or correct contract.from", key.Name, key.Namespace), nil
+	case err != nil:
+		return nil, "", fmt.Errorf("reading the pool %s of %s: %w", key, d.Name, err)
+	case pool.Spec.Contract == nil || pool.Spec.Contract.From != nil:
+		return nil, fmt.Sprintf("PECDomain %s has no contract of its own to draw on; name the domain that has it in contract.from", key), nil
+	case !pool.Lends(d.Namespace):
+		return nil, fmt.Sprintf("PECDomain %s does not lend its contract to this namespace; its owner adds %q to its contract.allowedNamespaces", key, d.Namespace), nil
+	}
+	return pool, "", nil
 }
 
 func (b *Book) entry(key types.NamespacedName) *entry {
@@ -123,20 +142,17 @@ func (p *Page) knows(d *v1alpha1.PECDomain) bool {
 func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*Page, error) {
 	now := b.now()
 	key := client.ObjectKeyFromObject(pool)
-	var members v1alpha1.PECDomainList
-	if err := b.cache.List(ctx, &members, client.MatchingFields{index.DomainPool: index.Key(key)}, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing who draws on the contract of %s: %w", key, err)
+	p := &Page{read: now, generations: map[types.NamespacedName]int64{}, barred: map[types.NamespacedName]string{}, Diverged: Diverged(pool), pending: map[string]time.Time{}}
+	members, err := b.drawers(ctx, pool, p)
+	if err != nil {
+		return nil, err
 	}
-	p := &Page{Contract: terms(pool, members.Items, now), read: now, generations: map[types.NamespacedName]int64{}, Diverged: Diverged(pool), pending: map[string]time.Time{}}
+	p.Contract = terms(pool, members, now)
 	silent := map[types.NamespacedName]bool{}
 	hosts := map[types.NamespacedName]bool{}
 	var claims []contract.Claim
-	for i := range members.Items {
-		d := &members.Items[i]
-		p.generations[client.ObjectKeyFromObject(d)] = d.Generation
-		if meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDomainConflict) {
-			continue // the domain is another's
-		}
+	for i := range members {
+		d := &members[i]
 		var mailboxes v1alpha1.MailboxList
 		err := b.cache.List(ctx, &mailboxes, client.InNamespace(d.Namespace), client.MatchingFields{index.MailboxDomain: d.Name}, client.UnsafeDisableDeepCopy)
 		if err != nil {
@@ -157,9 +173,59 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 	}
 	p.await(claims, e)
 	p.Outcome = contract.Decide(p.Contract, claims)
-	var err error
 	p.Recalling, err = b.awaited(ctx, hosts)
 	return p, err
+}
+
+// drawers are the domains that draw on a pool's contract, itself among them; the page notes them, and who names the pool in vain.
+func (b *Book) drawers(ctx context.Context, pool *v1alpha1.PECDomain, p *Page) ([]v1alpha1.PECDomain, error) {
+	var named v1alpha1.PECDomainList
+	key := client.ObjectKeyFromObject(pool)
+	if err := b.cache.List(ctx, &named, client.MatchingFields{index.DomainPool: index.Key(key)}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing who draws on the contract of %s: %w", key, err)
+	}
+	members := named.Items[:0]
+	for i := range named.Items {
+		d := named.Items[i]
+		own := client.ObjectKeyFromObject(&d)
+		p.generations[own] = d.Generation
+		if !pool.Lends(d.Namespace) {
+			continue
+		}
+		why, err := b.barred(ctx, &d)
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			p.barred[own] = why
+			continue
+		}
+		members = append(members, d)
+	}
+	return members, nil
+}
+
+// barred says why a domain has no part in a contract that it may draw on. Whose name is another's would set the other's part and grants;
+// who can never be served would take room from those who are.
+func (b *Book) barred(ctx context.Context, d *v1alpha1.PECDomain) (string, error) {
+	claimant, err := index.Claimant(ctx, b.cache, d.Name)
+	if err != nil {
+		return "", err
+	}
+	if claimant == nil || claimant.Namespace != d.Namespace {
+		return "another namespace claimed " + d.Name + " first: nothing of this one counts; DomainConflict says what to do", nil
+	}
+	if d.Spec.Contract.From == nil || d.Spec.Provider.Hosted == nil {
+		return "", nil
+	}
+	key, host := index.Host(d), &v1alpha1.PECDomain{}
+	if err := b.cache.Get(ctx, key, host); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("reading host %s of %s: %w", key, d.Name, err)
+	}
+	if !host.Serves(d.Namespace) {
+		return "no mailbox of " + d.Name + " can be provisioned, so none takes room in a contract that others draw on: HostReady says what to do", nil
+	}
+	return "", nil
 }
 
 const (
@@ -232,7 +298,7 @@ func (b *Book) rows(ctx context.Context, d *v1alpha1.PECDomain, e *entry, silent
 }
 
 // absent are the claims of mailboxes that were admitted under a pool's contract, and that no domain of it has now: its resource is gone,
-// or another stack serves it. Their mail is there, and a domain that is made again has them back. A domain that is there and draws on
+// another stack serves it, or the pool lends to it no longer. Their mail is there, and a domain that is made again has them back. A domain that is there and draws on
 // something else took them along. A row that says not where it was admitted, of an earlier release, counts with its host.
 func (b *Book) absent(ctx context.Context, pool types.NamespacedName, all []v1alpha1.PECDomain, claims []contract.Claim) (absent []contract.Claim, hosts []types.NamespacedName) {
 	draws := make(map[types.NamespacedName]types.NamespacedName, len(all))
@@ -244,16 +310,24 @@ func (b *Book) absent(ctx context.Context, pool types.NamespacedName, all []v1al
 		claimed[claims[i].Address] = true
 	}
 	for i := range all {
-		key := client.ObjectKeyFromObject(&all[i])
-		if all[i].Spec.Provider.Type != v1alpha1.ProviderManaged || !meta.IsStatusConditionTrue(all[i].Status.Conditions, v1alpha1.ConditionDirectoryInSync) {
+		if all[i].Spec.Provider.Type != v1alpha1.ProviderManaged {
 			continue
 		}
-		for _, row := range b.engines.Directory(engines.First(key)).AdmittedIn(ctx, index.Key(pool)) {
+		key := client.ObjectKeyFromObject(&all[i])
+		directory := b.engines.Directory(engines.First(key))
+		if meta.IsStatusConditionTrue(all[i].Status.Conditions, v1alpha1.ConditionDirectoryInSync) {
+			directory.Learn(ctx)
+		}
+		for _, row := range directory.AdmittedIn(index.Key(pool)) {
 			if claimed[row.Address] || !drew(row, pool, draws[key], draws) {
 				continue
 			}
 			hosts = append(hosts, key)
-			absent = append(absent, contract.Claim{Address: row.Address, Domain: row.Domain, Has: Holding(row)})
+			claim := contract.Claim{Address: row.Address, Domain: row.Domain, Has: Holding(row)}
+			if row.Access != admin.AccessClosed {
+				claim.Wants = claim.Has
+			}
+			absent = append(absent, claim)
 		}
 	}
 	return absent, hosts

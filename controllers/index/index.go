@@ -57,6 +57,28 @@ func PreferredSite(d, host *v1alpha1.PECDomain) string {
 	return cmp.Or(d.Spec.PreferredSite, host.Spec.PreferredSite, first)
 }
 
+// Claimant is the PECDomain whose claim of a domain counts, of those in all namespaces; nil when nobody claims it.
+func Claimant(ctx context.Context, cache client.Reader, domain string) (*v1alpha1.PECDomain, error) {
+	var all v1alpha1.PECDomainList
+	if err := cache.List(ctx, &all, client.MatchingFields{DomainName: domain}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing who claims domain %s: %w", domain, err)
+	}
+	return winner(all.Items), nil
+}
+
+// winner is the oldest claim of a domain; of two of the same second, the one whose namespace sorts first. Pure.
+func winner(claims []v1alpha1.PECDomain) *v1alpha1.PECDomain {
+	var first *v1alpha1.PECDomain
+	for i := range claims {
+		c := &claims[i]
+		if first == nil || c.CreationTimestamp.Before(&first.CreationTimestamp) ||
+			(c.CreationTimestamp.Equal(&first.CreationTimestamp) && c.Namespace < first.Namespace) {
+			first = c
+		}
+	}
+	return first
+}
+
 // Pool is the namespace and name of the PECDomain whose contract counts for a domain; false when it has no contract.
 func Pool(d *v1alpha1.PECDomain) (types.NamespacedName, bool) {
 	pool, ok := d.Pool()

@@ -2,7 +2,9 @@ package index
 
 import (
 	"testing"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -25,6 +27,26 @@ func TestPreferredSite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if got := PreferredSite(tt.domain, tt.host); got != tt.want {
 				t.Errorf("PreferredSite: %q", got)
+			}
+		})
+	}
+}
+
+func TestWinner(t *testing.T) {
+	now := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
+	claim := func(namespace string, age time.Duration) v1alpha1.PECDomain {
+		return v1alpha1.PECDomain{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, CreationTimestamp: metav1.NewTime(now.Add(-age))}}
+	}
+	for name, c := range map[string]struct {
+		claims []v1alpha1.PECDomain
+		want   string
+	}{
+		"the older claim wins, whatever the order": {[]v1alpha1.PECDomain{claim("a", time.Minute), claim("b", time.Hour)}, "b"},
+		"of two of one second the first namespace": {[]v1alpha1.PECDomain{claim("b", time.Hour), claim("a", time.Hour)}, "a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := winner(c.claims); got.Namespace != c.want {
+				t.Errorf("winner is %s, want %s", got.Namespace, c.want)
 			}
 		})
 	}

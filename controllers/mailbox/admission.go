@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -50,14 +49,15 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionAdmitted, v1alpha1.ReasonQuotaNotGiven, fmt.Sprintf(
 			"neither this mailbox nor PECDomain %s says how much it may hold; give quota here, or mailboxDefaults.quota there", s.domain.Name))
 	}
-	s.granted = *wants
+	s.granted, s.countedIn = *wants, s.row.AdmittedIn
 	pool, limited := index.Pool(s.domain)
 	switch {
 	case !limited:
+		s.countedIn = ""
 		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonNoContract, "PECDomain "+s.domain.Name+" has no contract: every mailbox is admitted")
 		return reconcile.Result{}, nil
 	case has != nil && has.Type == wants.Type && wants.Bytes <= has.Bytes:
-		return reconcile.Result{}, s.counted(ctx, pool)
+		return reconcile.Result{}, s.counted(ctx)
 	case s.away != nil:
 		return reconcile.Result{}, s.waits(s.away)
 	case !placed(s.domain): // its contract is not counted now; what else was changed is carried out
@@ -69,6 +69,9 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	page, err := s.page(ctx, *wants)
 	if err != nil {
 		return reconcile.Result{}, err
+	}
+	if page.Unusable == "" {
+		s.countedIn = index.Key(pool)
 	}
 	reason, message := verdict(page, s.mailbox.Address())
 	switch {
@@ -155,18 +158,19 @@ func verdict(p *contracts.Page, address string) (reason, message string) {
 
 func counts(reference string) string { return "contract " + reference + " covers the mailbox" }
 
-// counted says of a mailbox that is there that its contract counts it: what is provisioned stays, whatever becomes of that.
-func (s *scope) counted(ctx context.Context, pool client.ObjectKey) error {
-	domain := &v1alpha1.PECDomain{}
-	err := s.Client.Get(ctx, pool, domain)
+// counted says of a mailbox that is there that its contract counts it: what is provisioned stays, whatever becomes of that. A contract that
+// the domain may not draw on does not count it.
+func (s *scope) counted(ctx context.Context) error {
+	pool, unusable, err := contracts.Pool(ctx, s.Client, s.domain)
 	switch {
-	case err == nil && domain.Spec.Contract != nil:
-		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, counts(domain.Spec.Contract.Reference))
-	case err == nil || apierrors.IsNotFound(err):
-		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, "the mailbox was admitted and stays, though "+pool.String()+" has no contract now")
-	default:
-		return fmt.Errorf("reading the pool %s of %s: %w", pool, s.domain.Name, err)
+	case err != nil:
+		return err
+	case unusable != "":
+		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, "the mailbox was admitted and stays, though "+unusable)
+		return nil
 	}
+	s.countedIn = index.Key(client.ObjectKeyFromObject(pool))
+	s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, counts(pool.Spec.Contract.Reference))
 	return nil
 }
 

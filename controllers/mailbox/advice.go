@@ -145,7 +145,7 @@ func judgeType(u *v1alpha1.MailboxUsage, was string, t typed) []metav1.Condition
 		c.Message = fmt.Sprintf("more than one and a half times the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: have its holder justify the new figure and its grant renewed, or bound it by sending.messagesPerDay", t.expected, mailage.MonthDays)
 	case massive && !t.young && stays(v1alpha1.ReasonBelowMassive, sent <= standardMonth && 10*sent < t.expected, 8*sent >= t.expected):
 		c.Reason = v1alpha1.ReasonBelowMassive
-		c.Message = fmt.Sprintf("less than a tenth of the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: ask its holder whether it still sends in bulk, and give the grant back by type Standard if it does not", t.expected, mailage.MonthDays)
+		c.Message = fmt.Sprintf("less than a tenth of the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: ask its holder whether it still sends in bulk; if it does not, set type: Standard and remove massive", t.expected, mailage.MonthDays)
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonMatchesType, "the mailbox sends as its type says"
 	}

@@ -66,7 +66,7 @@ func (s *scope) domainWaits() error {
 		reason = c.Reason
 	}
 	return reconcile.Waiting(recheck, v1alpha1.ConditionProvisioned, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
-		"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd %s says more", s.domain.Name, reason, s.domain.Name))
+		"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd -n %s %s says more", s.domain.Name, reason, s.domain.Namespace, s.domain.Name))
 }
 
 // repeat says again what an earlier pass said.

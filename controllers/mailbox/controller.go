@@ -107,6 +107,8 @@ type scope struct {
 	migrations []v1alpha1.MailboxMigration
 	// granted is what may be provisioned.
 	granted contract.Holding
+	// countedIn is the domain, namespace/name, whose contract counts the mailbox; "" when none does.
+	countedIn string
 	// unsettled is how long the requests are awaited that come together with this one.
 	unsettled time.Duration
 	// credentials are what the Secret holds; nil when it holds nothing usable.

@@ -17,7 +17,7 @@ func TestJudge(t *testing.T) {
 	sha := strings.Repeat("A", 86)
 	directory, err := directory.Open(t.Context(), t.TempDir())
 	if err == nil {
-		err = directory.PutDomain(t.Context(), "pec.example.it")
+		err = directory.PutDomain(t.Context(), admin.Domain{Name: "pec.example.it"})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ func FuzzTextsOfAMailbox(f *testing.F) {
 	}
 	f.Cleanup(func() { _ = d.Close() })
 	_, putErr := d.PutMailbox(f.Context(), neighbour)
-	if err := d.PutDomain(f.Context(), ownDomain); err != nil || putErr == nil {
+	if err := d.PutDomain(f.Context(), admin.Domain{Name: ownDomain}); err != nil || putErr == nil {
 		f.Fatal("a row without its domain was taken", err)
 	}
 	if _, err := d.PutMailbox(f.Context(), neighbour); err != nil {

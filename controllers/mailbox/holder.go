@@ -1,6 +1,8 @@
 package mailbox
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -42,7 +44,11 @@ func given(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain) admin.Given {
 
 // holderStatus is what is shown of it. Pure.
 func holderStatus(h admin.Holder) *v1alpha1.HolderStatus {
-	status := &v1alpha1.HolderStatus{Notified: ptr.To(int32(len(h.InForce.Notifications.Addresses))), Rules: ptr.To(int32(len(h.InForce.Rules)))} //nolint:gosec // both are bounded
+	now := h.InForce
+	status := &v1alpha1.HolderStatus{
+		OrdinaryMail: v1alpha1.OrdinaryMailPolicy(cmp.Or(now.OrdinaryMail.Policy, admin.OrdinaryDiscard)), Antispam: v1alpha1.Antispam(cmp.Or(now.Antispam, admin.AntispamDisabled)),
+		Notified: ptr.To(int32(len(now.Notifications.Addresses))), Rules: ptr.To(int32(len(now.Rules))), //nolint:gosec // both are bounded
+	}
 	for _, choice := range h.Changed {
 		status.Changed = append(status.Changed, v1alpha1.HolderSetting(choice))
 	}

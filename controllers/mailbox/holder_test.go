@@ -44,13 +44,31 @@ func TestGiven(t *testing.T) {
 
 func TestHolderStatus(t *testing.T) {
 	at := time.Date(2026, 11, 22, 8, 0, 0, 123, time.UTC)
-	got := holderStatus(admin.Holder{
-		Changed: []admin.Choice{admin.ChoicePassword}, PasswordChangedAt: at,
-		InForce: admin.InForce{Notifications: admin.Notifications{Addresses: []string{"a@ordinaria.test"}}, Rules: make([]admin.Rule, 2)},
-	})
-	want := &v1alpha1.HolderStatus{Changed: []v1alpha1.HolderSetting{v1alpha1.HolderPassword}, Notified: ptr.To(int32(1)), Rules: ptr.To(int32(2)),
-		PasswordChangedAt: ptr.To(metav1.NewTime(at.Truncate(time.Second)))}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
+	for name, c := range map[string]struct {
+		holder admin.Holder
+		want   v1alpha1.HolderStatus
+	}{
+		"what neither spec nor holder says is the default": {
+			admin.Holder{}, v1alpha1.HolderStatus{OrdinaryMail: v1alpha1.OrdinaryMailDiscard, Antispam: v1alpha1.AntispamDisabled, Notified: ptr.To(int32(0)), Rules: ptr.To(int32(0))},
+		},
+		"what is in force is shown, and no address of the holder's": {
+			admin.Holder{
+				Changed: []admin.Choice{admin.ChoiceOrdinaryMail, admin.ChoicePassword}, PasswordChangedAt: at,
+				InForce: admin.InForce{
+					OrdinaryMail: admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: "casa@ordinaria.test"}, Antispam: admin.AntispamEnabled,
+					Notifications: admin.Notifications{Addresses: []string{"a@ordinaria.test"}}, Rules: make([]admin.Rule, 2),
+				},
+			},
+			v1alpha1.HolderStatus{
+				Changed: []v1alpha1.HolderSetting{v1alpha1.HolderOrdinaryMail, v1alpha1.HolderPassword}, PasswordChangedAt: ptr.To(metav1.NewTime(at.Truncate(time.Second))),
+				OrdinaryMail: v1alpha1.OrdinaryMailForward, Antispam: v1alpha1.AntispamEnabled, Notified: ptr.To(int32(1)), Rules: ptr.To(int32(2)),
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(&c.want, holderStatus(c.holder)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
 	}
 }

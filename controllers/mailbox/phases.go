@@ -196,21 +196,13 @@ func (s *scope) ask(ctx context.Context, has stands, p admin.Place) error {
 // wantedRow is the row as the spec and the rules want it, but for the credentials.
 func (s *scope) wantedRow() admin.Mailbox {
 	row := admin.Mailbox{
-		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type), AdmittedIn: s.pool(),
+		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type), AdmittedIn: s.countedIn,
 		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.row.ClosedAt,
 		Shard: s.row.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(s.access)
 	return row
-}
-
-// pool is the domain, namespace/name, whose contract counts the mailbox; "" when there is none.
-func (s *scope) pool() string {
-	if pool, limited := index.Pool(s.domain); limited {
-		return index.Key(pool)
-	}
-	return ""
 }
 
 // place has the stack hold something of the mailbox, and takes over what it holds then.
@@ -265,7 +257,7 @@ func (s *scope) waits(err error) error {
 		return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, "the directory cannot be brought up to date: "+engines.Why(err))
 	}
 	return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, fmt.Sprintf(
-		"what was changed is in force when the engine answers again, and is asked for until then: %s; kubectl describe pecd %s says more", engines.Why(err), s.domain.Name))
+		"what was changed is in force when the engine answers again, and is asked for until then: %s; kubectl describe pecd -n %s %s says more", engines.Why(err), s.domain.Namespace, s.domain.Name))
 }
 
 // refusedPause is how long to wait before what is refused is asked for again: as long as it has been refused. Pure.

@@ -17,7 +17,6 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/index"
-	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
 // Secrets knows which Secrets of the listed namespaces exist and when they change, and nothing of what is in them: it asks for
@@ -28,7 +27,7 @@ type Secrets struct {
 }
 
 // WatchSecrets makes what watches the listed namespaces. Each is watched for itself: one without a Role holds up no other.
-func WatchSecrets(c metadata.Interface, namespaces reconcile.Access) (*Secrets, error) {
+func WatchSecrets(c metadata.Interface, namespaces []string) (*Secrets, error) {
 	s := &Secrets{watches: map[string]toolscache.SharedIndexInformer{}}
 	secrets := corev1.SchemeGroupVersion.WithResource("secrets")
 	for _, namespace := range namespaces {

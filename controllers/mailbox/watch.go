@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +36,8 @@ type Watch struct {
 	Interval time.Duration
 	// Roots are the authorities of the providers' certificates; nil is the system's.
 	Roots *x509.CertPool
+	// Networks are those of ours in which a provider may stand; any other one is on the internet.
+	Networks []netip.Prefix
 	// Connect makes connections, in tests; nil is the network's.
 	Connect func(ctx context.Context, network, address string) (net.Conn, error)
 	// Now is the clock.
@@ -133,7 +136,7 @@ func (w *Watch) see(m *v1alpha1.Mailbox, l look, c credentials, now time.Time) w
 		mem.settle(s, now, w.Interval)
 	}
 	if !mem.stopped && !now.Before(mem.due) {
-		o := imapx.Options{Address: l.provider, Roots: w.Roots, Connect: w.Connect, User: m.Address(), Password: string(c.password)}
+		o := imapx.Options{Address: l.provider, Roots: w.Roots, Networks: w.Networks, Connect: w.Connect, User: m.Address(), Password: string(c.password)}
 		p.Begin(key.String(), func(ctx context.Context) sight { return w.take(ctx, o, l) })
 	}
 	return *mem

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -31,6 +32,34 @@ func TestPausesBetweenLooks(t *testing.T) {
 	}
 	if mem.settle(sight{err: imapx.ErrCredentials}, noon, interval); !mem.stopped {
 		t.Error("a wrong password is tried again")
+	}
+}
+
+// Whoever writes a PECDomain names the host: at a private address nobody is asked, before anything is sent, unless that network was listed.
+func TestALookGoesNowhereInside(t *testing.T) {
+	for name, c := range map[string]struct {
+		networks []netip.Prefix
+		inside   bool
+	}{
+		"this machine":               {nil, true},
+		"another network is allowed": {[]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, true},
+		"its network is allowed":     {[]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			looked := make(chan struct{})
+			w := (&Watch{Interval: time.Hour, Networks: c.networks, Now: func() time.Time { return noon }}).Ready()
+			w.ctx = t.Context()
+			m, l := &v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "mario.at.pec.altrove.test"}}, look{provider: "127.0.0.1:1"}
+			go func() {
+				<-w.events // the look has ended
+				close(looked)
+			}()
+			w.see(m, l, credentials{}, noon)
+			<-looked
+			if seen := w.see(m, l, credentials{}, noon); seen.last == nil || seen.last.err == nil || errors.Is(seen.last.err, imapx.ErrInside) != c.inside {
+				t.Errorf("it saw %+v", seen.last)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ package mailboxmigration
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -56,6 +57,8 @@ type Reconciler struct {
 	StandIn time.Duration
 	Image   string
 	Site    string
+	// Networks are those of ours in which a source may stand; any other one is on the internet.
+	Networks []netip.Prefix
 
 	// seen is when promises are looked at next: it takes two Secrets a mailbox, and a pass comes every two seconds while a Job runs.
 	seen reconcile.Looks

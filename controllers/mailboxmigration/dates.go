@@ -161,7 +161,7 @@ func (s *scope) wait(reason, note string) { s.reason, s.note = reason, note }
 func (s *scope) cutOver(ctx context.Context, slot calendar.Slot) (bool, error) {
 	if dns := s.target.domain.Spec.DNS; dns != nil && dns.Mode == v1alpha1.DNSRFC2136 {
 		if !meta.IsStatusConditionTrue(s.target.domain.Status.Conditions, v1alpha1.ConditionDNSVerified) {
-			s.wait(v1alpha1.ReasonAwaitingCutOver, fmt.Sprintf("all is verified, and the MX records of %s are not those of its mailHosts everywhere; kubectl describe pecd says more", s.target.domain.Name))
+			s.wait(v1alpha1.ReasonAwaitingCutOver, fmt.Sprintf("all is verified, and the MX records of %s are not those of its mailHosts everywhere; kubectl describe pecd -n %s %s says more", s.target.domain.Name, s.target.domain.Namespace, s.target.domain.Name))
 			return false, nil
 		}
 		return true, s.settle(ctx, slot, recordedDone, entry{Evidence: "every server of the zone answers with the mailHosts"})

@@ -53,24 +53,12 @@ func planOf(spec *v1alpha1.MailboxMigrationSpec) (calendar.Plan, error) {
 	}
 	if spec.Copy != nil {
 		for _, w := range spec.Copy.Windows {
-			window, err := windowOf(w)
+			window, err := calendar.ParseWindow(w.Days, w.Opens, w.Closes)
 			errs = append(errs, err)
 			plan.Windows.Allow = append(plan.Windows.Allow, window)
 		}
 	}
 	return plan, errors.Join(errs...)
-}
-
-func windowOf(w v1alpha1.Window) (calendar.Window, error) {
-	from, fromErr := calendar.ParseTimeOfDay(string(w.Opens))
-	to, toErr := calendar.ParseTimeOfDay(string(w.Closes))
-	window := calendar.Window{From: from, To: to}
-	errs := []error{fromErr, toErr}
-	for _, d := range w.Days {
-		day, err := calendar.ParseDay(string(d))
-		window.Days, errs = append(window.Days, day), append(errs, err)
-	}
-	return window, errors.Join(errs...)
 }
 
 // showHolds makes the legal holds on mailboxes of the list visible.

@@ -86,7 +86,7 @@ func chooseSite(ctx context.Context, s *scope) (reconcile.Result, error) {
 	case s.part == dates:
 		s.recall(role.Actor)
 		wait := followed
-		if left := s.StandIn - s.Jobs.Now().Sub(state.Since); left > 0 {
+		if left := s.StandIn - s.Jobs.Now().Sub(state.SilentSince); left > 0 {
 			wait = min(wait, max(left, soon)) // a date that came meanwhile is still in its grace when this site stands in
 		}
 		return reconcile.Result{RequeueAfter: wait}, nil

@@ -32,6 +32,8 @@ type target struct {
 // source is the IMAPS server that mail is copied from.
 type source struct {
 	address string // host:port
+	// own says that it is a stack of this site.
+	own bool
 	// name is what its certificate bears; "" is the host of address.
 	name string
 	// roots, in PEM, are what its certificate is verified with, ca names a Secret with them; without either, the system's.
@@ -84,7 +86,7 @@ func findTarget(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	if !meta.IsStatusConditionTrue(s.target.domain.Status.Conditions, v1alpha1.ConditionDirectoryInSync) {
 		s.False(v1alpha1.ConditionTargetReady, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
-			"the stack of %s cannot take mailboxes yet; kubectl describe pecd %s says more", s.target.domain.Name, s.target.domain.Name))
+			"the stack of %s cannot take mailboxes yet; kubectl describe pecd -n %s %s says more", s.target.domain.Name, s.target.domain.Namespace, s.target.domain.Name))
 		return reconcile.Result{RequeueAfter: soon}, nil
 	}
 	s.engine = s.Engines.For(engines.First(s.target.host))
@@ -140,7 +142,7 @@ func (s *scope) findStack(ctx context.Context, host types.NamespacedName) (probl
 		return fmt.Sprintf("Secret %s of namespace %s has no certificate of the source's mail ports; the source's PECDomain says more", stack.TLSSecret(domain), host.Namespace), nil
 	}
 	address := stack.NamesFor(host.Name).Mail + "." + host.Namespace + ".svc"
-	s.target.source = source{address: hostPort(address), name: managed.Endpoints.IMAP, roots: roots}
+	s.target.source = source{address: hostPort(address), own: true, name: managed.Endpoints.IMAP, roots: roots}
 	return "", nil
 }
 

@@ -47,6 +47,10 @@ func (s *scope) workPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, at
 	plan := migration.Plan{
 		Migration: s.migration.Namespace + "/" + s.migration.Name, Kind: migration.KindCopy, DryRun: s.migration.DryRun(), AlignFlags: true,
 		Store: engines.URL(engines.First(s.target.host)), Source: s.target.source.address, SourceName: s.target.source.name, SourceRoots: s.target.source.roots, ApproveSkipped: s.migration.Spec.ApproveSkipped,
+		Networks: s.Networks,
+	}
+	if s.target.source.own {
+		plan.Own = s.target.source.address
 	}
 	switch {
 	case slot.Phase == calendar.Verify && attempt != "":

@@ -107,8 +107,8 @@ func (o claims) plan() (claimPlan, error) {
 			p.create = append(p.create, want)
 		case was >= 0 && o.recorded[was].UID != string(have.UID) && have.Annotations[RestoredAnnotation] != "true":
 			return p, reconcile.StalledBy(v1alpha1.ConditionClaimLost, v1alpha1.ReasonClaimReplaced, fmt.Sprintf(
-				"volume claim %s is not the one that was made; when its volume holds the mail that was there, say so: kubectl annotate pvc %s %s=true",
-				want.Name, want.Name, RestoredAnnotation))
+				"volume claim %s is not the one that was made; when its volume holds the mail that was there, say so: kubectl annotate pvc -n %s %s %s=true",
+				want.Name, want.Namespace, want.Name, RestoredAnnotation))
 		default:
 			p.size(have, want)
 		}

@@ -55,7 +55,6 @@ type Reconciler struct {
 	Stack stack.Settings
 
 	mu       sync.Mutex
-	linked   map[types.NamespacedName]admin.Peer     // what each engine was last told of its peer
 	compared map[types.NamespacedName]*memoryOfSpecs // what is remembered of each domain's mailboxes
 }
 
@@ -67,12 +66,14 @@ type scope struct {
 	// host is the domain whose stack serves this one; itself when Managed.
 	host   types.NamespacedName
 	engine *admin.Client
-	// placed are the domains that the engine served when it was asked in this pass.
-	placed []string
+	// placed are the domains that the engine held when it was asked in this pass, and what was placed since.
+	placed []admin.Domain
+	// receipts is the mail domain of the provider whose stack serves the domain.
+	receipts string
+	// left are the domains that the stack let go, with the namespace of the PECDomain that has them elsewhere.
+	left map[string]string
 	// said is what the engine answered in this pass.
 	said admin.Status
-	// linkedByEngine says whether the engine knew of a peer when it was asked.
-	linkedByEngine bool
 	// peer is the other site's resource as it was read in this pass; nil when it could not be.
 	peer *v1alpha1.PECDomain
 	// specs are this site's Mailbox resources of the domain; nil where they were not read. apart is where the other site's differ.
@@ -80,12 +81,13 @@ type scope struct {
 	apart *apart
 	// issue is how far cert-manager is with the certificate of the mail ports.
 	issue issue
-	// target, judged, cut and key are what this pass knows of the domain's records: what they should be, what is done about them,
+	// target, outlook, judged, cut and key are what this pass knows of the domain's records: what they should be, what is done about them,
 	// where a change of provider stands, and the key to write with.
-	target *target
-	judged judgement
-	cut    *v1alpha1.CutOverStatus
-	key    dns.Key
+	target  *target
+	outlook *outlook
+	judged  judgement
+	cut     *v1alpha1.CutOverStatus
+	key     dns.Key
 }
 
 // road is how a domain of one provider type is made real.
@@ -112,6 +114,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		askEngine,
 		judgeRecords,
 		placeDomain,
+		letGo,
 		closeRows,
 		linkPeer,
 		compareStores,
@@ -160,7 +163,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	host := index.Host(domain)
-	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, engine: r.Engines.For(engines.First(host))}
+	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, engine: r.Engines.For(engines.First(host)), receipts: receiptsOf(domain)}
 	road := roads[domain.Spec.Provider.Type]
 	m := *r.Mechanism
 	m.Table = road.table

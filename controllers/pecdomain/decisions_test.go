@@ -20,6 +20,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/pki"
+	"github.com/pec-operator/pec-operator/internal/stack"
 )
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -120,26 +121,6 @@ func TestPlanOfClaims(t *testing.T) {
 	}
 }
 
-func domainIn(namespace string, age time.Duration) v1alpha1.PECDomain {
-	return v1alpha1.PECDomain{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, CreationTimestamp: metav1.NewTime(now.Add(-age))}}
-}
-
-func TestWinner(t *testing.T) {
-	for name, c := range map[string]struct {
-		claims []v1alpha1.PECDomain
-		want   string
-	}{
-		"the older claim wins, whatever the order": {[]v1alpha1.PECDomain{domainIn("a", time.Minute), domainIn("b", time.Hour)}, "b"},
-		"of two of one second the first namespace": {[]v1alpha1.PECDomain{domainIn("b", time.Hour), domainIn("a", time.Hour)}, "a"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := winner(c.claims); got.Namespace != c.want {
-				t.Errorf("winner is %s, want %s", got.Namespace, c.want)
-			}
-		})
-	}
-}
-
 func TestWhatOfADomainConcernsItsGuests(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*v1alpha1.PECDomain)
@@ -178,9 +159,79 @@ func TestOrphans(t *testing.T) {
 		mailboxes = append(mailboxes, v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "comune"},
 			Spec: v1alpha1.MailboxSpec{LocalPart: local, DomainRef: v1alpha1.LocalReference{Name: "d"}}})
 	}
-	got := orphans(rows, mailboxes)
+	got := orphans(rows, mailboxes, "")
 	if diff := cmp.Diff([]admin.Mailbox{rows[2], rows[4]}, got); diff != "" {
 		t.Errorf("the orphans are the open row without a Mailbox, and the one whose Mailbox another namespace has (-want +got):\n%s", diff)
+	}
+	got = orphans(rows, mailboxes, "comune")
+	if diff := cmp.Diff([]admin.Mailbox{rows[0], rows[2], rows[3], rows[4]}, got); diff != "" {
+		t.Errorf("when their namespace has the domain elsewhere all open rows but another's are orphans (-want +got):\n%s", diff)
+	}
+}
+
+func TestMovesAll(t *testing.T) {
+	of := func(namespace string, access admin.Access) admin.Mailbox {
+		return admin.Mailbox{Access: access, Owner: admin.Owner{Namespace: namespace}}
+	}
+	for name, c := range map[string]struct {
+		rows []admin.Mailbox
+		want bool
+	}{
+		"no mailbox is anybody's":                      {nil, true},
+		"its own are its to close":                     {[]admin.Mailbox{of("comune", admin.AccessFull), of("comune", admin.AccessSuspended)}, true},
+		"those of a release that noted nobody are":     {[]admin.Mailbox{of("", admin.AccessFull)}, true},
+		"another body's open one is not":               {[]admin.Mailbox{of("comune", admin.AccessFull), of("altri", admin.AccessReadOnly)}, false},
+		"another body's that was deleted needs no end": {[]admin.Mailbox{of("altri", admin.AccessClosed)}, true},
+	} {
+		if got := movesAll(c.rows, "comune"); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+func TestLinkPeer(t *testing.T) {
+	hosts := []v1alpha1.MailHost{{Site: "a", PeerLink: "link-a.test:9443"}, {Site: "b", PeerLink: "link-b.test:9443"}}
+	site := func(name, ca string) *v1alpha1.PECDomain {
+		d := &v1alpha1.PECDomain{Status: v1alpha1.PECDomainStatus{Sites: []v1alpha1.SiteStatus{{Name: name, Locality: v1alpha1.SiteLocal}}}}
+		if ca != "" {
+			d.Status.PeerLink = &v1alpha1.PeerLinkStatus{CABundle: ca}
+		}
+		return d
+	}
+	b := admin.Peer{Site: "b", Address: "link-b.test:9443", CABundle: "ca"}
+	for name, c := range map[string]struct {
+		hosts     []v1alpha1.MailHost
+		other     *v1alpha1.PECDomain
+		told      admin.Peer
+		want      admin.Peer
+		wantKnown bool
+		wantAgain time.Duration // where nothing is known, or nothing new
+	}{
+		"a site that answers":                                    {hosts: hosts, other: site("b", "ca"), want: b, wantKnown: true},
+		"a site that was told of":                                {hosts: hosts, other: site("b", "ca"), told: b, want: b, wantKnown: true},
+		"one that is being set up is looked at soon":             {hosts: hosts, other: site("b", ""), wantAgain: soon},
+		"one that cannot be read stays, and is not asked faster": {hosts: hosts, told: b},
+		"one that was never read is not asked faster either":     {hosts: hosts},
+		"a single site has nobody":                               {hosts: hosts[:1], other: site("b", "ca")},
+		"a site whose link is gone is taken back":                {hosts: hosts[:1], told: b, wantKnown: true},
+		"also while it answers":                                  {hosts: hosts[:1], other: site("b", "ca"), told: b, wantKnown: true},
+		"one that another has replaced is":                       {hosts: []v1alpha1.MailHost{hosts[0], {Site: "c", PeerLink: "link-c.test:9443"}}, told: b, wantKnown: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			own := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{Provider: v1alpha1.DomainProvider{Managed: &v1alpha1.ManagedProvider{MailHosts: c.hosts}}}}
+			link, known := peerLink(own, c.other, c.told.Site)
+			if link != c.want || known != c.wantKnown {
+				t.Errorf("got %+v, %v", link, known)
+			}
+			if known && c.told != c.want {
+				return
+			}
+			s := &scope{Reconciler: &Reconciler{Stack: stack.Settings{Site: "a"}}, domain: own, peer: c.other}
+			s.said.Peer = admin.PeerState{Site: c.told.Site, Digest: c.told.Digest()}
+			if result, err := linkPeer(t.Context(), s); err != nil || result.RequeueAfter != c.wantAgain {
+				t.Errorf("looked at again after %s, %v", result.RequeueAfter, err)
+			}
+		})
 	}
 }
 

@@ -120,7 +120,7 @@ func (m *memory) settle(s *scope, t target) {
 	if m.settled.State != before || m.since.IsZero() {
 		m.since = s.Now
 	}
-	m.due = s.Now.Add(reconcile.Jitter(s.Names.again(verdict.State == m.settled.State, m.settled.State == dns.Ours, s.Now.Sub(m.since))))
+	m.due = s.Now.Add(reconcile.Jitter(s.Names.again(verdict.State == m.settled.State, m.settled.State == dns.Ours, m.waits, s.Now.Sub(m.since))))
 }
 
 // recall repeats what was said before, while nothing new is known.
@@ -144,7 +144,8 @@ func (s *scope) recall() {
 // judgeDNS judges what is known of the domain's records, and says and shows it.
 func (s *scope) judgeDNS(ctx context.Context, t target, m *memory) error {
 	o := outlook{want: t.want, verdict: dns.Classify(t.want, m.last.seen), settled: m.settled, mode: dns.VerifyOnly, takeover: takeover(s.domain),
-		role: s.role(t), unfit: m.last.unfit, otherSite: s.otherSite(m), deadline: m.since.Add(requestTime), now: s.Now}
+		role: s.role(t), unfit: m.last.unfit, otherSite: s.otherSite(m), since: m.since, deadline: m.since.Add(requestTime), now: s.Now}
+	s.outlook = &o
 	if name := s.Names.known().Of(o.verdict.Seen.MX); name != "" && o.verdict.State == dns.Foreign {
 		o.verdict.Sentence += " (" + name + ")"
 	}

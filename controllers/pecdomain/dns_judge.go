@@ -42,8 +42,10 @@ type outlook struct {
 	unfit string
 	// otherSite says what the other site sees, where that is something else.
 	otherSite string
-	deadline  time.Time
-	now       time.Time
+	// since is when the settled state became what it is, and deadline until when somebody has time to mend it.
+	since    time.Time
+	deadline time.Time
+	now      time.Time
 }
 
 // trouble is a reason and a message; the zero trouble is none.

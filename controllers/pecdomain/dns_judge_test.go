@@ -154,17 +154,18 @@ func TestTroubleOf(t *testing.T) {
 func TestAgain(t *testing.T) {
 	n := &Names{Interval: 24 * time.Hour}
 	for name, c := range map[string]struct {
-		settled, right bool
-		age, want      time.Duration
+		settled, right, waits bool
+		age, want             time.Duration
 	}{
-		"what is right is looked at once a day":           {true, true, 0, 24 * time.Hour},
-		"what was right is confirmed soon":                {false, true, 0, 5 * time.Minute},
-		"what became wrong now is looked at at once":      {true, false, 0, 5 * time.Second},
-		"what has been wrong for ten minutes, in five":    {true, false, 10 * time.Minute, 5 * time.Minute},
-		"what has been wrong for a week, within the hour": {true, false, 7 * 24 * time.Hour, time.Hour},
+		"what is right is looked at once a day":           {true, true, false, 0, 24 * time.Hour},
+		"what was right is confirmed soon":                {false, true, false, 0, 5 * time.Minute},
+		"what became wrong now is looked at at once":      {true, false, false, 0, 5 * time.Second},
+		"what has been wrong for ten minutes, in five":    {true, false, false, 10 * time.Minute, 5 * time.Minute},
+		"what has been wrong for a week, within the hour": {true, false, false, 7 * 24 * time.Hour, time.Hour},
+		"and where mail waits for it, in five minutes":    {true, false, true, 7 * 24 * time.Hour, 5 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := n.again(c.settled, c.right, c.age); got != c.want {
+			if got := n.again(c.settled, c.right, c.waits, c.age); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})

@@ -135,6 +135,9 @@ type memory struct {
 	retry    time.Time
 	timer    *time.Timer
 	since    time.Time // when the settled state became what it is
+	// waits says that the stack holds the domain and does not deliver its mail: what comes in for it once its MX names the stack is
+	// turned away until that is seen.
+	waits bool
 }
 
 func (n *Names) memory(key types.NamespacedName) *memory {
@@ -177,9 +180,12 @@ const (
 )
 
 // again is the pause before the next round. A right one is looked at once per interval. Another is looked at after half the time that it
-// has been so, so that whoever mends it sees that soon, and at most an hour (of a daily interval) later.
-func (n *Names) again(settled, right bool, age time.Duration) time.Duration {
+// has been so, so that whoever mends it sees that soon, and at most an hour (of a daily interval) later; five minutes where mail waits for it.
+func (n *Names) again(settled, right, waits bool, age time.Duration) time.Duration {
 	longest := n.Interval / 24
+	if waits {
+		longest = n.pace().Confirm
+	}
 	switch {
 	case settled && right:
 		return n.Interval

@@ -22,6 +22,8 @@ func findHost(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	if err != nil {
 		host = nil
+	} else {
+		s.receipts = receiptsOf(host)
 	}
 	c := judgeHost(s.domain, host)
 	switch {

@@ -107,46 +107,40 @@ func judgeMailboxes(a *apart, known *metav1.Condition, now time.Time) *metav1.Co
 	return c
 }
 
-// linkPeer tells the engine where its peer is and whose certificates to trust there, when that is news to it.
+// linkPeer tells the engine where its peer is and whose certificates to trust there, when it holds another word of that: it may have been
+// told by an operator that is gone, or before its volume came back from a backup.
 func linkPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if !s.Peer.State().Configured {
+	link, known := peerLink(s.domain, s.peer, s.said.Peer.Site)
+	switch {
+	case !known && s.peer != nil && s.peer.Status.PeerLink == nil && s.domain.Spec.Provider.Managed.HasOtherLink(s.Stack.Site):
+		return reconcile.Result{RequeueAfter: soon}, nil // the other site is being set up
+	case !known, link.Digest() == s.said.Peer.Digest:
 		return reconcile.Result{}, nil
 	}
-	link, ok := peerLink(s.domain, s.peer)
-	if !ok {
-		return reconcile.Result{RequeueAfter: soon}, nil
-	}
-	s.mu.Lock()
-	told := s.linked[s.host] == link && s.linkedByEngine
-	s.mu.Unlock()
-	if told {
-		return reconcile.Result{}, nil
-	}
-	if err := s.engine.PutPeer(ctx, link); errors.Is(err, admin.ErrRefused) {
+	err := s.engine.PutPeer(ctx, link)
+	switch {
+	case errors.Is(err, admin.ErrRefused):
 		s.Say(v1alpha1.ConditionStoresInSync, metav1.ConditionUnknown, v1alpha1.ReasonPeerLinkRefused, "the engine does not take the link to the other site, "+err.Error()+
 			"; see provider.managed.mailHosts here and status.peerLink of this PECDomain there; this site goes on without it")
 		return reconcile.Result{RequeueAfter: later}, nil
-	} else if err != nil {
+	case err != nil:
 		return reconcile.Result{}, s.directoryWaits(err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.linked == nil {
-		s.linked = map[client.ObjectKey]admin.Peer{}
-	}
-	s.linked[s.host] = link
 	return reconcile.Result{}, nil
 }
 
-// peerLink is what the engine should know of its peer: the address from our own spec, the authority from the peer's status,
-// because only the peer knows it. Pure.
-func peerLink(own, other *v1alpha1.PECDomain) (admin.Peer, bool) {
-	site := localSite(other)
-	if site == nil || other.Status.PeerLink == nil {
-		return admin.Peer{}, false
+// peerLink is what the engine should know of its peer, of which it was told that it is site told: the address from our own spec, the
+// authority from the peer's status, because only the peer knows it. A site that our spec names no link of is nobody's peer any more; one
+// that cannot be read stays what it is. Pure.
+func peerLink(own, other *v1alpha1.PECDomain, told string) (link admin.Peer, known bool) {
+	managed := own.Spec.Provider.Managed
+	if site := localSite(other); site != nil && other.Status.PeerLink != nil {
+		link = admin.Peer{Site: site.Name, Address: managed.PeerLink(site.Name), CABundle: other.Status.PeerLink.CABundle}
 	}
-	link := admin.Peer{Site: site.Name, Address: own.Spec.Provider.Managed.PeerLink(site.Name), CABundle: other.Status.PeerLink.CABundle}
-	return link, link.Address != ""
+	if link.Address == "" {
+		return admin.Peer{}, told != "" && managed.PeerLink(told) == ""
+	}
+	return link, true
 }
 
 // localSite is what the site that wrote a status says of itself; nil when it has said nothing.

@@ -1,13 +1,16 @@
 package pecdomain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -25,8 +28,9 @@ import (
 // One that cannot be closed holds up nobody: it is told, and asked for again.
 func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 	var left []leftOpen
-	for _, domain := range s.placed {
-		rows, err := s.Engines.Directory(engines.First(s.host)).Rows(ctx, domain)
+	for _, held := range s.placed {
+		domain := held.Name
+		rows, err := s.directory().Rows(ctx, domain)
 		if err != nil {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
@@ -65,34 +69,59 @@ type leftOpen struct {
 	err     error
 }
 
-// silent says whether the last row was not closed because the engine gave no answer. Pure.
+// silent says whether a row was not closed because the engine gave no answer. Pure.
 func silent(left []leftOpen) bool {
-	if len(left) == 0 {
-		return false
-	}
-	err := left[len(left)-1].err
-	return !errors.Is(err, engines.ErrRefused) && !errors.Is(err, engines.ErrUnfinished)
+	return slices.ContainsFunc(left, func(l leftOpen) bool {
+		return !errors.Is(l.err, engines.ErrRefused) && !errors.Is(l.err, engines.ErrUnfinished)
+	})
 }
 
-// closeAll closes rows, and answers which it could not close.
+// closeAll closes rows, as many at once as one request takes, and answers which it could not close.
 func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (left []leftOpen, err error) {
+	var lock sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(admin.MaxPlaces)
 	for _, row := range rows {
-		if frozen, err := s.frozen(ctx, row); frozen || err != nil {
-			if err != nil {
-				return nil, err
-			}
+		frozen, err := s.frozen(ctx, row)
+		if err != nil {
+			return nil, errors.Join(err, group.Wait())
+		}
+		lock.Lock()
+		over := silent(left)
+		lock.Unlock()
+		if over {
+			break
+		}
+		if frozen {
 			continue
 		}
-		row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
-		if _, err := s.Engines.Directory(engines.First(s.host)).Place(ctx, admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
-			if left = append(left, leftOpen{row.Address, err}); silent(left) {
-				return left, nil
+		group.Go(func() error {
+			if err := s.closeRow(ctx, row); err != nil {
+				lock.Lock()
+				defer lock.Unlock()
+				left = append(left, leftOpen{row.Address, err})
 			}
-			continue
-		}
-		logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address, "reason", "MailboxDeleted")
+			return nil
+		})
 	}
+	_ = group.Wait() // what was not closed is in left
+	slices.SortFunc(left, func(a, b leftOpen) int { return cmp.Compare(a.address, b.address) })
 	return left, nil
+}
+
+// closeRow closes a row if it still is what was judged: a Mailbox that was made again meanwhile may have taken it over.
+func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
+	row := judged
+	row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
+	_, err := s.directory().Place(ctx, admin.Place{Address: row.Address, Mailbox: &row, If: &judged})
+	switch {
+	case errors.Is(err, engines.ErrChanged):
+		return nil
+	case err != nil:
+		return err
+	}
+	logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address, "reason", "MailboxDeleted")
+	return nil
 }
 
 // judgeLeftOpen is RowsLeftOpen, of at least one row. What a person must see to counts before what is tried again. Pure.
@@ -127,7 +156,8 @@ func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
 	}
 	for i := range migrations.Items {
 		if _, freezing := migrations.Items[i].Freezing(); freezing {
-			s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainPlaced, fmt.Sprintf(
+			said, _ := s.Said(v1alpha1.ConditionDirectoryInSync)
+			s.True(said.Type, said.Reason, fmt.Sprintf(
 				"the stack's directory holds the domain; %s is deleted and stays open until the Freeze of MailboxMigration %s ends", row.Address, migrations.Items[i].Name))
 			return true, nil
 		}
@@ -135,17 +165,20 @@ func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
 	return false, nil
 }
 
+func (s *scope) directory() *engines.Mirror { return s.Engines.Directory(engines.First(s.host)) }
+
 // without are the open rows that no Mailbox stands for, as far as the reader knows.
 func (s *scope) without(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {
 	var mailboxes v1alpha1.MailboxList
 	if err := reader.List(ctx, &mailboxes, client.MatchingFields{index.MailboxDomain: domain}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the mailboxes of %s: %w", domain, err)
 	}
-	return orphans(rows, mailboxes.Items), nil
+	return orphans(rows, mailboxes.Items, s.left[domain]), nil
 }
 
-// orphans are the open rows whose address no Mailbox has, or only one of a namespace that the row is not of. Pure.
-func orphans(rows []admin.Mailbox, mailboxes []v1alpha1.Mailbox) []admin.Mailbox {
+// orphans are the open rows whose address no Mailbox has, or only one of a namespace that the row is not of. Those of a namespace that has
+// the domain elsewhere now are orphans too: what its Mailboxes say is placed there. Pure.
+func orphans(rows []admin.Mailbox, mailboxes []v1alpha1.Mailbox, left string) []admin.Mailbox {
 	wanted := make(map[string][]*v1alpha1.Mailbox, len(mailboxes))
 	for i := range mailboxes {
 		address := mailboxes[i].Address()
@@ -153,8 +186,8 @@ func orphans(rows []admin.Mailbox, mailboxes []v1alpha1.Mailbox) []admin.Mailbox
 	}
 	var out []admin.Mailbox
 	for _, row := range rows {
-		isOwn := func(m *v1alpha1.Mailbox) bool { return !contracts.Foreign(m, row) }
-		if row.Access != admin.AccessClosed && !slices.ContainsFunc(wanted[row.Address], isOwn) {
+		isOwn := func(m *v1alpha1.Mailbox) bool { return !contracts.Foreign(m, row) && (left == "" || !isOf(row, left)) }
+		if isOpen(row) && !slices.ContainsFunc(wanted[row.Address], isOwn) {
 			out = append(out, row)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,7 +32,7 @@ func applyStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 		if live.GetKind() == "StatefulSet" && !rolledOut(live) {
 			s.False(v1alpha1.ConditionStackReady, v1alpha1.ReasonStackStarting,
-				fmt.Sprintf("pod %s-0 is not ready; kubectl describe pod %s-0 says why", live.GetName(), live.GetName()))
+				fmt.Sprintf("pod %s-0 is not ready; kubectl describe pod -n %s %s-0 says why", live.GetName(), live.GetNamespace(), live.GetName()))
 		}
 	}
 	if starting, ok := s.Said(v1alpha1.ConditionStackReady); ok {
@@ -72,7 +71,7 @@ func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 		return reconcile.Result{}, reconcile.Waiting(soon, condition, reason, message)
 	}
-	s.placed, s.linkedByEngine, s.said = status.Domains, status.Peer.Configured, status
+	s.placed, s.said = status.Domains, status
 	if !isManaged {
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
@@ -91,18 +90,6 @@ func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	s.True(v1alpha1.ConditionStackReady, v1alpha1.ReasonStackAvailable, "the stack's pod is ready and its engine answers")
 	return reconcile.Result{RequeueAfter: later}, nil
-}
-
-// placeDomain makes the stack serve the domain.
-func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if !slices.Contains(s.placed, s.domain.Name) {
-		if err := s.engine.PutDomain(ctx, admin.Domain{Name: s.domain.Name}); err != nil {
-			return reconcile.Result{}, s.directoryWaits(err)
-		}
-		s.placed = append(s.placed, s.domain.Name)
-	}
-	s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainPlaced, "the stack's directory holds the domain")
-	return reconcile.Result{}, nil
 }
 
 // directoryWaits ends a pass in which the engine did not take what the directory should hold.

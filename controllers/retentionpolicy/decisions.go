@@ -22,34 +22,17 @@ func scheduleOf(spec v1alpha1.RetentionSchedule) (s calendar.Schedule, err error
 	if s.At, err = calendar.ParseTimeOfDay(string(spec.At)); err != nil {
 		return s, err
 	}
-	if s.Days, err = daysOf(spec.Days); err != nil {
+	if s.Days, err = calendar.ParseDays(spec.Days); err != nil {
 		return s, err
 	}
 	for _, w := range spec.Windows {
-		var window calendar.Window
-		if window.Days, err = daysOf(w.Days); err != nil {
-			return s, err
-		}
-		if window.From, err = calendar.ParseTimeOfDay(string(w.Opens)); err != nil {
-			return s, err
-		}
-		if window.To, err = calendar.ParseTimeOfDay(string(w.Closes)); err != nil {
+		window, err := calendar.ParseWindow(w.Days, w.Opens, w.Closes)
+		if err != nil {
 			return s, err
 		}
 		s.Windows.Allow = append(s.Windows.Allow, window)
 	}
 	return s, s.Check()
-}
-
-func daysOf(names []v1alpha1.Weekday) (days calendar.Days, err error) {
-	for _, name := range names {
-		day, err := calendar.ParseDay(string(name)[:3])
-		if err != nil {
-			return nil, err
-		}
-		days = append(days, day)
-	}
-	return days, nil
 }
 
 // forgetful is how far back a schedule owes runs when nothing is recorded of it: a status that was lost makes no year of misses.

@@ -57,11 +57,15 @@ func (p *pkg) conditionsIn(e ast.Expr) []string {
 	return out
 }
 
-// recorded are the reasons that code gives to an event itself, by constant, and a complaint for each that is no constant of ours.
+// recorded are the reasons that code gives to an event itself, by constant: true for those that it gives to nothing else; and a complaint
+// for each that is no constant of ours.
 func recorded(source []*pkg) (reasons map[string]bool, complaints []string) {
-	reasons = map[string]bool{}
+	events, uses := map[string]int{}, map[string]int{}
 	for _, p := range source {
 		p.walk(func(n ast.Node, _ []ast.Node) {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				uses[selected(s, "v1alpha1")]++
+			}
 			call, ok := n.(*ast.CallExpr)
 			if !ok || called(call) != "Eventf" || len(call.Args) < 4 {
 				return
@@ -69,11 +73,15 @@ func recorded(source []*pkg) (reasons map[string]bool, complaints []string) {
 			reason, ok := call.Args[3].(*ast.SelectorExpr)
 			switch name := selected(call.Args[3], "v1alpha1"); {
 			case strings.HasPrefix(name, "Reason"):
-				reasons[name] = true
+				events[name]++
 			case !ok || reason.Sel.Name != "Reason":
 				complaints = append(complaints, p.at(call)+": the event's reason is neither a constant of api/v1alpha1 nor a condition's")
 			}
 		})
+	}
+	reasons = map[string]bool{}
+	for name, n := range events {
+		reasons[name] = uses[name] == n
 	}
 	return reasons, complaints
 }
@@ -89,7 +97,9 @@ func eventsPage(groups []group, source []*pkg) (string, error) {
 	b.WriteString(generated + `# Events
 
 An event announces that a condition changed its status or its reason, once: its reason is the condition's, its note the condition's
-message, its action ` + "`Reconcile`" + `. It is a Warning when the condition stops being True (ArchiveRecommended: becomes True) or the object is Stalled, and Normal otherwise.
+message, its action ` + "`Reconcile`" + `. It is a Warning when the condition stops being True (ArchiveRecommended: becomes True) or the object is
+Stalled, and Normal otherwise. An event of its own announces no condition: its action is the slot of the calendar (the Phase... of a
+MailboxMigration), ` + "`Measure`" + ` (outages) or ` + "`Reconcile`" + `.
 
 | kind | reason | announces a change of | surfaces |
 |---|---|---|---|
@@ -111,8 +121,11 @@ message, its action ` + "`Reconcile`" + `. It is a Warning when the condition st
 			for name := range by {
 				why = append(why, name)
 			}
-			if direct[r.constant] {
-				why = append(why, "nothing else: it is an event only")
+			if only, is := direct[r.constant]; is {
+				if only {
+					why = nil
+				}
+				why = append(why, "an event of its own")
 			}
 			if len(why) == 0 {
 				continue

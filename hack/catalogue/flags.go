@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"go/ast"
+	"go/token"
 	"strings"
 )
 
@@ -62,17 +63,33 @@ func readFlag(method string, args []ast.Expr) (option, error) {
 		usage, used = text(args[1])
 		o.usage = usage
 	case len(args) == 3:
-		switch value := args[1].(type) {
-		case *ast.BasicLit:
-			o.value = strings.Trim(value.Value, `"`)
-		case *ast.Ident:
-			o.value = value.Name
+		value, read := shownDefault(args[1])
+		if !read {
+			return o, fmt.Errorf("its default is not one that the catalogue can read")
 		}
+		o.value = value
 	}
 	if !named || !used {
 		return o, fmt.Errorf("its name or usage is not a constant")
 	}
 	return o, nil
+}
+
+// shownDefault is how a page shows the default of a flag.
+func shownDefault(e ast.Expr) (string, bool) {
+	switch value := e.(type) {
+	case *ast.BasicLit:
+		return strings.Trim(value.Value, `"`), true
+	case *ast.Ident:
+		return value.Name, true
+	case *ast.BinaryExpr: // 15*time.Minute
+		times, is := value.X.(*ast.BasicLit)
+		unit := map[string]string{"Hour": "h", "Minute": "m", "Second": "s"}[selected(value.Y, "time")]
+		if is && unit != "" && value.Op == token.MUL {
+			return times.Value + unit, true
+		}
+	}
+	return "", false
 }
 
 // firstText is the leftmost string of a sum.
@@ -94,6 +111,9 @@ func flagsPage(source []*pkg) (string, error) {
 			return "", err
 		}
 		for _, name := range names {
+			if len(sets[name]) == 0 {
+				continue
+			}
 			fmt.Fprintf(&b, "\n## %s\n\n| flag | default | what it is |\n|---|---|---|\n", name)
 			for _, o := range sets[name] {
 				value := ""

@@ -97,8 +97,8 @@ func TestWhatTheCatalogueReads(t *testing.T) {
 	}
 	for page, words := range map[string][]string{
 		"metrics.md": {"| `pec_operator_passes_total` | counter | `kind`, `outcome` |", "`pec_engine_received_total`", "`pec_engine_sync_pending` | gauge"},
-		"flags.md":   {"| `--namespace` | `pec-system` |", "## inspect", "| `--at` |"},
-		"events.md":  {"| Mailbox | `AddressReserved` |", "| `SuspendedBySpec` |"},
+		"flags.md":   {"| `--namespace` | `pec-system` |", "## inspect", "| `--at` |", "| `--stand-in` | `15m` |", "| `--dns-interval` | `24h` |"},
+		"events.md":  {"| Mailbox | `AddressReserved` |", "| `SuspendedBySpec` |", "| PECDomain | `OutageBegan` | an event of its own |"},
 	} {
 		for _, want := range words {
 			if !strings.Contains(pages[page], want) {

@@ -9,7 +9,7 @@
 //	GET  /v1/placed?bucket={number}...    []Placed, without passwords: the mailboxes of some buckets
 //	PUT  /v1/placed                       []Place, answered by []Answer; an empty Password keeps the stored one
 //	GET  /v1/mailboxes/{address}/usage    Usage; 404 when unknown
-//	PUT  /v1/peer                         Peer
+//	PUT  /v1/peer                         Peer; an empty one takes back what was told
 //	PUT  /v1/index                        Refresh
 //	PUT  /v1/jobs/{namespace}/{name}      Grant
 package admin
@@ -73,6 +73,15 @@ const (
 	RefusalMigration  Refusal = "Migration"  // the mailbox is moving elsewhere
 )
 
+// What the holder of a mailbox that may not send is told: by Postfix as a message begins, and by the engine at its end. A refusal by
+// rule is not a fault of ours: it is final. That of a domain that is not local is not: in what is sent from there this provider would vouch
+// for another's user, and the receipts would go to the other one.
+const (
+	AnswerElsewhere  = "450 4.7.1 mail of this domain is not handled here now, see its DNS; la posta di questo dominio per ora non si tratta qui"
+	AnswerFirstLogin = "550 5.7.1 change your first password before you send; cambiare la prima password per poter inviare"
+	AnswerMigration  = "550 5.7.1 this mailbox is moving to another provider and sends no more; casella in migrazione, invio non consentito"
+)
+
 // Owner names the Mailbox resource that a row is made from. It is the former one while the row is Closed.
 type Owner struct {
 	Namespace string `json:"namespace"`
@@ -127,13 +136,18 @@ type Usage struct {
 	Messages int64 `json:"messages"`
 	// Ages is absent until the mailbox was searched, which is done once a day.
 	Ages *mailage.Ages `json:"ages,omitempty"`
-	// SentInMonth is how many messages of it were accepted for sending at this site in the last mailage.MonthDays days, today among them.
+	// SentInMonth is how many messages of it were accepted for sending in the last mailage.MonthDays days, today among them, at either site.
 	SentInMonth int64 `json:"sentInMonth,omitempty"`
 }
 
-// Domain is a domain that the stack serves: its own or a hosted one.
+// Domain is a domain whose mailboxes the stack holds: its own or a hosted one.
 type Domain struct {
 	Name string `json:"name"`
+	// Local says that mail for it is delivered here. Else it goes where the domain's MX says, as that of any stranger's domain; what comes
+	// in for it from outside is asked to come again.
+	Local bool `json:"local"`
+	// MX is the hash of the MX set that last was found to name this stack; "" if none was. The engine only keeps it, for its operator.
+	MX string `json:"mx,omitempty"`
 }
 
 // Peer is the engine of the same Managed domain at the other site.
@@ -141,6 +155,14 @@ type Peer struct {
 	Site     string `json:"site"`
 	Address  string `json:"address"`  // host:port of its peer link
 	CABundle string `json:"caBundle"` // PEM, the other site's CA
+}
+
+// Digest tells one peer from another; "" is none.
+func (p Peer) Digest() string {
+	if p == (Peer{}) {
+		return ""
+	}
+	return digest(fmt.Appendf(nil, "%q %q %q", p.Site, p.Address, p.CABundle))
 }
 
 // Grant lets a Job use the store of some mailboxes for some time. One without addresses takes back what was granted.
@@ -157,7 +179,7 @@ type Status struct {
 	Domain    string    `json:"domain"`
 	Version   string    `json:"version"`
 	Mailboxes int       `json:"mailboxes"` // rows that are not Closed
-	Domains   []string  `json:"domains"`
+	Domains   []Domain  `json:"domains"`
 	Evidence  Evidence  `json:"evidence"`
 	Signing   Signing   `json:"signing"`
 	Antivirus Antivirus `json:"antivirus"`
@@ -218,6 +240,8 @@ type Refresh struct {
 // PeerState is the peer link as this engine sees it.
 type PeerState struct {
 	Configured  bool      `json:"configured"`
+	Site        string    `json:"site,omitempty"`   // of the Peer that it was told
+	Digest      string    `json:"digest,omitempty"` // of that Peer: a volume that came back from a backup may hold an older one
 	LastSuccess time.Time `json:"lastSuccess"`
 	Pending     int       `json:"pending"` // mailboxes that wait to be synced
 	LastError   string    `json:"lastError,omitempty"`
@@ -251,7 +275,7 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
-// PutDomain makes the stack serve a domain.
+// PutDomain makes the stack hold a domain, and says whether its mail is delivered there.
 func (c *Client) PutDomain(ctx context.Context, d Domain) error {
 	return c.call(ctx, http.MethodPut, "/v1/domains/"+url.PathEscape(d.Name), d, nil)
 }
@@ -262,7 +286,7 @@ func (c *Client) Usage(ctx context.Context, address string) (Usage, error) {
 	return u, c.call(ctx, http.MethodGet, "/v1/mailboxes/"+url.PathEscape(address)+"/usage", nil, &u)
 }
 
-// PutPeer tells the engine where its peer is and whom to trust there.
+// PutPeer tells the engine where its peer is and whom to trust there; an empty Peer that there is none.
 func (c *Client) PutPeer(ctx context.Context, p Peer) error {
 	return c.call(ctx, http.MethodPut, "/v1/peer", p, nil)
 }

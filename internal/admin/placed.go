@@ -23,8 +23,8 @@ type Place struct {
 	Given   *Given   `json:"given,omitempty"`
 	// Compared is what this site found of its Secret and the other's.
 	Compared *Compared `json:"compared,omitempty"`
-	// Kick ends the open sessions, whatever changes: an earlier place was not carried out to its end.
-	Kick bool `json:"kick,omitempty"`
+	// If is the row as it was judged: nothing is placed when it has become another since. nil places whatever there is.
+	If *Mailbox `json:"if,omitempty"`
 }
 
 // Placed is a mailbox as the stack holds it.
@@ -52,6 +52,8 @@ type Answer struct {
 	Placed *Placed `json:"placed,omitempty"`
 	// Refused is what is wrong with what was asked. The row may be placed all the same, and Given not.
 	Refused string `json:"refused,omitempty"`
+	// Changed says that it was refused because the row is not If any more.
+	Changed bool `json:"changed,omitempty"`
 	// Failed is why the place was not carried out to its end, though nothing is wrong with it: it may be half done.
 	Failed string `json:"failed,omitempty"`
 }

@@ -6,7 +6,7 @@ import "time"
 type Stores struct {
 	Mailboxes int `json:"mailboxes"` // that the directory holds
 	Compared  int `json:"compared"`  // of which both digests are known, and not older than half an hour
-	// Differing is how many hold different mail, and Since the oldest difference of them. Most last a moment.
+	// Differing is how many hold different mail, or cannot be read here, and Since the oldest difference of them. Most last a moment.
 	Differing int       `json:"differing,omitempty"`
 	Since     time.Time `json:"since,omitzero"`
 	// Diverged is how many have differed for longer than syncs need to mend it, and Addresses the first ten.

@@ -44,7 +44,7 @@ type Pods struct {
 type Engine struct {
 	Domain  string
 	Rows    map[string]admin.Mailbox
-	Domains []string
+	Domains []admin.Domain
 	Peer    *admin.Peer
 	// Given are what the operator gave to holders, by address.
 	Given map[string]admin.Given
@@ -61,6 +61,8 @@ type Engine struct {
 	Fails map[string]string
 	// RefusesPeer is why it takes no peer.
 	RefusesPeer string
+	// Meanwhile, if any, is called once, before the next place that ends a row: what happens while that is on its way.
+	Meanwhile func()
 	// Problems are what the engine complains of.
 	Problems []string
 	// Antivirus is what it says of its scanner.
@@ -69,6 +71,8 @@ type Engine struct {
 	Stores *admin.Stores
 	// Recall is what it says of what it was before its log began.
 	Recall admin.Recall
+	// Closed counts the rows that were closed.
+	Closed int
 	// Puts counts what was written.
 	Puts int
 	// Down makes the engine refuse connections.
@@ -188,7 +192,11 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPut:
 		e.put(w, r, path)
 	case path == "status":
-		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: admin.PeerState{Configured: e.Peer != nil, Stores: e.Stores}})
+		peer := admin.PeerState{Configured: e.Peer != nil, Stores: e.Stores}
+		if e.Peer != nil {
+			peer.Site, peer.Digest = e.Peer.Site, e.Peer.Digest()
+		}
+		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: peer})
 	case path == "digests":
 		tree := &admin.Tree{}
 		for address := range e.Rows {
@@ -232,7 +240,9 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 		http.Error(w, e.RefusesPeer, http.StatusUnprocessableEntity)
 	case path == "peer":
 		e.Peer = &admin.Peer{}
-		err = json.NewDecoder(r.Body).Decode(e.Peer)
+		if err = json.NewDecoder(r.Body).Decode(e.Peer); *e.Peer == (admin.Peer{}) {
+			e.Peer = nil
+		}
 	case path == "placed":
 		var places []admin.Place
 		if err = json.NewDecoder(r.Body).Decode(&places); err == nil {
@@ -253,8 +263,10 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 	default:
 		var d admin.Domain
 		err = json.NewDecoder(r.Body).Decode(&d)
-		if !slices.Contains(e.Domains, d.Name) {
-			e.Domains = append(e.Domains, d.Name)
+		if i := e.domain(d.Name); i >= 0 {
+			e.Domains[i] = d
+		} else {
+			e.Domains = append(e.Domains, d)
 		}
 	}
 	if err != nil {
@@ -262,18 +274,33 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 	}
 }
 
+// domain is where Domains has one; -1 where it has not.
+func (e *Engine) domain(name string) int {
+	return slices.IndexFunc(e.Domains, func(d admin.Domain) bool { return d.Name == name })
+}
+
 // place is what the engine does with one place.
 func (e *Engine) place(p admin.Place) admin.Answer {
 	if refusal := e.Refuses[p.Address]; refusal != "" {
 		return admin.Answer{Refused: refusal}
+	}
+	if meanwhile := e.Meanwhile; meanwhile != nil && p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed {
+		e.Meanwhile = nil
+		meanwhile()
+	}
+	if p.If != nil && !e.Rows[p.Address].Same(*p.If) {
+		return admin.Answer{Refused: "the row has become another", Changed: true}
 	}
 	if failure := e.Fails[p.Address]; failure != "" {
 		return admin.Answer{Failed: failure}
 	}
 	if p.Mailbox != nil {
 		row := *p.Mailbox
-		if !slices.Contains(e.Domains, row.Domain) {
-			return admin.Answer{Refused: "the stack does not serve " + row.Domain}
+		if e.domain(row.Domain) < 0 {
+			return admin.Answer{Refused: "the stack does not hold " + row.Domain}
+		}
+		if row.Access == admin.AccessClosed {
+			e.Closed++
 		}
 		row.PasswordChangedByHolder = false
 		if row.Password == "" {

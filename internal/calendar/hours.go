@@ -38,14 +38,18 @@ func (c TimeOfDay) on(day time.Time) reading {
 	return readings(day.Add(time.Duration(c) * time.Second))
 }
 
-// ParseDay reads the first three letters of an English weekday: Mon, Tue, Wed, Thu, Fri, Sat, Sun.
-func ParseDay(s string) (time.Weekday, error) {
-	for d := time.Sunday; d <= time.Saturday; d++ {
-		if d.String()[:3] == s {
-			return d, nil
+// ParseDays reads English weekdays, such as Monday, as the kinds spell them.
+func ParseDays[D ~string](names []D) (days Days, err error) {
+	for _, name := range names {
+		day := time.Sunday
+		for day.String() != string(name) {
+			if day++; day > time.Saturday {
+				return nil, fmt.Errorf("%q is not a day: write Monday, Tuesday, Wednesday, Thursday, Friday, Saturday or Sunday", name)
+			}
 		}
+		days = append(days, day)
 	}
-	return 0, fmt.Errorf("%q is not a day: write Mon, Tue, Wed, Thu, Fri, Sat or Sun", s)
+	return days, nil
 }
 
 // Days are weekdays; none means every day.

@@ -217,7 +217,7 @@ func (p promises) derive(w Windows) error {
 		quiet = readOnly
 	}
 	if first, _ := w.NextOpening(quiet.utc); quiet != opening && !first.Before(opening.utc) {
-		return fmt.Errorf("the final delta, from %s, would wait for a window until %s, but OpenNew is promised for %s: add an allow window, or shorten the deny window, between the two",
+		return fmt.Errorf("the final delta, from %s, would wait for a window until %s, but OpenNew is promised for %s: give a window that is open between the two",
 			quiet, first.In(rome).Format(layout), opening)
 	}
 	if asked := p[RequestsClose].At; !asked.IsZero() {

@@ -84,7 +84,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 		"an ifMissed that nobody knows":         {with(letter(t), func(p *Plan) { p.IfMissed = "Retry" }), "write RunLate, Skip or Hold"},
 		"the same on a phase":                   {with(letter(t), func(p *Plan) { p.Phases[0].IfMissed = "Retry" }), "write RunLate, Skip or Hold"},
 		"windows that never open":               {with(letter(t), func(p *Plan) { p.Windows.Deny = all(t, "00:00-24:00") }), "never open"},
-		"no window for the final delta":         {with(letter(t), func(p *Plan) { p.Windows.Allow = all(t, "20:00-06:00") }), "would wait for a window until 2022-04-28T20:00:00, but OpenNew is promised for 2022-04-28T18:00:00: add an allow window"},
+		"no window for the final delta":         {with(letter(t), func(p *Plan) { p.Windows.Allow = all(t, "20:00-06:00") }), "would wait for a window until 2022-04-28T20:00:00, but OpenNew is promised for 2022-04-28T18:00:00: give a window that is open between the two"},
 		"an override of no slot":                {override(func(o *Override) { o.Slot = "freeze-begin" }), "there is no such slot"},
 		"an override by nobody":                 {override(func(o *Override) { o.By = "" }), "write who decided in by, and why in reason"},
 		"an override without a reason":          {override(func(o *Override) { o.Reason = "" }), "write who decided in by, and why in reason"},

@@ -25,6 +25,14 @@ type Window struct {
 	From, To TimeOfDay
 }
 
+// ParseWindow reads the days and the two times of a window, as the kinds spell them.
+func ParseWindow[D, T ~string](days []D, from, to T) (Window, error) {
+	on, daysErr := ParseDays(days)
+	opens, fromErr := ParseTimeOfDay(string(from))
+	closes, toErr := ParseTimeOfDay(string(to))
+	return Window{Days: on, From: opens, To: closes}, errors.Join(daysErr, fromErr, toErr)
+}
+
 // Windows say when work may run. No allow window means always; deny beats allow.
 type Windows struct {
 	Allow, Deny []Window

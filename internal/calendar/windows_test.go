@@ -11,13 +11,14 @@ func hours(t testing.TB, s string) Window {
 	t.Helper()
 	fields := strings.Fields(s)
 	from, to, _ := strings.Cut(fields[0], "-")
-	w := Window{From: clock(t, from), To: clock(t, to)}
+	var days []string
 	for _, f := range fields[1:] {
-		d, err := ParseDay(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.Days = append(w.Days, d)
+		days = append(days, map[string]string{"Mon": "Monday", "Tue": "Tuesday", "Wed": "Wednesday", "Thu": "Thursday",
+			"Fri": "Friday", "Sat": "Saturday", "Sun": "Sunday"}[f])
+	}
+	w, err := ParseWindow(days, from, to)
+	if err != nil {
+		t.Fatalf("%s: %v", s, err)
 	}
 	return w
 }
@@ -106,8 +107,8 @@ func TestTimesOfDayAndDaysThatAreRefused(t *testing.T) {
 			t.Errorf("%q became %s, %v", s, c, err)
 		}
 	}
-	for _, s := range []string{"", "Monday", "mon", "Lun"} {
-		if d, err := ParseDay(s); err == nil || !strings.Contains(err.Error(), "write Mon") {
+	for _, s := range []string{"", "Mon", "monday", "Lunedì"} {
+		if d, err := ParseDays([]string{"Sunday", s}); err == nil || !strings.Contains(err.Error(), "write Monday") {
 			t.Errorf("%q became %s, %v", s, d, err)
 		}
 	}

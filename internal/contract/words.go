@@ -15,7 +15,7 @@ func (o Outcome) Held(c Contract, address string) string {
 	case Validity:
 		return fmt.Sprintf("contract %s has ended: nothing more is admitted, what is there stays; have the back office renew it and set contract.validUntil", c.Reference)
 	case Grant:
-		return fmt.Sprintf("contract %s grants no Massive mailbox to %s; have the back office add the address to contract.massiveGrants, or set type to Standard", c.Reference, address)
+		return fmt.Sprintf("contract %s grants no Massive mailbox to %s; have the back office add the address to contract.massiveGrants, or set type: Standard and remove massive", c.Reference, address)
 	}
 	whose, tally, terms := "contract "+c.Reference, &o.Total, c.Terms
 	if d.Part != "" {

@@ -30,6 +30,9 @@ const FileName = "directory.sqlite"
 // ErrInvalid marks a row that the directory refuses; the caller has to change it.
 var ErrInvalid = errors.New("refused by the directory")
 
+// ErrChanged marks a place on the condition that a row is what was judged, which it is not any more.
+var ErrChanged = errors.New("the row has become another since it was judged")
+
 const schema = `
 CREATE TABLE IF NOT EXISTS domain (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS mailbox (
@@ -48,20 +51,22 @@ CREATE TABLE IF NOT EXISTS job_grant (
   job TEXT NOT NULL, address TEXT NOT NULL, writes INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (job, address)
 );`
 
-// laterColumns are those of mailbox that a database made by an earlier release lacks.
-var laterColumns = []struct{ name, definition string }{
-	{"sending_refused", `TEXT NOT NULL DEFAULT '' CHECK (sending_refused IN ('', 'FirstLogin', 'Migration'))`},
-	{"admitted_as", `TEXT NOT NULL DEFAULT ''`},
-	{"owner_namespace", `TEXT NOT NULL DEFAULT ''`},
-	{"owner_uid", `TEXT NOT NULL DEFAULT ''`},
-	{"closed_at", `INTEGER NOT NULL DEFAULT 0`},
-	{"password_changed", `INTEGER NOT NULL DEFAULT 0`},
-	{"given", `TEXT NOT NULL DEFAULT '{}'`},
-	{"ordinary_mail", `TEXT NOT NULL DEFAULT 'Discard' CHECK (ordinary_mail IN ('Discard', 'Forward', 'Deliver'))`},
-	{"forward_to", `TEXT NOT NULL DEFAULT ''`},
-	{"frozen_until", `INTEGER NOT NULL DEFAULT 0`},
-	{"admitted_in", `TEXT NOT NULL DEFAULT ''`},
-	{"shard", `INTEGER NOT NULL DEFAULT 0`},
+// laterColumns are those that a database made by an earlier release lacks. A domain of such a one was delivered here, and still is.
+var laterColumns = []struct{ table, name, definition string }{
+	{"domain", "local", `INTEGER NOT NULL DEFAULT 1`},
+	{"domain", "mx", `TEXT NOT NULL DEFAULT ''`},
+	{"mailbox", "sending_refused", `TEXT NOT NULL DEFAULT '' CHECK (sending_refused IN ('', 'FirstLogin', 'Migration'))`},
+	{"mailbox", "admitted_as", `TEXT NOT NULL DEFAULT ''`},
+	{"mailbox", "owner_namespace", `TEXT NOT NULL DEFAULT ''`},
+	{"mailbox", "owner_uid", `TEXT NOT NULL DEFAULT ''`},
+	{"mailbox", "closed_at", `INTEGER NOT NULL DEFAULT 0`},
+	{"mailbox", "password_changed", `INTEGER NOT NULL DEFAULT 0`},
+	{"mailbox", "given", `TEXT NOT NULL DEFAULT '{}'`},
+	{"mailbox", "ordinary_mail", `TEXT NOT NULL DEFAULT 'Discard' CHECK (ordinary_mail IN ('Discard', 'Forward', 'Deliver'))`},
+	{"mailbox", "forward_to", `TEXT NOT NULL DEFAULT ''`},
+	{"mailbox", "frozen_until", `INTEGER NOT NULL DEFAULT 0`},
+	{"mailbox", "admitted_in", `TEXT NOT NULL DEFAULT ''`},
+	{"mailbox", "shard", `INTEGER NOT NULL DEFAULT 0`},
 }
 
 // Directory is the open database.
@@ -100,7 +105,7 @@ func Open(ctx context.Context, dir string) (*Directory, error) {
 
 // addColumns brings a database of an earlier release up to this one's columns.
 func (d *Directory) addColumns(ctx context.Context) error {
-	rows, err := d.db.QueryContext(ctx, `SELECT name FROM pragma_table_info('mailbox')`)
+	rows, err := d.db.QueryContext(ctx, `SELECT t.name || '.' || c.name FROM pragma_table_list AS t, pragma_table_info(t.name) AS c`)
 	if err != nil {
 		return fmt.Errorf("reading the columns of the directory: %w", err)
 	}
@@ -109,11 +114,11 @@ func (d *Directory) addColumns(ctx context.Context) error {
 		return fmt.Errorf("reading the columns of the directory: %w", err)
 	}
 	for _, c := range laterColumns {
-		if slices.Contains(present, c.name) {
+		if slices.Contains(present, c.table+"."+c.name) {
 			continue
 		}
-		if _, err := d.db.ExecContext(ctx, `ALTER TABLE mailbox ADD COLUMN `+c.name+` `+c.definition); err != nil {
-			return fmt.Errorf("adding column %s to the directory: %w", c.name, err)
+		if _, err := d.db.ExecContext(ctx, `ALTER TABLE `+c.table+` ADD COLUMN `+c.name+` `+c.definition); err != nil {
+			return fmt.Errorf("adding column %s to %s of the directory: %w", c.name, c.table, err)
 		}
 	}
 	return nil
@@ -152,31 +157,43 @@ func (d *Directory) keepWAL(ctx context.Context) error {
 // Close closes the database.
 func (d *Directory) Close() error { return d.db.Close() }
 
-// PutDomain adds a domain.
-func (d *Directory) PutDomain(ctx context.Context, name string) error {
-	name = strings.ToLower(name)
+// PutDomain makes a domain's row.
+func (d *Directory) PutDomain(ctx context.Context, domain admin.Domain) error {
+	return d.putDomain(ctx, domain, `DO UPDATE SET local = excluded.local, mx = excluded.mx`)
+}
+
+// HoldDomain makes a domain that the directory does not hold, so that it can hold its mailboxes. Its mail is not delivered here before
+// PutDomain says so. One that is there stays as it is.
+func (d *Directory) HoldDomain(ctx context.Context, name string) error {
+	return d.putDomain(ctx, admin.Domain{Name: name}, `DO NOTHING`)
+}
+
+func (d *Directory) putDomain(ctx context.Context, domain admin.Domain, onConflict string) error {
+	name := strings.ToLower(domain.Name)
 	if !domainForm.MatchString(name) || len(name) > 253 {
 		return fmt.Errorf("domain %q: %w: not a domain name", name, ErrInvalid)
 	}
-	if _, err := d.db.ExecContext(ctx, `INSERT INTO domain (name) VALUES (?) ON CONFLICT DO NOTHING`, name); err != nil {
+	if _, err := d.db.ExecContext(ctx, `INSERT INTO domain (name, local, mx) VALUES (?, ?, ?) ON CONFLICT (name) `+onConflict, name, domain.Local, domain.MX); err != nil {
 		return fmt.Errorf("storing domain %s: %w", name, err)
 	}
 	return nil
 }
 
-// Domains lists the domains, sorted.
-func (d *Directory) Domains(ctx context.Context) ([]string, error) {
-	rows, err := d.db.QueryContext(ctx, `SELECT name FROM domain ORDER BY name`)
+// Domains lists the domains, sorted by name.
+func (d *Directory) Domains(ctx context.Context) ([]admin.Domain, error) {
+	rows, err := d.db.QueryContext(ctx, `SELECT name, local, mx FROM domain ORDER BY name`)
 	if err != nil {
 		return nil, fmt.Errorf("listing domains: %w", err)
 	}
-	return collect(rows, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) })
+	return collect(rows, func(rows *sql.Rows) (domain admin.Domain, err error) {
+		return domain, rows.Scan(&domain.Name, &domain.Local, &domain.MX)
+	})
 }
 
-// Serves says whether a domain is one of the stack's.
-func (d *Directory) Serves(ctx context.Context, name string) (bool, error) {
+// Local says whether a domain's mail is delivered here.
+func (d *Directory) Local(ctx context.Context, name string) (bool, error) {
 	var n int
-	if err := d.db.QueryRowContext(ctx, countDomain, strings.ToLower(name)).Scan(&n); err != nil {
+	if err := d.db.QueryRowContext(ctx, `SELECT count(*) FROM domain WHERE name = ? AND local`, strings.ToLower(name)).Scan(&n); err != nil {
 		return false, fmt.Errorf("reading domain %s: %w", name, err)
 	}
 	return n > 0, nil

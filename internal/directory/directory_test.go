@@ -3,10 +3,14 @@ package directory
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
@@ -20,7 +24,7 @@ func opened(t *testing.T) *Directory {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	if err := d.PutDomain(t.Context(), "Pec.Example.it"); err != nil {
+	if err := d.PutDomain(t.Context(), admin.Domain{Name: "Pec.Example.it", Local: true}); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -53,6 +57,30 @@ func TestPutMailboxRefuses(t *testing.T) {
 				t.Fatalf("got %v, want a refusal", err)
 			}
 		})
+	}
+}
+
+func TestRestoreChangesNoRowThatIsPlacedMeanwhile(t *testing.T) {
+	d := opened(t)
+	for i := range 200 {
+		lost, placed := row(), row()
+		lost.Address = fmt.Sprintf("u%d@pec.example.it", i)
+		placed.Address, lost.Access = lost.Address, admin.AccessSuspended
+		var group sync.WaitGroup
+		group.Go(func() {
+			if err := d.Restore(t.Context(), lost); err != nil {
+				t.Error(err)
+			}
+		})
+		group.Go(func() {
+			if _, err := d.PutMailbox(t.Context(), placed); err != nil {
+				t.Error(err)
+			}
+		})
+		group.Wait()
+		if got, err := d.Mailbox(t.Context(), lost.Address); err != nil || got.Access != admin.AccessFull {
+			t.Fatalf("of %d rows the last is %s, %v", i+1, got.Access, err)
+		}
 	}
 }
 
@@ -165,9 +193,49 @@ func TestADirectoryOfTheFirstReleaseIsTakenOver(t *testing.T) {
 		if err != nil || !got.Same(row()) {
 			t.Fatalf("read back %+v, %v", got, err)
 		}
+		if local, err := d.Local(t.Context(), "pec.example.it"); err != nil || !local {
+			t.Fatalf("a domain whose mail was delivered here is local: %t, %v", local, err)
+		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestADomainIsLocalOnlyWhenThatIsSaid(t *testing.T) {
+	d := opened(t)
+	const name = "pec.altro.it"
+	for _, step := range []struct {
+		what string
+		do   func() error
+		want admin.Domain
+	}{
+		{"held", func() error { return d.HoldDomain(t.Context(), "Pec.Altro.it") }, admin.Domain{Name: name}},
+		{"said", func() error { return d.PutDomain(t.Context(), admin.Domain{Name: name, Local: true, MX: "1"}) }, admin.Domain{Name: name, Local: true, MX: "1"}},
+		{"held again", func() error { return d.HoldDomain(t.Context(), name) }, admin.Domain{Name: name, Local: true, MX: "1"}},
+		{"taken back", func() error { return d.PutDomain(t.Context(), admin.Domain{Name: name, MX: "1"}) }, admin.Domain{Name: name, MX: "1"}},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.what, err)
+		}
+		all, err := d.Domains(t.Context())
+		if diff := cmp.Diff([]admin.Domain{step.want, {Name: "pec.example.it", Local: true}}, all); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", step.what, err, diff)
+		}
+		if local, err := d.Local(t.Context(), "PEC.altro.it"); err != nil || local != step.want.Local {
+			t.Errorf("%s: local %t, %v", step.what, local, err)
+		}
+	}
+	lost := row()
+	lost.Address, lost.Domain = "ufficio@pec.perso.it", "pec.perso.it"
+	if err := d.Restore(t.Context(), lost); err != nil {
+		t.Fatal(err)
+	}
+	if local, err := d.Local(t.Context(), lost.Domain); err != nil || local {
+		t.Errorf("a domain that was made again for a lost row is local: %t, %v", local, err)
+	}
+	if err := d.PutDomain(t.Context(), admin.Domain{Name: "no domain"}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("what is no domain name: %v", err)
 	}
 }
 
@@ -204,6 +272,12 @@ func TestPeerIsOne(t *testing.T) {
 	if p, ok, err := d.Peer(t.Context()); !ok || err != nil || p.Address != "two:9443" {
 		t.Fatalf("got %+v %v %v", p, ok, err)
 	}
+	if err := d.PutPeer(t.Context(), admin.Peer{}); err != nil {
+		t.Fatal(err)
+	}
+	if p, ok, err := d.Peer(t.Context()); ok || err != nil {
+		t.Fatalf("taken back, it is %+v %v", p, err)
+	}
 }
 
 func TestFilesStayReadableForTheOtherContainersAfterClose(t *testing.T) {
@@ -213,7 +287,7 @@ func TestFilesStayReadableForTheOtherContainersAfterClose(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := d.PutDomain(t.Context(), "pec.example.it"); err != nil {
+		if err := d.PutDomain(t.Context(), admin.Domain{Name: "pec.example.it", Local: true}); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Close(); err != nil {

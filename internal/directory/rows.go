@@ -25,7 +25,7 @@ var (
 type Outcome struct {
 	// Before is the row as it was, without its password, and the zero Mailbox for a new one.
 	Before admin.Mailbox
-	// Err wraps ErrInvalid or admin.ErrNotFound when the place was refused.
+	// Err wraps ErrInvalid, ErrChanged or admin.ErrNotFound when the place was refused.
 	Err error
 }
 
@@ -41,15 +41,15 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 	for i, p := range places {
 		o := &outcomes[i]
 		if p.Mailbox != nil {
-			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox)
+			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox, p.If)
 		}
-		if o.Err == nil && (p.Kick || p.Mailbox != nil && otherRights(o.Before, *p.Mailbox)) {
+		if o.Err == nil && p.Mailbox != nil && otherRights(o.Before, *p.Mailbox) {
 			o.Err = endSessions(ctx, tx, p.Address)
 		}
 		if p.Given != nil && o.Err == nil {
 			o.Err = putGiven(ctx, tx, p.Address, *p.Given)
 		}
-		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, admin.ErrNotFound) {
+		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them
 		}
 	}
@@ -73,19 +73,23 @@ func (d *Directory) PutMailbox(ctx context.Context, m admin.Mailbox) (before adm
 	return outcomes[0].Before, outcomes[0].Err
 }
 
-// Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is.
+// Restore makes a row that was lost, with its domain if that was too. A row that is there stays as it is, also one that is placed meanwhile.
 func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
-	if err := d.PutDomain(ctx, m.Domain); err != nil {
+	if err := d.HoldDomain(ctx, m.Domain); err != nil {
 		return err
 	}
-	if _, err := d.Mailbox(ctx, m.Address); !errors.Is(err, admin.ErrNotFound) {
-		return err
+	outcomes, err := d.Place(ctx, []admin.Place{{Address: m.Address, Mailbox: &m, If: &admin.Mailbox{}}})
+	if err == nil {
+		err = outcomes[0].Err
 	}
-	_, err := d.PutMailbox(ctx, m)
+	if errors.Is(err, ErrChanged) {
+		return nil
+	}
 	return err
 }
 
-func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox) (before admin.Mailbox, err error) {
+// putMailbox places a row; unless judged is nil, only where the row still is what was judged.
+func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox, judged *admin.Mailbox) (before admin.Mailbox, err error) {
 	m.Address, m.Domain = strings.ToLower(m.Address), strings.ToLower(m.Domain)
 	m.OrdinaryMail = cmp.Or(m.OrdinaryMail, admin.OrdinaryDiscard)
 	if err := check(m); err != nil {
@@ -96,6 +100,9 @@ func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox) (before a
 	if err != nil && !isNew {
 		return before, fmt.Errorf("reading mailbox %s: %w", m.Address, err)
 	}
+	if judged != nil && !before.Same(*judged) {
+		return before, fmt.Errorf("mailbox %s: %w", m.Address, ErrChanged)
+	}
 	if isNew && m.Password == "" {
 		return before, fmt.Errorf("mailbox %s: %w: a new mailbox needs a password hash", m.Address, ErrInvalid)
 	}
@@ -104,7 +111,7 @@ func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox) (before a
 		return before, fmt.Errorf("reading domain %s: %w", m.Domain, err)
 	}
 	if served == 0 {
-		return before, fmt.Errorf("mailbox %s: %w: this stack does not serve %s", m.Address, ErrInvalid, m.Domain)
+		return before, fmt.Errorf("mailbox %s: %w: this stack does not hold %s", m.Address, ErrInvalid, m.Domain)
 	}
 	_, err = tx.ExecContext(ctx, storeMailbox,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
@@ -221,10 +228,14 @@ func (d *Directory) PutCertified(ctx context.Context, domains []string) error {
 	return nil
 }
 
-// PutPeer stores where the other site's engine is and whom to trust there.
+// PutPeer stores where the other site's engine is and whom to trust there; the zero Peer is nowhere and nobody.
 func (d *Directory) PutPeer(ctx context.Context, p admin.Peer) error {
-	_, err := d.db.ExecContext(ctx, `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
-		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, p.Site, p.Address, p.CABundle)
+	statement, values := `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
+		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, []any{p.Site, p.Address, p.CABundle}
+	if p == (admin.Peer{}) {
+		statement, values = `DELETE FROM peer`, nil
+	}
+	_, err := d.db.ExecContext(ctx, statement, values...)
 	if err != nil {
 		return fmt.Errorf("storing the peer: %w", err)
 	}

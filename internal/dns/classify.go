@@ -97,6 +97,11 @@ func Classify(want Desired, observations ...Observation) Verdict {
 	return verdict.judge(want)
 }
 
+// Elsewhere says that all servers agree on an MX set of which no host is ours, whoever else's mark is on it.
+func (v Verdict) Elsewhere(want Desired) bool {
+	return len(v.Seen.MX) > 0 && len(strangers(v.Seen, want)) == len(v.Seen.MX)
+}
+
 func (v Verdict) is(state State, format string, args ...any) Verdict {
 	v.State, v.Sentence = state, fmt.Sprintf(format, args...)
 	return v
@@ -219,7 +224,7 @@ func conflict(text string, want Desired) string {
 // strangers are the records that are neither wanted nor in a set that this operator wrote.
 func strangers(seen Records, want Desired) Set {
 	owner, hash, readable := parseOwner(seen.Owner)
-	if readable && owner.same(want.Owner) && hash == seen.MX.hash() {
+	if readable && owner.same(want.Owner) && hash == seen.MX.Hash() {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(seen.MX), func(m MX) bool { return want.MX.hosts(m.Host) })

@@ -54,8 +54,8 @@ func (s Set) hosts(host string) bool {
 // null says that the domain declares to take no mail at all (RFC 7505).
 func (s Set) null() bool { return len(s) == 1 && s[0].Host == "." }
 
-// hash stands for the set in the owner TXT: how this operator knows again a set that it wrote when it wanted other hosts.
-func (s Set) hash() string {
+// Hash stands for the set in the owner TXT: how this operator knows again a set that it wrote when it wanted other hosts.
+func (s Set) Hash() string {
 	sum := sha256.Sum256([]byte(s.String()))
 	return hex.EncodeToString(sum[:16])
 }

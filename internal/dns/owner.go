@@ -21,7 +21,7 @@ func OwnerName(domain string) string { return "_pec-owner." + Name(domain) }
 
 // Text is the owner TXT for a set.
 func (o Owner) Text(set Set) string {
-	return fmt.Sprintf("v=1;op=%s;%s;epoch=%d;h=%s", o.Operator, o.Object, o.Epoch, set.hash())
+	return fmt.Sprintf("v=1;op=%s;%s;epoch=%d;h=%s", o.Operator, o.Object, o.Epoch, set.Hash())
 }
 
 // parseOwner reads an owner TXT; ok is false for any text that [Owner.Text] does not write.

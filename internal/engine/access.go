@@ -122,7 +122,7 @@ func (e *Engine) accept(submission accepted, original *pec.Original, received []
 		return accepted{}, err
 	}
 	e.timers.start(submission, e.settings.Site)
-	e.senders.add(fold(submission.Transit.Sender), at, e.now())
+	e.senders.add(fold(submission.Transit.Sender), identifier, at, e.now())
 	e.metrics.submissions.WithLabelValues("accepted").Inc()
 	return submission, nil
 }

@@ -115,7 +115,7 @@ func (e *Engine) putDomain(r *http.Request) (any, error) {
 	if d.Name != r.PathValue("domain") {
 		return nil, fmt.Errorf("domain %q at the path of %q: %w", d.Name, r.PathValue("domain"), directory.ErrInvalid)
 	}
-	return nil, e.directory.PutDomain(r.Context(), d.Name)
+	return nil, e.directory.PutDomain(r.Context(), d)
 }
 
 func (e *Engine) putPeer(r *http.Request) (any, error) {
@@ -123,14 +123,8 @@ func (e *Engine) putPeer(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, _, err := net.SplitHostPort(p.Address)
-	switch {
-	case err != nil || host == "":
-		return nil, fmt.Errorf("peer address %q: %w: not host:port", p.Address, directory.ErrInvalid)
-	case p.Site == "" || p.Site == e.settings.Site:
-		return nil, fmt.Errorf("peer site %q: %w: not another site", p.Site, directory.ErrInvalid)
-	case !x509.NewCertPool().AppendCertsFromPEM([]byte(p.CABundle)):
-		return nil, fmt.Errorf("peer CA: %w: no certificate in it", directory.ErrInvalid)
+	if err := e.checkPeer(p); err != nil {
+		return nil, err
 	}
 	before, _, err := e.directory.Peer(r.Context())
 	if err != nil || before == p {
@@ -139,8 +133,24 @@ func (e *Engine) putPeer(r *http.Request) (any, error) {
 	if err := e.directory.PutPeer(r.Context(), p); err != nil {
 		return nil, err
 	}
+	e.tenure.end()
 	e.sync.all(r.Context(), syncCoalesce)
 	return nil, nil
+}
+
+func (e *Engine) checkPeer(p admin.Peer) error {
+	host, _, err := net.SplitHostPort(p.Address)
+	switch {
+	case p == admin.Peer{}:
+		return nil
+	case err != nil || host == "":
+		return fmt.Errorf("peer address %q: %w: not host:port", p.Address, directory.ErrInvalid)
+	case p.Site == "" || p.Site == e.settings.Site:
+		return fmt.Errorf("peer site %q: %w: not another site", p.Site, directory.ErrInvalid)
+	case !x509.NewCertPool().AppendCertsFromPEM([]byte(p.CABundle)):
+		return fmt.Errorf("peer CA: %w: no certificate in it", directory.ErrInvalid)
+	}
+	return nil
 }
 
 func (e *Engine) status(ctx context.Context) (admin.Status, error) {
@@ -164,8 +174,12 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 		s.Problems = append(s.Problems, sentence)
 	}
 	s.Index = e.indexState()
-	if s.Peer = e.sync.state(e.hasPeer(ctx)); s.Peer.Configured {
-		s.Replication = e.replication()
+	peer, configured, err := e.directory.Peer(ctx)
+	if err != nil {
+		return s, err
+	}
+	if s.Peer = e.sync.state(configured); configured {
+		s.Peer.Site, s.Peer.Digest, s.Replication = peer.Site, peer.Digest(), e.replication()
 	}
 	s.Peer.Stores, err = e.storesState(ctx, s.Peer.Configured)
 	return s, err

@@ -43,8 +43,8 @@ func TestOperatorPlacesAMailbox(t *testing.T) {
 		}
 		return answers[0]
 	}
-	if a := place(want); !strings.Contains(a.Refused, "does not serve") || a.Placed != nil {
-		t.Fatalf("a mailbox of a domain that is not served: %+v", a)
+	if a := place(want); !strings.Contains(a.Refused, "does not hold") || a.Placed != nil {
+		t.Fatalf("a mailbox of a domain that is not there: %+v", a)
 	}
 	if err := c.PutDomain(ctx, admin.Domain{Name: want.Domain}); err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func TestOperatorConfiguresThePeer(t *testing.T) {
 	if err := c.PutPeer(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := c.Status(t.Context()); err != nil || !s.Peer.Configured || s.Mailboxes != 7 || s.Site != "a" {
+	if s, err := c.Status(t.Context()); err != nil || !s.Peer.Configured || s.Peer.Digest != good.Digest() || s.Mailboxes != 7 || s.Site != "a" {
 		t.Fatalf("status %+v, %v", s, err)
 	}
 }

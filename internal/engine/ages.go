@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/mailage"
+	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 const (
@@ -23,8 +27,6 @@ const (
 	// after a start must not take the disks from the mail.
 	agesRound = time.Minute
 	agesPause = 20 * time.Millisecond
-	// expunged is the folder of what the holder deleted: no quota counts it, and after a merge it has the copies of both sites.
-	expunged = "EXPUNGED"
 )
 
 // ages are what the last searches found, by mailbox. They are a view of the mailboxes themselves: a restart searches again, and a
@@ -52,13 +54,14 @@ func (a *ages) due(address string, now time.Time) bool {
 	return !now.Before(a.found[address].next)
 }
 
-// put keeps what was found until the next search. keep forgets the mailboxes that are no more.
+// put keeps what was found until the next search.
 func (a *ages) put(address string, found *mailage.Ages, next time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.found[address] = aged{found, next}
 }
 
+// keep forgets the mailboxes that are no more.
 func (a *ages) keep(addresses map[string]bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -133,7 +136,7 @@ func (d *dovecotStore) ages(ctx context.Context, user string, now time.Time) (ma
 			if err != nil || sizeErr != nil {
 				return fmt.Errorf("%w: message %q", errWire, f)
 			}
-			if f[2] != expunged {
+			if f[2] != store.Expunged {
 				found.Add(time.Unix(at, 0), size, now)
 			}
 			return nil
@@ -145,10 +148,20 @@ func (d *dovecotStore) ages(ctx context.Context, user string, now time.Time) (ma
 	return found, nil
 }
 
-// senders count, by mailbox, what was accepted for sending on each of the last days. They are a view of the log, read at start.
+// senders count, by mailbox, what was accepted for sending on each of the last days, at either site. They are a view of the logs, read
+// at start.
 type senders struct {
 	mu sync.Mutex
 	by map[string]*sentDays
+	// counted are the days on which submissions were counted, by the hash of their identifier: a mirror that was set aside and the one
+	// that was begun after it hold the same records. Eight bytes of each identifier are enough, and so is a month of them.
+	counted map[uint64]int
+	newest  int // of the days in counted
+	seed    maphash.Seed
+}
+
+func newSenders() *senders {
+	return &senders{by: map[string]*sentDays{}, counted: map[uint64]int{}, seed: maphash.MakeSeed()}
 }
 
 // sentDays are counts by day, the day's number modulo their length; last is the newest day that was counted.
@@ -159,21 +172,30 @@ type sentDays struct {
 
 // dayNumber counts days on the calendar of Rome.
 func dayNumber(t time.Time) int {
-	day, err := time.Parse(time.DateOnly, dayOf(t))
-	if err != nil {
-		return 0 // it was just written so
-	}
-	return int(day.Unix() / (24 * 60 * 60))
+	year, month, day := t.In(pec.Rome()).Date()
+	return int(time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix() / (24 * 60 * 60))
 }
 
-// add counts a message that was accepted at a time; one of before the month is nobody's concern.
-func (s *senders) add(address string, at, now time.Time) {
+// add counts a message that was accepted at a time, once, however many logs tell of it; one of before the month is nobody's concern.
+func (s *senders) add(address, identifier string, at, now time.Time) {
+	if now.Sub(at) > (mailage.MonthDays+1)*24*time.Hour { // a start reads years of them
+		return
+	}
 	day, today := dayNumber(at), dayNumber(now)
 	if day <= today-mailage.MonthDays || day > today {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.newest < today {
+		s.newest = today
+		maps.DeleteFunc(s.counted, func(_ uint64, day int) bool { return day <= today-mailage.MonthDays })
+	}
+	key := maphash.String(s.seed, identifier)
+	if _, known := s.counted[key]; known {
+		return
+	}
+	s.counted[key] = day
 	d := s.by[address]
 	if d == nil {
 		d = &sentDays{last: today}

@@ -220,7 +220,7 @@ func (e *Engine) undeliverable(d delivery, queueID string, f failure) error {
 func (e *Engine) uncertifiedReport(m mail, queueID string) []error {
 	answers := make([]error, len(m.rcpts))
 	for i, rcpt := range m.rcpts {
-		if isLocal, err := e.directory.Serves(context.Background(), domainOf(rcpt)); err != nil || !isLocal {
+		if isLocal, err := e.directory.Local(context.Background(), domainOf(rcpt)); err != nil || !isLocal {
 			answers[i] = errors.Join(err, e.keepReport(m, queueID, rcpt))
 			continue
 		}

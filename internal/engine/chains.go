@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/evidence"
-	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
@@ -185,12 +184,10 @@ func (e *Engine) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
-		if err := e.derive(ctx, row.Address); err != nil {
-			return err
-		}
+	for _, row := range rows { // one that fails must not keep the others from their mail
+		e.deriveSoon(ctx, row.Address)
 	}
-	return nil
+	return errors.Join(ctx.Err(), e.removeFlatRules())
 }
 
 // remember takes a record of either site into the views. Any order of two logs comes to the same. What a site that was rebuilt hears
@@ -238,7 +235,10 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		return e.rememberHeld(evidence.SiteOf(chain), r)
 	case kindTransaction:
 		return e.rememberSubmission(r)
+	case kindUndeliverable:
+		e.held.end(r.Key)
 	case kindDelivered:
+		e.held.end(r.Key)
 		if chain != e.chain { // the other site's logs tell of it
 			return e.rememberDouble(evidence.SiteOf(chain), r.Key)
 		}
@@ -252,6 +252,7 @@ func (e *Engine) rememberAccepted(site string, r evidence.Record) error {
 		return err
 	}
 	e.timers.start(submission, site)
+	e.senders.add(fold(submission.Transit.Sender), submission.Transit.Identifier, r.Time, e.now())
 	for _, rcpt := range submission.Transit.Recipients {
 		if err := e.endTimer(timerKey{submission.Transit.Identifier, fold(rcpt.Address)}, submission); err != nil {
 			return err
@@ -270,23 +271,13 @@ func (e *Engine) rememberSubmission(r evidence.Record) error {
 	if err := r.Decode(&tx); err != nil || tx.Port != portSubmission {
 		return err
 	}
-	e.holders.countRecord(fold(tx.From), today, r.Hash)
+	e.holders.count(fold(tx.From), today, 1, r.Hash)
 	return nil
 }
 
-// rememberOwn is what only this site's own log tells: of arrivals at the other site its engine tells the holders, and how much is
-// sent in a month each site says for itself.
+// rememberOwn is what only this site's own log tells: of arrivals at the other site its engine tells the holders.
 func (e *Engine) rememberOwn(r evidence.Record) error {
 	switch r.Kind {
-	case kindAccepted:
-		if e.now().Sub(r.Time) > (mailage.MonthDays+1)*24*time.Hour {
-			return nil
-		}
-		var a accepted
-		if err := r.Decode(&a); err != nil {
-			return err
-		}
-		e.senders.add(fold(a.Transit.Sender), r.Time, e.now())
 	case kindDelivered:
 		if err := e.rememberPending(r); err != nil {
 			return err

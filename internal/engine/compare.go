@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // Whether the sites' stores hold the same mail is told by digests that each makes of its own, never by what a sync says of itself: after
@@ -95,6 +96,7 @@ func (s *stores) compare(ctx context.Context, mailbox string) (equal bool, err e
 		}
 		own, err := s.own(ctx, mailbox)
 		if err != nil {
+			s.unread(ctx, mailbox, err)
 			return false, err
 		}
 		seen := comparison{own: own, theirs: theirs}
@@ -121,14 +123,23 @@ func (s *stores) unreached(err error) {
 	}
 }
 
+// unread notes a mailbox of which Dovecot gives no digest: what nobody can compare is not the same. One that is not asked says nothing of it.
+func (s *stores) unread(ctx context.Context, mailbox string, err error) {
+	if ctx.Err() != nil || unreachable(err) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.boxes[mailbox]
+	c.since = cmp.Or(c.since, s.now())
+	s.boxes[mailbox] = c
+}
+
 func (s *stores) enter(mailbox string, c comparison) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	s.reached, c.at = now, now
-	if s.boxes == nil {
-		s.boxes = map[string]comparison{}
-	}
 	if c.own != c.theirs {
 		c.since = cmp.Or(s.boxes[mailbox].since, now)
 		s.again(mailbox, now.Add(min(compareLater, max(compareSoon, now.Sub(c.since)/2))))
@@ -212,7 +223,7 @@ func (e *Engine) digest(ctx context.Context, mailbox string) (string, error) {
 	err := e.store.with(ctx, func(c *storeConn) error {
 		sum, count = [4]uint64{}, 0
 		return c.run(3, func(f []string) error {
-			if f[2] != expunged {
+			if f[2] != store.Expunged {
 				add(&sum, messageHash(f[2], f[0], f[1]))
 				count++
 			}

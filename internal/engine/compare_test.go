@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -22,14 +23,18 @@ type pair struct {
 	theirs   map[string]string
 	away     error  // the other site's answer
 	arriving string // the mailbox in which mail arrives all the time
+	unread   error  // why there is no digest of "a" here
 	again    map[string]time.Time
 }
 
 func newPair() *pair {
 	p := &pair{clock: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), own: map[string]string{}, theirs: map[string]string{}, again: map[string]time.Time{}}
 	p.stores = &stores{
-		now: func() time.Time { return p.clock },
+		now: func() time.Time { return p.clock }, boxes: map[string]comparison{},
 		own: func(_ context.Context, mailbox string) (string, error) {
+			if mailbox == "a" && p.unread != nil {
+				return "", p.unread
+			}
 			if mailbox == p.arriving {
 				p.own[mailbox] += "+"
 			}
@@ -78,6 +83,24 @@ func TestStoresAreComparedByDigests(t *testing.T) {
 		"a mailbox that the other site does not have differs":        {run: func(p *pair) { delete(p.theirs, "a"); p.look(0, "a", "b") }, want: admin.Stores{Mailboxes: 2, Compared: 2, Differing: 1}, agree: true, again: true},
 		"mail that arrives between the digests voids the comparison": {run: func(p *pair) { p.arriving = "a"; p.look(0, "a", "b") }, want: admin.Stores{Mailboxes: 2, Compared: 1}, unknown: true},
 		"an engine that makes no digests tells nothing":              {run: func(p *pair) { p.away = errUnsupported; p.look(0, "a", "b") }, want: admin.Stores{Mailboxes: 2}, unknown: true},
+		"one that cannot be read here differs, and is named": {run: func(p *pair) {
+			p.look(0, "a", "b")
+			p.unread = errWire
+			p.look(0, "a")
+			p.look(admin.DivergedAfter-time.Second, "b")
+			p.look(time.Second, "a")
+		}, want: admin.Stores{Mailboxes: 2, Compared: 1, Differing: 1, Diverged: 1, Addresses: []string{"a"}}, unknown: true},
+		"one that can be read again does not": {run: func(p *pair) {
+			p.unread = refusal("no such thing")
+			p.look(0, "a", "b")
+			p.unread = nil
+			p.look(time.Second, "a")
+		}, want: admin.Stores{Mailboxes: 2, Compared: 2}, agree: true},
+		"a Dovecot that is not there says nothing of a mailbox": {run: func(p *pair) {
+			p.look(0, "a", "b")
+			p.unread = &net.OpError{Op: "dial", Err: errors.New("refused")}
+			p.look(admin.DivergedAfter-time.Second, "a", "b")
+		}, want: admin.Stores{Mailboxes: 2, Compared: 2}, agree: true},
 		"what was compared long ago is not known any more": {run: func(p *pair) {
 			p.look(0, "a", "b")
 			p.state([]string{"a", "b"})
@@ -175,6 +198,18 @@ func TestDigestOfAMailbox(t *testing.T) {
 			t.Fatal(err)
 		}
 		changed("one that was read")
+		keywords := make([]string, 300)
+		for i := range keywords {
+			keywords[i] = fmt.Sprintf("pratica-%036d", i)
+		}
+		if err := job.SetFlags(ctx, sender, "INBOX", fmt.Sprintf("%032x", 1), keywords); err != nil {
+			t.Fatal(err)
+		}
+		changed("one with 300 keywords")
+		list, err := job.Messages(ctx, sender, "INBOX", 0)
+		if err != nil || len(list) != 1 || len(list[0].Flags) != len(keywords) {
+			t.Errorf("listed with its keywords: %d messages, %v", len(list), err)
+		}
 		last := digest()
 		save("EXPUNGED", 3)
 		if digest() != last {

@@ -21,6 +21,7 @@ type delivery struct {
 	raw       []byte
 	threat    string // the virus in it, "" if there is none
 	spam      *spam  // of an anomaly envelope: what the filter holds against the message in it
+	held      bool   // it waited here for its mailbox: Postfix does not have it any more
 }
 
 func (d delivery) data() deliveryData {
@@ -106,6 +107,9 @@ func (e *Engine) attempt(d delivery, key string) error {
 	case refusal == nil:
 		reply, refusal, err = e.storeOnce(d, key)
 	}
+	if refusal != nil && refusal.Status == statusUnknown && !d.held {
+		err = e.delivers(d.rcpt)
+	}
 	if err != nil {
 		return err
 	}
@@ -143,18 +147,31 @@ func (e *Engine) attempt(d delivery, key string) error {
 	return e.outcome(d, at, nil, true)
 }
 
+// statusUnknown is the status of an address that there is not.
+const statusUnknown = "5.1.1"
+
 // closedFor says why the directory lets nothing into a mailbox, or nil.
 func (e *Engine) closedFor(rcpt string) (*failure, error) {
 	row, err := e.directory.Mailbox(context.Background(), rcpt)
 	switch {
 	case errors.Is(err, admin.ErrNotFound) || err == nil && row.Access == admin.AccessClosed:
-		return &failure{Recipient: rcpt, Status: "5.1.1", Text: "indirizzo non valido"}, nil
+		return &failure{Recipient: rcpt, Status: statusUnknown, Text: "indirizzo non valido"}, nil
 	case err != nil:
 		return nil, err
 	case row.Access != admin.AccessFull:
 		return &failure{Recipient: rcpt, Status: "5.2.1", Text: "casella non abilitata alla ricezione"}, nil
 	}
 	return nil, nil
+}
+
+// delivers fails where a mailbox's domain is not local. Only of a local one is it ours to say that an address does not exist: a domain may
+// leave while its last message is on the way through, and at the next try Postfix takes that where the domain's MX says.
+func (e *Engine) delivers(rcpt string) error {
+	isLocal, err := e.directory.Local(context.Background(), domainOf(rcpt))
+	if err == nil && !isLocal {
+		err = fmt.Errorf("delivering to %s: the mail of its domain is not delivered here", rcpt)
+	}
+	return err
 }
 
 // storeOnce hands the message to Dovecot between two records. If a crash left only the first, the store itself is asked

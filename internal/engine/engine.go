@@ -53,6 +53,7 @@ type Engine struct {
 	doveadm mailStore
 	store   *dovecotStore
 	sync    *syncer
+	tenure  tenure
 	stores  *stores
 	timers  timers
 	sealer  *evidence.Sealer
@@ -69,6 +70,7 @@ type Engine struct {
 	held      held
 	gate      *gate
 	logins    *logins
+	ended     ended
 	digests   digests
 	doubles   doubles
 	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
@@ -121,6 +123,9 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	if e.custody, err = evidence.OpenCustody(filepath.Join(s.Files.State, custodyDir)); err != nil {
 		return nil, errors.Join(err, e.evidence.Close())
 	}
+	if err := e.custody.Sweep(); err != nil { // the log is open, and so no other engine
+		return nil, errors.Join(err, e.evidence.Close())
+	}
 	if e.directory, err = directory.Open(ctx, filepath.Join(s.Files.State, directoryDir)); err != nil {
 		return nil, errors.Join(err, e.evidence.Close())
 	}
@@ -146,9 +151,10 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
 	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
-	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put}
-	e.holders, e.standings, e.arrivals, e.gate, e.logins = newHolders(), newStandings(), newArrivals(), newGate(), newLogins()
-	e.senders, e.ages = &senders{by: map[string]*sentDays{}}, &ages{found: map[string]aged{}}
+	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put, boxes: map[string]comparison{}}
+	e.holders, e.standings, e.gate, e.logins = newHolders(), newStandings(), newGate(), newLogins()
+	e.arrivals = &arrivals{of: e.notificationsOf, wake: make(chan struct{}, 1), by: map[string]*untold{}}
+	e.senders, e.ages = newSenders(), &ages{found: map[string]aged{}}
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
 	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })

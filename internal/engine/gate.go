@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+	"k8s.io/utils/lru"
 )
 
 // How often holders may try to log in. A check of a password costs a quarter of a second of a core, so that tries are bounded
@@ -15,50 +16,51 @@ const (
 	triesPerClient, clientRefill   = 20, 15 * time.Second
 	// checksAtOnce is how many passwords are checked at a time; mail goes first.
 	checksAtOnce = 2
-	// gateEntries bounds the memory of a gate: beyond it, whoever is full again is forgotten.
+	// gateEntries bounds the memory of a gate: beyond it, whoever tried longest ago is forgotten.
 	gateEntries = 10_000
 )
 
 // gate bounds the tries of addresses and of clients.
 type gate struct {
 	mu      sync.Mutex
-	buckets map[string]*rate.Limiter
+	buckets *lru.Cache // *rate.Limiter by key
 	checks  chan struct{}
 }
 
 func newGate() *gate {
-	return &gate{buckets: map[string]*rate.Limiter{}, checks: make(chan struct{}, checksAtOnce)}
+	return &gate{buckets: lru.New(gateEntries), checks: make(chan struct{}, checksAtOnce)}
 }
 
-// admit takes a try for both, or says how long to wait for one.
+// admit takes a try for both, or says how long to wait for one. A client that is beyond its own bound takes none of a mailbox, or it could
+// keep every holder out.
 func (g *gate) admit(address, client string, now time.Time) (wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, b := range []*rate.Limiter{
-		g.bucket("address "+address, now, triesPerAddress, addressRefill), g.bucket("client "+network(client), now, triesPerClient, clientRefill),
-	} {
-		reservation := b.ReserveN(now, 1)
-		if delay := reservation.DelayFrom(now); delay > 0 {
-			reservation.CancelAt(now)
-			wait = max(wait, delay)
-		}
+	mine, wait := take(g.bucket("client "+network(client), triesPerClient, clientRefill), now)
+	if wait > 0 {
+		return wait
+	}
+	if _, wait = take(g.bucket("address "+address, triesPerAddress, addressRefill), now); wait > 0 {
+		mine.CancelAt(now)
 	}
 	return wait
 }
 
-func (g *gate) bucket(key string, now time.Time, tries int, refill time.Duration) *rate.Limiter {
-	if b := g.buckets[key]; b != nil {
-		return b
+// take takes a try, unless there is none before some time.
+func take(b *rate.Limiter, now time.Time) (try *rate.Reservation, wait time.Duration) {
+	try = b.ReserveN(now, 1)
+	if wait = try.DelayFrom(now); wait > 0 {
+		try.CancelAt(now)
 	}
-	if len(g.buckets) >= gateEntries {
-		for k, b := range g.buckets {
-			if b.TokensAt(now) >= float64(b.Burst()) {
-				delete(g.buckets, k)
-			}
-		}
+	return try, wait
+}
+
+func (g *gate) bucket(key string, tries int, refill time.Duration) *rate.Limiter {
+	if b, ok := g.buckets.Get(key); ok {
+		return b.(*rate.Limiter) //nolint:forcetypeassert // nothing else is put in
 	}
 	b := rate.NewLimiter(rate.Every(refill), tries)
-	g.buckets[key] = b
+	g.buckets.Add(key, b)
 	return b
 }
 

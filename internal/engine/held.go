@@ -3,6 +3,10 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +17,9 @@ import (
 
 // heldEvery is how often it is seen whether there is room again.
 const heldEvery = time.Minute
+
+// errUnrecorded is of one that came from a log which is not here any more.
+var errUnrecorded = errors.New("no log that is here tells of it")
 
 // heldData is a message that its mailbox does not take now, and whose sender nobody tells: a receipt, a notice, or an anomaly envelope
 // that was taken when there was still room. A receipt for a receipt does not exist, so that refusing it would lose it for good. It waits
@@ -28,7 +35,7 @@ type heldData struct {
 
 // delivery is the one that was put off, for the bytes in custody.
 func (h heldData) delivery(raw []byte) delivery {
-	d := delivery{from: h.From, rcpt: h.Mailbox, raw: raw, spam: h.Spam}
+	d := delivery{from: h.From, rcpt: h.Mailbox, raw: raw, spam: h.Spam, held: true}
 	d.judgement = pec.Judgement{Type: h.Type, Provider: pec.IndexEntry{Name: h.Provider, MailReceipt: h.Signer}, MessageID: h.MessageID}
 	if h.Transit != nil {
 		d.judgement.Certification = &pec.Certification{Type: h.Type, Transit: h.Transit.transit()}
@@ -116,8 +123,21 @@ func (e *Engine) rememberHeld(site string, r evidence.Record) error {
 	if err := r.Decode(&h); err != nil {
 		return err
 	}
+	if ended, err := e.endedHeld(r.Key); ended || err != nil { // the record of that may be in a log that is read before this one
+		return err
+	}
 	e.held.add(heldMessage{key: r.Key, mailbox: h.Mailbox, site: site, at: r.Time, size: h.Size})
 	return nil
+}
+
+// endedHeld says whether either site delivered what was held under a key, or never will.
+func (e *Engine) endedHeld(key string) (ended bool, err error) {
+	for _, kind := range []string{kindDelivered, kindUndeliverable} {
+		if ended, _, err = e.known(kind, key, nil); err != nil || ended {
+			break
+		}
+	}
+	return ended, err
 }
 
 func (e *Engine) runHeld(ctx context.Context) error {
@@ -144,8 +164,9 @@ func (e *Engine) passHeld(ctx context.Context) {
 	}
 }
 
-// releaseAll delivers to one mailbox until it refuses again. Dovecot decides what fits; its usage is asked so that a full mailbox does
-// not cost the transfer of all that waits for it, and a large message does not hold up the small ones behind it.
+// releaseAll delivers to one mailbox until it refuses again, or Dovecot is not there. Dovecot decides what fits; its usage is asked so that
+// a full mailbox does not cost the transfer of all that waits for it, and a large message does not hold up the small ones behind it. Nor
+// does one that cannot be delivered at all, because its copy was lost with the other site.
 func (e *Engine) releaseAll(ctx context.Context, mailbox string, list []heldMessage) error {
 	closed, err := e.closedFor(mailbox)
 	if err != nil || closed != nil && closed.waits("") {
@@ -163,24 +184,35 @@ func (e *Engine) releaseAll(ctx context.Context, mailbox string, list []heldMess
 		}
 		room = row.QuotaBytes - used.Bytes
 	}
+	var errs error
 	for _, m := range list {
 		if closed == nil && m.size > room { // what the mailbox will never take gets its end without being looked at
 			continue
 		}
 		taken, err := e.release(m)
-		if err != nil || !taken || ctx.Err() != nil {
-			return err
+		if err != nil {
+			errs = errors.Join(errs, fmt.Errorf("delivering the held message %s: %w", m.key, err))
+		} else {
+			room -= m.size
 		}
-		room -= m.size
+		if !taken && err == nil || unreachable(err) || ctx.Err() != nil {
+			break
+		}
 	}
-	return nil
+	return errs
+}
+
+// unreachable says whether nobody answered, so that the next question would fare no better.
+func unreachable(err error) bool {
+	var broken *net.OpError
+	return errors.As(err, &broken) || errors.Is(err, io.EOF)
 }
 
 // release tries one that waits, and answers false if it still does.
 func (e *Engine) release(m heldMessage) (ended bool, err error) {
 	var h heldData
 	if found, _, err := e.known(kindHeld, m.key, &h); err != nil || !found {
-		return false, err
+		return false, cmp.Or(err, errUnrecorded)
 	}
 	raw, done, err := e.inCustody(h.Digest)
 	if err != nil {
@@ -190,12 +222,7 @@ func (e *Engine) release(m heldMessage) (ended bool, err error) {
 	if err := e.deliver(h.delivery(raw)); err != nil {
 		return false, err
 	}
-	for _, kind := range []string{kindDelivered, kindUndeliverable} {
-		if ended, _, err = e.known(kind, m.key, nil); err != nil || ended {
-			break
-		}
-	}
-	if ended {
+	if ended, err = e.endedHeld(m.key); ended {
 		e.held.end(m.key)
 	}
 	return ended, err

@@ -3,7 +3,10 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +46,38 @@ func TestReceiptsOfAFullSenderWaitForRoom(t *testing.T) {
 	pass("after a restart", receipts...)
 	if len(w.outside) > 0 || len(w.titles("anna@"+ours)) != 1 {
 		t.Errorf("a receipt was answered: %d messages left, the recipient has %v", len(w.outside), w.titles("anna@"+ours))
+	}
+}
+
+func TestAHeldMessageWithoutItsCopyHoldsUpNoOther(t *testing.T) {
+	full := "piena@" + ours
+	w := newWorld(t)
+	w.submit(full, []string{"anna@" + ours}, letter(full, "anna@"+ours, ""))
+	w.run(enoughRounds)
+	w.room = true
+	list := w.engine.held.byMailbox(func(heldMessage) bool { return true })[full]
+	if len(list) != 2 {
+		t.Fatalf("%d messages wait, want 2", len(list))
+	}
+	working := w.engine.dovecot
+	w.engine.dovecot = newRelay("127.0.0.1:1", "x", true)
+	if err := w.engine.releaseAll(t.Context(), full, list); err == nil || strings.Contains(err.Error(), list[1].key) {
+		t.Errorf("a Dovecot that is not there is asked for each message: %v", err)
+	}
+	w.engine.dovecot = working
+	var h heldData
+	if found, _, err := w.engine.known(kindHeld, list[0].key, &h); err != nil || !found {
+		t.Fatal(found, err)
+	}
+	if err := os.Remove(filepath.Join(w.settings.Files.State, custodyDir, h.Digest[:2], h.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	err := w.engine.releaseAll(t.Context(), full, list)
+	if err == nil || !strings.Contains(err.Error(), list[0].key) || strings.Contains(err.Error(), list[1].key) {
+		t.Errorf("the message that was lost is not named: %v", err)
+	}
+	if got := w.titles(full); len(got) != 1 || w.engine.held.count() != 1 {
+		t.Errorf("%v is delivered, and %d wait", got, w.engine.held.count())
 	}
 }
 
@@ -154,6 +189,42 @@ func TestTheOtherSiteDeliversWhatAGoneOneHeld(t *testing.T) {
 	if h.add(heldMessage{key: "k", mailbox: "m", site: "b", at: start}); len(h.byMailbox(own)["m"]) != 1 {
 		t.Error("two sites that hold one message do not agree on who delivers it")
 	}
+}
+
+func TestNeitherSiteWaitsForWhatOneOfThemDelivered(t *testing.T) {
+	full := "piena@" + ours
+	a, b := newTwins(t)
+	counts := func(when string, wantA, wantB int) {
+		t.Helper()
+		agree(t, a, b)
+		if gotA, gotB := a.engine.held.count(), b.engine.held.count(); gotA != wantA || gotB != wantB {
+			t.Errorf("%s: %d wait at site a and %d at site b, want %d and %d", when, gotA, gotB, wantA, wantB)
+		}
+	}
+	_, provider := other(t)
+	receipt := foreignReceipt(t, "x@"+ours, full, "")
+	cut(a, b)
+	b.room = true
+	for _, x := range []*twin{a, b} { // the one holds what the other delivers
+		x.arrive(provider.ServiceAddress, []string{full}, receipt)
+		x.world.run(enoughRounds)
+	}
+	heal(a, b)
+	counts("delivered at the other site before it heard that it waits", 0, 0)
+	b.room = false
+	a.submit(full, []string{"anna@" + ours}, letter(full, "anna@"+ours, ""))
+	a.world.run(enoughRounds)
+	counts("held at one site", 2, 2)
+	a.kill()
+	b.kill()
+	counts("and both restarted", 2, 2)
+	a.room = true
+	a.engine.passHeld(t.Context())
+	counts("delivered where it was held", 0, 0)
+	a.room = false
+	a.kill()
+	b.kill()
+	counts("and both restarted again", 0, 0)
 }
 
 func foreignAnswer(w *world, rcpt string) {

@@ -163,6 +163,7 @@ func (h *holders) instant(address string, now time.Time, after ...time.Time) tim
 // derived when it comes. Sessions that another password leaves with rights of before are the caller's to end.
 func (e *Engine) derive(ctx context.Context, address string) error {
 	defer e.digests.touch(address)
+	defer e.arrivals.look(address)
 	defer e.locks.lock("holder " + address)()
 	row, err := e.directory.Mailbox(ctx, address)
 	if errors.Is(err, admin.ErrNotFound) {
@@ -181,33 +182,62 @@ func (e *Engine) derive(ctx context.Context, address string) error {
 	return e.writeRules(row.Address, holder.InForce.Rules)
 }
 
-// derivePassword puts the holder's password into the directory if he chose it after the Secret's was placed, and the Secret's back
-// if it is seen only now that he did not.
-func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
-	secret, since := e.holders.secret(row.Address, e.settings.Site)
-	c, ok := e.holders.of(row, admin.ChoicePassword)
-	if !ok {
-		if row.PasswordChangedByHolder && secret.Password != "" && e.holders.formers(row, admin.ChoicePassword) {
-			return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, secret.Password))
-		}
-		return nil
+// deriveOrLater is derive, again in a minute if it fails: what the log says acts without anybody's asking for it once more.
+func (e *Engine) deriveOrLater(ctx context.Context, address string) error {
+	err := e.derive(ctx, address)
+	if err != nil {
+		e.replica.deriveLater(address)
 	}
-	if c.At.After(since) != c.At.After(secret.At) {
-		e.replica.deriveLater(row.Address)
+	return err
+}
+
+// deriveSoon is deriveOrLater where nobody waits for the answer.
+func (e *Engine) deriveSoon(ctx context.Context, address string) {
+	if err := e.deriveOrLater(ctx, address); err != nil {
+		e.log.Error("deriving a mailbox's settings; it is tried again", "mailbox", address, "error", err)
 	}
-	if !e.replica.speaks(e.now()) {
+}
+
+// inForce is the password that counts: the holder's if he chose it after all sites that have the mailbox had one from the Secret; or, while
+// the other site is silent, after this one had. undecided says that the two would differ. Pure.
+func inForce(c choice, secret placement, everywhere time.Time, speaks bool) (hash string, byHolder, undecided bool) {
+	undecided = c.At.After(everywhere) != c.At.After(secret.At)
+	since := everywhere
+	if !speaks {
 		since = secret.At
 	}
-	if !c.At.After(since) {
-		if !row.PasswordChangedByHolder || secret.Password == "" {
+	if c.At.After(since) {
+		return c.Password, true, undecided
+	}
+	return secret.Password, false, undecided
+}
+
+// derivePassword puts the password into the directory that is in force. The Secret's is put back only where the holder's is: otherwise it
+// is there, as the operator placed it.
+func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
+	defer e.choosing(row.Address)()
+	c, ok := e.holders.of(row, admin.ChoicePassword)
+	if !ok {
+		if !e.holders.formers(row, admin.ChoicePassword) {
 			return nil
 		}
-		return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, secret.Password))
+		c = choice{}
 	}
-	if hash, err := e.directory.Password(ctx, row.Address); err != nil || hash == c.Password {
+	secret, everywhere := e.holders.secret(row.Address, e.settings.Site)
+	hash, byHolder, undecided := inForce(c, secret, everywhere, e.replica.speaks(e.now()))
+	if undecided {
+		e.replica.deriveLater(row.Address)
+	}
+	if !byHolder {
+		if !row.PasswordChangedByHolder || hash == "" {
+			return nil
+		}
+		return e.replaced(row.Address, e.directory.ResetPassword(ctx, row.Address, hash))
+	}
+	if now, err := e.directory.Password(ctx, row.Address); err != nil || now == hash {
 		return err
 	}
-	return e.replaced(row.Address, e.directory.SetPassword(ctx, row.Address, c.Password))
+	return e.replaced(row.Address, e.directory.SetPassword(ctx, row.Address, hash))
 }
 
 // replaced notes that a mailbox has another password, unless it could not be stored.
@@ -232,18 +262,22 @@ func (e *Engine) noteSecret(m admin.Mailbox) error {
 	return err
 }
 
-// choose records a holder's choice and makes it act; what it returns after is on disk.
-func (e *Engine) choose(ctx context.Context, c choice) error {
+// choose records a holder's choice and makes it act, if he may choose in the mailbox as it is; what it returns after is on disk. Once
+// recorded it acts, also for a holder who hung up or was told that it cannot be done now.
+func (e *Engine) choose(ctx context.Context, c choice, may func(admin.Mailbox) error) error {
 	c.Address, c.Site = fold(c.Address), e.settings.Site
-	if err := e.recordChoice(ctx, c); err != nil {
+	if err := e.recordChoice(ctx, c, may); err != nil {
 		return err
 	}
-	return e.derive(ctx, c.Address)
+	return e.deriveOrLater(context.WithoutCancel(ctx), c.Address)
 }
 
-func (e *Engine) recordChoice(ctx context.Context, c choice) error {
-	defer e.locks.lock("choice " + c.Address)()
+func (e *Engine) recordChoice(ctx context.Context, c choice, may func(admin.Mailbox) error) error {
+	defer e.choosing(c.Address)()
 	row, err := e.directory.Mailbox(ctx, c.Address)
+	if err == nil {
+		err = may(row)
+	}
 	if err != nil {
 		return err
 	}
@@ -256,6 +290,10 @@ func (e *Engine) recordChoice(ctx context.Context, c choice) error {
 	return nil
 }
 
+// choosing keeps what a choice depends on as it is, while one is made: whether it may be made, and what it has to come after. Who
+// changes that waits here too.
+func (e *Engine) choosing(address string) (done func()) { return e.locks.lock("choice " + address) }
+
 // holder is a mailbox as its holder has it.
 func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, error) {
 	given, err := e.directory.Given(ctx, row.Address)
@@ -267,29 +305,42 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 
 // holderOf is holder of one who is given that.
 func (e *Engine) holderOf(row admin.Mailbox, given admin.Given) admin.Holder {
-	h := admin.Holder{Given: given, InForce: admin.InForce{OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam}, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.compare(row.Address, e.settings.Site)}
-	if c, ok := e.holders.of(row, admin.ChoicePassword); ok && row.PasswordChangedByHolder {
-		h.PasswordChangedAt = c.At
-		h.Changed = append(h.Changed, admin.ChoicePassword)
+	h := admin.Holder{
+		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.compare(row.Address, e.settings.Site),
+		InForce: admin.InForce{
+			OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam,
+		},
 	}
-	if c, ok := e.holders.of(row, admin.ChoiceOrdinaryMail); ok && slices.Contains(given.MayChange, admin.ChoiceOrdinaryMail) && c.OrdinaryMail != nil {
-		h.InForce.OrdinaryMail = *c.OrdinaryMail
-		h.Changed = append(h.Changed, admin.ChoiceOrdinaryMail)
-	}
-	if c, ok := e.holders.of(row, admin.ChoiceNotifications); ok && slices.Contains(given.MayChange, admin.ChoiceNotifications) && c.Notifications != nil {
-		h.InForce.Notifications = *c.Notifications
-		h.Changed = append(h.Changed, admin.ChoiceNotifications)
-	}
-	if c, ok := e.holders.of(row, admin.ChoiceRules); ok && slices.Contains(given.MayChange, admin.ChoiceRules) {
-		h.InForce.Rules = c.Rules
-		h.Changed = append(h.Changed, admin.ChoiceRules)
-	}
-	if c, ok := e.holders.of(row, admin.ChoiceAntispam); ok && slices.Contains(given.MayChange, admin.ChoiceAntispam) {
-		h.InForce.Antispam = c.Antispam
-		h.Changed = append(h.Changed, admin.ChoiceAntispam)
+	for _, setting := range choices {
+		counts := slices.Contains(given.MayChange, setting)
+		if setting == admin.ChoicePassword {
+			counts = row.PasswordChangedByHolder
+		}
+		if c, ok := e.holders.of(row, setting); ok && counts && c.act(&h) {
+			h.Changed = append(h.Changed, setting)
+		}
 	}
 	slices.Sort(h.Changed)
 	return h
+}
+
+// act puts what was chosen in force; false if the record does not say what.
+func (c choice) act(h *admin.Holder) bool {
+	switch {
+	case c.Setting == admin.ChoicePassword:
+		h.PasswordChangedAt = c.At
+	case c.Setting == admin.ChoiceOrdinaryMail && c.OrdinaryMail != nil:
+		h.InForce.OrdinaryMail = *c.OrdinaryMail
+	case c.Setting == admin.ChoiceNotifications && c.Notifications != nil:
+		h.InForce.Notifications = *c.Notifications
+	case c.Setting == admin.ChoiceRules:
+		h.InForce.Rules = c.Rules
+	case c.Setting == admin.ChoiceAntispam:
+		h.InForce.Antispam = c.Antispam
+	default:
+		return false
+	}
+	return true
 }
 
 // mailbox is the directory's row with what its holder made of ordinary mail.
@@ -307,12 +358,22 @@ func (e *Engine) rulesPath(name string) string {
 	return filepath.Join(e.settings.Files.State, directoryDir, sieve.Dir, name)
 }
 
-// prepareRules makes the folder of the rules, and the script that keeps what other scripts would drop.
+// prepareRules places the script that keeps what other scripts would drop.
 func (e *Engine) prepareRules() error {
-	if err := os.MkdirAll(e.rulesPath(""), 0o755); err != nil {
-		return fmt.Errorf("making the folder of the rules: %w", err)
-	}
 	return replace(e.rulesPath(sieve.KeptFile), []byte(sieve.Kept))
+}
+
+// removeFlatRules removes the scripts that a release before this one named after the whole address; load has just written them anew
+// where Dovecot looks now.
+func (e *Engine) removeFlatRules() error {
+	paths, err := filepath.Glob(e.rulesPath("?*@*" + sieve.Suffix))
+	for _, path := range paths {
+		err = errors.Join(err, os.Remove(path))
+	}
+	if err != nil {
+		return fmt.Errorf("removing the rules of an earlier release: %w", err)
+	}
+	return nil
 }
 
 // writeRules places a mailbox's script for Dovecot, which reads it at the next delivery.
@@ -321,7 +382,7 @@ func (e *Engine) writeRules(address string, rules []admin.Rule) error {
 	if err != nil {
 		return fmt.Errorf("writing the rules of %s: %w", address, err)
 	}
-	path := e.rulesPath(address + sieve.Suffix)
+	path := e.rulesPath(sieve.Path(address))
 	if script == "" {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("removing the rules of %s: %w", address, err)
@@ -336,17 +397,5 @@ func replace(path string, content []byte) error {
 	if now, err := os.ReadFile(path); err == nil && bytes.Equal(now, content) {
 		return nil
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }() // gone after the rename, a leftover otherwise
-	_, err = tmp.Write(content)
-	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := errors.Join(os.Rename(tmp.Name(), path), durable.Dir(filepath.Dir(path))); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
+	return durable.Write(path, content, 0o644)
 }

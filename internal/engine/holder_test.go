@@ -2,6 +2,8 @@ package engine
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -198,7 +200,7 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	if row, err := w.engine.mailbox(t.Context(), sender); err != nil || row.OrdinaryMail != admin.OrdinaryForward || row.ForwardTo != "mario@ordinaria.test" {
 		t.Errorf("ordinary mail is judged by %+v, %v", row, err)
 	}
-	script := filepath.Join(w.settings.Files.State, directoryDir, sieve.Dir, sender+sieve.Suffix)
+	script := filepath.Join(w.settings.Files.State, directoryDir, sieve.Dir, sieve.Path(sender))
 	if raw, err := os.ReadFile(script); err != nil || !strings.Contains(string(raw), `fileinto :create "Clienti/Rossi"`) {
 		t.Errorf("the rules for Dovecot are %q, %v", raw, err)
 	}
@@ -207,6 +209,112 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	}
 	if _, err := os.Stat(script); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("withdrawn rules still file: %v", err)
+	}
+}
+
+// Of an address that is as long as one may be the engine has files with names that are none too long, and a file that cannot be written
+// keeps nobody else from his settings.
+func TestRulesOfAnyAddressKeepNoEngineFromStarting(t *testing.T) {
+	w := givenWorld(t)
+	longest := strings.Repeat("l", 64) + "@" + strings.Repeat(strings.Repeat("d", 60)+".", 3) + "it"
+	domain := domainOf(longest)
+	if err := w.engine.directory.PutDomain(t.Context(), admin.Domain{Name: domain, Local: true}); err != nil {
+		t.Fatal(err)
+	}
+	rules := admin.Given{Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"}}}
+	w.place(admin.Place{Address: longest, Given: &rules, Mailbox: &admin.Mailbox{
+		Address: longest, Domain: domain, Password: hashed(t, first), CredentialsVersion: "s/1", QuotaBytes: 1, Access: admin.AccessFull}})
+	w.give(sender, rules)
+	flat := w.engine.rulesPath(sender + sieve.Suffix)
+	if err := os.WriteFile(flat, []byte("keep;\n"), 0o644); err != nil { // of a release before this one
+		t.Fatal(err)
+	}
+	scripts := []string{w.engine.rulesPath(sieve.Path(longest)), w.engine.rulesPath(sieve.Path(sender))}
+	files := func(when string) {
+		t.Helper()
+		for _, script := range scripts {
+			if raw, err := os.ReadFile(script); err != nil || !strings.Contains(string(raw), `fileinto :create "Clienti"`) {
+				t.Errorf("%s the rules are %q, %v", when, raw, err)
+			}
+		}
+	}
+	files("when they are placed")
+	w.crash()
+	files("after a restart")
+	if _, err := os.Stat(flat); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the script of an earlier release is still there: %v", err)
+	}
+	obstacle := filepath.Dir(w.engine.rulesPath(sieve.Path(longest)))
+	if err := errors.Join(os.RemoveAll(obstacle), os.Remove(scripts[1]), os.WriteFile(obstacle, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	w.crash()
+	if _, err := os.Stat(scripts[1]); err != nil {
+		t.Errorf("another mailbox's rules were not written: %v", err)
+	}
+	if err := os.Remove(obstacle); err != nil {
+		t.Fatal(err)
+	}
+	w.engine.passReplica(t.Context())
+	files("when they can be written again")
+}
+
+// hangingUp is a client who is gone once a record is on disk.
+type hangingUp struct {
+	journal
+	hangUp func()
+}
+
+func (h *hangingUp) Append(kind, key, identifier string, data any) (evidence.Record, error) {
+	r, err := h.journal.Append(kind, key, identifier, data)
+	h.hangUp()
+	return r, err
+}
+
+// anybody may choose.
+func anybody(admin.Mailbox) error { return nil }
+
+func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
+	w := givenWorld(t)
+	rules := []admin.Rule{{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"}}
+	working := w.engine.journal
+	for _, c := range []choice{{Setting: admin.ChoicePassword, Password: hashed(t, second)}, {Setting: admin.ChoiceRules, Rules: rules}} {
+		ctx, hangUp := context.WithCancel(t.Context())
+		w.engine.journal = &hangingUp{working, hangUp}
+		c.Address = sender
+		if err := w.engine.choose(ctx, c, anybody); err != nil {
+			t.Errorf("%s: %v", c.Setting, err)
+		}
+	}
+	w.engine.journal = working
+	script := w.engine.rulesPath(sieve.Path(sender))
+	if _, err := os.Stat(script); err != nil || !w.knows(sender, second) {
+		t.Errorf("what the log says does not act: the password is %v, the rules %v", w.knows(sender, second), err)
+	}
+	broken := filepath.Dir(script) // a folder that cannot be written
+	if err := errors.Join(os.RemoveAll(broken), os.WriteFile(broken, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoiceRules, Rules: rules}, anybody); err == nil {
+		t.Fatal("rules that could not be written are answered as if they acted")
+	}
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	w.engine.passReplica(t.Context())
+	if _, err := os.Stat(script); err != nil {
+		t.Errorf("what the log says does not act in the end: %v", err)
+	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	row, err := w.engine.directory.Mailbox(t.Context(), sender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row.Access, row.Password = admin.AccessReadOnly, hashed(t, third)
+	began := w.engine.logins.now()
+	if err := w.engine.actOn(ctx, admin.Place{Address: sender, Mailbox: &row}, row); err != nil || !w.engine.logins.former(sender, began) {
+		t.Errorf("a row that was placed does not act: %v", err)
 	}
 }
 
@@ -245,6 +353,67 @@ func TestAFreezeRefusesAHoldersChangesUntilItEnds(t *testing.T) {
 	}
 	if status, _, answer := w.as(sender, second, http.MethodGet, "/v1/settings", ""); status != http.StatusOK || strings.Contains(answer, "frozenUntil") {
 		t.Errorf("after the freeze the settings are %d: %s", status, answer)
+	}
+}
+
+// Who holds back the body of his change while he is put out changes nothing.
+func TestAChangeThatWasBegunBeforeItsHolderWasPutOutIsRefused(t *testing.T) {
+	freeze := func(w *world) {
+		row, err := w.engine.directory.Mailbox(t.Context(), sender)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row.FrozenUntil = w.now.Add(time.Hour)
+		w.place(admin.Place{Address: sender, Mailbox: &row})
+	}
+	const rules = `{"rules":[{"name":"a","header":"From","contains":"x","folder":"Altrove"}]}`
+	for name, c := range map[string]struct {
+		path, body string
+		then       func(*world)
+		wantStatus int
+		wantCode   string
+		knows      string
+	}{
+		"a password, and the Secret was edited":       {"password", `{"password":"` + second + `"}`, func(w *world) { w.put(sender, "s/2", third, admin.AccessFull) }, 401, "wrong-credentials", third},
+		"rules, and the Secret was edited":            {"rules", rules, func(w *world) { w.put(sender, "s/2", third, admin.AccessFull) }, 401, "wrong-credentials", third},
+		"rules, and the mailbox was suspended":        {"rules", rules, func(w *world) { w.put(sender, "s/1", "", admin.AccessSuspended) }, 403, "mailbox-suspended", first},
+		"a password, and the mailbox was frozen":      {"password", `{"password":"` + second + `"}`, freeze, 409, "frozen", first},
+		"a password, and it is not his to choose now": {"password", `{"password":"` + second + `"}`, func(w *world) { w.give(sender, admin.Given{}) }, 403, "not-yours", first},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := givenWorld(t)
+			half := len(c.body) / 2
+			reader, writer := io.Pipe()
+			r := httptest.NewRequest(http.MethodPut, "/v1/settings/"+c.path, reader)
+			r.RemoteAddr = "192.0.2.9:1234"
+			r.SetBasicAuth(sender, first)
+			recorder, done := httptest.NewRecorder(), make(chan struct{})
+			go func() {
+				defer close(done)
+				w.engine.holderServer().Handler.ServeHTTP(recorder, r)
+			}()
+			if _, err := io.WriteString(writer, c.body[:half]); err != nil { // read, and so he is logged in
+				t.Fatal(err)
+			}
+			c.then(w)
+			_, err := io.WriteString(writer, c.body[half:])
+			if err = errors.Join(err, writer.Close()); err != nil {
+				t.Fatal(err)
+			}
+			<-done
+			var said struct {
+				Error denial `json:"error"`
+			}
+			_ = json.Unmarshal(recorder.Body.Bytes(), &said)
+			if recorder.Code != c.wantStatus || said.Error.Code != c.wantCode {
+				t.Errorf("answered %d %s, want %d %s", recorder.Code, recorder.Body, c.wantStatus, c.wantCode)
+			}
+			w.crash()
+			if !w.knows(sender, c.knows) {
+				t.Errorf("the password is not %q", c.knows)
+			}
+			w.records(kindChoice, func(r evidence.Record) { t.Errorf("a choice is in the log: %s", r.Key) })
+		})
 	}
 }
 
@@ -392,11 +561,92 @@ func TestGate(t *testing.T) {
 	if g.admit("m@x.test", "2001:db8:0:1::1", now) > 0 || g.admit("m@x.test", "192.0.2.1", now) > 0 {
 		t.Error("another network is kept out")
 	}
-	for i := range gateEntries {
-		g.admit(fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now.Add(time.Duration(i)*time.Minute))
+	for i := range 50_000 {
+		g.admit(fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now)
 	}
-	if len(g.buckets) > gateEntries+1 {
-		t.Errorf("the gate holds %d buckets", len(g.buckets))
+	if g.buckets.Len() > gateEntries {
+		t.Errorf("the gate holds %d buckets", g.buckets.Len())
+	}
+}
+
+// Whoever tries one mailbox after the other keeps nobody else out of one, once he is beyond his own bound.
+func TestAClientBeyondItsBoundTakesNoMailboxsTries(t *testing.T) {
+	g, now := newGate(), time.Now()
+	admitted := 0
+	for i := range triesPerClient + 10 {
+		for range triesPerAddress {
+			if g.admit(fmt.Sprintf("m%d@x.test", i), "192.0.2.1", now) == 0 {
+				admitted++
+			}
+		}
+	}
+	if admitted != triesPerClient {
+		t.Errorf("a client has %d tries, want %d", admitted, triesPerClient)
+	}
+	for i := range triesPerAddress {
+		if wait := g.admit("m25@x.test", fmt.Sprintf("198.51.100.%d", i), now); wait > 0 {
+			t.Errorf("try %d of another client waits %v", i, wait)
+		}
+	}
+	// Nor does a mailbox that is beyond its bound take a client's.
+	for range triesPerClient {
+		g.admit("m25@x.test", "203.0.113.1", now)
+	}
+	for i := range triesPerClient {
+		if wait := g.admit(fmt.Sprintf("o%d@x.test", i), "203.0.113.1", now); wait > 0 {
+			t.Errorf("after tries that were not made, try %d waits %v", i, wait)
+		}
+	}
+}
+
+func TestWhichPasswordIsInForce(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 11, 22, 10, minute, 0, 0, time.UTC) }
+	for name, c := range map[string]struct {
+		chosen, secret, everywhere  int // minutes
+		speaks, byHolder, undecided bool
+	}{
+		"chosen after the Secret was placed":                                  {chosen: 2, secret: 1, everywhere: 1, speaks: true, byHolder: true},
+		"chosen before it was changed":                                        {chosen: 1, secret: 2, everywhere: 2, speaks: true},
+		"chosen at that instant":                                              {chosen: 1, secret: 1, everywhere: 1, speaks: true},
+		"a site that was rebuilt reads the Secret later: no edit":             {chosen: 2, secret: 3, everywhere: 1, speaks: true, byHolder: true, undecided: true},
+		"changed here, while the other site is silent and cannot be expected": {chosen: 2, secret: 3, everywhere: 1, undecided: true},
+		"chosen after the Secret, while the other site is silent":             {chosen: 2, secret: 1, everywhere: 1, byHolder: true},
+	} {
+		own, placed := choice{At: at(c.chosen), Password: "own"}, placement{At: at(c.secret), Password: "secret"}
+		hash, byHolder, undecided := inForce(own, placed, at(c.everywhere), c.speaks)
+		want := map[bool]string{true: "own", false: "secret"}[c.byHolder]
+		if hash != want || byHolder != c.byHolder || undecided != c.undecided {
+			t.Errorf("%s: %s, by the holder %v, undecided %v", name, hash, byHolder, undecided)
+		}
+	}
+	if hash, byHolder, undecided := inForce(choice{}, placement{Password: "secret"}, time.Time{}, false); hash != "secret" || byHolder || undecided {
+		t.Errorf("nothing chosen: %s, by the holder %v, undecided %v", hash, byHolder, undecided)
+	}
+}
+
+func TestWhatIsSentOnADayIsCountedOnce(t *testing.T) {
+	h := newHolders()
+	for _, step := range []struct {
+		what, day string
+		n         int
+		record    string
+		want      int
+	}{
+		{"the first", "2026-11-21", 1, "", 1},
+		{"one that a log tells of", "2026-11-21", 1, "r1", 2},
+		{"the same again", "2026-11-21", 1, "r1", 2},
+		{"the first of the next day", "2026-11-22", 1, "", 1},
+		{"one that began before midnight", "2026-11-21", 1, "", 0},
+		{"one that was taken back after it", "2026-11-21", -1, "", 0},
+		{"a record of the day before", "2026-11-21", 1, "r2", 0},
+		{"the second of the next day", "2026-11-22", 1, "", 2},
+	} {
+		if got := h.count(sender, step.day, step.n, step.record); got != step.want {
+			t.Errorf("%s: the sum is %d, want %d", step.what, got, step.want)
+		}
+	}
+	if got := h.sentOn(sender, "2026-11-22"); got != 2 {
+		t.Errorf("%d are shown, want 2", got)
 	}
 }
 
@@ -430,6 +680,52 @@ func TestSendingLimits(t *testing.T) {
 		wantAnswer("one without a limit", submit("a", "b", "c", "d"), "")
 	}
 	wantAnswer("one of nobody", w.engine.judgeTransaction("4jX5CVzzzz", transaction{Port: portSubmission, From: "nessuno@" + ours, Recipients: []string{"a"}}, nil), "550 5.7.1 ")
+}
+
+// What Postfix let through while the mailbox might still send is judged again when the message has ended.
+func TestRightsAreAskedForAtTheEndOfAMessage(t *testing.T) {
+	for name, c := range map[string]struct {
+		row     admin.Mailbox
+		changed bool // the holder has changed the first password
+		want    string
+	}{
+		"a mailbox with full access":               {row: admin.Mailbox{Access: admin.AccessFull}},
+		"a suspended one":                          {row: admin.Mailbox{Access: admin.AccessSuspended}, want: answerNotEnabled},
+		"one that may only read":                   {row: admin.Mailbox{Access: admin.AccessReadOnly}, want: answerNotEnabled},
+		"one whose resource is gone":               {row: admin.Mailbox{Access: admin.AccessClosed}, want: answerNotEnabled},
+		"one that moves away":                      {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalMigration}, want: admin.AnswerMigration},
+		"one that moves away, with a new password": {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalMigration}, changed: true, want: admin.AnswerMigration},
+		"one with its first password":              {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalFirstLogin}, want: admin.AnswerFirstLogin},
+		"one whose first password was changed":     {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalFirstLogin}, changed: true},
+		"a suspended one that moves away":          {row: admin.Mailbox{Access: admin.AccessSuspended, Sending: admin.RefusalMigration}, want: answerNotEnabled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := givenWorld(t)
+			c.row.Address, c.row.Domain, c.row.CredentialsVersion, c.row.QuotaBytes = sender, ours, "s/1", 1
+			w.place(admin.Place{Address: sender, Mailbox: &c.row})
+			if c.changed {
+				if err := w.engine.directory.SetPassword(t.Context(), sender, hashed(t, second)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			submit := func(queueID string) string {
+				return w.engine.judgeTransaction(queueID, transaction{Port: portSubmission, From: sender, Recipients: []string{"anna@" + ours}}, nil)
+			}
+			if got := submit("4jX5CV0001zmF"); got != c.want {
+				t.Errorf("its message is answered %q, want %q", got, c.want)
+			}
+			found, _, err := w.engine.lookup(kindTransaction, "4jX5CV0001zmF", nil)
+			if found != (c.want == "") || err != nil {
+				t.Errorf("the log has it: %t, %v", found, err)
+			}
+			if err := w.engine.directory.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := submit("4jX5CV0002zmF"); got != answerTemporary {
+				t.Errorf("with a directory that cannot be read it is answered %q", got)
+			}
+		})
+	}
 }
 
 // arriving delivers a certified message of another provider to a mailbox.
@@ -512,6 +808,45 @@ func TestDailyNotification(t *testing.T) {
 	if len(told) != 1 || !strings.Contains(string(told[0].bytes), "2 certified messages") {
 		t.Fatalf("%d notifications: %q", len(told), told)
 	}
+}
+
+func TestAnArrivalCostsNothingForThoseThatWaitForTheMorning(t *testing.T) {
+	w := givenWorld(t)
+	w.now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	daily := admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test"}, Frequency: admin.Daily}}
+	other := "altra@" + ours
+	w.give(sender, daily)
+	w.give(other, daily)
+	arrive := func(mailbox string, n int) {
+		for range n {
+			w.engine.arrivals.add(arrival{mailbox: mailbox, key: rand.Text(), at: w.now, certified: true})
+		}
+	}
+	reads, read := 0, w.engine.arrivals.of
+	w.engine.arrivals.of = func(ctx context.Context, mailbox string) (admin.Notifications, error) {
+		reads++
+		return read(ctx, mailbox)
+	}
+	pass := func(what string, wantReads, wantTold int) {
+		t.Helper()
+		reads = 0
+		w.engine.notify(t.Context())
+		if told := len(w.told()); reads != wantReads || told != wantTold {
+			t.Errorf("%s: settings were read %d times and %d notifications sent, want %d and %d", what, reads, told, wantReads, wantTold)
+		}
+	}
+	arrive(sender, 20_000)
+	arrive(other, 1)
+	pass("20,001 arrivals in two mailboxes", 2, 0)
+	pass("nothing new", 0, 0)
+	arrive(other, 1)
+	pass("one more arrival", 1, 0)
+	daily.Notifications.Frequency = admin.EachMessage
+	w.give(other, daily)
+	pass("a holder who wants to be told at once", 1, 2)
+	w.now = time.Date(2026, 11, 23, 6, 0, 0, 0, time.UTC) // 07:00 in Rome
+	pass("the morning", 1, 3)
+	pass("after it", 0, 3)
 }
 
 func TestNotificationThatIsNotTakenIsTriedAgain(t *testing.T) {

@@ -86,6 +86,7 @@ type session struct {
 	row    admin.Mailbox
 	client string
 	secret []byte // the password he logged in with
+	hash   string // and what it was checked with
 }
 
 // holderServer is the API of the mailboxes' holders (docs/holder.md).
@@ -178,7 +179,7 @@ func (e *Engine) login(r *http.Request) (session, error) {
 		e.metrics.logins.WithLabelValues("limited").Inc()
 		return session{}, denial{status: http.StatusTooManyRequests, Code: "too-many-tries", Message: "too many tries; wait before the next one", wait: wait}
 	}
-	row, outcome, err := e.checkLogin(r.Context(), address, []byte(secret))
+	row, hash, outcome, err := e.checkLogin(r.Context(), address, []byte(secret))
 	if err != nil {
 		return session{}, err
 	}
@@ -191,12 +192,17 @@ func (e *Engine) login(r *http.Request) (session, error) {
 	e.metrics.logins.WithLabelValues(outcome).Inc()
 	switch outcome {
 	case loginWrong:
-		return session{}, denial{status: http.StatusUnauthorized, Code: "wrong-credentials", Message: "the address or the password is wrong"}
+		return session{}, errWrongCredentials
 	case loginClosed:
-		return session{}, denial{status: http.StatusForbidden, Code: "mailbox-suspended", Message: "the mailbox is suspended or closed; ask who manages your domain"}
+		return session{}, errSuspended
 	}
-	return session{Request: r, row: row, client: client, secret: []byte(secret)}, nil
+	return session{Request: r, row: row, client: client, secret: []byte(secret), hash: hash}, nil
 }
+
+var (
+	errWrongCredentials = denial{status: http.StatusUnauthorized, Code: "wrong-credentials", Message: "the address or the password is wrong"}
+	errSuspended        = denial{status: http.StatusForbidden, Code: "mailbox-suspended", Message: "the mailbox is suspended or closed; ask who manages your domain"}
+)
 
 // The outcomes of a login.
 const (
@@ -205,34 +211,39 @@ const (
 	loginClosed = "closed"
 )
 
-func (e *Engine) checkLogin(ctx context.Context, address string, secret []byte) (row admin.Mailbox, outcome string, err error) {
+func (e *Engine) checkLogin(ctx context.Context, address string, secret []byte) (row admin.Mailbox, hash, outcome string, err error) {
 	select {
 	case e.gate.checks <- struct{}{}:
 		defer func() { <-e.gate.checks }()
 	case <-ctx.Done():
-		return row, "", fmt.Errorf("checking a login: %w", ctx.Err())
+		return row, "", "", fmt.Errorf("checking a login: %w", ctx.Err())
 	}
 	row, err = e.directory.Mailbox(ctx, address)
 	unknown := errors.Is(err, admin.ErrNotFound)
 	if err != nil && !unknown {
-		return row, "", err
+		return row, "", "", err
 	}
-	hash := noPassword
+	hash = noPassword
 	if !unknown {
 		if hash, err = e.directory.Password(ctx, address); err != nil {
-			return row, "", err
+			return row, "", "", err
 		}
 	}
 	matches, err := password.Matches(hash, secret)
 	switch {
 	case err != nil:
-		return row, "", fmt.Errorf("checking the password of %s: %w", address, err)
+		return row, "", "", fmt.Errorf("checking the password of %s: %w", address, err)
 	case unknown || !matches:
-		return row, loginWrong, nil
-	case row.Access == admin.AccessSuspended || row.Access == admin.AccessClosed:
-		return row, loginClosed, nil
+		return row, hash, loginWrong, nil
+	case isShut(row):
+		return row, hash, loginClosed, nil
 	}
-	return row, loginGood, nil
+	return row, hash, loginGood, nil
+}
+
+// isShut says whether a mailbox lets nobody in.
+func isShut(row admin.Mailbox) bool {
+	return row.Access == admin.AccessSuspended || row.Access == admin.AccessClosed
 }
 
 // holderSettings is what a holder sees.
@@ -304,25 +315,37 @@ func body[T any](s session) (v T, err error) {
 
 // may says whether the holder may change a setting. During a Freeze nothing is kept to be done later: a new password that acts weeks
 // after it was chosen is one that he has forgotten. The date is in the row, so that it passes also when no operator is there.
-func (e *Engine) may(s session, setting admin.Choice) error {
-	if left := s.row.FrozenUntil.Sub(e.now()); left > 0 {
+func (e *Engine) may(ctx context.Context, row admin.Mailbox, setting admin.Choice) error {
+	if left := row.FrozenUntil.Sub(e.now()); left > 0 {
 		return denial{status: http.StatusConflict, Code: "frozen", wait: left, Message: fmt.Sprintf(
-			"the mailbox is being moved: nothing of it can be changed before %s; nothing was changed now, please do it again then", calendar.Minute(s.row.FrozenUntil))}
+			"the mailbox is being moved: nothing of it can be changed before %s; nothing was changed now, please do it again then", calendar.Minute(row.FrozenUntil))}
 	}
-	given, err := e.directory.Given(s.Context(), s.row.Address)
+	given, err := e.directory.Given(ctx, row.Address)
 	if err == nil && !slices.Contains(given.MayChange, setting) {
 		return denial{status: http.StatusForbidden, Code: "not-yours", Message: "who manages your domain keeps this setting; ask there"}
 	}
 	return err
 }
 
+// mayStill says whether one who logged in may change a setting of the mailbox as it is now. A body can be half a minute behind its
+// login: who held it back while he was put out would choose the password that counts.
+func (e *Engine) mayStill(s session, now admin.Mailbox, setting admin.Choice) error {
+	hash, err := e.directory.Password(s.Context(), now.Address)
+	switch {
+	case err != nil:
+		return err
+	case hash != s.hash:
+		return errWrongCredentials
+	case isShut(now):
+		return errSuspended
+	}
+	return e.may(s.Context(), now, setting)
+}
+
 // changed records the choice and answers the settings as they are then.
 func (e *Engine) changed(s session, c choice) (any, error) {
-	if err := e.may(s, c.Setting); err != nil {
-		return nil, err
-	}
 	c.Address, c.Client = s.row.Address, s.client
-	if err := e.choose(s.Context(), c); err != nil {
+	if err := e.choose(s.Context(), c, func(now admin.Mailbox) error { return e.mayStill(s, now, c.Setting) }); err != nil {
 		return nil, err
 	}
 	return e.settingsOf(s.Context(), s.row.Address)
@@ -341,7 +364,7 @@ func (e *Engine) choosePassword(s session) (any, error) {
 	if wanted.Password == string(s.secret) || strings.EqualFold(wanted.Password, s.row.Address) {
 		return nil, invalid("the new password is the one that you have, or your address; choose another")
 	}
-	if err := e.may(s, admin.ChoicePassword); err != nil {
+	if err := e.may(s.Context(), s.row, admin.ChoicePassword); err != nil {
 		return nil, err
 	}
 	hash, err := password.Hash([]byte(wanted.Password), password.Cost)

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/providers"
 	"github.com/pec-operator/pec-operator/internal/signing"
@@ -45,10 +46,12 @@ func (w *world) indexRecord(args ...string) []byte {
 	return stdout.Bytes()
 }
 
-func TestOwnRecordHasEveryDomainAndBothCertificates(t *testing.T) {
+func TestOwnRecordHasEveryLocalDomainAndBothCertificates(t *testing.T) {
 	w := newWorld(t)
-	if err := w.engine.directory.PutDomain(t.Context(), "pec.comune-esempio.test"); err != nil {
-		t.Fatal(err)
+	for _, d := range []admin.Domain{{Name: "pec.comune-esempio.test", Local: true}, {Name: "pec.altrove.test"}} {
+		if err := w.engine.directory.PutDomain(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
 	}
 	next := newSigningPair(t)
 	more := []string{"--certificate", writeFile(t, "next.pem", next.cert), "--certificate", w.settings.Files.SigningCert, "--location", "https://pec.uno.test/record.p7m"}
@@ -59,7 +62,7 @@ func TestOwnRecordHasEveryDomainAndBothCertificates(t *testing.T) {
 	}
 	for _, c := range []*x509.Certificate{keys().leaves[ours], next.leaf} {
 		p, ok := x.Signer(c)
-		if !ok || p.Name != w.settings.Provider.Name || p.MailReceipt != w.settings.Provider.MailReceipt || !p.Manages("x@pec.comune-esempio.test") || !p.Manages(sender) {
+		if !ok || p.Name != w.settings.Provider.Name || p.MailReceipt != w.settings.Provider.MailReceipt || !p.Manages("x@pec.comune-esempio.test") || p.Manages("x@pec.altrove.test") || !p.Manages(sender) {
 			t.Errorf("%v %+v", ok, p)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/mailtest"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 const anna = "anna@" + ours
@@ -137,7 +138,7 @@ func (m *mailTwin) deletes() {
 func (m *mailTwin) held() (lines []string) {
 	for _, line := range m.fetch("mailbox", "flags") {
 		words := slices.DeleteFunc(strings.Fields(line), func(word string) bool { return word == `\Recent` })
-		if words[0] != expunged {
+		if words[0] != store.Expunged {
 			lines = append(lines, strings.Join(words, " "))
 		}
 	}
@@ -280,7 +281,7 @@ func TestTheFolderOfTheDeletedIsThereBeforeAMerge(t *testing.T) {
 		a, b := newMailTwins(t)
 		agree(t, a.twin, b.twin)
 		for _, m := range []*mailTwin{a, b} {
-			if folders := m.folders(); slices.Contains(folders, expunged) {
+			if folders := m.folders(); slices.Contains(folders, store.Expunged) {
 				t.Fatalf("before any merge site %s has %q", m.settings.Site, folders)
 			}
 		}
@@ -310,7 +311,7 @@ func TestTheFolderOfTheDeletedIsThereBeforeAMerge(t *testing.T) {
 			t.Error("a merge that was cut at its beginning is done")
 		}
 		for i, folders := range <-begun {
-			if !slices.Contains(folders, expunged) {
+			if !slices.Contains(folders, store.Expunged) {
 				t.Errorf("when the merge began, site %d had the folders %q", i, folders)
 			}
 		}

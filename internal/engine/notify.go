@@ -37,9 +37,9 @@ type arrival struct {
 	mailbox   string
 	key       string // deliveryKey
 	at        time.Time
-	certified bool // an envelope with a message, and no receipt
-	restored  bool // read from the log: somebody may have been told of it
-	due       time.Time
+	certified bool      // an envelope with a message, and no receipt
+	restored  bool      // read from the log: somebody may have been told of it
+	due       time.Time // of the next try
 }
 
 // digestAt is the first time for a digest after the arrival.
@@ -52,14 +52,22 @@ func (a arrival) digestAt() time.Time {
 	return at
 }
 
-// arrivals are those whose holders are still to be told. It is a view of the log.
+// arrivals are those whose holders are still to be told, by mailbox. They are a view of the log.
 type arrivals struct {
-	mu   sync.Mutex
-	list []arrival
+	of   func(ctx context.Context, mailbox string) (admin.Notifications, error)
 	wake chan struct{}
+
+	mu sync.Mutex
+	by map[string]*untold
 }
 
-func newArrivals() *arrivals { return &arrivals{wake: make(chan struct{}, 1)} }
+// untold are a mailbox's arrivals. Its settings are read when something changed, or an arrival is due: of ten thousand messages that
+// wait for the morning none costs anything when another one arrives.
+type untold struct {
+	list    []arrival
+	due     time.Time
+	changed bool // since the settings were read: they, or the list
+}
 
 // add is for each delivery; only certified messages are told of.
 func (a *arrivals) add(one arrival) {
@@ -67,11 +75,24 @@ func (a *arrivals) add(one arrival) {
 		return
 	}
 	a.mu.Lock()
-	a.list = append(a.list, one)
+	if a.by[one.mailbox] == nil {
+		a.by[one.mailbox] = &untold{}
+	}
+	u := a.by[one.mailbox]
+	u.list, u.changed = append(u.list, one), true
 	a.mu.Unlock()
 	select {
 	case a.wake <- struct{}{}:
 	default:
+	}
+}
+
+// look has a mailbox's settings read anew.
+func (a *arrivals) look(mailbox string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if u := a.by[mailbox]; u != nil {
+		u.changed = true
 	}
 }
 
@@ -88,18 +109,28 @@ func (a *arrivals) remember(r evidence.Record, now time.Time) error {
 	return nil
 }
 
-func (a *arrivals) takeAll() []arrival {
+// takeDue takes out what is to be looked at.
+func (a *arrivals) takeDue(now time.Time) map[string][]arrival {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	list := a.list
-	a.list = nil
-	return list
+	due := map[string][]arrival{}
+	for mailbox, u := range a.by {
+		if u.changed || !now.Before(u.due) {
+			due[mailbox] = u.list
+			u.list, u.changed = nil, false
+		}
+	}
+	return due
 }
 
-func (a *arrivals) putBack(list []arrival) {
+// putBack puts back what of a mailbox is to be told later, and then at the earliest.
+func (a *arrivals) putBack(mailbox string, list []arrival, due time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.list = append(list, a.list...)
+	u := a.by[mailbox]
+	if u.list, u.due = append(list, u.list...), due; len(u.list) == 0 {
+		delete(a.by, mailbox)
+	}
 }
 
 // runNotifications tells holders of arrivals until the context ends. Nothing waits for it: a delivery is none the worse for a
@@ -118,38 +149,60 @@ func (e *Engine) runNotifications(ctx context.Context) error {
 	}
 }
 
-// notify is one pass over the arrivals that nobody was told of.
+// notify is one pass over the arrivals that somebody is to be told of now.
 func (e *Engine) notify(ctx context.Context) {
 	now := e.now()
-	var later []arrival
-	digests := map[string][]arrival{} // by mailbox and time
-	for _, a := range e.arrivals.takeAll() {
-		n, err := e.notificationsOf(ctx, a.mailbox)
-		switch {
-		case err != nil:
-			e.log.Error("reading the notifications of a mailbox", "mailbox", a.mailbox, "error", err)
-			later = append(later, a)
-		case len(n.Addresses) == 0:
-		case n.Frequency == admin.Daily && now.Before(a.digestAt()), now.Before(a.due):
-			later = append(later, a)
-		case n.Frequency == admin.Daily:
-			at := a.digestAt()
-			key := a.mailbox + " " + dayOf(at)
-			digests[key] = append(digests[key], a)
-		case a.restored && now.Sub(a.at) > toldAfterStart:
-		default:
-			later = append(later, e.tell(n.Addresses, a.key, []arrival{a})...)
-		}
-	}
-	for key, list := range digests {
-		n, err := e.notificationsOf(ctx, list[0].mailbox)
+	for mailbox, list := range e.arrivals.takeDue(now) {
+		n, err := e.arrivals.of(ctx, mailbox)
 		if err != nil {
-			later = append(later, list...)
+			e.log.Error("reading the notifications of a mailbox", "mailbox", mailbox, "error", err)
+			e.arrivals.putBack(mailbox, list, now)
 			continue
 		}
-		later = append(later, e.tell(n.Addresses, key, list)...)
+		messages, later := sortOut(n, list, now)
+		for key, about := range messages {
+			later = append(later, e.tell(n.Addresses, key, about)...)
+		}
+		e.arrivals.putBack(mailbox, later, dueOf(n, later))
 	}
-	e.arrivals.putBack(later)
+}
+
+// sortOut says of which of a mailbox's arrivals its holder is told now, by the key of each message to him, and of which later. Of the
+// others he is not told. Pure.
+func sortOut(n admin.Notifications, list []arrival, now time.Time) (messages map[string][]arrival, later []arrival) {
+	messages = map[string][]arrival{}
+	for _, a := range list {
+		switch {
+		case len(n.Addresses) == 0:
+		case now.Before(a.dueAs(n.Frequency)):
+			later = append(later, a)
+		case n.Frequency == admin.Daily:
+			key := a.mailbox + " " + dayOf(a.digestAt())
+			messages[key] = append(messages[key], a)
+		case a.restored && now.Sub(a.at) > toldAfterStart:
+		default:
+			messages[a.key] = []arrival{a}
+		}
+	}
+	return messages, later
+}
+
+// dueAs is when the holder is told of an arrival at the earliest.
+func (a arrival) dueAs(f admin.Frequency) time.Time {
+	if f == admin.Daily {
+		return latest(a.due, a.digestAt())
+	}
+	return a.due
+}
+
+// dueOf is when the first of some arrivals is due.
+func dueOf(n admin.Notifications, list []arrival) (due time.Time) {
+	for i, a := range list {
+		if at := a.dueAs(n.Frequency); i == 0 || at.Before(due) {
+			due = at
+		}
+	}
+	return due
 }
 
 func (e *Engine) notificationsOf(ctx context.Context, mailbox string) (admin.Notifications, error) {
@@ -260,7 +313,7 @@ func (e *Engine) notOrdinary(ctx context.Context, address string) (problem strin
 	if index == nil {
 		return "", fmt.Errorf("no providers' index: %w", err)
 	}
-	if domain := domainOf(address); index.Certified(domain) || slices.Contains(domains, domain) {
+	if domain := domainOf(address); index.Certified(domain) || slices.ContainsFunc(domains, func(d admin.Domain) bool { return d.Name == domain }) {
 		return "it is a certified mailbox; this goes to ordinary ones", nil
 	}
 	return "", nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // A certified message that both sites delivered while they did not hear each other (its sender's server had no answer and tried the
@@ -243,7 +244,7 @@ func choose(copies []storedCopy, first, second string) (kept, removed *storedCop
 	var one, two *storedCopy
 	there := 0
 	for i, c := range copies {
-		if c.Folder == expunged || c.has(`\Deleted`) {
+		if c.Folder == store.Expunged || c.has(`\Deleted`) {
 			continue
 		}
 		there++
@@ -304,7 +305,7 @@ func (d *dovecotStore) copies(ctx context.Context, mailbox, key string) (copies 
 			return nil
 		}, mailbox, "fetch", "guid uid flags mailbox", "mailbox", "*", "header", "received", key)
 		for i := 0; err == nil && i < len(copies); i++ {
-			if copies[i].Folder == expunged {
+			if copies[i].Folder == store.Expunged {
 				continue
 			}
 			given := newStoredText(key)

@@ -43,6 +43,9 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (string, error) 
 	row, err := e.mailbox(context.Background(), rcpt)
 	switch {
 	case errors.Is(err, admin.ErrNotFound) || err == nil && row.Access == admin.AccessClosed:
+		if err := e.delivers(rcpt); err != nil {
+			return "", err
+		}
 		return answerUnknown, nil
 	case err != nil:
 		return "", err

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // The peer link carries what two engines of one domain say to each other, over TLS in which each shows the certificate of its
@@ -61,6 +63,34 @@ func (e *Engine) peerTLS(ctx context.Context, usage x509.ExtKeyUsage) (*tls.Conf
 	}, peer, nil
 }
 
+// tenure is the time of one peer. With its end, what is open with that peer is cut: it was let in, and asks on for ever.
+type tenure struct {
+	mu    sync.Mutex
+	lasts context.Context
+	over  context.CancelFunc
+}
+
+// within is ctx, until the tenure ends. done lets go of it.
+func (t *tenure) within(ctx context.Context) (within context.Context, done func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lasts == nil {
+		t.lasts, t.over = context.WithCancel(context.Background())
+	}
+	within, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(t.lasts, cancel)
+	return within, func() { stop(); cancel() }
+}
+
+func (t *tenure) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lasts != nil {
+		t.over()
+		t.lasts = nil
+	}
+}
+
 // servePeer answers the other site's engine.
 func (e *Engine) servePeer(ctx context.Context, l net.Listener) error {
 	config := &tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -68,7 +98,10 @@ func (e *Engine) servePeer(ctx context.Context, l net.Listener) error {
 		return config, err
 	}}
 	return e.serveConns(ctx, l, "answering the peer", func(conn net.Conn) error {
-		return e.answerPeer(ctx, tls.Server(conn, config))
+		within, done := e.tenure.within(ctx)
+		defer done()
+		defer context.AfterFunc(within, func() { _ = conn.Close() })()
+		return e.answerPeer(within, tls.Server(conn, config))
 	})
 }
 
@@ -111,10 +144,11 @@ func (e *Engine) answerReplica(ctx context.Context, w *wire, verb string) error 
 
 // openDsync checks a request and begins the dsync of that one mailbox with our own Dovecot.
 func (e *Engine) openDsync(ctx context.Context, request string) (*wire, error) {
-	if len(request) < len(peerVerb) || request[:len(peerVerb)] != peerVerb {
+	mailbox, ok := strings.CutPrefix(request, peerVerb)
+	if !ok {
 		return nil, errUnknownRequest
 	}
-	row, err := e.directory.Mailbox(ctx, request[len(peerVerb):])
+	row, err := e.directory.Mailbox(ctx, mailbox)
 	if err != nil {
 		return nil, err
 	}
@@ -175,8 +209,8 @@ func (e *Engine) readyToMerge(ctx context.Context, mailbox string) error {
 	if _, done := e.mergeable.Load(mailbox); done {
 		return nil
 	}
-	if err := e.makeFolder(ctx, mailbox, expunged); err != nil {
-		return fmt.Errorf("making folder %s of %s: %w", expunged, mailbox, err)
+	if err := e.makeFolder(ctx, mailbox, store.Expunged); err != nil {
+		return fmt.Errorf("making folder %s of %s: %w", store.Expunged, mailbox, err)
 	}
 	e.mergeable.Store(mailbox, true)
 	return nil

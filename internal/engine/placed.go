@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -141,10 +142,7 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 			good, asked = append(good, i), append(asked, places[i])
 		}
 	}
-	if err := e.noteSecrets(asked); err != nil {
-		return nil, err
-	}
-	outcomes, err := e.directory.Place(ctx, asked)
+	outcomes, err := e.storePlaced(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -159,8 +157,8 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	unended := e.endSessions(ending, addressesOf(asked)...)
 	eachOf(asked, func(i int) {
 		answer := &answers[good[i]]
-		if outcomes[i].Err != nil {
-			answer.Refused = outcomes[i].Err.Error()
+		if err := outcomes[i].Err; err != nil {
+			answer.Refused, answer.Changed = err.Error(), errors.Is(err, directory.ErrChanged)
 			return
 		}
 		placed, err := e.placedNow(ctx, asked[i].Address)
@@ -171,6 +169,19 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 		answer.Placed = &placed
 	})
 	return answers, nil
+}
+
+// storePlaced records the Secrets that rows come from, and stores the rows. Nobody chooses in between: he would still be in with the
+// password of before, and his choice would be newer than the Secret.
+func (e *Engine) storePlaced(ctx context.Context, places []admin.Place) ([]directory.Outcome, error) {
+	// In one order: two requests for the same mailboxes would wait for each other.
+	for _, address := range slices.Compact(slices.Sorted(slices.Values(addressesOf(places)))) {
+		defer e.choosing(address)()
+	}
+	if err := e.noteSecrets(places); err != nil {
+		return nil, err
+	}
+	return e.directory.Place(ctx, places)
 }
 
 func addressesOf(places []admin.Place) []string {
@@ -228,8 +239,9 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 }
 
 // actOn has the log say how the mailbox stands now, and makes what was placed act, but for the end of the sessions that have the rights
-// of before.
+// of before. The row is there, and so it is done also when nobody waits for the answer any more.
 func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox) error {
+	ctx = context.WithoutCancel(ctx)
 	if p.Mailbox != nil {
 		row, err := e.directory.Mailbox(ctx, p.Address)
 		if err == nil {
@@ -247,5 +259,5 @@ func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox)
 	case p.Mailbox.Password != "":
 		e.logins.change(p.Address)
 	}
-	return e.derive(ctx, p.Address)
+	return e.deriveOrLater(ctx, p.Address)
 }

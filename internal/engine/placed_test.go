@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -120,12 +121,12 @@ func TestTheMirrorHoldsWhatTheDirectoryHolds(t *testing.T) {
 		{"what a holder is given, made unreadable", func() { m.shell("UPDATE mailbox SET given = '{' WHERE address = ?", m.row(5).Address) }, nil},
 		{"two rows, taken out", func() { m.shell("DELETE FROM mailbox WHERE address IN (?, ?)", m.row(1).Address, m.row(2).Address) }, []string{m.row(1).Address, m.row(2).Address}},
 		{"a holder's choice", func() {
-			m.must(m.engine.choose(t.Context(), choice{Address: m.row(6).Address, Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "b", Folder: "C"}}}))
+			m.must(m.engine.choose(t.Context(), choice{Address: m.row(6).Address, Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "b", Folder: "C"}}}, anybody))
 		}, nil}, // it is not left to him
 		{"the same choice, once it is", func() {
 			_, err := m.Place(t.Context(), admin.Place{Address: m.row(6).Address, Given: &admin.Given{MayChange: []admin.Choice{admin.ChoiceRules}}})
 			m.must(err)
-			m.must(m.engine.choose(t.Context(), choice{Address: m.row(6).Address, Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "b", Folder: "D"}}}))
+			m.must(m.engine.choose(t.Context(), choice{Address: m.row(6).Address, Setting: admin.ChoiceRules, Rules: []admin.Rule{{Name: "a", Header: "From", Contains: "b", Folder: "D"}}}, anybody))
 		}, []string{m.row(6).Address}},
 	} {
 		step.do()
@@ -201,6 +202,43 @@ func TestSessionsThatDoNotEndHoldUpNoOther(t *testing.T) {
 	m.must(err)
 	if answers[0].Failed == "" || answers[1].Failed != "" || answers[1].Placed.Mailbox.Access != admin.AccessSuspended {
 		t.Errorf("answered %+v", answers)
+	}
+}
+
+// Whoever judged a row and lingered (a pass over a thousand, a leader that was paused) finds it another's, and closes nothing. Every other
+// end of a row is told to who may have made its Mailbox again.
+func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
+	m := newMirrored(t)
+	m.must(m.Compare(t.Context()))
+	judged := m.row(1)
+	m.must(m.placeRow(judged))
+	closed := judged
+	closed.Password, closed.Access, closed.ClosedAt = "", admin.AccessClosed, m.now.Truncate(time.Second)
+	end := admin.Place{Address: judged.Address, Mailbox: &closed, If: &judged}
+
+	again := judged
+	again.Password, again.Owner.UID = "", "made again"
+	m.must(m.placeRow(again))
+	if _, err := m.Place(t.Context(), end); !errors.Is(err, engines.ErrChanged) {
+		t.Errorf("a row of another Mailbox than was judged: %v", err)
+	}
+	held, _, settled, err := m.Mailbox(t.Context(), judged.Address)
+	if err != nil || !settled || !held.Mailbox.Same(again) {
+		t.Errorf("it is %+v, settled %v, %v", held.Mailbox, settled, err)
+	}
+	if last, _ := m.engine.standings.of("a", standing{Address: judged.Address}); last.Closed || last.Owner != again.Owner {
+		t.Errorf("the log says %+v", last)
+	}
+	end.If = &held.Mailbox
+	if _, err := m.Place(t.Context(), end); err != nil {
+		t.Errorf("as it was judged: %v", err)
+	}
+	if got := m.changes(); !slices.Equal(got, []string{judged.Address}) {
+		t.Errorf("its end is told of %v", got)
+	}
+	missing := m.row(2)
+	if _, err := m.Place(t.Context(), admin.Place{Address: missing.Address, Mailbox: &missing, If: &missing}); !errors.Is(err, engines.ErrChanged) {
+		t.Errorf("a row that is not there: %v", err)
 	}
 }
 

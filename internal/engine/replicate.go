@@ -61,7 +61,9 @@ func (e *Engine) runReplica(ctx context.Context, what string, ask func(context.C
 		wait := e.replica.news
 		if e.hasPeer(ctx) {
 			begun := time.Now()
-			err := ask(ctx)
+			within, done := e.tenure.within(ctx)
+			err := ask(within)
+			done()
 			if time.Since(begun) > retryLongest {
 				failures = 0
 			}
@@ -257,8 +259,7 @@ func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) erro
 		e.digests.touch(of.Address)
 		return nil
 	}
-	if err := e.derive(ctx, of.Address); err != nil {
-		e.replica.deriveLater(of.Address)
+	if err := e.deriveOrLater(ctx, of.Address); err != nil {
 		return err
 	}
 	e.endSessionsOf(ctx, of.Address)
@@ -438,10 +439,7 @@ func (e *Engine) prepareMirrors(dir string) error {
 // other site is heard (holders.secret).
 func (e *Engine) passReplica(ctx context.Context) {
 	for _, address := range e.replica.takeLater() {
-		if err := e.derive(ctx, address); err != nil {
-			e.log.Error("deriving a mailbox's settings", "mailbox", address, "error", err)
-			e.replica.deriveLater(address)
-		}
+		e.deriveSoon(ctx, address)
 		e.endSessionsOf(ctx, address)
 	}
 }

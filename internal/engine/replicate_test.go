@@ -15,6 +15,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/pec"
+	"github.com/pec-operator/pec-operator/internal/sieve"
 )
 
 const colleague = "anna@" + theirs
@@ -30,6 +31,38 @@ func sentFrom(t *testing.T, x *twin) (provider *world) {
 		t.Fatalf("%d timers, want 1", n)
 	}
 	return provider
+}
+
+// A peer that is taken back is let in no more, gives nothing and gets nothing, on the connections of before either.
+func TestAPeerThatIsTakenBack(t *testing.T) {
+	a, b := newTwins(t)
+	sentFrom(t, a)
+	agree(t, a, b)
+	c := a.client(admin.OperatorURI("a"), a.authority)
+	before, err := c.Status(t.Context())
+	if err != nil || before.Peer.Site != "b" || before.Peer.Digest == "" {
+		t.Fatalf("the engine says of its peer %+v, %v", before.Peer, err)
+	}
+	if err := c.PutPeer(t.Context(), admin.Peer{}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := c.Status(t.Context()); err != nil || s.Peer.Configured || s.Peer.Site != "" || s.Peer.Digest != "" {
+		t.Errorf("taken back, the engine says %+v, %v", s.Peer, err)
+	}
+	held := func() [2]uint64 {
+		return [2]uint64{a.engine.mirrors.of(b.engine.chain).Head().Seq, b.engine.mirrors.of(a.engine.chain).Head().Seq}
+	}
+	was := held()
+	for _, x := range []*twin{a, b} {
+		x.submit(sender, []string{colleague}, letter(sender, colleague, ""))
+		x.world.run(enoughRounds)
+	}
+	time.Sleep(100 * b.engine.replica.news) // a hundred times what new records take
+	if is := held(); is != was {
+		t.Errorf("the mirrors hold %v records, and held %v", is, was)
+	}
+	a.meets(b)
+	agree(t, a, b)
 }
 
 // The worst that two sites that know nothing of each other do: the receipt came to the one, and the other tells the sender that
@@ -297,7 +330,7 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 	b.put(sender, "t/9", first, admin.AccessFull)
 	sentFrom(t, a)
 	password := hashed(t, second)
-	if err := a.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: password}); err != nil {
+	if err := a.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: password}, anybody); err != nil {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
@@ -354,6 +387,8 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 // A site whose disk was put back to an earlier state forgets nothing that the other site holds, and both logs are kept.
 func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 	a, b := newTwins(t)
+	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, "")) // is in the log as it was, and in the one that it becomes
+	a.world.run(enoughRounds)
 	agree(t, a, b)
 	saved := filepath.Join(t.TempDir(), "saved")
 	log := filepath.Join(a.settings.Files.State, evidenceDir)
@@ -377,7 +412,15 @@ func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 		t.Fatalf("%d timers before the other site was heard", n)
 	}
 	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+	a.world.run(enoughRounds)
 	agree(t, a, b)
+	wantSent := func(x *twin, want int64) {
+		t.Helper()
+		if n := sentInMonth(x)[sender]; n != want {
+			t.Errorf("site %s counts %d messages of a month, want %d", x.settings.Site, n, want)
+		}
+	}
+	wantSent(b, 3)
 	var aside *mirror
 	for _, m := range b.engine.mirrors.all() {
 		if m.Head().Seq == lost && m.name != a.engine.chain {
@@ -396,6 +439,7 @@ func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 		return ""
 	})
 	sameState(t, a, b)
+	wantSent(a, 3)
 	wholeChains(t, a, b)
 }
 
@@ -409,7 +453,7 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 	choose := func(x *twin, c choice) {
 		t.Helper()
 		c.Address = sender
-		if err := x.engine.choose(t.Context(), c); err != nil {
+		if err := x.engine.choose(t.Context(), c, anybody); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -438,7 +482,7 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 		if h.InForce.OrdinaryMail.Policy != admin.OrdinaryDiscard || len(h.InForce.Rules) != 1 || len(h.InForce.Notifications.Addresses) != 1 || h.SentToday != 2 || !x.world.knows(sender, second) {
 			t.Errorf("site %s: %+v", x.settings.Site, h)
 		}
-		script, err := os.ReadFile(x.engine.rulesPath(sender + ".sieve"))
+		script, err := os.ReadFile(x.engine.rulesPath(sieve.Path(sender)))
 		if err != nil || !strings.Contains(string(script), `"X"`) {
 			t.Errorf("site %s: the rules' script: %s %v", x.settings.Site, script, err)
 		}
@@ -450,6 +494,46 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 	}
 }
 
+// How much a mailbox sends in a month is the same at both sites, whichever it sent through, and also after one of them was built anew.
+func TestWhatIsSentInAMonthIsOfBothSites(t *testing.T) {
+	a, b := newTwins(t)
+	send := func(x *twin, times int) {
+		for range times {
+			x.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
+		}
+		x.world.run(enoughRounds * times)
+	}
+	want := func(when string, month int64) {
+		t.Helper()
+		eventually(t, func() string {
+			for _, x := range []*twin{a, b} {
+				if n := sentInMonth(x)[sender]; n != month {
+					return fmt.Sprintf("%s site %s counts %d messages of a month, want %d", when, x.settings.Site, n, month)
+				}
+			}
+			return ""
+		})
+	}
+	send(a, 2)
+	agree(t, a, b)
+	want("after two at site a,", 2)
+	cut(a, b)
+	send(a, 1)
+	send(b, 3)
+	heal(a, b)
+	agree(t, a, b)
+	want("after one and three during a cut,", 6)
+	b.kill()
+	want("after site b was killed,", 6)
+	a.rebuild(b)
+	agree(t, a, b)
+	want("after site a was built anew,", 6)
+	later(29*24*time.Hour, a, b)
+	want("29 days later,", 6)
+	later(24*time.Hour, a, b)
+	want("30 days later,", 0)
+}
+
 // twinsOfAHolder are two sites at which a mailbox had its Secret's first password, until its holder chose a second one a while ago.
 func twinsOfAHolder(t *testing.T) (a, b *twin) {
 	t.Helper()
@@ -459,7 +543,7 @@ func twinsOfAHolder(t *testing.T) (a, b *twin) {
 	agree(t, a, b)
 	later(time.Minute, a, b)
 	agree(t, a, b)
-	if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}); err != nil {
+	if err := b.engine.choose(t.Context(), choice{Address: sender, Setting: admin.ChoicePassword, Password: hashed(t, second)}, anybody); err != nil {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
@@ -570,7 +654,7 @@ func TestSitesAgreeAfterRandomExchangesCutsAndKills(t *testing.T) {
 						carryOut(t, provider, x.world)
 					case 3:
 						c := choice{Address: people[random.IntN(3)], Setting: admin.ChoiceNotifications, Notifications: &admin.Notifications{Frequency: admin.Daily, Addresses: []string{fmt.Sprint("c", random.IntN(99), "@ordinaria.test")}}}
-						if err := x.engine.choose(context.Background(), c); err != nil {
+						if err := x.engine.choose(context.Background(), c, anybody); err != nil {
 							t.Error(err)
 						}
 					case 4:

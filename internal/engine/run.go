@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/settings"
@@ -20,30 +22,33 @@ const usage = `usage: pec-operator engine run --settings FILE       serve until 
 
 // Run is the command "engine" with its arguments. It returns when the context ends.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
-		return errors.New(usage)
-	}
-	flags := flag.NewFlagSet("engine "+args[0], flag.ContinueOnError)
+	flags := flag.NewFlagSet("engine", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	flags.Usage = func() { fmt.Fprintln(stderr, usage); flags.PrintDefaults() }
 	path := flags.String("settings", "", "engine.json, as the operator renders it")
-	if err := flags.Parse(args[1:]); err != nil {
+	command := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		command, args = args[0], args[1:]
+	}
+	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if command != "run" && command != "prepare" {
+		flags.Usage()
+		return errors.New("say run or prepare")
 	}
 	s, err := settings.Load(*path)
 	if err != nil {
 		return err
 	}
-	switch args[0] {
-	case "run":
+	if command == "run" {
 		return run(ctx, s, slog.New(slog.NewJSONHandler(stderr, nil)))
-	case "prepare":
-		if err := prepare(ctx, s); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintln(stdout, "prepared", s.Files.State)
+	}
+	if err := prepare(ctx, s); err != nil {
 		return err
 	}
-	return errors.New(usage)
+	_, err = fmt.Fprintln(stdout, "prepared", s.Files.State)
+	return err
 }
 
 func run(ctx context.Context, s settings.Engine, log *slog.Logger) error {
@@ -58,7 +63,8 @@ func run(ctx context.Context, s settings.Engine, log *slog.Logger) error {
 }
 
 // prepare makes what Postfix and Dovecot need to find when they start: the directory with its schema, and in it the domains
-// that are the stack's own. What is there already stays.
+// that are the stack's own. What is there already stays. The provider's mail domain is always delivered here: its receipts come to it, the
+// index has it by the provider's certificate, and no PECDomain need be there that its MX could be asked of.
 func prepare(ctx context.Context, s settings.Engine) error {
 	if _, err := evidence.OpenCustody(filepath.Join(s.Files.State, custodyDir)); err != nil {
 		return err
@@ -67,5 +73,5 @@ func prepare(ctx context.Context, s settings.Engine) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.PutDomain(ctx, s.Domain), d.PutDomain(ctx, s.Provider.MailDomain), d.Close())
+	return errors.Join(d.HoldDomain(ctx, s.Domain), d.PutDomain(ctx, admin.Domain{Name: s.Provider.MailDomain, Local: true}), d.Close())
 }

@@ -46,11 +46,11 @@ func (h *holders) found(c compared) {
 func (h *holders) compare(address, site string) admin.Secrets {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	own := given{site: site, placement: h.secrets[address][site]}
-	var other given
+	own := siteSecret{site: site, placement: h.secrets[address][site]}
+	var other siteSecret
 	for name, p := range h.secrets[address] {
 		if name != site && p.At.After(other.At) {
-			other = given{site: name, placement: p}
+			other = siteSecret{site: name, placement: p}
 		}
 	}
 	if own.At.IsZero() || other.At.IsZero() {
@@ -59,8 +59,8 @@ func (h *holders) compare(address, site string) admin.Secrets {
 	return judgeSecrets(own, other, h.verdicts[address])
 }
 
-// given is a Secret's password that a site was given.
-type given struct {
+// siteSecret is a Secret's password that a site was given.
+type siteSecret struct {
 	site string
 	placement
 }
@@ -68,7 +68,7 @@ type given struct {
 // judgeSecrets says what is known of two. Equal hashes were given ready made. Of others the site that was given its own later is asked first,
 // so that one slow check tells both; the other is asked when that one denies it, which it also does when it was given a ready hash, and cannot
 // know the password. Whoever finds them equal is right. Pure.
-func judgeSecrets(own, other given, found map[string]compared) admin.Secrets {
+func judgeSecrets(own, other siteSecret, found map[string]compared) admin.Secrets {
 	s := admin.Secrets{Pair: pairOf(own, other)}
 	mine, theirs := found[own.site], found[other.site]
 	isMine, isTheirs := mine.Pair == s.Pair, theirs.Pair == s.Pair
@@ -86,7 +86,7 @@ func judgeSecrets(own, other given, found map[string]compared) admin.Secrets {
 }
 
 // pairOf is the same for both sites, and another once either is given another Secret. Pure.
-func pairOf(own, other given) string {
+func pairOf(own, other siteSecret) string {
 	if own.site > other.site {
 		own, other = other, own
 	}

@@ -11,29 +11,29 @@ import (
 
 func TestJudgeSecrets(t *testing.T) {
 	at := time.Now()
-	a := given{"a", placement{Version: "1", At: at, Password: "hash a"}}
-	b := given{"b", placement{Version: "7", At: at.Add(time.Second), Password: "hash b"}}
+	a := siteSecret{"a", placement{Version: "1", At: at, Password: "hash a"}}
+	b := siteSecret{"b", placement{Version: "7", At: at.Add(time.Second), Password: "hash b"}}
 	pair := pairOf(a, b)
-	if edited := (given{"b", placement{Version: "8", At: b.At}}); pairOf(b, a) != pair || pairOf(a, edited) == pair {
+	if edited := (siteSecret{"b", placement{Version: "8", At: b.At}}); pairOf(b, a) != pair || pairOf(a, edited) == pair {
 		t.Fatal("the sites name the pair differently, or an edit does not change its name")
 	}
 	says := func(site string, same bool) map[string]compared {
 		return map[string]compared{site: {Pair: pair, Site: site, Same: same, At: at}}
 	}
 	for name, c := range map[string]struct {
-		own, other given
+		own, other siteSecret
 		found      map[string]compared
 		want       admin.Secrets
 	}{
 		"the later is asked first":                       {own: b, other: a, want: admin.Secrets{Pair: pair, Theirs: "hash a"}},
 		"the earlier waits for it":                       {own: a, other: b},
-		"of two at one instant, one is asked":            {own: b, other: given{"a", placement{Version: "1", At: b.At, Password: "hash a"}}, want: admin.Secrets{Pair: pair, Theirs: "hash a"}},
+		"of two at one instant, one is asked":            {own: b, other: siteSecret{"a", placement{Version: "1", At: b.At, Password: "hash a"}}, want: admin.Secrets{Pair: pair, Theirs: "hash a"}},
 		"who found a difference says so":                 {own: b, other: a, found: says("b", false), want: admin.Secrets{Pair: pair, DifferSince: at}},
 		"then the earlier is asked too":                  {own: a, other: b, found: says("b", false), want: admin.Secrets{Pair: pair, Theirs: "hash b"}},
 		"who found them equal is right":                  {own: b, other: a, found: map[string]compared{"a": says("a", true)["a"], "b": says("b", false)["b"]}},
 		"the later's word is enough when they are equal": {own: a, other: b, found: says("b", true)},
 		"an answer about other Secrets is none":          {own: b, other: a, found: map[string]compared{"b": {Pair: "former", Same: true}}, want: admin.Secrets{Pair: pair, Theirs: "hash a"}},
-		"the same ready hash needs no check":             {own: given{"b", placement{Version: "7", At: b.At, Password: "hash a"}}, other: a},
+		"the same ready hash needs no check":             {own: siteSecret{"b", placement{Version: "7", At: b.At, Password: "hash a"}}, other: a},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, judgeSecrets(c.own, c.other, c.found)); diff != "" {

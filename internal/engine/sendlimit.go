@@ -16,34 +16,26 @@ const (
 	answerNotEnabled = "550 5.7.1 this mailbox may not send; casella non abilitata all'invio"
 )
 
-// count adds to what a mailbox sent on a day and returns the sum. What was counted on another day is forgotten.
-func (h *holders) count(address, day string, n int) int {
+// count adds to what a mailbox sent on a day and returns the sum. Of the days it knows the latest: one that begins makes it forget the one
+// before, which counts no more. The record, unless it is "", is the hash of what a log tells of: read a second time (chains.go) it adds nothing.
+func (h *holders) count(address, day string, n int, record string) (sum int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.day != day && n > 0 {
+	if day > h.day {
 		h.day = day
 		clear(h.sent)
 		clear(h.counted)
 	}
-	if h.day != day {
+	if day < h.day {
 		return 0
 	}
-	h.sent[address] += n
-	return h.sent[address]
-}
-
-// countRecord counts a submission that a log tells of. A log that is read a second time (chains.go) adds nothing.
-func (h *holders) countRecord(address, day, hash string) {
-	h.mu.Lock()
-	seen := h.day == day && h.counted[hash]
-	h.mu.Unlock()
-	if seen {
-		return
+	if !h.counted[record] {
+		h.sent[address] += n
 	}
-	h.count(address, day, 1)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.counted[hash] = true
+	if record != "" {
+		h.counted[record] = true
+	}
+	return h.sent[address]
 }
 
 func (h *holders) sentOn(address, day string) int {
@@ -55,25 +47,54 @@ func (h *holders) sentOn(address, day string) int {
 	return h.sent[address]
 }
 
-// submit records a submission, if the mailbox's limits let it be sent: "" if they do, else the answer. The record is what counts
-// it, also after a restart.
+// mayNotSend is the answer to a mailbox that may not send now, "" if it may. Postfix asked the same before it took the recipients
+// (senders.cf, refusals.cf), and the end of the message may come minutes later.
+func mayNotSend(row admin.Mailbox) string {
+	switch {
+	case row.Access != admin.AccessFull:
+		return answerNotEnabled
+	case row.Sending == admin.RefusalMigration:
+		return admin.AnswerMigration
+	case row.Sending == admin.RefusalFirstLogin && !row.PasswordChangedByHolder:
+		return admin.AnswerFirstLogin
+	}
+	return ""
+}
+
+// submit records a submission, if the mailbox's rights and limits let it be sent: "" if they do, else the answer. The record is what
+// counts it, also after a restart.
 func (e *Engine) submit(queueID string, tx transaction) (answer string, err error) {
 	address, day := fold(tx.From), dayOf(e.now())
-	given, err := e.directory.Given(context.Background(), address)
-	switch {
-	case errors.Is(err, admin.ErrNotFound):
+	row, err := e.directory.Mailbox(context.Background(), address)
+	if errors.Is(err, admin.ErrNotFound) {
 		return answerNotEnabled, nil
-	case err != nil:
+	}
+	if err != nil {
 		return "", err
-	case given.RecipientsPerMessage > 0 && len(tx.Recipients) > given.RecipientsPerMessage:
+	}
+	if answer := mayNotSend(row); answer != "" {
+		return answer, nil
+	}
+	isLocal, err := e.directory.Local(context.Background(), row.Domain)
+	if err != nil {
+		return "", err
+	}
+	if !isLocal {
+		return admin.AnswerElsewhere, nil
+	}
+	given, err := e.directory.Given(context.Background(), address)
+	if err != nil {
+		return "", err
+	}
+	if given.RecipientsPerMessage > 0 && len(tx.Recipients) > given.RecipientsPerMessage {
 		return fmt.Sprintf(answerRcptLimit, given.RecipientsPerMessage, len(tx.Recipients)), nil
 	}
-	if sum := e.holders.count(address, day, 1); given.MessagesPerDay > 0 && sum > given.MessagesPerDay {
-		e.holders.count(address, day, -1)
+	if sum := e.holders.count(address, day, 1, ""); given.MessagesPerDay > 0 && sum > given.MessagesPerDay {
+		e.holders.count(address, day, -1, "")
 		return fmt.Sprintf(answerDayLimit, given.MessagesPerDay, given.MessagesPerDay), nil
 	}
 	if _, err := e.record(kindTransaction, queueID, "", &tx); err != nil {
-		e.holders.count(address, day, -1)
+		e.holders.count(address, day, -1, "")
 		return "", err
 	}
 	return "", nil

@@ -19,8 +19,13 @@ const (
 	endPromptly = 5 * time.Second
 )
 
+// endAgain is how much later than the first time the sessions of a mailbox are ended again. Dovecot reads a hash, checks a password with
+// it, and knows of a session only after: one whose login was under way when its hash was replaced is not there yet. The slowest hash
+// that is taken (package password) costs a second of a core, and a check that is not done after a minute is given up.
+var endAgain = [...]time.Duration{5 * time.Second, 65 * time.Second}
+
 // endSessions ends the open sessions of mailboxes whose rights changed (directory.Ending), of these or of all, and answers whose could
-// not be. They stay noted, and runEnding tries them again.
+// not be. They stay noted, and runEnding tries them again; so do those that were ended, as often as endAgain says.
 func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[string]error {
 	failed := map[string]error{}
 	fail := func(err error, of ...string) {
@@ -35,7 +40,7 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	}
 	var due []string
 	for address := range ending {
-		if addresses == nil || slices.Contains(addresses, address) {
+		if (addresses == nil || slices.Contains(addresses, address)) && e.ended.due(address, ending[address], e.now()) {
 			due = append(due, address)
 		}
 	}
@@ -49,7 +54,7 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	for i, address := range due {
 		if errs[i] != nil {
 			fail(errs[i], address)
-		} else {
+		} else if e.ended.note(address, ending[address], e.now()) {
 			ended[address] = ending[address]
 		}
 	}
@@ -59,6 +64,51 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	return failed
 }
 
+// ended are the mailboxes whose sessions were ended since their last change, and not for the last time. It is kept in memory: an engine
+// that was killed begins anew.
+type ended struct {
+	mu sync.Mutex
+	by map[string]endedOf
+}
+
+type endedOf struct {
+	change int64
+	first  time.Time
+	times  int
+}
+
+// due says whether the sessions that a change left are to be ended now.
+func (d *ended) due(address string, change int64, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	of, ok := d.by[address]
+	return !ok || of.change != change || now.Sub(of.first) >= endAgain[of.times-1]
+}
+
+// note notes that the sessions were ended, and says whether that was the last time. Two that do it at once count as one.
+func (d *ended) note(address string, change int64, now time.Time) (last bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.by == nil {
+		d.by = map[string]endedOf{}
+	}
+	of, ok := d.by[address]
+	switch {
+	case !ok || of.change != change:
+		of = endedOf{change: change, first: now, times: 1}
+	case now.Sub(of.first) < endAgain[of.times-1]:
+		return false
+	default:
+		of.times++
+	}
+	if of.times > len(endAgain) {
+		delete(d.by, address)
+		return true
+	}
+	d.by[address] = of
+	return false
+}
+
 // endSessionsOf is endSessions where nobody waits for the answer.
 func (e *Engine) endSessionsOf(ctx context.Context, address string) {
 	if err := e.endSessions(ctx, address)[address]; err != nil {
@@ -66,7 +116,7 @@ func (e *Engine) endSessionsOf(ctx context.Context, address string) {
 	}
 }
 
-// runEnding tries again what endSessions could not do.
+// runEnding tries again what endSessions could not do, and does again what it did.
 func (e *Engine) runEnding(ctx context.Context) error {
 	for pause := endEvery; ; {
 		select {

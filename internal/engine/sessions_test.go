@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-milter"
 
@@ -39,12 +40,45 @@ func TestSessionsThatCouldNotBeEndedEndLater(t *testing.T) {
 		}
 		return ""
 	})
-	eventually(t, func() string {
-		if ending, err := w.engine.directory.Ending(t.Context()); len(ending) > 0 || err != nil {
-			return "they are ended for ever"
-		}
-		return ""
-	})
+}
+
+// A login that was under way when its password was replaced is a session only later: what was ended is ended again, also if the engine
+// died in between, and then no more.
+func TestSessionsEndAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		between func(*world)
+		times   int // in the end
+	}{
+		"by one engine":              {func(*world) {}, 3},
+		"the engine died in between": {(*world).crash, 4}, // the next one knows nothing of the first time
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := givenWorld(t)
+			before := len(w.kicked())
+			passes := func(after time.Duration, want int) {
+				t.Helper()
+				w.later(after)
+				if failed := w.engine.endSessions(t.Context()); len(failed) > 0 {
+					t.Fatal(failed)
+				}
+				if got := w.kicked()[before:]; len(got) != want || slices.ContainsFunc(got, func(a string) bool { return a != sender }) {
+					t.Fatalf("after %v the sessions of %v ended, want %d times %s", after, got, want, sender)
+				}
+			}
+			w.put(sender, "s/2", second, admin.AccessFull)
+			passes(0, 1)
+			c.between(w)
+			passes(0, c.times-2)
+			passes(endAgain[0]-time.Second, c.times-2)
+			passes(time.Second, c.times-1)
+			passes(endAgain[1]-endAgain[0]-time.Second, c.times-1)
+			passes(time.Second, c.times)
+			passes(time.Hour, c.times)
+			if ending, err := w.engine.directory.Ending(t.Context()); len(ending) > 0 || err != nil {
+				t.Errorf("%v are ended for ever; %v", ending, err)
+			}
+		})
+	}
 }
 
 // What changes while the sessions of before are being ended is another change.

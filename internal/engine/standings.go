@@ -196,7 +196,8 @@ func (e *Engine) restoreRow(ctx context.Context, address string) error {
 	}
 	e.log.Info("a row that the directory had lost was made again from the log", "mailbox", address, "access", string(row.Access))
 	e.sync.changed(address)
-	return e.derive(ctx, address)
+	e.deriveSoon(ctx, address)
+	return nil
 }
 
 // recall takes in what the logs of both sites say of mailboxes and holders, once all of them are here: what a site was before it was
@@ -222,10 +223,10 @@ func (e *Engine) recall(ctx context.Context) error {
 		return err
 	}
 	rows, err := e.directory.Mailboxes(ctx, "")
-	for i := 0; i < len(rows) && err == nil; i++ {
-		err = e.derive(ctx, rows[i].Address)
-	}
 	if err == nil {
+		for _, row := range rows {
+			e.deriveSoon(ctx, row.Address)
+		}
 		_, err = e.record(kindRecalled, e.chain, "", &struct{}{})
 	}
 	if err == nil {

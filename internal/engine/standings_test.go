@@ -131,7 +131,7 @@ func TestWhoHasAnAddressGetsNothingOfTheFormerHolderFromALogEither(t *testing.T)
 		x.place(admin.Place{Address: row.Address, Mailbox: &row})
 		for _, c := range append(choices, choice{Setting: admin.ChoicePassword, Password: hashed(t, second)}) {
 			c.Address = row.Address
-			if err := x.engine.choose(t.Context(), c); err != nil {
+			if err := x.engine.choose(t.Context(), c, anybody); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -163,7 +163,7 @@ func TestWhoHasAnAddressGetsNothingOfTheFormerHolderFromALogEither(t *testing.T)
 		fresh(row, w)
 		nothing(t, w, row)
 		mine := choice{Address: row.Address, Setting: admin.ChoiceNotifications, Notifications: &admin.Notifications{Addresses: []string{"anna@ordinaria.test"}}}
-		if err := w.engine.choose(t.Context(), mine); err != nil {
+		if err := w.engine.choose(t.Context(), mine, anybody); err != nil {
 			t.Fatal(err)
 		}
 		w.loseDirectory()

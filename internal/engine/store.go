@@ -48,7 +48,7 @@ func (e *Engine) putGrant(r *http.Request) (any, error) {
 	return nil, e.directory.PutGrant(r.Context(), admin.JobURI(e.settings.Site, r.PathValue("namespace"), r.PathValue("name")), g, e.now())
 }
 
-// request is a job's request about the mailbox that it was granted.
+// storeRequest is a job's request about the mailbox that it was granted.
 type storeRequest struct {
 	*http.Request
 	mailbox string

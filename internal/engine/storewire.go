@@ -24,7 +24,7 @@ const (
 	storeMaxIdle  = 4
 	storeTimeout  = 5 * time.Minute
 	storeBuffer   = 64 << 10
-	maxStoreField = 8 << 10 // a folder's name or a message's flags
+	maxStoreField = 1 << 20 // a folder's name or a message's flags, of which Dovecot bounds the length and not the number
 )
 
 // dovecotStore keeps connections to Dovecot's doveadm port: Dovecot starts a process for each.

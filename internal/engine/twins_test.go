@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -280,6 +281,7 @@ func sameState(t testing.TB, a, b *twin) {
 		Timers  map[timerKey]timer
 		Choices map[string]map[admin.Choice]choice
 		Sent    map[string]int
+		Month   map[string]int64
 	}
 	of := func(x *twin) state {
 		x.engine.timers.mu.Lock()
@@ -293,11 +295,24 @@ func sameState(t testing.TB, a, b *twin) {
 		if len(s.Sent) == 0 {
 			s.Sent = nil
 		}
+		s.Month = sentInMonth(x)
 		return s
 	}
 	if diff := cmp.Diff(of(a), of(b), cmp.AllowUnexported(timerKey{}, timer{})); diff != "" {
 		t.Errorf("the sites derive different things (-a +b):\n%s", diff)
 	}
+}
+
+// sentInMonth is how much each mailbox sent in the last month, as a site counts it.
+func sentInMonth(x *twin) map[string]int64 {
+	x.engine.senders.mu.Lock()
+	addresses := slices.Collect(maps.Keys(x.engine.senders.by))
+	x.engine.senders.mu.Unlock()
+	month := map[string]int64{}
+	for _, address := range addresses {
+		month[address] = x.engine.senders.month(address, x.time())
+	}
+	return month
 }
 
 // wholeChains fails unless every mirror verifies, and those of live logs are the logs byte for byte.

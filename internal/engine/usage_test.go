@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -65,10 +66,10 @@ func checkAges(t *testing.T, s *site, operator *admin.Client, job *store.Client)
 			t.Fatal(err)
 		}
 	}
-	if err := job.MakeFolder(t.Context(), sender, expunged); err != nil {
+	if err := job.MakeFolder(t.Context(), sender, store.Expunged); err != nil {
 		t.Fatal(err)
 	}
-	deleted := newMessage(expunged, 20, hostile)
+	deleted := newMessage(store.Expunged, 20, hostile)
 	deleted.Date = s.now.AddDate(0, 0, -1)
 	if _, err := job.Save(t.Context(), sender, deleted, bytes.NewReader(hostile)); err != nil {
 		t.Fatal(err)
@@ -122,13 +123,23 @@ func TestSenders(t *testing.T) {
 		"a day is forgotten when its turn comes": {[]int{29, 28, 0}, 1, [2]int64{3, 2}},
 		"all is forgotten after a long silence":  {[]int{5, 0}, 400, [2]int64{2, 0}},
 	} {
-		s := &senders{by: map[string]*sentDays{}}
-		for _, days := range c.ago {
-			s.add("a@b.test", now.AddDate(0, 0, -days), now)
+		s := newSenders()
+		for i, days := range c.ago {
+			for range 2 { // two logs tell of each
+				s.add("a@b.test", fmt.Sprint(i), now.AddDate(0, 0, -days), now)
+			}
 		}
 		got := [2]int64{s.month("a@b.test", now), s.month("a@b.test", now.AddDate(0, 0, c.then))}
 		if got != c.want {
 			t.Errorf("%s: %d", name, got)
 		}
+	}
+	s := newSenders()
+	for day := range 400 {
+		at := now.AddDate(0, 0, day)
+		s.add("a@b.test", at.String(), at, at)
+	}
+	if n := len(s.counted); n != mailage.MonthDays {
+		t.Errorf("%d submissions are remembered after a year of one a day", n)
 	}
 }

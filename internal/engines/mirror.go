@@ -80,15 +80,19 @@ func (m *Mirror) Recall() admin.Recall {
 	return m.recall
 }
 
-// AdmittedIn are the rows of all domains that say that they were admitted in a pool, or do not say where, as they were last answered; the
-// engine is asked only if it never was. Every guest with a contract of its own asks: the rows of all others are not copied for it.
-func (m *Mirror) AdmittedIn(ctx context.Context, pool string) []admin.Mailbox {
+// Learn asks the engine if it never answered: what it last said stands otherwise.
+func (m *Mirror) Learn(ctx context.Context) {
 	m.mu.Lock()
 	unread := m.placed == nil
 	m.mu.Unlock()
 	if unread {
 		_ = m.fresh(ctx) // an engine that does not answer has no rows to tell
 	}
+}
+
+// AdmittedIn are the rows of all domains that say that they were admitted in a pool, or do not say where, as they were last answered; the
+// engine is not asked. Every guest with a contract of its own wants them: the rows of all others are not copied for it.
+func (m *Mirror) AdmittedIn(pool string) []admin.Mailbox {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var rows []admin.Mailbox
@@ -250,7 +254,11 @@ var (
 	ErrUnfinished = errors.New("the engine could not place it")
 )
 
-// Changes are the rows that became others without our asking since the last call: as they are now, or as they were when they are gone.
+// ErrChanged is answered for a place whose row is not the one that was judged any more: who asked looks again.
+var ErrChanged = errors.New("the row has become another since it was judged")
+
+// Changes are the rows that became others without their Mailbox's asking since the last call: as they are now, or as they were when they
+// are gone. What is placed on a condition, which is a row's end, is among them: the Mailbox may be there again.
 func (m *Mirror) Changes() []admin.Mailbox {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -264,7 +272,6 @@ func (m *Mirror) Changes() []admin.Mailbox {
 func (m *Mirror) Place(ctx context.Context, place admin.Place) (admin.Placed, error) {
 	w := &placing{place: place, done: make(chan struct{})}
 	m.mu.Lock()
-	w.place.Kick = m.unsettled[place.Address]
 	m.waiting = append(m.waiting, w)
 	begin := !m.flushing
 	m.flushing = true
@@ -302,6 +309,10 @@ func (m *Mirror) flush() {
 
 // settle takes over an answer.
 func (m *Mirror) settle(w *placing, a admin.Answer) {
+	if a.Changed {
+		w.err = ErrChanged
+		return
+	}
 	delete(m.unsettled, w.place.Address)
 	if a.Refused != "" {
 		w.err = fmt.Errorf("%w: %s", ErrRefused, a.Refused)
@@ -310,6 +321,9 @@ func (m *Mirror) settle(w *placing, a admin.Answer) {
 		w.placed = *a.Placed
 		if m.placed != nil {
 			m.set(w.placed)
+		}
+		if w.place.If != nil {
+			m.changes = append(m.changes, w.placed.Mailbox)
 		}
 	}
 }

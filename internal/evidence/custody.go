@@ -32,14 +32,25 @@ func OpenCustody(dir string) (*Custody, error) {
 func (c *Custody) Put(message []byte) (string, error) {
 	sum := sha256.Sum256(message)
 	digest := hex.EncodeToString(sum[:])
-	dir := filepath.Dir(c.path(digest))
 	if _, err := os.Stat(c.path(digest)); err == nil {
-		return digest, durable.Dir(dir) // the writer before us may not have come to this
+		return digest, durable.Dir(filepath.Dir(c.path(digest))) // the writer before us may not have come to this
 	}
-	if err := writeSynced(dir, digest, message); err != nil {
-		return "", fmt.Errorf("storing custody copy %s: %w", digest, err)
+	return c.place(func() (string, error) { return digest, nil }, func(w io.Writer) error {
+		_, err := w.Write(message)
+		return err
+	})
+}
+
+// Sweep removes what a process that was killed had not written to its end. Nobody else may be writing.
+func (c *Custody) Sweep() error {
+	paths, err := filepath.Glob(filepath.Join(c.dir, durable.Unfinished))
+	for _, path := range paths {
+		err = errors.Join(err, os.Remove(path))
 	}
-	return digest, nil
+	if err != nil {
+		return fmt.Errorf("sweeping the custody store: %w", err)
+	}
+	return nil
 }
 
 // Has says whether there is a message under a digest.
@@ -84,19 +95,3 @@ func (c *Custody) Get(digest string) ([]byte, error) {
 }
 
 func (c *Custody) path(digest string) string { return filepath.Join(c.dir, digest[:2], digest) }
-
-func writeSynced(dir, name string, content []byte) error {
-	tmp, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }() // gone after the rename, a leftover otherwise
-	_, err = tmp.Write(content)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return durable.Dir(dir)
-}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/pec-operator/pec-operator/internal/durable"
 )
 
 func clock() func() time.Time {
@@ -213,6 +216,34 @@ func TestCustodyReturnsWhatWasPutAndFindsChanges(t *testing.T) {
 	}
 	if _, err := c.Get(digest); err == nil {
 		t.Fatal("a changed copy was returned")
+	}
+}
+
+func TestSweepTakesWhatAKilledEngineLeft(t *testing.T) {
+	dir := t.TempDir()
+	c, err := OpenCustody(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := c.Put([]byte("message"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	if _, err := c.Write(func(io.Writer) (err error) { // killed here, the engine leaves the file under the name that it has now
+		left, err = filepath.Glob(filepath.Join(dir, durable.Unfinished))
+		return err
+	}); err != nil || len(left) != 1 {
+		t.Fatalf("%q are being written, %v", left, err)
+	}
+	if err := os.WriteFile(left[0], []byte("mess"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(names) > 0 || !c.Has(digest) {
+		t.Errorf("left are %q, and the message is there: %v", names, c.Has(digest))
 	}
 }
 

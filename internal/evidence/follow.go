@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+
+	"github.com/pec-operator/pec-operator/internal/durable"
 )
 
 // ErrElsewhere is the answer to who wants to read on behind a record that the log does not hold: the log was begun anew, or lost
@@ -28,7 +30,7 @@ var identityForm = regexp.MustCompile(`^[0-9a-f]{16}$`)
 func (l *Log) Identity(site string) (string, error) {
 	id, err := l.identity()
 	if err == nil && readWord(l.dir, siteFile) != site {
-		err = writeSynced(l.dir, siteFile, []byte(site+"\n"))
+		err = durable.Write(filepath.Join(l.dir, siteFile), []byte(site+"\n"), fileMode)
 	}
 	if err != nil {
 		return "", fmt.Errorf("naming the evidence log: %w", err)
@@ -47,7 +49,7 @@ func (l *Log) identity() (string, error) {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	name := hex.EncodeToString(id[:])
-	return name, writeSynced(l.dir, identityFile, []byte(name+"\n"))
+	return name, durable.Write(filepath.Join(l.dir, identityFile), []byte(name+"\n"), fileMode)
 }
 
 // Reader reads the lines of a log that are on disk, in order, and those that come later.

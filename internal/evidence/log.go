@@ -58,6 +58,9 @@ func keyOf(kind, key string) indexKey {
 	return indexKey(sum[:16])
 }
 
+// fileMode is that of the log's files and of what stands beside them.
+const fileMode = 0o640
+
 // place is where a record lies, and until it is on disk the batch that carries it.
 type place struct {
 	segment int
@@ -93,7 +96,7 @@ func Open(dir string, segmentSize int64, now func() time.Time) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("opening evidence log: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
 		return nil, fmt.Errorf("opening evidence log: %w", err)
 	}

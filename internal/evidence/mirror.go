@@ -41,10 +41,7 @@ func OpenMirror(dir string, base Position, now func() time.Time) (*Mirror, error
 	if paths, err := segmentPaths(dir); err != nil {
 		return nil, err
 	} else if len(paths) == 0 && base.Seq > 0 {
-		if err := os.MkdirAll(dir, 0o750); err != nil {
-			return nil, fmt.Errorf("beginning a mirror: %w", err)
-		}
-		if err := writeSynced(dir, baseFile, fmt.Appendf(nil, "%d %s\n", base.Seq, base.Head)); err != nil {
+		if err := durable.Write(filepath.Join(dir, baseFile), fmt.Appendf(nil, "%d %s\n", base.Seq, base.Head), fileMode); err != nil {
 			return nil, fmt.Errorf("beginning a mirror: %w", err)
 		}
 	}
@@ -53,7 +50,7 @@ func OpenMirror(dir string, base Position, now func() time.Time) (*Mirror, error
 		return nil, err
 	}
 	if !isMirror(dir) {
-		if err := writeSynced(dir, mirrorFile, nil); err != nil {
+		if err := durable.Write(filepath.Join(dir, mirrorFile), nil, fileMode); err != nil {
 			return nil, errors.Join(fmt.Errorf("beginning a mirror: %w", err), l.Close())
 		}
 	}
@@ -122,7 +119,7 @@ func (m *Mirror) SetCopied(c Copied) error {
 		return fmt.Errorf("%d custody copies are lacking here: the peer's custody must be looked at", len(c.Lacking))
 	}
 	lines := append([]string{strconv.FormatUint(c.Seq, 10)}, c.Lacking...)
-	if err := writeSynced(m.log.dir, copiedFile, []byte(strings.Join(lines, "\n")+"\n")); err != nil {
+	if err := durable.Write(filepath.Join(m.log.dir, copiedFile), []byte(strings.Join(lines, "\n")+"\n"), fileMode); err != nil {
 		return fmt.Errorf("noting what was copied: %w", err)
 	}
 	m.copied = c

@@ -239,14 +239,10 @@ func (s *Sealer) write(seal *Seal) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(s.Log.dir, sealDir)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := durable.Write(sealPath(s.Log.dir, seal.Day, signatureSuffix), signature, fileMode); err != nil {
 		return err
 	}
-	if err := errors.Join(durable.Dir(s.Log.dir), writeSynced(dir, seal.Day+signatureSuffix, signature)); err != nil {
-		return err
-	}
-	if err := writeSynced(dir, seal.Day+sealSuffix, raw); err != nil {
+	if err := durable.Write(sealPath(s.Log.dir, seal.Day, sealSuffix), raw, fileMode); err != nil {
 		return err
 	}
 	seal.digest = hexDigest(raw)
@@ -290,7 +286,7 @@ func (s *Sealer) stamp(ctx context.Context, day string) error {
 	if err != nil {
 		return fmt.Errorf("time-stamping %s: %w", day, err)
 	}
-	if err := writeSynced(filepath.Dir(path), filepath.Base(path), answer); err != nil {
+	if err := durable.Write(path, answer, fileMode); err != nil {
 		return fmt.Errorf("time-stamping %s: %w", day, err)
 	}
 	_, err = s.stamped(day)

@@ -61,11 +61,7 @@ func (m *Mirror) TakeSeal(f SealFile, content []byte) error {
 			return fmt.Errorf("taking %s: %w", f.Name(), err)
 		}
 	}
-	dir := filepath.Join(m.log.dir, sealDir)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return fmt.Errorf("taking %s: %w", f.Name(), err)
-	}
-	if err := errors.Join(durable.Dir(m.log.dir), writeSynced(dir, f.Name(), content)); err != nil {
+	if err := durable.Write(filepath.Join(m.log.dir, sealDir, f.Name()), content, fileMode); err != nil {
 		return fmt.Errorf("taking %s: %w", f.Name(), err)
 	}
 	return nil

@@ -183,7 +183,7 @@ func checkTorn(torn []byte, last bool) error {
 // with its records.
 func (l *Log) newSegment(first uint64) error {
 	path := filepath.Join(l.dir, fmt.Sprintf("%020d%s", first, segmentSuffix))
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, fileMode)
 	if err != nil {
 		return fmt.Errorf("beginning evidence segment: %w", err)
 	}

@@ -20,20 +20,32 @@ func (c *Custody) Write(write func(io.Writer) error) (string, error) { return c.
 
 // store is Write; of a message whose digest is known, only that message is stored.
 func (c *Custody) store(want string, write func(io.Writer) error) (string, error) {
-	tmp, err := os.CreateTemp(c.dir, ".new-*")
+	sum := sha256.New()
+	name := func() (string, error) {
+		digest := hex.EncodeToString(sum.Sum(nil))
+		if want != "" && want != digest {
+			return "", fmt.Errorf("storing custody copy %s: %w", want, ErrOther)
+		}
+		return digest, nil
+	}
+	return c.place(name, func(w io.Writer) error { return write(io.MultiWriter(w, sum)) })
+}
+
+// place has a message written beside the others, and puts it among them under the digest that it then has.
+func (c *Custody) place(name func() (digest string, err error), write func(io.Writer) error) (string, error) {
+	tmp, err := os.CreateTemp(c.dir, durable.Unfinished)
 	if err != nil {
 		return "", fmt.Errorf("storing custody copy: %w", err)
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }() // gone after the rename, a leftover otherwise
-	sum := sha256.New()
-	w := bufio.NewWriter(io.MultiWriter(tmp, sum))
+	w := bufio.NewWriter(tmp)
 	err = write(w)
 	if err = errors.Join(err, w.Flush(), tmp.Sync(), tmp.Close()); err != nil {
 		return "", fmt.Errorf("storing custody copy: %w", err)
 	}
-	digest := hex.EncodeToString(sum.Sum(nil))
-	if want != "" && want != digest {
-		return "", fmt.Errorf("storing custody copy %s: %w", want, ErrOther)
+	digest, err := name()
+	if err != nil {
+		return "", err
 	}
 	if err := os.Rename(tmp.Name(), c.path(digest)); err != nil {
 		return "", fmt.Errorf("storing custody copy %s: %w", digest, err)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,9 @@ type Options struct {
 	Password string
 	// PerSecond bounds how many messages are fetched; 0 is no bound.
 	PerSecond float64
+	// Own says that the server is a stack of ours, wherever it is. Any other one is on the internet, or in one of the Networks.
+	Own      bool
+	Networks []netip.Prefix
 	// Connect makes the connection, in tests; nil is the network's.
 	Connect func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -105,8 +109,12 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 
 // connect makes the connection and shakes hands.
 func connect(ctx context.Context, o Options, config *tls.Config) (net.Conn, *counted, error) {
-	if o.Connect == nil {
+	switch {
+	case o.Connect != nil:
+	case o.Own:
 		o.Connect = (&net.Dialer{}).DialContext
+	default:
+		o.Connect = outward(o.Networks).DialContext
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()

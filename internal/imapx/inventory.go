@@ -220,6 +220,8 @@ func Why(err error) string {
 	var name *net.DNSError
 	var network net.Error
 	switch {
+	case errors.Is(err, ErrInside):
+		return ErrInside.Error()
 	case errors.As(err, &unknown):
 		return "its certificate is of no authority that is known here"
 	case errors.As(err, &hostname):

@@ -27,7 +27,7 @@ func provided(t *testing.T, settings ...string) (*mailtest.Dovecot, mailtest.Hol
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(ca))
 	address := fmt.Sprintf("localhost:%d", mailtest.ProviderPort)
-	return d, mailtest.Holder{Server: address, Address: mario, Password: secret}, imapx.Options{Address: address, Roots: roots, User: mario, Password: secret}
+	return d, mailtest.Holder{Server: address, Address: mario, Password: secret}, imapx.Options{Address: address, Roots: roots, User: mario, Password: secret, Own: true}
 }
 
 // fill puts messages of a hundred kilobytes into two folders, by their ages in days; how many bytes each is.
@@ -171,7 +171,7 @@ func TestAServerThatFails(t *testing.T) {
 			}
 		})
 	}
-	_, err = imapx.Take(t.Context(), imapx.Options{Address: "127.0.0.1:1", User: mario}, time.Now())
+	_, err = imapx.Take(t.Context(), imapx.Options{Address: "127.0.0.1:1", User: mario, Own: true}, time.Now())
 	if why := imapx.Why(err); why != "it does not take the connection" {
 		t.Errorf("nobody listens: %q, of %v", why, err)
 	}

@@ -238,7 +238,7 @@ func startStack(t *testing.T, name, host, domain, hash string, mailboxes ...stri
 	s.Directory, err = directory.Open(context.Background(), filepath.Join(s.State, "directory"))
 	must(t, err)
 	t.Cleanup(func() { _ = s.Directory.Close() })
-	must(t, s.Directory.PutDomain(context.Background(), domain))
+	must(t, s.Directory.PutDomain(context.Background(), admin.Domain{Name: domain, Local: true}))
 	for _, m := range mailboxes {
 		_, err := s.Directory.PutMailbox(context.Background(), admin.Mailbox{Address: m, Domain: domain, Password: hash, CredentialsVersion: "1", QuotaBytes: 1 << 40, Access: admin.AccessFull})
 		must(t, err)

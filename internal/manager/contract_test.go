@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -230,7 +231,8 @@ func TestTwoSitesAdmitTheSame(t *testing.T) {
 
 // A domain is deleted, its room is given to another, and it is made again: what was provisioned counted all the time.
 func TestADomainThatIsGoneGivesUpNoRoom(t *testing.T) {
-	s, region := contracted(t, "regione-umbria", v1alpha1.Contract{Reference: "R-2", Standard: ptr.To(int32(2))}, siteOptions{namespaces: []string{"comune-sparito", "comune-restato"}})
+	s, region := contracted(t, "regione-umbria", v1alpha1.Contract{Reference: "R-2", Standard: ptr.To(int32(2)),
+		AllowedNamespaces: []string{"comune-sparito", "comune-restato", "comune-altrove"}}, siteOptions{namespaces: []string{"comune-sparito", "comune-restato", "comune-altrove"}})
 	update(t, s, region, func(d *v1alpha1.PECDomain) {
 		d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune-sparito", "comune-restato"}
 	})
@@ -266,6 +268,30 @@ func TestADomainThatIsGoneGivesUpNoRoom(t *testing.T) {
 	s.ready(t, again, back)
 	s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 1, 1)
 	s.held(t, late, v1alpha1.ReasonHeldByContract, "number 1 in the queue")
+
+	t.Run("also while the stack that holds them restarts, for a request on another one", func(t *testing.T) {
+		elsewhere := s.makeDomain(func(d *v1alpha1.PECDomain) {
+			d.Namespace, d.Name, d.Spec.Contract = "comune-altrove", "pec.comune-altrove.test", contract
+		})
+		s.create(t, certificateSecret(t, elsewhere.Namespace, "mail-tls", time.Now().Add(time.Hour)), certificateSecret(t, elsewhere.Namespace, "signing", time.Now().Add(time.Hour)),
+			&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: elsewhere.Namespace, Name: "providers-index"}, Data: map[string]string{"index.ldif": "x", "roots.pem": "x"}},
+			elsewhere, password(elsewhere.Namespace, hashed))
+		s.ready(t, elsewhere)
+		for _, o := range []client.Object{back, again, late} {
+			if err := s.Delete(context.Background(), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 2, 0)
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Down = true })
+		s.reaches(t, region, v1alpha1.ConditionDirectoryInSync, metav1.ConditionUnknown)
+		other := makeMailbox(elsewhere.Namespace, "altro", elsewhere.Name)
+		s.create(t, other)
+		s.held(t, other, v1alpha1.ReasonHeldByContract, "2 of 2 Standard mailboxes in use (mailboxes that are closed and keep their mail count: 2)")
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Down = false })
+		s.ready(t, region)
+		s.held(t, other, v1alpha1.ReasonHeldByContract, "number 1 in the queue")
+	})
 }
 
 // A stack that was built anew has no rows. Nobody is admitted on its word before it knows which mailboxes were closed.
@@ -303,10 +329,11 @@ func TestAStackThatWasBuiltAnewAdmitsNobodyUntilItKnowsWhatItWas(t *testing.T) {
 }
 
 func TestARegionsPool(t *testing.T) {
-	pool := v1alpha1.Contract{Reference: "R-1", Standard: ptr.To(int32(3)), Massive: ptr.To(int32(1)), StorageGiB: ptr.To(int32(5))}
-	s, region := contracted(t, "regione-liguria", pool, siteOptions{namespaces: []string{"comune-uno", "comune-due"}})
+	pool := v1alpha1.Contract{Reference: "R-1", Standard: ptr.To(int32(3)), Massive: ptr.To(int32(1)), StorageGiB: ptr.To(int32(5)),
+		AllowedNamespaces: []string{"comune-uno", "comune-due", "comune-rifiutato"}}
+	s, region := contracted(t, "regione-liguria", pool, siteOptions{namespaces: []string{"comune-uno", "comune-due", "comune-estraneo", "comune-rifiutato"}})
 	update(t, s, region, func(d *v1alpha1.PECDomain) {
-		d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune-uno", "comune-due"}
+		d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune-uno", "comune-due", "comune-estraneo"}
 	})
 	from := &v1alpha1.DomainReference{Name: s.domain, Namespace: s.ns}
 	uno, due := s.hostedDomain("comune-uno", "pec.comune-uno.test"), s.hostedDomain("comune-due", "pec.comune-due.test")
@@ -314,6 +341,28 @@ func TestARegionsPool(t *testing.T) {
 	due.Spec.Contract = &v1alpha1.Contract{From: from}
 	s.create(t, uno, due, password("comune-uno", hashed), password("comune-due", hashed))
 	s.ready(t, uno, due)
+
+	// Two draw on it who may not: one whom it does not list, one whom it lists and its stack refuses. Both ask for all there is, long before.
+	stranger, refused := s.hostedDomain("comune-estraneo", "pec.comune-estraneo.test"), s.hostedDomain("comune-rifiutato", "pec.comune-rifiutato.test")
+	s.create(t, password("comune-estraneo", hashed))
+	var early []*v1alpha1.Mailbox
+	for _, d := range []*v1alpha1.PECDomain{stranger, refused} {
+		d.Spec.Contract = &v1alpha1.Contract{From: from}
+		s.create(t, d)
+		c := s.waitFor(t, d, v1alpha1.ConditionContractHonoured, metav1.ConditionFalse, v1alpha1.ReasonPoolUnusable)
+		if d == stranger && !strings.Contains(c.Message, `its owner adds "comune-estraneo" to its contract.allowedNamespaces`) {
+			t.Errorf("the refusal does not say what to add: %q", c.Message)
+		}
+		for i := range 3 {
+			m := makeMailbox(d.Namespace, fmt.Sprintf("prima%d", i), d.Name)
+			m.Spec.RequestedAt = metav1.NewTime(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
+			s.create(t, m)
+			early = append(early, m)
+		}
+	}
+	for _, m := range early[:3] {
+		s.held(t, m, v1alpha1.ReasonPoolUnusable, "does not lend its contract to this namespace")
+	}
 
 	one, two, other := makeMailbox("comune-uno", "uno", uno.Name), makeMailbox("comune-uno", "due", uno.Name), makeMailbox("comune-due", "uno", due.Name)
 	two.Spec.RequestedAt = metav1.NewTime(one.Spec.RequestedAt.Add(time.Hour))
@@ -353,12 +402,79 @@ func TestARegionsPool(t *testing.T) {
 			t.Errorf("the row is %+v", row)
 		}
 	})
+	t.Run("who is taken off the list gets nothing more, and what it has counts", func(t *testing.T) {
+		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 0, 1)
+		update(t, s, region, func(d *v1alpha1.PECDomain) {
+			d.Spec.Contract.AllowedNamespaces = []string{"comune-due"}
+		})
+		s.waitFor(t, uno, v1alpha1.ConditionContractHonoured, metav1.ConditionFalse, v1alpha1.ReasonPoolUnusable)
+		s.held(t, two, v1alpha1.ReasonPoolUnusable, "does not lend its contract to this namespace")
+		update(t, s, one, func(m *v1alpha1.Mailbox) { m.Spec.Holder.Name += "." })
+		s.ready(t, one, uno)
+		if row := s.row(t, one.Address()); row.AdmittedIn != s.ns+"/"+s.domain || row.Access != admin.AccessFull {
+			t.Errorf("the row is %+v", row)
+		}
+		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 0, 0)
+	})
+	t.Run("who brings mailboxes along that another contract did not count has them counted by nobody before he is listed", func(t *testing.T) {
+		update(t, s, stranger, func(d *v1alpha1.PECDomain) { d.Spec.Contract = nil })
+		s.ready(t, early[0])
+		update(t, s, stranger, func(d *v1alpha1.PECDomain) { d.Spec.Contract = &v1alpha1.Contract{From: from} })
+		s.waitFor(t, stranger, v1alpha1.ConditionContractHonoured, metav1.ConditionFalse, v1alpha1.ReasonPoolUnusable)
+		update(t, s, early[0], func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessReadOnly })
+		eventually(t, func() error {
+			if row := s.row(t, early[0].Address()); row.Access != admin.AccessReadOnly || row.AdmittedIn != "" {
+				return fmt.Errorf("the row is %+v", row)
+			}
+			return nil
+		})
+		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 0, 0)
+		update(t, s, region, func(d *v1alpha1.PECDomain) {
+			d.Spec.Contract.AllowedNamespaces = []string{"comune-uno", "comune-due", "comune-estraneo"}
+		})
+		s.stands(t, stranger, v1alpha1.ReasonWithinContract, 3, 0, 0)
+		update(t, s, region, func(d *v1alpha1.PECDomain) { d.Spec.Contract.AllowedNamespaces = []string{"comune-uno", "comune-due"} })
+		s.waitFor(t, uno, v1alpha1.ConditionContractHonoured, metav1.ConditionTrue, v1alpha1.ReasonWithinContract)
+	})
 	t.Run("a pool that is not there is said, and keeps nobody out who is in", func(t *testing.T) {
 		update(t, s, uno, func(d *v1alpha1.PECDomain) { d.Spec.Contract.From.Name = "pec.nessuno.test" })
 		s.waitFor(t, uno, v1alpha1.ConditionContractHonoured, metav1.ConditionFalse, v1alpha1.ReasonPoolUnusable)
 		s.held(t, two, v1alpha1.ReasonPoolUnusable, "correct contract.from")
 		s.ready(t, one, uno)
 	})
+}
+
+// Who claims a domain that is another's has no part in a contract: neither his numbers nor his grants count for the other's mailboxes.
+func TestTheLoserOfADomainSettlesNothingForItsWinner(t *testing.T) {
+	s, region := contracted(t, "regione-molise", v1alpha1.Contract{Reference: "R-3", Standard: ptr.To(int32(9)), Massive: ptr.To(int32(1)),
+		AllowedNamespaces: []string{"comune-vero", "comune-falso"}},
+		siteOptions{namespaces: []string{"comune-vero", "comune-falso"}})
+	update(t, s, region, func(d *v1alpha1.PECDomain) {
+		d.Spec.Provider.Managed.AllowedNamespaces = []string{"comune-vero", "comune-falso"}
+	})
+	from := &v1alpha1.DomainReference{Name: s.domain, Namespace: s.ns}
+	winner := s.hostedDomain("comune-vero", "pec.comune-vero.test")
+	winner.Spec.Contract = &v1alpha1.Contract{From: from, Standard: ptr.To(int32(1))}
+	s.create(t, winner, password("comune-vero", hashed))
+	s.ready(t, winner)
+	time.Sleep(1100 * time.Millisecond) // creation times have whole seconds
+	first := makeMailbox("comune-vero", "primo", winner.Name)
+	bulk := makeMailbox("comune-vero", "avvisi", winner.Name, func(m *v1alpha1.Mailbox) {
+		m.Spec.Type = v1alpha1.MailboxMassive
+		m.Spec.Massive = &v1alpha1.MassiveUse{Justification: "avvisi di pagamento a tutti", ExpectedMessagesPerMonth: ptr.To(int32(40_000))}
+	})
+	loser := s.hostedDomain("comune-falso", winner.Name)
+	loser.Spec.Contract = &v1alpha1.Contract{From: from, Standard: ptr.To(int32(0)), MassiveGrants: []v1alpha1.MassiveGrant{
+		{Address: v1alpha1.EmailAddress(bulk.Address()), Protocol: "1/2026", Date: "2026-01-01", Approver: "M. Bianchi"}}}
+	s.create(t, loser)
+	s.waitFor(t, loser, v1alpha1.ConditionDomainConflict, metav1.ConditionTrue, v1alpha1.ReasonDomainClaimed)
+	s.create(t, first, bulk)
+	s.ready(t, first)
+	s.held(t, bulk, v1alpha1.ReasonMassiveNotGranted, "contract.massiveGrants")
+	s.stands(t, winner, v1alpha1.ReasonWithinContract, 1, 0, 1)
+	second := makeMailbox("comune-vero", "secondo", winner.Name)
+	s.create(t, second)
+	s.held(t, second, v1alpha1.ReasonHeldByContract, "1 of 1 Standard")
 }
 
 func TestWhatTheHolderMayDo(t *testing.T) {

@@ -34,7 +34,7 @@ func TestManyGuests(t *testing.T) {
 	s := newSite(t, "ospitante", siteOptions{namespaces: namespaces, change: func(o *manager.Options) { o.ServiceEvery = time.Hour }})
 	host := s.makeDomain(func(d *v1alpha1.PECDomain) {
 		d.Spec.Provider.Managed.AllowedNamespaces = namespaces
-		d.Spec.Contract = &v1alpha1.Contract{Reference: "R-1", Standard: ptr.To(int32(guests/2 + 1))}
+		d.Spec.Contract = &v1alpha1.Contract{Reference: "R-1", Standard: ptr.To(int32(guests/2 + 1)), AllowedNamespaces: namespaces}
 	})
 	s.provide(t)
 	s.create(t, host, password(s.ns, hashed))

@@ -103,6 +103,36 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 			t.Logf("it acted after %s", time.Since(began).Round(time.Millisecond))
 		})
 	}
+	t.Run("a mailbox that is made again while its row is being closed", func(t *testing.T) {
+		again := makeMailbox(s.ns, "protocollo", s.domain)
+		var failed error
+		s.behind(t, func(e *apitest.Engine) {
+			e.Meanwhile = func() { // and its pass is quicker
+				failed = s.Create(context.Background(), again)
+				taken := e.Rows[address]
+				taken.Owner.UID = string(again.UID)
+				e.Rows[address] = taken
+			}
+		})
+		if err := s.Delete(context.Background(), box); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() (err error) {
+			s.behind(t, func(e *apitest.Engine) {
+				if err = failed; err == nil && e.Meanwhile != nil {
+					err = errors.New("its row is not closed")
+				}
+			})
+			return err
+		})
+		s.settle(t)
+		s.behind(t, func(e *apitest.Engine) {
+			if is := e.Rows[address]; is.Access != admin.AccessFull || is.Owner.UID != string(again.UID) || e.Closed != 0 {
+				t.Errorf("%d rows were closed, this one is %s, of %s", e.Closed, is.Access, is.Owner.UID)
+			}
+		})
+		s.ready(t, again)
+	})
 }
 
 func (s *site) isReady(m *v1alpha1.Mailbox) error {

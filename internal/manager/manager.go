@@ -67,6 +67,8 @@ type Options struct {
 	DNSProviders string
 	// ExternalInterval is how often a mailbox of another provider is looked at.
 	ExternalInterval time.Duration
+	// ExternalNetworks are those of ours in which other providers' servers may stand.
+	ExternalNetworks []netip.Prefix
 
 	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
 	// outside of the cluster.
@@ -89,7 +91,7 @@ type Options struct {
 // Parse reads the role's flags.
 func Parse(args []string) (Options, error) {
 	var o Options
-	var namespaces, roots string
+	var namespaces, roots, networks string
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
 	flags.StringVar(&o.Site, "site", "", "name of this building, as in spec.provider.managed.mailHosts[].site")
 	flags.StringVar(&o.Namespace, "namespace", "pec-system", "namespace of the operator itself")
@@ -105,6 +107,7 @@ func Parse(args []string) (Options, error) {
 	flags.StringVar(&o.DNSOperator, "dns-operator-id", "", "name of this operator in owner texts, the same at both sites; without one no record is written")
 	flags.StringVar(&o.DNSProviders, "dns-providers", "", "folder of files, named after providers, with the MX sets that they publish")
 	flags.DurationVar(&o.ExternalInterval, "external-interval", 6*time.Hour, "how often a mailbox of an External domain is looked at over IMAP")
+	flags.StringVar(&networks, "external-networks", "", "comma-separated networks, like 10.20.0.0/16, in which servers of External domains and of migrations' sources may stand; any other private address is refused")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("reading the manager's flags: %w", err)
 	}
@@ -114,6 +117,13 @@ func Parse(args []string) (Options, error) {
 			return o, fmt.Errorf("reading the manager's flags: --dns-roots: %w", err)
 		}
 		o.DNSRoots = append(o.DNSRoots, root)
+	}
+	for text := range strings.FieldsFuncSeq(networks, func(r rune) bool { return r == ',' }) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return o, fmt.Errorf("reading the manager's flags: --external-networks: %w", err)
+		}
+		o.ExternalNetworks = append(o.ExternalNetworks, network)
 	}
 	o.Namespaces = strings.FieldsFunc(namespaces, func(r rune) bool { return r == ',' })
 	return o, o.validate()
@@ -215,6 +225,10 @@ func (k kinds) mechanism(kind string, now func() time.Time) *reconcile.Mechanism
 	return &reconcile.Mechanism{Kind: kind, Client: k.mgr.GetClient(), Recorder: k.mgr.GetEventRecorder("pec-operator"), Now: now}
 }
 
+func (k kinds) access() reconcile.Access {
+	return reconcile.Access{Own: k.Namespace, Namespaces: k.Namespaces}
+}
+
 func (k kinds) domains(ctx context.Context) error {
 	names := (&pecdomain.Names{
 		Observer: &dns.Observer{Roots: k.DNSRoots, Dial: k.DNSDial, Now: k.Now}, Interval: k.DNSInterval, Operator: k.DNSOperator,
@@ -232,7 +246,7 @@ func (k kinds) domains(ctx context.Context) error {
 		return fmt.Errorf("adding the watch over the services: %w", err)
 	}
 	return (&pecdomain.Reconciler{
-		Mechanism: k.mechanism("PECDomain", k.Now), Live: k.mgr.GetAPIReader(), Access: k.Namespaces, Authority: k.authority, Engines: k.pool,
+		Mechanism: k.mechanism("PECDomain", k.Now), Live: k.mgr.GetAPIReader(), Access: k.access(), Authority: k.authority, Engines: k.pool,
 		Peer: k.peer, Names: names, Watch: watch, Book: k.book, Stack: stack.Settings{Site: k.Site, Image: k.MailImage},
 	}).SetupWithManager(k.mgr)
 }
@@ -242,26 +256,26 @@ func (k kinds) mailboxes() error {
 	if err != nil {
 		return err
 	}
-	elsewhere := (&mailbox.Watch{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Connect: k.ExternalConnect, Now: k.Now}).Ready()
+	elsewhere := (&mailbox.Watch{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Networks: k.ExternalNetworks, Connect: k.ExternalConnect, Now: k.Now}).Ready()
 	if err := k.mgr.Add(elsewhere); err != nil {
 		return fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
 	}
 	return (&mailbox.Reconciler{
-		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Access: k.Namespaces, Engines: k.pool, Book: k.book, Watch: elsewhere,
+		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Access: k.access(), Engines: k.pool, Book: k.book, Watch: elsewhere,
 		Peer: k.peer, Site: k.Site, StandIn: k.StandIn, UsageEvery: cmp.Or(k.UsageEvery, 5*time.Minute),
 	}).SetupWithManager(k.mgr)
 }
 
 func (k kinds) migrations() error {
 	return (&mailboxmigration.Reconciler{
-		Mechanism: k.mechanism("MailboxMigration", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.Namespaces, Engines: k.pool, Image: k.MailImage, Site: k.Site,
-		Jobs: k.work, Peer: k.peer, StandIn: k.StandIn,
+		Mechanism: k.mechanism("MailboxMigration", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.access(), Engines: k.pool, Image: k.MailImage, Site: k.Site,
+		Jobs: k.work, Peer: k.peer, StandIn: k.StandIn, Networks: k.ExternalNetworks,
 	}).SetupWithManager(k.mgr)
 }
 
 func (k kinds) policies() error {
 	return (&retentionpolicy.Reconciler{
-		Mechanism: k.mechanism("RetentionPolicy", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.Namespaces, Engines: k.pool, Peer: k.peer, StandIn: k.StandIn,
+		Mechanism: k.mechanism("RetentionPolicy", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.access(), Engines: k.pool, Peer: k.peer, StandIn: k.StandIn,
 		Site: k.Site, Image: k.MailImage, Jobs: k.work,
 	}).SetupWithManager(k.mgr)
 }
@@ -294,7 +308,8 @@ func managerOptions(o Options) ctrl.Options {
 		// One process runs several operators only in tests; their metrics are nobody's concern.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		// Only our own kinds are cached: whatever else is read through this client is a mistake that must not become a watch.
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}, &v1alpha1.RetentionPolicy{}: {}}},
+		// Who wrote which field is nobody's question here, and takes a good part of the memory of ten thousand mailboxes.
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}, &v1alpha1.RetentionPolicy{}: {}}},
 		NewCache: func(cluster *rest.Config, opts cache.Options) (cache.Cache, error) {
 			opts.ReaderFailOnMissingInformer = true
 			return cache.New(cluster, opts)

@@ -4,10 +4,8 @@ import (
 	"strings"
 
 	"github.com/pec-operator/pec-operator/internal/imapx"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
-
-// hidden is the folder in which our store keeps what holders deleted; a source's folder of that name becomes another.
-const hidden = "EXPUNGED"
 
 // targetName is the folder of our store for a folder of the source: levels are kept, INBOX is INBOX in any case of letters, and
 // what our store's names cannot have becomes "_". taken are the names that other folders of the mailbox have; a name that two
@@ -29,7 +27,7 @@ func targetName(f imapx.Folder, taken map[string]bool) string {
 	if strings.EqualFold(levels[0], "INBOX") {
 		levels[0] = "INBOX"
 	}
-	if levels[0] == hidden {
+	if levels[0] == store.Expunged {
 		levels[0] += "_"
 	}
 	name := strings.Join(levels, "/")

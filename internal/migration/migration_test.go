@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -138,7 +139,7 @@ func newWorld(t *testing.T) *world {
 		must(t, os.WriteFile(filepath.Join(w.dir, "source", name), []byte(content), 0o600))
 	}
 	w.plan = Plan{
-		Migration: "prova/trasloco", Kind: KindCopy, AlignFlags: true, Store: w.site.URL, Source: fmt.Sprintf("localhost:%d", mailtest.ProviderPort), SourceCA: "ca",
+		Migration: "prova/trasloco", Kind: KindCopy, AlignFlags: true, Store: w.site.URL, Source: fmt.Sprintf("localhost:%d", mailtest.ProviderPort), Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, SourceCA: "ca",
 		Mailboxes: []Mailbox{{Address: mario, Target: mario, Password: "0"}, {Address: anna, Target: anna, Password: "1"}},
 	}
 	return w
@@ -305,6 +306,7 @@ func checkOld(t *testing.T, w *world, before map[string]map[string]int) {
 	for name, c := range map[string]struct{ old, want string }{
 		"it can":                 {w.plan.Source, OldWritable},
 		"nobody answers there":   {"localhost:1", ReasonSourceUnreachable},
+		"it is a private place":  {"10.1.2.3:993", ReasonSourceInside},
 		"it is not looked there": {"", ""},
 	} {
 		report := w.run(func(p *Plan) { p.Kind, p.Old = KindVerify, c.old })[0]

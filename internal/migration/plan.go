@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 )
@@ -39,6 +40,9 @@ type Plan struct {
 	Source     string `json:"source"` // host:port
 	// SourceName is what the source's certificate bears; "" is the host of Source.
 	SourceName string `json:"sourceName,omitempty"`
+	// Own is the host:port of a stack of ours, which may be anywhere; any other server is on the internet, or in one of the Networks.
+	Own      string         `json:"own,omitempty"`
+	Networks []netip.Prefix `json:"networks,omitempty"`
 	// SourceCA names the file with the roots of the source's certificate, SourceRoots are such roots in PEM; without either, the system's.
 	SourceCA    string `json:"sourceCA"`
 	SourceRoots string `json:"sourceRoots,omitempty"`

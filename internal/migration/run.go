@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -21,6 +22,7 @@ const (
 	ReasonCredentialsMissing = "CredentialsMissing"
 	ReasonLoginRefused       = "LoginRefused"
 	ReasonSourceUnreachable  = "SourceUnreachable"
+	ReasonSourceInside       = "SourceInside"
 	ReasonNotGranted         = "NotGranted"
 	ReasonMessagesSkipped    = "MessagesSkipped"
 	ReasonCopyDiffers        = "CopyDiffers"
@@ -29,8 +31,17 @@ const (
 
 // Run is the role "migrate" in a Job's pod: one mailbox, and its last words.
 func Run(ctx context.Context, args []string, stderr io.Writer) error {
-	if len(args) > 0 {
-		return errors.New("usage: pec-operator migrate   (in a pod of a MailboxMigration's Job)")
+	flags := flag.NewFlagSet("migrate", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: pec-operator migrate   (in a pod of a MailboxMigration's Job, which has its plan and its index; there are no flags)")
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		flags.Usage()
+		return fmt.Errorf("%q is too much", flags.Args())
 	}
 	job, err := worker.Find()
 	if err != nil {
@@ -139,7 +150,7 @@ func sourceRoots(job worker.Job, plan Plan) (*x509.CertPool, error) {
 
 // dial logs in to the source.
 func dial(ctx context.Context, job worker.Job, plan Plan, m Mailbox) (*imapx.Client, error) {
-	options := imapx.Options{Address: plan.Source, Name: plan.SourceName, User: m.Address, PerSecond: plan.PerSecond}
+	options := imapx.Options{Address: plan.Source, Name: plan.SourceName, User: m.Address, PerSecond: plan.PerSecond, Own: plan.Source == plan.Own, Networks: plan.Networks}
 	password, err := job.Source(m.Password)
 	if err != nil {
 		return nil, &exit.Error{Status: worker.ExitCredentials, Reason: ReasonCredentialsMissing, Err: err}
@@ -152,6 +163,8 @@ func dial(ctx context.Context, job worker.Job, plan Plan, m Mailbox) (*imapx.Cli
 	switch {
 	case errors.Is(err, imapx.ErrCredentials):
 		return nil, &exit.Error{Status: worker.ExitCredentials, Reason: ReasonLoginRefused, Err: err}
+	case errors.Is(err, imapx.ErrInside):
+		return nil, &exit.Error{Status: worker.ExitConfiguration, Reason: ReasonSourceInside, Err: err}
 	case err != nil:
 		return nil, &exit.Error{Status: worker.ExitAgain, Reason: ReasonSourceUnreachable, Err: err}
 	}

@@ -97,7 +97,7 @@ func (r *run) judge(e *Entry, here, extra map[thing]int) {
 func (r *run) readStore(ctx context.Context) (here, contents map[thing]int, err error) {
 	here, contents = map[thing]int{}, map[thing]int{}
 	for name := range r.there {
-		if name == hidden {
+		if name == store.Expunged {
 			continue
 		}
 		list, err := r.store.Messages(ctx, r.mailbox.Target, name, 0)

@@ -47,6 +47,8 @@ type State struct {
 	// Silent says, while not Reachable, that nothing answers there: not that our credential is refused or our kubeconfig unusable,
 	// which says nothing about the building.
 	Silent bool
+	// SilentSince is since when nothing answers there, while Silent: a refusal is an answer, and begins it anew.
+	SilentSince time.Time
 }
 
 // Peer is the other site. The zero value is a site without a peer.
@@ -170,16 +172,28 @@ func (p *Peer) Probe(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
-		p.failures, p.answered, p.state.Silent = 0, p.now(), false
+		p.failures, p.answered = 0, p.now()
+		p.hear(false)
 		p.turn(ctx, true, "", p.answered)
 		return
 	}
 	p.failures++
-	p.state.Silent = !errors.Is(err, errRefused) && !errors.Is(err, errNoKubeconfig) && !errors.Is(err, errBadKubeconfig)
+	p.hear(!errors.Is(err, errRefused) && !errors.Is(err, errNoKubeconfig) && !errors.Is(err, errBadKubeconfig))
 	// A credential that is refused will be refused again: no need to count.
 	if p.failures >= failuresToDisconnect || errors.Is(err, errRefused) || !p.state.Reachable {
 		p.turn(ctx, false, why(err), p.answered)
 	}
+}
+
+// hear notes whether the last probe met with silence; the lock is held.
+func (p *Peer) hear(silent bool) {
+	switch {
+	case !silent:
+		p.state.SilentSince = time.Time{}
+	case !p.state.Silent:
+		p.state.SilentSince = p.now()
+	}
+	p.state.Silent = silent
 }
 
 func (p *Peer) turn(ctx context.Context, reachable bool, why string, since time.Time) {

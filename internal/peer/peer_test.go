@@ -114,4 +114,24 @@ func TestProbes(t *testing.T) {
 	code.Store(http.StatusUnauthorized)
 	p.Probe(ctx)
 	state("a refused credential needs no counting", false, "refuses our credential")
+
+	acts := func(name string, want bool) {
+		t.Helper()
+		if role := RoleOf("b", "a", p.State(), 15*time.Minute, clock); role.Acts != want {
+			t.Errorf("%s: acts %v", name, role.Acts)
+		}
+	}
+	clock = clock.Add(24 * time.Hour)
+	p.Probe(ctx)
+	acts("a day of refusals", false)
+	api.Close()
+	silent := clock
+	p.Probe(ctx)
+	acts("the first probe that nobody answers", false)
+	clock = silent.Add(14 * time.Minute)
+	p.Probe(ctx)
+	acts("14 minutes of silence", false)
+	clock = silent.Add(15 * time.Minute)
+	p.Probe(ctx)
+	acts("15 minutes of silence", true)
 }

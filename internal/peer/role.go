@@ -25,7 +25,7 @@ func RoleOf(site, preferred string, other State, patience time.Duration, now tim
 		return Role{Acts: true, InTouch: other.Reachable}
 	case other.Reachable:
 		return Role{InTouch: true, Actor: preferred}
-	case other.Silent && now.Sub(other.Since) >= patience:
+	case other.Silent && now.Sub(other.SilentSince) >= patience:
 		return Role{Acts: true, Deputy: true}
 	default:
 		return Role{Actor: preferred}

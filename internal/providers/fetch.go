@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -244,20 +243,11 @@ func (r *Refresher) fetch(ctx context.Context, now time.Time) error {
 
 // store replaces the file whole, so that a crash leaves the old copy or the new one.
 func store(path string, raw []byte, now time.Time) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return fmt.Errorf("storing %s: %w", path, err)
+	if err := durable.Write(path, raw, 0o640); err != nil {
+		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("storing %s: %w", path, err)
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.Write(raw)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
-		err = errors.Join(os.Chtimes(tmp.Name(), now, now), os.Rename(tmp.Name(), path), durable.Dir(filepath.Dir(path)))
-	}
-	if err != nil {
-		return fmt.Errorf("storing %s: %w", path, err)
+	if err := os.Chtimes(path, now, now); err != nil {
+		return fmt.Errorf("dating %s: %w", path, err)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/jobs/worker"
@@ -33,19 +34,19 @@ const statusDamaged = 2
 
 // Run is the command "retain" with its arguments.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
-		fmt.Fprintln(stderr, usage)
-		return errors.New("no command")
-	}
 	o := options{stdout: stdout}
-	flags := flag.NewFlagSet("retain "+args[0], flag.ContinueOnError)
+	flags := flag.NewFlagSet("retain", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprintln(stderr, usage) }
+	flags.Usage = func() { fmt.Fprintln(stderr, usage); flags.PrintDefaults() }
 	o.register(flags)
-	if err := flags.Parse(args[1:]); err != nil {
+	command := ""
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		command, args = args[0], args[1:]
+	}
+	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	switch args[0] {
+	switch command {
 	case "archive":
 		job, err := worker.Find()
 		if err != nil {
@@ -66,7 +67,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return damaged(verifyFiles(flags.Args(), stdout))
 	}
 	flags.Usage()
-	return errors.New("no such command")
+	return errors.New("say archive, give-back, list, restore or verify")
 }
 
 // archiveJob does the work of one pod and leaves its result.

@@ -7,29 +7,34 @@ package sieve
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
-const (
-	// MaxRules and MaxText bound a mailbox's rules; MaxText is in characters.
-	MaxRules, MaxText = 32, 128
-	// hidden is the folder that keeps what a holder deleted, out of sight: filed there, a message would seem lost.
-	hidden = "EXPUNGED"
-)
+// MaxRules and MaxText bound a mailbox's rules; MaxText is in characters.
+const MaxRules, MaxText = 32, 128
 
-// Where the scripts are, below the stack's directory: one for each mailbox with rules, named after its address, and the one that
-// runs when a mailbox's scripts would drop a message.
+// Where the scripts are, below the stack's directory: one for each mailbox with rules (Path), and the one that runs when a mailbox's
+// scripts would drop a message.
 const (
 	Dir      = "rules"
 	Suffix   = ".sieve"
 	KeptFile = "kept" + Suffix
 	Kept     = "keep;\n"
 )
+
+// Path is the file of a mailbox below Dir, in the folder of its domain: with its suffix an address may be longer than a file's name. The
+// sign in front keeps a domain from having the name of another file.
+func Path(address string) string {
+	local, domain, _ := strings.Cut(address, "@")
+	return filepath.Join("@"+domain, local+Suffix)
+}
 
 // ErrInvalid marks a rule that cannot be written; its author has to change it.
 var ErrInvalid = errors.New("not a rule that can be followed")
@@ -79,7 +84,7 @@ func Check(rules []admin.Rule) error {
 		case !isText(r.Contains):
 			problem = fmt.Sprintf("contains must be one line of up to %d characters", MaxText)
 		case !isFolder(r.Folder):
-			problem = fmt.Sprintf("folder must be a name of up to %d characters like Clienti/Rossi, without * and %%, and not %s", MaxText, hidden)
+			problem = fmt.Sprintf("folder must be a name of up to %d characters like Clienti/Rossi, without * and %%, and not %s", MaxText, store.Expunged)
 		default:
 			continue
 		}
@@ -95,12 +100,13 @@ func isText(s string) bool {
 // unprintable are control characters and the line ends of Unicode.
 func unprintable(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
 
+// isFolder refuses the hidden folder too: filed there, a message would seem lost.
 func isFolder(s string) bool {
 	if !isText(s) || strings.ContainsAny(s, `*%\`) || strings.TrimSpace(s) != s {
 		return false
 	}
 	return !slices.ContainsFunc(strings.Split(s, "/"), func(part string) bool {
-		return part == "" || part == "." || part == ".." || strings.HasPrefix(part, "~") || strings.EqualFold(part, hidden)
+		return part == "" || part == "." || part == ".." || strings.HasPrefix(part, "~") || strings.EqualFold(part, store.Expunged)
 	})
 }
 

@@ -3,16 +3,21 @@ package stack
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-crypt/crypt/algorithm/shacrypt"
+
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // talk is a conversation in a line protocol, written down as it goes.
@@ -94,6 +99,15 @@ func (k *talk) pop3(command string, lines bool) string {
 		k.until(".")
 	}
 	return answer
+}
+
+// ended waits until the server has hung up.
+func (k *talk) ended() {
+	k.t.Helper()
+	_ = k.conn.SetDeadline(time.Now().Add(patience))
+	if rest, err := io.ReadAll(k.r); errors.Is(err, os.ErrDeadlineExceeded) {
+		k.t.Fatalf("the session is still there: %q", rest)
+	}
 }
 
 // changing is what differs from one run to the next.
@@ -225,7 +239,7 @@ func everythingOverIMAP(k *talk) {
 		{"APPEND Old {15}", "Subject: new\r\n\r\n"[:15]},
 		{"RENAME Old Older", ""},
 		{"DELETE Old", ""},
-		{"SELECT " + expunged, ""},
+		{"SELECT " + store.Expunged, ""},
 		{`SETACL INBOX anyone lrswipkxtea`, ""},
 	} {
 		k.imap(c.command, c.literal)
@@ -253,8 +267,14 @@ func TestOpenSessionsLearnOfAChange(t *testing.T) {
 		open.until("* OK")
 		open.imap(fmt.Sprintf("LOGIN %s %q", address, password), "")
 		open.imap("SELECT INBOX", "")
+		pop3 := newTalk(t, portPOP3S)
+		pop3.until("+OK")
+		pop3.pop3("USER "+address, false)
+		pop3.pop3("PASS "+password, false)
+		if answer := pop3.pop3("STAT", false); !strings.HasPrefix(answer, "+OK") {
+			t.Fatalf("STAT is answered %s", answer)
+		}
 		smtp := newSubmission(t, address, password)
-
 		scripts := newScripts(t, name)
 
 		begun := time.Now()
@@ -264,6 +284,7 @@ func TestOpenSessionsLearnOfAChange(t *testing.T) {
 		}
 		open.until("* BYE")
 		scripts.until("BYE")
+		pop3.ended()
 		took := time.Since(begun)
 		if _, err := loginIMAP(t, address, password); err == nil {
 			t.Error("a new session is let in")
@@ -296,6 +317,54 @@ func newSubmission(t *testing.T, address, pass string) *talk {
 	k.send("AUTH PLAIN " + base64Of("\x00"+address+"\x00"+pass) + "\r\n")
 	k.until("235")
 	return k
+}
+
+// A mailbox that loses its rights between RCPT and the end of the message: the message is refused with the rule in words, and is not
+// certified. The session goes on, and is refused at the next MAIL or RCPT.
+func TestAMessageThatWasBegunIsJudgedAtItsEnd(t *testing.T) {
+	inNamespaces(t, func(t *testing.T, n *node) {
+		p := newPodAlone(t, n)
+		dovecot := p.started("dovecot")
+		defer dovecot.stop()
+		p.runEngine(t)
+		postfix := p.started("postfix")
+		defer postfix.stop()
+		sending := func(why admin.Refusal) func(*admin.Mailbox) {
+			return func(m *admin.Mailbox) { m.Sending = why }
+		}
+		for name, c := range map[string]struct {
+			access          admin.Access
+			sending         admin.Refusal
+			atEnd, nextTime string
+		}{
+			"stays":      {admin.AccessFull, "", "250 2.0.0", "250"},
+			"sospesa":    {admin.AccessSuspended, "", "550 5.7.1 this mailbox may not send", "553 5.7.1"},
+			"sola-letta": {admin.AccessReadOnly, "", "550 5.7.1 this mailbox may not send", "553 5.7.1"},
+			"chiusa":     {admin.AccessClosed, "", "550 5.7.1 this mailbox may not send", "553 5.7.1"},
+			"migra":      {admin.AccessFull, admin.RefusalMigration, admin.AnswerMigration, "550 5.7.1"},
+			"primo":      {admin.AccessFull, admin.RefusalFirstLogin, admin.AnswerFirstLogin, "550 5.7.1"},
+		} {
+			address := name + "@" + domain
+			p.mailbox(name, admin.AccessFull)
+			k := newSubmission(t, address, password)
+			k.send("MAIL FROM:<" + address + ">\r\nRCPT TO:<x@altro.test>\r\nDATA\r\n")
+			k.until("354")
+			p.mailbox(name, c.access, sending(c.sending))
+			k.send(note + ".\r\n")
+			if answer := k.until("2", "4", "5"); !strings.HasPrefix(answer, c.atEnd) {
+				t.Errorf("%s: the end of the message is answered %q, want %q", name, answer, c.atEnd)
+			}
+			k.send("MAIL FROM:<" + address + ">\r\n")
+			k.until("250")
+			k.send("RCPT TO:<x@altro.test>\r\n")
+			if answer := k.until("2", "4", "5"); !strings.HasPrefix(answer, c.nextTime) {
+				t.Errorf("%s: the next message is answered %q, want %q", name, answer, c.nextTime)
+			}
+			if recorded := strings.Contains(p.evidence(t), `"from":"`+address+`"`); recorded != (name == "stays") {
+				t.Errorf("%s: the log says of a submission: %t", name, recorded)
+			}
+		}
+	})
 }
 
 // A holder changes his password, at the engine itself: whoever is in with the former one is out of every port.
@@ -347,5 +416,51 @@ func TestOpenSessionsEndWithThePassword(t *testing.T) {
 		}
 		wantError(t, "with the former password", submit(address, password, address, []string{"x@altro.test"}, note), "535")
 		wantError(t, "with the new one", submit(address, changed, address, []string{"x@altro.test"}, note), "")
+	})
+}
+
+// A login whose password is being checked while it is replaced, or while the mailbox is suspended, ends in no session that stays.
+func TestALoginThatWasUnderWayEndsToo(t *testing.T) {
+	inNamespaces(t, func(t *testing.T, n *node) {
+		p := newPodAlone(t, n)
+		dovecot := p.started("dovecot")
+		defer dovecot.stop()
+		t.Cleanup(func() { t.Logf("Dovecot:\n%s", dovecot.output) })
+		p.runEngine(t)
+		// It takes seconds, so that the sessions are ended for the first time before there is this one.
+		hasher, err := shacrypt.New(shacrypt.WithVariant(shacrypt.VariantSHA512), shacrypt.WithIterations(2_000_000))
+		p.must(err)
+		digest, err := hasher.Hash(password)
+		p.must(err)
+		slow := func(m *admin.Mailbox) { m.Password = "{SHA512-CRYPT}" + digest.Encode() }
+		for name, c := range map[string]struct {
+			change func(address string)
+			want   string // in what the client is told after it
+		}{
+			"replaced": {func(address string) {
+				p.must(p.directory.SetPassword(t.Context(), address, bcrypted(t, "{BLF-CRYPT}", "un'altra password")))
+			}, "* BYE"},
+			"suspended": {func(string) { p.mailbox("suspended", admin.AccessSuspended, slow) }, ""},
+		} {
+			// The later it is changed, the surer it is that Dovecot has read the row.
+			said := "NO [AUTHENTICATIONFAILED]"
+			for pause := 200 * time.Millisecond; strings.Contains(said, "NO ["); pause *= 2 {
+				p.mailbox(name, admin.AccessFull, slow)
+				k := newTalk(t, portIMAPS)
+				k.until("* OK")
+				k.send(fmt.Sprintf("a LOGIN %s@%s %q\r\n", name, domain, password))
+				time.Sleep(pause)
+				c.change(name + "@" + domain)
+				_ = k.conn.SetDeadline(time.Now().Add(90 * time.Second))
+				said = ""
+				for line := ""; err == nil && !strings.Contains(line, "NO ["); said += line {
+					line, err = k.r.ReadString('\n')
+				}
+			}
+			if !errors.Is(err, io.EOF) || !strings.Contains(said, c.want) || strings.Contains(said, "a OK") != (c.want != "") {
+				t.Errorf("%s: the client is told %q, %v", name, said, err)
+			}
+			err = nil
+		}
 	})
 }

@@ -3,13 +3,11 @@ package stack
 import (
 	"github.com/pec-operator/pec-operator/internal/antispam"
 	dc "github.com/pec-operator/pec-operator/internal/stack/dovecotconf"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 // mailUser owns every mailbox and runs every process of Dovecot; uid and gid 5000 in the image.
 const mailUser = "vmail"
-
-// expunged is the folder that keeps what a holder deleted, out of the holder's sight and quota.
-const expunged = "EXPUNGED"
 
 // dovecotFile is dovecot.conf. The host names this server in the Received headers that LMTP adds.
 func dovecotFile(host string) (string, error) {
@@ -73,7 +71,7 @@ func dovecotMail() []dc.Node {
 		dc.Block("protocol", "doveadm",
 			dc.Set("quota_enforce", dc.Bool(false)),
 			dc.Block("mail_plugins", "", dc.Set("acl", dc.Bool(false)))),
-		dc.Set("lazy_expunge_mailbox", dc.Word(expunged)),
+		dc.Set("lazy_expunge_mailbox", dc.Word(store.Expunged)),
 		dc.Set("lazy_expunge_only_last_instance", dc.Bool(true)), // a merge renumbers by copy and expunge; those are no deletions
 	}
 }
@@ -97,7 +95,7 @@ func dovecotAccess() []dc.Node {
 			dc.Set("separator", dc.Word("/")),
 			dc.Block("acl", "group-override=readonly", dc.Set("rights", dc.Word("lr"))),
 			dc.Block("mailbox", antispam.Folder, dc.Set("special_use", dc.Text(`\Junk`))),
-			dc.Block("mailbox", expunged,
+			dc.Block("mailbox", store.Expunged,
 				dc.Set("quota_ignore", dc.Bool(true)),
 				dc.Block("acl", "owner", dc.Set("rights", dc.Empty())))),
 	}
@@ -109,6 +107,7 @@ func dovecotAccess() []dc.Node {
 //   - A read-only mailbox cannot grow folders over IMAP; the sync must still bring the peer's, hence only there. Not even one: an INBOX
 //     that never held a message is not made yet, and does not count.
 //   - LMTP takes nothing for whoever has no full access, whatever the engine decided: deliveries to INBOX ignore ACLs.
+//   - The user is looked up after the password was checked: an access that was withdrawn meanwhile lets nobody in.
 func dovecotAccounts() []dc.Node {
 	return []dc.Node{
 		dc.Set("sql_driver", dc.Word("sqlite")),
@@ -122,24 +121,53 @@ func dovecotAccounts() []dc.Node {
 			dc.Set("query", dc.Template("SELECT address AS user, quota_bytes || 'B' AS quota_storage_size,"+
 				" CASE WHEN access = 'ReadOnly' THEN 'readonly' END AS acl_groups,"+
 				" CASE WHEN access = 'ReadOnly' AND '%{protocol}' = 'imap' THEN '0' END AS quota_mailbox_count"+
-				" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' <> 'lmtp')")),
+				" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' NOT IN ('imap', 'pop3', 'sieve', 'lmtp')"+
+				" OR access = 'ReadOnly' AND '%{protocol}' IN ('imap', 'pop3'))")),
 			dc.Set("iterate_query", dc.Template("SELECT address AS user FROM mailbox"))),
 		dc.Set("auth_mechanisms", dc.Words("plain", "login")),
 	}
 }
 
+// How many sessions a stack has room for. A process of a session ends with it, so that a stack that few use pays for few.
+const (
+	imapSessions  = 4096 // a mail program keeps some open
+	pop3Sessions  = 1024
+	sieveSessions = 256
+	// loginClients are the connections of one process that waits for logins and carries the TLS of the sessions after them. Each
+	// takes two descriptors, and a container may have no more than 1,024.
+	loginClients = 256
+)
+
 // dovecotLogins are the ports that clients reach, and no clear-text one.
 func dovecotLogins() []dc.Node {
-	return []dc.Node{
-		dc.Block("service", "imap-login", dc.Set("chroot", dc.Empty()), noListener("imap"), tlsListener("imaps", portIMAPS)),
-		dc.Block("service", "pop3-login", dc.Set("chroot", dc.Empty()), noListener("pop3"), tlsListener("pop3s", portPOP3S)),
+	var nodes []dc.Node
+	for _, s := range []struct {
+		protocol  string
+		sessions  int64
+		listeners []dc.Node
+	}{
+		{"imap", imapSessions, []dc.Node{noListener("imap"), tlsListener("imaps", portIMAPS)}},
+		{"pop3", pop3Sessions, []dc.Node{noListener("pop3"), tlsListener("pop3s", portPOP3S)}},
 		// Its clients begin in the clear and ask for TLS; before that there is no login (ssl = required).
-		dc.Block("service", "managesieve-login", dc.Set("chroot", dc.Empty()), dc.Block("inet_listener", "sieve", dc.Set("port", dc.Int(portSieve)))),
+		{"managesieve", sieveSessions, []dc.Node{dc.Block("inet_listener", "sieve", dc.Set("port", dc.Int(portSieve)))}},
+	} {
+		nodes = append(nodes,
+			dc.Block("service", s.protocol+"-login", append([]dc.Node{
+				dc.Set("chroot", dc.Empty()),
+				// By default a process takes one connection, and there are a hundred of them: four for each of 25 people.
+				dc.Set("restart_request_count", dc.Word("unlimited")),
+				dc.Set("client_limit", dc.Int(loginClients)),
+				dc.Set("process_limit", dc.Int(2*s.sessions/loginClients)), // twice: those that never log in must not keep others out
+			}, s.listeners...)...),
+			dc.Block("service", s.protocol, dc.Set("process_limit", dc.Int(s.sessions))))
 	}
+	return nodes
 }
 
 func dovecotServices() []dc.Node {
 	return []dc.Node{
+		// Nobody reads the statistics, and the process that gathers them has room for a thousand others.
+		dc.Set("stats_writer_socket_path", dc.Empty()),
 		// The penalty makes everybody behind one address wait for somebody's wrong password: with a balancer, all of them.
 		dc.Block("service", "anvil", dc.Set("chroot", dc.Empty()), dc.Block("unix_listener", "anvil-auth-penalty", dc.Set("mode", dc.Mode(0)))),
 		dc.Block("service", "lmtp",

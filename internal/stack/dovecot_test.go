@@ -20,6 +20,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	hashes "github.com/pec-operator/pec-operator/internal/password"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 func loginIMAP(t *testing.T, user, pass string) (*imapclient.Client, error) {
@@ -241,10 +242,10 @@ func checkExpunged(t *testing.T, p *pod) {
 	if err := c.Expunge().Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Select(expunged, nil).Wait(); err == nil {
-		t.Error("the holder sees " + expunged)
+	if _, err := c.Select(store.Expunged, nil).Wait(); err == nil {
+		t.Error("the holder sees " + store.Expunged)
 	}
-	_, body := doveadm(t, "secret-two", fmt.Sprintf(`[["mailboxStatus",{"user":%q,"mailboxMask":[%q],"field":["messages"]},"t"]]`, address, expunged))
+	_, body := doveadm(t, "secret-two", fmt.Sprintf(`[["mailboxStatus",{"user":%q,"mailboxMask":[%q],"field":["messages"]},"t"]]`, address, store.Expunged))
 	if !strings.Contains(body, `"messages":"1"`) {
 		t.Errorf("the deleted message is not kept: %s", body)
 	}

@@ -171,7 +171,7 @@ func TestRealProgramsReadNothingElse(t *testing.T) {
 		i.write("tls/tls.crt", cert)
 		i.write("tls/tls.key", key)
 		reads := func(content map[string]string) string {
-			for _, name := range []string{fileMain, fileMaster, fileDomains, fileMailboxes, fileSenders, filePolicy, fileRefusals} {
+			for _, name := range []string{fileMain, fileMaster, fileDomains, fileElsewhere, fileMailboxes, fileSenders, filePolicy, fileRefusals, fileLoops} {
 				i.write("postfix/"+name, content[name])
 			}
 			i.write("dovecot/"+fileDovecot, content[fileDovecot])
@@ -186,7 +186,7 @@ func TestRealProgramsReadNothingElse(t *testing.T) {
 		n.must(err)
 		want, seen := reads(plain), map[string]bool{}
 		relevant := func(content map[string]string) string {
-			return content[fileMain] + content[fileMaster] + content[fileDovecot] + content[fileDomains] + content[fileMailboxes] + content[fileSenders] + content[filePolicy]
+			return content[fileMain] + content[fileMaster] + content[fileDovecot] + content[fileDomains] + content[fileElsewhere] + content[fileLoops] + content[fileMailboxes] + content[fileSenders] + content[filePolicy]
 		}
 		seen[relevant(plain)] = true
 		for _, name := range slices.Sorted(maps.Keys(hostile.Values)) {

@@ -90,3 +90,37 @@ func checkNotifications(t *testing.T, p *pod, postfix *running) {
 		}
 	}
 }
+
+// toldDaily has two certified messages come to a mailbox whose holder is told once a day, on the server that is returned.
+func toldDaily(t *testing.T, p *pod) *remote {
+	t.Helper()
+	const daily, teller = "quotidiana@" + domain, "other@" + domain
+	r := startRemote(t, "127.0.0.32", false)
+	p.mailbox("quotidiana", admin.AccessFull)
+	_, err := p.directory.Place(t.Context(), []admin.Place{{Address: daily, Given: &admin.Given{Notifications: admin.Notifications{Addresses: []string{"ufficio@ogni-giorno.test"}, Frequency: admin.Daily}}}})
+	p.must(err)
+	for n := range 2 {
+		message := fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: riservato\r\nMessage-ID: <giorno-%d@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n", teller, daily, n)
+		p.must(submit(teller, password, teller, []string{daily}, message))
+		awaitMessages(t, daily, n+1, func([]byte) bool { return true })
+	}
+	return r
+}
+
+// checkDigest wants one notification of the two, by the next day.
+func checkDigest(t *testing.T, p *pod, r *remote) {
+	select {
+	case <-r.got:
+	case <-time.After(time.Minute):
+		t.Fatal("nobody is told")
+	}
+	for _, want := range []string{"MAIL FROM:<>\r\n", "To: <ufficio@ogni-giorno.test>\r\n", "quotidiana@" + domain, "2 messaggi", "2 certified messages"} {
+		if !strings.Contains(r.messages()[0], want) {
+			t.Errorf("the notification has no %q:\n%s", want, r.messages()[0])
+		}
+	}
+	p.awaitEvidence(t, `"to":"ufficio@ogni-giorno.test","count":2,"reply":"2.0.0 Ok: queued`)
+	if all := r.messages(); len(all) != 1 {
+		t.Errorf("%d notifications, want one:\n%s", len(all), strings.Join(all, "\n----\n"))
+	}
+}

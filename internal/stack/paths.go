@@ -44,6 +44,8 @@ const (
 	fileMain      = "main.cf"
 	fileMaster    = "master.cf"
 	fileDomains   = "domains.cf"
+	fileElsewhere = "elsewhere.cf"
+	fileLoops     = "loops.regexp"
 	fileMailboxes = "mailboxes.cf"
 	fileSenders   = "senders.cf"
 	filePolicy    = "tls-policy.cf"

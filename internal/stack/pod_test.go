@@ -78,7 +78,7 @@ func (p *pod) openDirectory() {
 	dir := filepath.Join(p.volumePath(p.spec, volumeEngine), directoryName)
 	d, err := directory.Open(context.Background(), dir)
 	p.must(err)
-	p.must(d.PutDomain(context.Background(), domain))
+	p.must(d.PutDomain(context.Background(), admin.Domain{Name: domain, Local: true}))
 	p.must(filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error {
 		return errors.Join(err, os.Chown(path, mailID, mailID))
 	}))

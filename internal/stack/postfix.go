@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/settings"
 	pf "github.com/pec-operator/pec-operator/internal/stack/postfixconf"
 )
@@ -40,7 +41,8 @@ func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 		return nil, err
 	}
 	for name, query := range map[string]string{
-		fileDomains:   "SELECT name FROM domain WHERE name = lower('%s')",
+		fileDomains:   "SELECT name FROM domain WHERE name = lower('%s') AND local",
+		fileElsewhere: "SELECT '" + elsewhere + "' FROM domain WHERE name = lower('%d') AND NOT local",
 		fileMailboxes: "SELECT address FROM mailbox WHERE address = lower('%s')",
 		filePolicy:    "SELECT 'encrypt' FROM certified_domain WHERE name = lower('%s')",
 		fileSenders:   "SELECT address FROM mailbox WHERE address = lower('%s') AND access = 'Full'",
@@ -50,19 +52,24 @@ func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 			return nil, fmt.Errorf("table %s: %w", name, err)
 		}
 	}
+	out[fileLoops] = loops
 	return out, nil
 }
 
-// What the holder of a mailbox that may not send is told. A refusal by rule is not a fault of ours: it is final.
-const (
-	refusedFirstLogin = "550 5.7.1 change your first password before you send; cambiare la prima password per poter inviare"
-	refusedMigration  = "550 5.7.1 this mailbox is moving to another provider and sends no more; casella in migrazione, invio non consentito"
-)
+// elsewhere is the answer to what comes in for a domain that the directory holds and that is not local. Around a change of provider the MX
+// may name this stack before its operator has seen that, and caches name it after it does not: both senders find the right server when they
+// try again. The table has it for whole addresses only: a key of Postfix that is a domain alone may be a parent of another's.
+const elsewhere = "450 4.4.4 mail for this domain is not delivered here now, please try again; la posta di questo dominio per ora non si consegna qui"
+
+// loops is read for the outcome of every delivery to another server. That the MX of a domain that is not local names this stack is no
+// failure of the message: either it will be local in a moment, or somebody mends the MX.
+const loops = "/^5(\\.4\\.6 .*loops back to myself.*)/ 4$1\n"
 
 // refusalQuery answers what to tell a login that may not send. That the holder changed his first password is known to the engine before
 // it is to the operator, who may be away.
-const refusalQuery = "SELECT CASE sending_refused WHEN 'FirstLogin' THEN '" + refusedFirstLogin + "' ELSE '" + refusedMigration + "' END" +
-	" FROM mailbox WHERE address = lower('%s') AND (sending_refused = 'Migration' OR sending_refused = 'FirstLogin' AND NOT password_changed)"
+const refusalQuery = "SELECT CASE WHEN NOT local THEN '" + admin.AnswerElsewhere + "' WHEN sending_refused = 'FirstLogin' THEN '" + admin.AnswerFirstLogin + "' ELSE '" + admin.AnswerMigration + "' END" +
+	" FROM mailbox JOIN domain ON domain = name WHERE address = lower('%s')" +
+	" AND (NOT local OR sending_refused = 'Migration' OR sending_refused = 'FirstLogin' AND NOT password_changed)"
 
 func table(file string) string { return "sqlite:" + postfixDir + "/" + file }
 
@@ -146,7 +153,7 @@ func untouched() []pf.Parameter {
 	}
 }
 
-// locality says whose mail stays here: that of the domains in the directory, and it goes to the engine, bounces included.
+// locality says whose mail stays here: that of the directory's local domains, and it goes to the engine, bounces included.
 func locality() []pf.Parameter {
 	return []pf.Parameter{
 		{Name: "mydestination", Value: pf.Empty()},
@@ -170,7 +177,7 @@ func receiving() []pf.Parameter {
 		// An unknown recipient is not refused: a certified envelope to one must end in a signed notice (errore-consegna), and
 		// ordinary mail to one is refused by the milter.
 		{Name: "smtpd_reject_unlisted_recipient", Value: pf.Bool(false)},
-		{Name: "smtpd_relay_restrictions", Value: pf.Word("reject_unauth_destination")},
+		{Name: "smtpd_relay_restrictions", Value: pf.Join(pf.Text("check_recipient_access "+table(fileElsewhere)), pf.Word("reject_unauth_destination"))},
 		{Name: "smtpd_tls_security_level", Value: pf.Word("may")},
 		{Name: "smtpd_tls_chain_files", Value: pf.List(tlsDir+"/tls.key", tlsDir+"/tls.crt")},
 		{Name: "smtpd_tls_auth_only", Value: pf.Bool(true)},
@@ -202,6 +209,7 @@ func sending() []pf.Parameter {
 		// Only the engine tells a sender what became of a message. A bounce for a mailbox of ours goes to it anyway; by this one
 		// for a stranger does too, instead of leaving.
 		{Name: "sender_dependent_default_transport_maps", Value: pf.InlineTable("<>", transportIncoming+":inet:"+loopback(portIncoming))},
+		{Name: "smtp_delivery_status_filter", Value: pf.Word("regexp:" + postfixDir + "/" + fileLoops)},
 		{Name: "smtp_tls_CAfile", Value: pf.Word("/etc/ssl/certs/ca-certificates.crt")},
 		{Name: "smtp_tls_loglevel", Value: pf.Int(1)},
 	}

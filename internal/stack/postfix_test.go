@@ -140,7 +140,7 @@ func checkSubmission(t *testing.T, p *pod) {
 
 func checkRefusals(t *testing.T, p *pod) {
 	address := "moving@" + domain
-	for refusal, want := range map[admin.Refusal]string{admin.RefusalFirstLogin: refusedFirstLogin, admin.RefusalMigration: refusedMigration} {
+	for refusal, want := range map[admin.Refusal]string{admin.RefusalFirstLogin: admin.AnswerFirstLogin, admin.RefusalMigration: admin.AnswerMigration} {
 		p.mailbox("moving", admin.AccessFull, func(m *admin.Mailbox) { m.Sending = refusal })
 		err := submit(strings.ToUpper(address), password, address, []string{"x@altro.test"}, note)
 		refused := (*smtp.SMTPError)(nil)

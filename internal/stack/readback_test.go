@@ -55,7 +55,7 @@ func TestRealProgramsReadTheFiles(t *testing.T) {
 		content, err := files(makeDomain(), makeSettings())
 		n.must(err)
 		i := newImage(n)
-		for _, name := range []string{fileMain, fileMaster, fileDomains, fileMailboxes, fileSenders, filePolicy, fileRefusals} {
+		for _, name := range []string{fileMain, fileMaster, fileDomains, fileElsewhere, fileMailboxes, fileSenders, filePolicy, fileRefusals, fileLoops} {
 			i.write("postfix/"+name, content[name])
 		}
 		i.write("dovecot/"+fileDovecot, content[fileDovecot])
@@ -69,6 +69,10 @@ func TestRealProgramsReadTheFiles(t *testing.T) {
 		golden(t, "postconf-M", i.reads("/usr/sbin/postconf", "-c", postfixDir, "-M"))
 		got := i.reads("/usr/bin/doveconf", "-c", dovecotDir+"/"+fileDovecot, "-n")
 		golden(t, "doveconf-n", aboutThisMachine.ReplaceAllString(got, ""))
+		// A cache of logins would let a former password in, and an access that was withdrawn. None is Dovecot's default, which no file shows.
+		if got := i.reads("/usr/bin/doveconf", "-c", dovecotDir+"/"+fileDovecot, "-h", "auth_cache_size"); got != "0\n" {
+			t.Errorf("Dovecot remembers logins in %q bytes", got)
+		}
 	})
 }
 

@@ -53,7 +53,7 @@ func TestHostileRows(t *testing.T) {
 		if diff := cmp.Diff(users, readUsers(ask(dovecot, "dovecot", append(doveadm, addresses...)...))); diff != "" {
 			t.Errorf("what Dovecot knows of them (-meant +known):\n%s", diff)
 		}
-		for file, want := range map[string][]string{fileMailboxes: addresses, fileSenders: addresses, fileRefusals: nil, fileDomains: nil, filePolicy: nil} {
+		for file, want := range map[string][]string{fileMailboxes: addresses, fileSenders: addresses, fileRefusals: nil, fileDomains: nil, fileElsewhere: nil, filePolicy: nil} {
 			// A shell in the image hands the addresses over, one a line; postmap answers those it found, each with its value.
 			out := ask(postfix, "postfix", append([]string{"/bin/sh", "-c", `printf '%s\n' "$@" | /usr/sbin/postmap -q - "$0" || test $? = 1`, "sqlite:" + postfixDir + "/" + file}, addresses...)...)
 			var answers []string
@@ -157,7 +157,7 @@ func (p *pod) nothingFound(dovecot, postfix *running) {
 	const asDovecot = "/usr/bin/doveadm -c " + dovecotDir + "/" + fileDovecot
 	finds(dovecot, "dovecot", asDovecot+` user -f quota_storage_size -- "$@"`, "1048576B")
 	finds(dovecot, "dovecot", asDovecot+` auth lookup -f user -- "$@"`, there)
-	for file, want := range map[string]string{fileMailboxes: there, fileSenders: there, fileRefusals: "", fileDomains: "", filePolicy: ""} {
+	for file, want := range map[string]string{fileMailboxes: there, fileSenders: there, fileRefusals: "", fileDomains: "", fileElsewhere: "", filePolicy: ""} {
 		finds(postfix, "postfix", `for k; do /usr/sbin/postmap -q "$k" sqlite:`+postfixDir+"/"+file+`; done`, want)
 	}
 }

@@ -20,8 +20,8 @@ func dovecotSieve() []dc.Node {
 	return []dc.Node{
 		dc.Block("sieve_script", "rules",
 			dc.Set("sieve_script_type", dc.Word("before")),
-			dc.Set("sieve_script_path", dc.Template(rulesDir+"/%{user | lower}"+sieve.Suffix)),
-			dc.Set("sieve_script_bin_path", dc.Word("~/sieve-rules"))), // the rules themselves are on a volume that is only read
+			dc.Set("sieve_script_path", dc.Template(rulesDir+"/@%{user | domain | lower}/%{user | username | lower}"+sieve.Suffix)), // sieve.Path
+			dc.Set("sieve_script_bin_path", dc.Word("~/sieve-rules"))),                                                              // the rules themselves are on a volume that is only read
 		dc.Block("sieve_script", "personal",
 			dc.Set("sieve_script_type", dc.Word("personal")),
 			dc.Set("sieve_script_path", dc.Word("~/sieve")),

@@ -16,6 +16,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/hostile"
 	"github.com/pec-operator/pec-operator/internal/sieve"
+	"github.com/pec-operator/pec-operator/internal/store"
 )
 
 func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -23,10 +24,16 @@ func base64Of(s string) string { return base64.StdEncoding.EncodeToString([]byte
 // rules places a mailbox's rules where the engine does.
 func (p *pod) rules(name string, rules ...admin.Rule) {
 	p.t.Helper()
+	p.rulesOf(name+"@"+domain, rules...)
+}
+
+func (p *pod) rulesOf(address string, rules ...admin.Rule) {
+	p.t.Helper()
 	script, err := sieve.Render(rules)
 	p.must(err)
-	p.must(os.MkdirAll(p.rulesDir(), 0o755))
-	p.must(os.WriteFile(filepath.Join(p.rulesDir(), name+"@"+domain+sieve.Suffix), []byte(script), 0o644))
+	path := filepath.Join(p.rulesDir(), sieve.Path(address))
+	p.must(os.MkdirAll(filepath.Dir(path), 0o755))
+	p.must(os.WriteFile(path, []byte(script), 0o644))
 }
 
 func (p *pod) rulesDir() string {
@@ -84,6 +91,7 @@ func TestSieve(t *testing.T) {
 		for name, check := range map[string]func(*testing.T, *pod){
 			"rules file by From, To and Subject, the first that matches": checkRules,
 			"a changed rule files the next message":                      checkChangedRule,
+			"the longest address has rules too":                          checkLongestAddress,
 			"rules come before the holder's own script":                  checkRulesFirst,
 			"what is suspect is filed as junk":                           checkJunk,
 			"no script of a holder loses a message":                      checkNothingLost,
@@ -124,6 +132,18 @@ func checkRules(t *testing.T, p *pod) {
 	}
 }
 
+func checkLongestAddress(t *testing.T, p *pod) {
+	name, other := strings.Repeat("l", 64), strings.Repeat(strings.Repeat("d", 60)+".", 3)+"it"
+	p.must(p.directory.PutDomain(t.Context(), admin.Domain{Name: other, Local: true}))
+	p.mailbox(name, admin.AccessFull, func(m *admin.Mailbox) { m.Address, m.Domain = name+"@"+other, other })
+	p.rulesOf(name+"@"+other, admin.Rule{Name: "a", Header: "From", Contains: "x", Folder: "Clienti"})
+	wantError(t, "delivery", deliver(t, name+"@"+other, "From: x@y\r\nSubject: long\r\n\r\nx\r\n"), "")
+	_, body := doveadm(t, "secret-two", fmt.Sprintf(`[["fetch",{"user":%q,"field":["mailbox"],"query":["mailbox","*","subject","long"]},"t"]]`, name+"@"+other))
+	if !strings.Contains(body, `"mailbox":"Clienti"`) {
+		t.Errorf("the message is in %s", body)
+	}
+}
+
 func checkChangedRule(t *testing.T, p *pod) {
 	p.mailbox("changed", admin.AccessFull)
 	for _, folder := range []string{"Una", "Due"} { // equal in size and, but for luck, in their second
@@ -156,7 +176,7 @@ func checkNothingLost(t *testing.T, p *pod) {
 	for i, script := range []string{
 		"discard;",
 		`require "imap4flags"; setflag "\\Deleted"; keep;`,
-		`require "fileinto"; fileinto "` + expunged + `";`,
+		`require "fileinto"; fileinto "` + store.Expunged + `";`,
 		`require "fileinto"; fileinto "No/../Folder";`,
 		`redirect "altrove@ordinaria.test";`,
 		`redirect "altrove@ordinaria.test"; discard;`,

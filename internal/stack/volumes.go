@@ -17,7 +17,7 @@ func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 		claimVolume(volumeMail, n.MailClaim),
 		claimVolume(volumeQueue, n.QueueClaim),
 		claimVolume(volumeEngine, n.EngineClaim),
-		configVolume(volumePostfix, n.ConfigMap, fileMain, fileMaster, fileDomains, fileMailboxes, fileSenders, filePolicy, fileRefusals),
+		configVolume(volumePostfix, n.ConfigMap, fileMain, fileMaster, fileDomains, fileElsewhere, fileMailboxes, fileSenders, filePolicy, fileRefusals, fileLoops),
 		configVolume(volumeDovecot, n.ConfigMap, fileDovecot),
 		configVolume(volumeSettings, n.ConfigMap, fileEngine),
 		configVolume(volumeIndex, m.ProvidersIndex.ConfigMapRef.Name),

@@ -35,7 +35,11 @@ func TestWholePod(t *testing.T) {
 		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
 		n.resolver = "nameserver 127.0.0.53\n"
 		p := newPodAlone(t, n)
-		serveZones(t, map[string]string{"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25", "tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29"})
+		serveZones(t, map[string]string{
+			"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25",
+			"tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29", "inoltri.test": "127.0.0.30", "senza-inoltri.test": "127.0.0.31",
+			"ogni-giorno.test": "127.0.0.32", formerly: "127.0.0.33", byFrontal: "127.0.0.34", byItself: "127.0.0.1",
+		})
 		dovecot, clamav, rspamd := p.started("dovecot"), p.start(p.spec, p.container("antivirus")), p.start(p.spec, p.container("antispam"))
 		defer dovecot.stop()
 		defer clamav.stop()
@@ -86,6 +90,7 @@ func TestWholePod(t *testing.T) {
 				t.Errorf("nothing was heard of %v", want)
 			}
 		})
+		t.Run("mail of a domain that is not local goes where its MX says", func(t *testing.T) { checkElsewhere(t, p, postfix, index, roots) })
 		t.Run("what expires in the queue becomes a certified failure", func(t *testing.T) {
 			before := len(inboxOf(t, full))
 			postfix.stop()
@@ -180,6 +185,9 @@ func TestWholePod(t *testing.T) {
 				t.Errorf("%d messages were taken, and %d came to the mailbox that none of them was for", taken, after-before)
 			}
 		})
+		digests := toldDaily(t, p)
+		t.Run("a mailbox's own limits are answered at the end of a message", func(t *testing.T) { checkOwnLimits(t, p) })
+		t.Run("ordinary mail is sent on once, and a failure of that ends quietly", func(t *testing.T) { checkForward(t, p, postfix) })
 		p.mailbox("waiting", admin.AccessFull)
 		n.must(submit(waiting, password, waiting, []string{silentOffice}, "From: "+waiting+"\r\nTo: "+silentOffice+"\r\nSubject: x\r\nMessage-ID: <0@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"))
 		t.Run("a stranger's spam is refused or filed, and certified mail never", func(t *testing.T) { checkSpam(t, p) })
@@ -208,6 +216,9 @@ func TestWholePod(t *testing.T) {
 			clamav.stop()
 			wantError(t, "with no scanner", p.send(portMX, provider.ServiceAddress, full, receipt("dopo", "Subject: x\r\n\r\n")), "451")
 		})
+		if n := len(digests.messages()); n != 0 {
+			t.Errorf("%d notifications to a holder who is told once a day", n)
+		}
 		// Only the engine's clock moves: each start is at another hour of the same two days, and reads its timers from the log.
 		t.Run("a certified recipient's silence is told after 12 hours and after 24", func(t *testing.T) {
 			own := EngineSettings(makeDomain(), makeSettings()).Provider
@@ -229,6 +240,10 @@ func TestWholePod(t *testing.T) {
 					t.Errorf("the notice of %s is about %s, dated %s, as %s", notice.which, c.Delivery, c.Time, j.MessageID)
 				}
 			}
+		})
+		t.Run("a holder who is told once a day is told of all that came", func(t *testing.T) {
+			restart(25 * time.Hour)
+			checkDigest(t, p, digests)
 		})
 	})
 }
@@ -366,7 +381,7 @@ func (p *pod) runEngine(t *testing.T) (index *providers.Index, roots *x509.CertP
 	root, leaf, key := signingCertificate(t, s.Provider)
 	_, silent, _ := signingCertificate(t, settings.Provider{Name: "Gestore che tace", ServiceAddress: "posta-certificata@tace.test"})
 	listed := providers.Format([]providers.Entry{
-		{IndexEntry: pec.IndexEntry{Name: s.Provider.Name, MailReceipt: s.Provider.MailReceipt, Domains: []string{domain}}, Certificates: []*x509.Certificate{leaf}},
+		{IndexEntry: pec.IndexEntry{Name: s.Provider.Name, MailReceipt: s.Provider.MailReceipt, Domains: []string{domain, byItself, byFrontal}}, Certificates: []*x509.Certificate{leaf}},
 		{IndexEntry: pec.IndexEntry{Name: "Gestore che tace", MailReceipt: "ricevute@tace.test", Domains: []string{"tace.test"}}, Certificates: []*x509.Certificate{silent}},
 	})
 	block := func(kind string, der []byte) string {

@@ -36,6 +36,9 @@ import (
 // PageSize is how many UIDs one Page spans.
 const PageSize = 10000
 
+// Expunged is the folder that keeps what a holder deleted, out of his sight and quota. After a merge it has the copies of both sites.
+const Expunged = "EXPUNGED"
+
 // Folder is a folder that can hold messages. Names are UTF-8, with "/" between levels.
 type Folder struct {
 	Name        string `json:"name"`

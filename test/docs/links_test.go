@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,6 +18,8 @@ var (
 	code    = regexp.MustCompile("`[^`\n]*`")
 	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#+ +(.+)$`)
+	// indented is a block of code without a fence.
+	indented = regexp.MustCompile(`(?m)^    \S.*$`)
 	// unlinked is what no anchor keeps of a heading.
 	unlinked = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
@@ -65,6 +68,26 @@ func TestEveryPathOfTheTourIsThere(t *testing.T) {
 	}
 	if seen < 20 {
 		t.Fatalf("saw %d paths: the test does not find the tour", seen)
+	}
+}
+
+// Who copies a command without a namespace is told that nothing is there.
+func TestEveryCommandNamesItsNamespace(t *testing.T) {
+	command := regexp.MustCompile(`kubectl (?:--context \S+ )?(get|describe|wait|annotate|delete|patch|exec|logs|create secret|create rolebinding)\b[^|;&\n]*`)
+	named := regexp.MustCompile(` (-n|--namespace|-A|--all-namespaces)\b`)
+	seen := 0
+	for _, page := range pages(t) {
+		text := strings.ReplaceAll(read(t, page), "\\\n", " ")
+		for _, block := range slices.Concat(fence.FindAllString(text, -1), indented.FindAllString(text, -1)) {
+			for _, c := range command.FindAllString(block, -1) {
+				if seen++; !named.MatchString(c) {
+					t.Errorf("%s: %q names no namespace", page, c)
+				}
+			}
+		}
+	}
+	if seen < 25 {
+		t.Fatalf("saw %d commands: the test reads the wrong text", seen)
 	}
 }
 

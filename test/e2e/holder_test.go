@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bufio"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -87,6 +89,7 @@ func TestAHolderFromTheFirstLoginToTheLast(t *testing.T) {
 	eventually(t, time.Minute, func() error { return filed(holder, "Gestore Due", 1) })
 
 	holder.Password = changesActAtOnce(t, holder, resource)
+	entersElsewhere(t, holder)
 	endsAtOnce(t, holder, "the access", "patch", "-n", "comune-esempio", resource, "--type=merge", "-p", `{"spec":{"access":"Suspended"}}`)
 	if _, err := holder.Inbox(); err == nil {
 		t.Error("a suspended mailbox lets its holder in")
@@ -154,6 +157,7 @@ func changesActAtOnce(t *testing.T, holder road.Account, resource string) (passw
 			break
 		}
 	}
+	kubectl(t, "a", "wait", "--for=jsonpath={.status.holder.ordinaryMail}=Deliver", "-n", "comune-esempio", resource, "--timeout=60s")
 	return holder.Password
 }
 
@@ -171,6 +175,9 @@ func quotaOf(a road.Account) (int64, error) {
 	return roots[0].Resources[imap.QuotaResourceStorage].Limit, nil
 }
 
+// stranger is nobody's holder.
+const stranger = "qualcuno@ordinaria.test"
+
 // ordinary sends a stranger's message to a mailbox.
 func ordinary(to road.Account, subject string) error {
 	client, err := smtp.Dial(net.JoinHostPort(to.Host, "25"))
@@ -178,7 +185,42 @@ func ordinary(to road.Account, subject string) error {
 		return err
 	}
 	defer client.Close()
-	return client.SendMail("qualcuno@ordinaria.test", []string{to.Address}, strings.NewReader("Subject: "+subject+"\r\n\r\nx\r\n"))
+	return client.SendMail(stranger, []string{to.Address}, strings.NewReader("Subject: "+subject+"\r\n\r\nx\r\n"))
+}
+
+// entersElsewhere logs a holder in over POP3 and ManageSieve.
+func entersElsewhere(t *testing.T, a road.Account) {
+	t.Helper()
+	config := &tls.Config{ServerName: a.ServerName, RootCAs: a.Roots}
+	dial := func(port string) net.Conn {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(a.Host, port), 20*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		return conn
+	}
+	talks := func(conn net.Conn, prefix string, commands ...string) {
+		t.Helper()
+		lines := bufio.NewReader(conn)
+		for _, command := range commands {
+			_, err := io.WriteString(conn, command) // the first is empty: the server speaks first
+			for answer := ""; err == nil && !strings.HasPrefix(answer, prefix); {
+				if answer, err = lines.ReadString('\n'); strings.HasPrefix(answer, "-ERR") || strings.HasPrefix(answer, "NO") {
+					t.Fatalf("a login is answered %q", answer)
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	talks(tls.Client(dial("995"), config), "+OK", "", "USER "+a.Address+"\r\n", "PASS "+a.Password+"\r\n", "QUIT\r\n")
+	scripts := dial("4190")
+	talks(scripts, "OK", "", "STARTTLS\r\n")
+	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + a.Address + "\x00" + a.Password))
+	talks(tls.Client(scripts, config), "OK", "", `AUTHENTICATE "PLAIN" "`+plain+"\"\r\n", "LOGOUT\r\n")
 }
 
 // clientsAreKnown looks for this client's own address where Postfix, Dovecot and the engine write down whom they served: behind a
@@ -198,9 +240,12 @@ func clientsAreKnown(t *testing.T, a road.Account) {
 	records := kubectl(t, "a", "exec", "-n", "gestore-uno", pod, "-c", "engine", "--", "sh", "-c", "cat /var/lib/pec/evidence/*.jsonl")
 	logins := kubectl(t, "a", "logs", "-n", "gestore-uno", pod, "-c", "dovecot")
 	for what, found := range map[string]bool{
+		"port 25":        oneLineHas(records, `"kind":"transaction"`, `"port":"mx"`, `"from":"`+stranger+`"`, `"`+a.Address+`"`, `"client":"`+own+`"`),
 		"the submission": oneLineHas(records, `"kind":"transaction"`, `"from":"`+a.Address+`"`, `"client":"`+own+`"`),
 		"the API":        oneLineHas(records, `"kind":"holder-login"`, `"address":"`+a.Address+`"`, `"client":"`+own+`"`),
-		"IMAP":           oneLineHas(logins, "imap-login", a.Address, "rip="+own),
+		"IMAP":           oneLineHas(logins, "imap-login", "Logged in: ", a.Address, "rip="+own),
+		"POP3":           oneLineHas(logins, "pop3-login", "Logged in: ", a.Address, "rip="+own),
+		"ManageSieve":    oneLineHas(logins, "managesieve-login", "Logged in: ", a.Address, "rip="+own),
 	} {
 		if !found {
 			t.Errorf("%s did not see the client's address %s", what, own)

@@ -3,6 +3,7 @@ package people
 
 import (
 	"context"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,6 +109,8 @@ func testRoles(t *testing.T, w *world) {
 		"everybody reads domains":                        {attributes{"get", "pecdomains", "", body}, []string{front, back, auditor}},
 		"everybody watches migrations":                   {attributes{"watch", "mailboxmigrations", "", body}, []string{front, back, auditor}},
 		"everybody reads retention policies":             {attributes{"get", "retentionpolicies", "", body}, []string{front, back, auditor}},
+		"everybody reads events":                         {attributes{"list", "events", "", body}, []string{front, back, auditor}},
+		"everybody reads events of the newer group":      {attributes{"list", "events.events.k8s.io", "", body}, []string{front, back, auditor}},
 		"the offices make mailboxes":                     {attributes{"create", "mailboxes", "", body}, []string{front, back}},
 		"the offices change mailboxes":                   {attributes{"patch", "mailboxes", "", body}, []string{front, back}},
 		"the offices delete mailboxes":                   {attributes{"delete", "mailboxes", "", body}, []string{front, back}},
@@ -120,7 +123,7 @@ func testRoles(t *testing.T, w *world) {
 		"nobody writes a status":                         {attributes{"patch", "mailboxes", "status", body}, nil},
 		"nobody reads Secrets":                           {attributes{"get", "secrets", "", body}, nil},
 		"nobody reads mailboxes where they have no role": {attributes{"list", "mailboxes", "", elsewhere}, nil},
-		"nobody deletes a CRD":                           {attributes{"delete", "customresourcedefinitions", "", ""}, nil},
+		"nobody deletes a CRD":                           {attributes{"delete", "customresourcedefinitions.apiextensions.k8s.io", "", ""}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, user := range []string{front, back, auditor} {
@@ -136,23 +139,32 @@ func testContract(t *testing.T, w *world) {
 	ctx := context.Background()
 	contract := &v1alpha1.Contract{Reference: "C-12", Standard: ptr.To(int32(400))}
 	// Two accounts that a GitOps tool impersonates, one per folder: both may write domains, one of them contracts.
-	give(t, w.admin, "gitops-domains", "pecdomains", "get", "create", "update", "patch")
+	give(t, w.admin, "gitops-domains", "pecdomains", "get", "create", "update", "patch", "delete")
 	give(t, w.admin, "gitops-contracts", "pecdomains", "get", "create", "update", "patch")
 	give(t, w.admin, "gitops-contracts", "pecdomains/contract", "update")
 	domains, contracts := impersonate(t, "gitops-domains"), impersonate(t, "gitops-contracts")
 
-	domain := makeDomain("pec.contratto.test")
+	domain, free := makeDomain("pec.contratto.test"), makeDomain("pec.contratto.test")
 	domain.Spec.Contract = contract
-	forbidden(t, "spec.contract is the back office's", domains.Create(ctx, domain.DeepCopy(), client.DryRunAll))
-	forbidden(t, "spec.contract is the back office's", domains.Create(ctx, domain.DeepCopy()))
-	must(t, w.back.Create(ctx, domain, client.DryRunAll))
-	domain = makeDomain("pec.contratto.test")
-	must(t, domains.Create(ctx, domain))
+	// A domain without a contract admits everybody for good: to make one is a decision about the contract too.
+	for _, d := range []*v1alpha1.PECDomain{domain, free} {
+		forbidden(t, "spec.contract is the back office's", domains.Create(ctx, d.DeepCopy(), client.DryRunAll))
+		forbidden(t, "spec.contract is the back office's", domains.Create(ctx, d.DeepCopy()))
+		must(t, w.back.Create(ctx, d.DeepCopy(), client.DryRunAll))
+	}
+	eventually(t, func() bool { return contracts.Create(ctx, free.DeepCopy(), client.DryRunAll) == nil })
+	must(t, contracts.Create(ctx, free))
+	free.Spec.Contract = contract
+	forbidden(t, "spec.contract is the back office's", domains.Update(ctx, free.DeepCopy()))
+	must(t, contracts.Update(ctx, free))
+	must(t, domains.Delete(ctx, free))
+	forbidden(t, "spec.contract is the back office's", domains.Create(ctx, makeDomain(free.Name)))
+	must(t, contracts.Create(ctx, domain))
 
-	domain.Spec.Contract = contract
-	forbidden(t, "spec.contract is the back office's", domains.Update(ctx, domain.DeepCopy()))
-	eventually(t, func() bool { return contracts.Update(ctx, domain.DeepCopy(), client.DryRunAll) == nil })
-	must(t, contracts.Update(ctx, domain))
+	elsewhere := makeDomain("pec.altrove.test") // nothing is provisioned where another provider runs it
+	elsewhere.Spec.Provider = v1alpha1.DomainProvider{Type: v1alpha1.ProviderExternal, External: &v1alpha1.ExternalProvider{
+		Name: "Altro gestore", MailExchangers: []v1alpha1.Hostname{"mx.altrove.test"}, IMAP: v1alpha1.Endpoint{Host: "imaps.altrove.test"}}}
+	must(t, domains.Create(ctx, elsewhere))
 
 	domain.Spec.Holder.Name = "Comune di Altrove"
 	must(t, domains.Update(ctx, domain)) // the contract is there and stays
@@ -166,28 +178,33 @@ func testContract(t *testing.T, w *world) {
 // testFolders is GitOps: two accounts apply their own part of one domain, and neither takes the other's.
 func testFolders(t *testing.T, w *world) {
 	ctx := context.Background()
-	apply := func(account string, spec map[string]any) error {
+	apply := func(account string, spec map[string]any, options ...client.ApplyOption) error {
 		object := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "pec-operator.dev/v1alpha1", "kind": "PECDomain",
 			"metadata": map[string]any{"name": "pec.cartelle.test", "namespace": body}, "spec": spec,
 		}}
-		return impersonate(t, account).Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(account))
+		return impersonate(t, account).Apply(ctx, client.ApplyConfigurationFromUnstructured(object), append(options, client.FieldOwner(account))...)
 	}
-	domain := func(holder string) map[string]any {
-		return map[string]any{"holder": map[string]any{"name": holder}, "provider": map[string]any{"type": "Hosted",
-			"hosted": map[string]any{"host": map[string]any{"name": "pec.gestore.test", "namespace": "gestore"}}}}
+	domain := map[string]any{"holder": map[string]any{"name": "Comune di Esempio"}, "provider": map[string]any{"type": "Hosted",
+		"hosted": map[string]any{"host": map[string]any{"name": "pec.gestore.test", "namespace": "gestore"}}}}
+	part := func(quota string) map[string]any {
+		return map[string]any{"mailboxDefaults": map[string]any{"quota": quota}}
 	}
-	contract := map[string]any{"contract": map[string]any{"reference": "C-12", "standard": int64(400)}}
-	must(t, apply("gitops-domains", domain("Comune di Esempio")))
-	both := domain("Comune di Esempio")
-	both["contract"] = contract["contract"]
-	forbidden(t, "spec.contract is the back office's", apply("gitops-domains", both))
+	// Before the folder with contracts was applied the others can make no domain, which would admit everybody.
+	forbidden(t, "spec.contract is the back office's", apply("gitops-domains", domain))
+	contract := maps.Clone(domain)
+	contract["contract"] = map[string]any{"reference": "C-12", "standard": int64(400)}
 	must(t, apply("gitops-contracts", contract))
-	must(t, apply("gitops-domains", domain("Comune di Esempio Nuovo")))
+	must(t, apply("gitops-domains", part("2Gi")))
+	must(t, apply("gitops-contracts", contract))
+	must(t, apply("gitops-domains", part("3Gi")))
+	more := part("3Gi")
+	more["contract"] = map[string]any{"reference": "C-12", "standard": int64(4000)}
+	forbidden(t, "spec.contract is the back office's", apply("gitops-domains", more, client.ForceOwnership))
 	got := &v1alpha1.PECDomain{}
 	must(t, w.admin.Get(ctx, client.ObjectKey{Namespace: body, Name: "pec.cartelle.test"}, got))
-	if got.Spec.Contract == nil || got.Spec.Holder.Name != "Comune di Esempio Nuovo" {
-		t.Errorf("after both applied their part: holder %q, contract %v", got.Spec.Holder.Name, got.Spec.Contract)
+	if *got.Spec.Contract.Standard != 400 || got.Spec.MailboxDefaults.Quota.String() != "3Gi" {
+		t.Errorf("after both applied their part: contract %v, defaults %v", got.Spec.Contract, got.Spec.MailboxDefaults)
 	}
 }
 
@@ -328,15 +345,13 @@ func give(t *testing.T, admin client.Client, account, resource string, verbs ...
 // allowed asks the API server whether a user may do something.
 func allowed(t *testing.T, admin client.Client, user string, a attributes) bool {
 	t.Helper()
-	group := "pec-operator.dev"
+	resource, group, _ := strings.Cut(a.resource, ".") // as kubectl takes them
 	switch a.resource {
-	case "secrets":
-		group = ""
-	case "customresourcedefinitions":
-		group = "apiextensions.k8s.io"
+	case "mailboxes", "pecdomains", "mailboxmigrations", "retentionpolicies":
+		group = "pec-operator.dev"
 	}
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user,
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: a.namespace, Verb: a.verb, Group: group, Resource: a.resource, Subresource: a.subresource}}}
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: a.namespace, Verb: a.verb, Group: group, Resource: resource, Subresource: a.subresource}}}
 	must(t, admin.Create(context.Background(), review))
 	return review.Status.Allowed
 }

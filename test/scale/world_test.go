@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -342,17 +343,49 @@ func (p *process) memory() string {
 }
 
 // cpu is the time that the process has computed.
-func (p *process) cpu() time.Duration {
-	p.t.Helper()
-	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "stat"))
-	must(p.t, err)
-	_, rest, _ := strings.Cut(string(raw), ") ")
-	fields := strings.Fields(rest)
-	user, err := strconv.Atoi(fields[11])
-	must(p.t, err)
-	system, err := strconv.Atoi(fields[12])
-	must(p.t, err)
-	return time.Duration(user+system) * 10 * time.Millisecond
+func (p *process) cpu() time.Duration { return stat(p.t, strconv.Itoa(p.cmd.Process.Pid)).cpu }
+
+// servers is the time that the API server and its etcd have computed.
+func (w *world) servers() (busy time.Duration) {
+	w.t.Helper()
+	for _, file := range globbed(w.t, "/proc/[0-9]*/stat") {
+		if s := stat(w.t, filepath.Base(filepath.Dir(file))); s.parent == os.Getpid() && (s.name == "kube-apiserver" || s.name == "etcd") {
+			busy += s.cpu
+		}
+	}
+	return busy
+}
+
+func globbed(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	must(t, err)
+	return files
+}
+
+// status is what /proc says of a process; nothing when it is gone.
+type status struct {
+	name   string
+	parent int
+	cpu    time.Duration
+}
+
+func stat(t *testing.T, pid string) status {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return status{}
+	}
+	must(t, err)
+	before, after, _ := strings.Cut(string(raw), ") ")
+	_, name, _ := strings.Cut(before, "(")
+	fields := strings.Fields(after)
+	number := func(i int) int {
+		n, err := strconv.Atoi(fields[i])
+		must(t, err)
+		return n
+	}
+	return status{name, number(1), time.Duration(number(11)+number(12)) * 10 * time.Millisecond}
 }
 
 // quantiles says the median and the 99th percentile.

@@ -113,6 +113,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.Contract
   map:
     fields:
+    - name: allowedNamespaces
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: from
       type:
         namedType: com.github.pec-operator.pec-operator.api.v1alpha1.DomainReference
@@ -535,6 +541,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.pec-operator.pec-operator.api.v1alpha1.HolderStatus
   map:
     fields:
+    - name: antispam
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.Antispam
     - name: changed
       type:
         list:
@@ -544,6 +553,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: notified
       type:
         scalar: numeric
+    - name: ordinaryMail
+      type:
+        namedType: com.github.pec-operator.pec-operator.api.v1alpha1.OrdinaryMailPolicy
     - name: passwordChangedAt
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time

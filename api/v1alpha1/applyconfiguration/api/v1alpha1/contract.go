@@ -13,9 +13,12 @@ import (
 type ContractApplyConfiguration struct {
 	// reference of the signed contract, like "C-12". Domains that draw on a pool have that of the pool.
 	Reference *string `json:"reference,omitempty"`
-	// from names the PECDomain whose contract is drawn on, as a region's municipalities draw on the region's. The numbers beside it
-	// are then the most that this domain may draw; what is not given is bounded by the pool alone.
+	// from names the PECDomain whose contract is drawn on, as a region's municipalities draw on the region's: one in this namespace, or one
+	// that lists this namespace in its contract.allowedNamespaces. The numbers beside it are then the most that this domain may draw; what is not given is bounded by the pool alone.
 	From *DomainReferenceApplyConfiguration `json:"from,omitempty"`
+	// allowedNamespaces are the namespaces whose PECDomains may draw on this contract, besides this domain's own. Who is taken off the list
+	// gets nothing more; what it has stays, and counts.
+	AllowedNamespaces []string `json:"allowedNamespaces,omitempty"`
 	// standard is how many Standard mailboxes there may be. One that was closed counts while its mail is kept.
 	Standard *int32 `json:"standard,omitempty"`
 	// massive is how many Massive mailboxes there may be; none when not given.
@@ -47,6 +50,16 @@ func (b *ContractApplyConfiguration) WithReference(value string) *ContractApplyC
 // If called multiple times, the From field is set to the value of the last call.
 func (b *ContractApplyConfiguration) WithFrom(value *DomainReferenceApplyConfiguration) *ContractApplyConfiguration {
 	b.From = value
+	return b
+}
+
+// WithAllowedNamespaces adds the given value to the AllowedNamespaces field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the AllowedNamespaces field.
+func (b *ContractApplyConfiguration) WithAllowedNamespaces(values ...string) *ContractApplyConfiguration {
+	for i := range values {
+		b.AllowedNamespaces = append(b.AllowedNamespaces, values[i])
+	}
 	return b
 }
 

@@ -15,7 +15,8 @@ type ExternalProviderApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// mailExchangers are the hosts that the domain's MX records should name.
 	MailExchangers []apiv1alpha1.Hostname `json:"mailExchangers,omitempty"`
-	// imap is the provider's IMAPS service. The use of the domain's mailboxes is watched there, and nothing is changed.
+	// imap is the provider's IMAPS service, on port 993 of an address of the internet, or of a network in the chart's value
+	// external.networks. The use of the domain's mailboxes is watched there, and nothing is changed.
 	IMAP *EndpointApplyConfiguration `json:"imap,omitempty"`
 	// pop3 is the provider's POP3S service.
 	POP3 *EndpointApplyConfiguration `json:"pop3,omitempty"`

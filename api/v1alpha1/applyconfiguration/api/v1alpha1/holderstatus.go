@@ -16,6 +16,11 @@ type HolderStatusApplyConfiguration struct {
 	Changed []apiv1alpha1.HolderSetting `json:"changed,omitempty"`
 	// passwordChangedAt is when the holder chose the password; not there while it is the Secret's.
 	PasswordChangedAt *v1.Time `json:"passwordChangedAt,omitempty"`
+	// ordinaryMail is what becomes of mail that is not certified, as the holder chose or the spec says. Where a holder forwards it to is in
+	// the event log and not here: it is his own address.
+	OrdinaryMail *apiv1alpha1.OrdinaryMailPolicy `json:"ordinaryMail,omitempty"`
+	// antispam is whether ordinary mail is to be judged, as the holder chose or the spec says; SpamFilterMissing says where nothing judges it.
+	Antispam *apiv1alpha1.Antispam `json:"antispam,omitempty"`
 	// notified is how many addresses are told of certified mail.
 	Notified *int32 `json:"notified,omitempty"`
 	// rules is how many inbound rules file arriving mail.
@@ -43,6 +48,22 @@ func (b *HolderStatusApplyConfiguration) WithChanged(values ...apiv1alpha1.Holde
 // If called multiple times, the PasswordChangedAt field is set to the value of the last call.
 func (b *HolderStatusApplyConfiguration) WithPasswordChangedAt(value v1.Time) *HolderStatusApplyConfiguration {
 	b.PasswordChangedAt = &value
+	return b
+}
+
+// WithOrdinaryMail sets the OrdinaryMail field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the OrdinaryMail field is set to the value of the last call.
+func (b *HolderStatusApplyConfiguration) WithOrdinaryMail(value apiv1alpha1.OrdinaryMailPolicy) *HolderStatusApplyConfiguration {
+	b.OrdinaryMail = &value
+	return b
+}
+
+// WithAntispam sets the Antispam field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Antispam field is set to the value of the last call.
+func (b *HolderStatusApplyConfiguration) WithAntispam(value apiv1alpha1.Antispam) *HolderStatusApplyConfiguration {
+	b.Antispam = &value
 	return b
 }
 

@@ -9,7 +9,8 @@ import (
 // IMAPSourceApplyConfiguration represents a declarative configuration of the IMAPSource type for use
 // with apply.
 //
-// IMAPSource is an IMAPS server that mail is copied from.
+// IMAPSource is an IMAPS server that mail is copied from, on port 993 of an address of the internet, or of a network in the chart's value
+// external.networks.
 type IMAPSourceApplyConfiguration struct {
 	EndpointApplyConfiguration `json:""`
 	// caSecretRef names the Secret (key ca.crt) with the roots of the server's certificate; the system's when not given.

@@ -24,7 +24,7 @@ type MailboxUsageApplyConfiguration struct {
 	FullOn *apiv1alpha1.Date `json:"fullOn,omitempty"`
 	// oldPercent is how much of the bytes arrived more than a year ago, in steps of five.
 	OldPercent *int32 `json:"oldPercent,omitempty"`
-	// sentPerMonth is how many messages of it this site accepted for sending in the last 30 days, in two figures.
+	// sentPerMonth is how many messages of it were accepted for sending in the last 30 days, at either site, in two figures.
 	SentPerMonth *int64 `json:"sentPerMonth,omitempty"`
 }
 

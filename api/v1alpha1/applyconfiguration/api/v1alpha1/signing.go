@@ -8,7 +8,7 @@ package v1alpha1
 // Signing is a certificate with its key, in a Secret or in an HSM.
 type SigningApplyConfiguration struct {
 	// secretName is the name of the Secret with the certificate (key tls.crt, leaf first, then its chain) and, unless pkcs11 is
-	// given, its key (key tls.key). What is changed in it acts within a minute and without a restart.
+	// given, its key (key tls.key). What is changed in it acts within two minutes and without a restart.
 	SecretName *string `json:"secretName,omitempty"`
 	// pkcs11 is the HSM that holds the key, used by a small process of its own in the stack's pod.
 	PKCS11 *PKCS11ApplyConfiguration `json:"pkcs11,omitempty"`

@@ -40,15 +40,16 @@ func RunIndex(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		certificates = append(certificates, more)
 		return err
 	})
-	if len(args) == 0 || args[0] != "record" {
+	said := len(args) > 0 && args[0] == "record"
+	if said {
+		args = args[1:]
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if !said {
 		flags.Usage()
 		return errors.New("say record")
-	}
-	if err := flags.Parse(args[1:]); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
-		}
-		return err
 	}
 	s, err := settings.Load(*path)
 	if err != nil {
@@ -74,9 +75,15 @@ func ownRecord(ctx context.Context, s settings.Engine, more []*x509.Certificate,
 	if err != nil {
 		return nil, err
 	}
-	domains, err := d.Domains(ctx)
+	held, err := d.Domains(ctx)
 	if err = errors.Join(err, d.Close()); err != nil {
 		return nil, err
+	}
+	var domains []string
+	for _, one := range held {
+		if one.Local { // of the others somebody else is the provider
+			domains = append(domains, one.Name)
+		}
 	}
 	current, err := readCertificate(s.Files.SigningCert)
 	if err != nil {

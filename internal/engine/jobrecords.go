@@ -75,7 +75,7 @@ func (e *Engine) keepRecord(w http.ResponseWriter, r storeRequest) (any, error) 
 			return nil, err
 		}
 	}
-	if err := writeWhole(path, raw); err != nil {
+	if err := durable.Write(path, raw, 0o600); err != nil {
 		return nil, fmt.Errorf("keeping a record of %s: %w", r.mailbox, err)
 	}
 	return nil, nil
@@ -97,24 +97,4 @@ func (e *Engine) attest(mailbox, name string, raw []byte) error {
 	proof := manifestRecord{Mailbox: fold(mailbox), Name: name, Digest: digest}
 	_, err = e.record(kindManifest, proof.Mailbox+" "+name, "", &proof)
 	return err
-}
-
-// writeWhole puts a file in place, on disk, or leaves what was there.
-func writeWhole(path string, raw []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(raw)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return durable.Dir(filepath.Dir(path))
 }

@@ -1,0 +1,195 @@
+package pecdomain
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/dns"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+// whereabouts is everything that the decision rests on whether a stack delivers a domain's mail itself. A stack that did so for whoever is
+// in its directory would keep the mail of its other domains from a provider that the mailboxes are still at, or are at again.
+type whereabouts struct {
+	held admin.Domain // as the engine holds it
+	// receipts says that it is the mail domain of the stack's own provider.
+	receipts bool
+	// ignored says that a person answers for the records (mode Ignore).
+	ignored bool
+	// here is what this site knows of the records; nil before its first look.
+	here *outlook
+	// there is the state that the other site says, "" where it says none of the same spec.
+	there dns.State
+	// agreed says that the other site, where there is one, sees the same records now.
+	agreed bool
+	// lasting is for how long another provider's MX must have stood before it is believed.
+	lasting time.Duration
+}
+
+// isHere says that a state's MX set has hosts of this stack and no other.
+func isHere(s dns.State) bool { return s == dns.Ours || s == dns.Drifted }
+
+// sure says that the last look found what holds.
+func (w whereabouts) sure() bool {
+	return w.here != nil && !w.here.settled.Unknown && w.here.verdict.State == w.here.settled.State
+}
+
+// decide says what the engine should hold. It begins on what one site verified, because what comes in meanwhile only waits; it ends when
+// another provider's MX has stood for long, with both sites looking; and what is not known changes nothing. Pure.
+func (w whereabouts) decide() admin.Domain {
+	d := w.held
+	switch {
+	case w.receipts, w.ignored:
+		d.Local = true
+	case w.sure() && isHere(w.here.settled.State):
+		d.Local, d.MX = true, w.here.verdict.Seen.MX.Hash()
+	case w.sure() && d.Local:
+		d.Local = !w.left()
+	case !w.sure() && isHere(w.there):
+		d.Local = true
+	}
+	return d
+}
+
+// left says that the domain's MX went to another provider and stays there. A set that has not changed since it named this stack is no such
+// thing: then it is the names of the mail hosts in the spec that changed, and who runs the zone has not followed yet.
+func (w whereabouts) left() bool {
+	seen := w.here.verdict.Seen.MX
+	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed && w.here.now.Sub(w.here.since) >= w.lasting
+}
+
+// whereabouts gathers it for the domain of this pass.
+func (s *scope) whereabouts(held admin.Domain, receipts string) whereabouts {
+	w := whereabouts{held: held, receipts: held.Name == receipts, ignored: s.domain.DNSMode() == v1alpha1.DNSIgnore, here: s.outlook, lasting: s.Names.Interval}
+	if s.outlook != nil {
+		w.agreed = s.agreed(*s.outlook)
+	}
+	if s.peer != nil && s.peer.Status.DNS != nil && specHash(s.peer) == specHash(s.domain) {
+		w.there = dns.State(s.peer.Status.DNS.State)
+	}
+	return w
+}
+
+// receiptsOf is the mail domain of the provider that a domain's own stack speaks for; "" when it has no stack. Pure.
+func receiptsOf(d *v1alpha1.PECDomain) string {
+	if d.Spec.Provider.Managed == nil {
+		return ""
+	}
+	return d.Spec.Provider.Managed.Provider.MailDomain
+}
+
+// placeDomain makes the stack hold the domain, and deliver its mail once its MX names the stack.
+func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
+	i := slices.IndexFunc(s.placed, func(d admin.Domain) bool { return d.Name == s.domain.Name })
+	held := admin.Domain{Name: s.domain.Name}
+	if i >= 0 {
+		held = s.placed[i]
+	}
+	want := s.whereabouts(held, s.receipts).decide()
+	if i < 0 || want != held {
+		if err := s.engine.PutDomain(ctx, want); err != nil {
+			return reconcile.Result{}, s.directoryWaits(err)
+		}
+		logf.FromContext(ctx).Info("domain placed", "local", want.Local)
+		if s.placed = append(s.placed, want); i >= 0 {
+			s.placed = slices.Delete(s.placed, i, i+1)
+		}
+	}
+	if s.outlook != nil {
+		s.Names.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
+	}
+	if !want.Local {
+		s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainNotLocal,
+			"the stack's directory holds the domain and its mailboxes; mail for them goes where the domain's MX says, and none is sent from them, until it names this stack")
+		return reconcile.Result{}, nil
+	}
+	s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainPlaced, "the stack's directory holds the domain")
+	return reconcile.Result{}, nil
+}
+
+// letGo has the stack deliver no more the mail of domains that are elsewhere now by a PECDomain of their name: at another provider, or on
+// another stack. Their rows are closed after that, in closeRows. That none is there says nothing.
+func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
+	s.left = map[string]string{}
+	for i, held := range s.placed {
+		if held.Name == s.domain.Name || held.Name == s.receipts {
+			continue
+		}
+		home, err := index.Claimant(ctx, s.Client, held.Name)
+		if err == nil && home != nil {
+			home, err = s.servedElsewhere(ctx, home)
+		}
+		if err != nil || home == nil {
+			if err != nil {
+				return reconcile.Result{}, err
+			}
+			continue
+		}
+		rows, err := s.directory().Rows(ctx, held.Name)
+		if err != nil {
+			return reconcile.Result{}, s.directoryWaits(err)
+		}
+		if !held.Local && !slices.ContainsFunc(rows, isOpen) || !movesAll(rows, home.Namespace) {
+			continue
+		}
+		// A cache can be behind: the API server's own word counts.
+		live := &v1alpha1.PECDomain{}
+		if err := s.Live.Get(ctx, client.ObjectKeyFromObject(home), live); err != nil || live.UID != home.UID || !live.DeletionTimestamp.IsZero() {
+			if client.IgnoreNotFound(err) != nil {
+				return reconcile.Result{}, fmt.Errorf("reading PECDomain %s/%s: %w", home.Namespace, home.Name, err)
+			}
+			continue
+		}
+		if s.left[held.Name] = home.Namespace; !held.Local {
+			continue
+		}
+		held.Local = false
+		if err := s.engine.PutDomain(ctx, held); err != nil {
+			return reconcile.Result{}, s.directoryWaits(err)
+		}
+		s.placed[i] = held
+		logf.FromContext(ctx).Info("domain let go, it is elsewhere now", "domain", held.Name, "by", home.Namespace+"/"+home.Name)
+	}
+	return reconcile.Result{}, nil
+}
+
+// servedElsewhere is the PECDomain if its mail is at another provider, or on another stack that serves it; else nil.
+func (s *scope) servedElsewhere(ctx context.Context, d *v1alpha1.PECDomain) (*v1alpha1.PECDomain, error) {
+	if !d.DeletionTimestamp.IsZero() || index.Host(d) == s.host {
+		return nil, nil
+	}
+	if d.Spec.Provider.Type != v1alpha1.ProviderHosted {
+		return d, nil
+	}
+	host := &v1alpha1.PECDomain{}
+	if err := s.Client.Get(ctx, index.Host(d), host); err != nil {
+		return nil, client.IgnoreNotFound(err) // a host that is not there serves nobody
+	}
+	switch judgeHost(d, host).Reason {
+	case v1alpha1.ReasonHostServes, v1alpha1.ReasonHostNotReady:
+		return d, nil
+	default:
+		return nil, nil
+	}
+}
+
+func isOpen(row admin.Mailbox) bool { return row.Access != admin.AccessClosed }
+
+// movesAll says whether all open rows of a domain are those of the namespace that moved it. Another body's are not its to close: that body
+// deletes its Mailboxes, or still uses them. Pure.
+func movesAll(rows []admin.Mailbox, namespace string) bool {
+	return !slices.ContainsFunc(rows, func(row admin.Mailbox) bool { return isOpen(row) && !isOf(row, namespace) })
+}
+
+// isOf says whether a row is of a namespace, or of a release that did not note whose it was. Pure.
+func isOf(row admin.Mailbox, namespace string) bool {
+	return row.Owner.Namespace == "" || row.Owner.Namespace == namespace
+}
