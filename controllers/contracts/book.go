@@ -3,8 +3,11 @@
 package contracts
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -134,6 +137,14 @@ func (b *Book) entry(key types.NamespacedName) *entry {
 	return b.pages[key]
 }
 
+// Forget lets go of the page of a domain that is gone.
+func (b *Book) Forget(key types.NamespacedName) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.pages, key)
+	delete(b.recalling, key)
+}
+
 func (p *Page) knows(d *v1alpha1.PECDomain) bool {
 	return p.generations[client.ObjectKeyFromObject(d)] == d.Generation
 }
@@ -171,6 +182,7 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 	for _, host := range on {
 		hosts[host] = true
 	}
+	maps.DeleteFunc(e.rows, func(d types.NamespacedName, _ []admin.Mailbox) bool { _, draws := p.generations[d]; return !draws })
 	p.await(claims, e)
 	p.Outcome = contract.Decide(p.Contract, claims)
 	p.Recalling, err = b.awaited(ctx, hosts)
@@ -345,13 +357,13 @@ func drew(row admin.Mailbox, pool, hosts types.NamespacedName, draws map[types.N
 	return row.AdmittedIn == index.Key(pool)
 }
 
-// awaited is a host among some that says that it was built anew and does not know what it was, while the other site may still tell it:
+// awaited is the first host among some, so that one name stays in many statuses, that says that it was built anew and does not know what it was, while the other site may still tell it:
 // for as long as that tells, and for the book's patience when it does not.
 func (b *Book) awaited(ctx context.Context, hosts map[types.NamespacedName]bool) (string, error) {
 	if !b.sites.Peer {
 		return "", nil
 	}
-	for key := range hosts {
+	for _, key := range slices.SortedFunc(maps.Keys(hosts), func(a, b types.NamespacedName) int { return cmp.Compare(a.String(), b.String()) }) {
 		host := &v1alpha1.PECDomain{}
 		if err := b.cache.Get(ctx, key, host); err != nil {
 			if apierrors.IsNotFound(err) {

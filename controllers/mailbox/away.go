@@ -16,8 +16,8 @@ import (
 const awayLong = 5 * time.Minute
 
 // served says whether what the stack holds of a domain's mailboxes counts while the domain does not say that it takes mailboxes: its engine may
-// be away, or something of its own be wrong. A domain that was not judged yet, that another one claims, or that its host does not serve has
-// nothing on the stack. Pure.
+// be away, or something of its own be wrong. A domain that was not judged yet, or that another one claims, has nothing on
+// the stack, and of one that its host does not serve any more the stack is asked for less only (refused.go). Pure.
 func served(d *v1alpha1.PECDomain) bool {
 	conditions := d.Status.Conditions
 	host := meta.FindStatusCondition(conditions, v1alpha1.ConditionHostReady)

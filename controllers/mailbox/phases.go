@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,14 +65,14 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.Watch.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
 	s.mailbox.Status.TriedSecretVersion = ""
 	if !placed(s.domain) && !served(s.domain) {
-		return reconcile.Result{}, s.domainWaits()
+		return s.refusedStack(ctx)
 	}
 	key := index.Host(s.domain)
 	host := &v1alpha1.PECDomain{}
 	if err := s.Client.Get(ctx, key, host); err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", key, s.domain.Name, err)
 	}
-	if reserved(s.mailbox.Address(), host) {
+	if slices.Contains(ownAddresses(host), s.mailbox.Address()) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
 			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
 	}
@@ -84,10 +85,13 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
-// reserved says whether an address is one that the provider of a stack signs or receives with. Pure.
-func reserved(address string, host *v1alpha1.PECDomain) bool {
+// ownAddresses are those that the provider of a stack signs or receives with; none where there is no stack. Pure.
+func ownAddresses(host *v1alpha1.PECDomain) []string {
 	m := host.Spec.Provider.Managed
-	return m != nil && (address == m.Provider.MailReceipt || address == m.ServiceLocalPart()+"@"+m.Provider.MailDomain)
+	if m == nil {
+		return nil
+	}
+	return []string{m.Provider.MailReceipt, m.ServiceLocalPart() + "@" + m.Provider.MailDomain}
 }
 
 // readCredentials reads the Secret and judges it. Credentials that cannot be used do not end the pass: an access that was

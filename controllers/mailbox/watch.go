@@ -107,7 +107,25 @@ func (w *Watch) wake(key string) {
 func (w *Watch) forget(key types.NamespacedName) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	mem := w.mailboxes[key]
+	if mem == nil {
+		return
+	}
 	delete(w.mailboxes, key)
+	if p := w.providers[mem.look.provider]; p != nil {
+		p.Forget(key.String())
+	}
+	w.leave(mem.look.provider)
+}
+
+// leave lets go of a provider when no mailbox is looked at there any more.
+func (w *Watch) leave(provider string) {
+	for _, mem := range w.mailboxes {
+		if mem.look.provider == provider {
+			return
+		}
+	}
+	delete(w.providers, provider)
 }
 
 // see answers what is remembered of a mailbox, and begins a look when one is due.
@@ -123,8 +141,9 @@ func (w *Watch) see(m *v1alpha1.Mailbox, l look, c credentials, now time.Time) w
 		mem = recalled(m, l, c.resourceVersion, now, w.Interval)
 		w.mailboxes[key] = mem
 	}
-	if mem.look != l {
+	if former := mem.look.provider; mem.look != l {
 		*mem = watched{look: l, since: now}
+		w.leave(former)
 	}
 	p := w.providers[l.provider]
 	if p == nil {

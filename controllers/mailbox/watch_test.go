@@ -1,12 +1,16 @@
 package mailbox
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/imapx"
@@ -91,4 +95,44 @@ func TestWhatAnOperatorThatStartsRecalls(t *testing.T) {
 			t.Errorf("%s: it waits %s", name, waited)
 		}
 	}
+}
+
+func TestProvidersWithoutMailboxesAreForgotten(t *testing.T) {
+	w := (&Watch{Interval: time.Hour, Now: func() time.Time { return noon }, Connect: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no network")
+	}}).Ready()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { _ = w.Start(ctx); close(ended) }()
+	started := func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.ctx != nil }
+	for !started() {
+		time.Sleep(time.Millisecond)
+	}
+	at := func(i, provider int) (*v1alpha1.Mailbox, look) {
+		m := &v1alpha1.Mailbox{}
+		m.Namespace, m.Name = "comune", fmt.Sprintf("casella-%d.at.pec.test", i)
+		return m, look{provider: fmt.Sprintf("imap.%d.test:993", provider)}
+	}
+	see := func(i, provider int) {
+		m, l := at(i, provider)
+		w.see(m, l, credentials{}, noon)
+	}
+	for i := range 100 {
+		see(i, i/2)
+	}
+	see(0, 7) // it moves, and leaves another behind
+	see(99, 7)
+	see(98, 7)
+	if len(w.providers) != 49 {
+		t.Errorf("%d providers of 49 that run a mailbox", len(w.providers))
+	}
+	for i := range 100 {
+		m, _ := at(i, 0)
+		w.forget(client.ObjectKeyFromObject(m))
+	}
+	if len(w.providers)+len(w.mailboxes) > 0 {
+		t.Errorf("without a mailbox there are %d providers, and %d mailboxes", len(w.providers), len(w.mailboxes))
+	}
+	cancel()
+	<-ended
 }

@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,7 +24,13 @@ func placed(o client.Object) bool {
 func concernsAll(before, after client.Object) bool {
 	old, is := before.(*v1alpha1.PECDomain), after.(*v1alpha1.PECDomain)
 	return served(old) != served(is) || concernsWatched(old, is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
-		(old.Spec.Contract == nil) != (is.Spec.Contract == nil) || old.RunsSpamFilter() != is.RunsSpamFilter()
+		(old.Spec.Contract == nil) != (is.Spec.Contract == nil)
+}
+
+// concernsStack says whether a change of a domain concerns all mailboxes that its stack serves, its guests' too. Pure.
+func concernsStack(before, after client.Object) bool {
+	old, is := before.(*v1alpha1.PECDomain), after.(*v1alpha1.PECDomain)
+	return old.RunsSpamFilter() != is.RunsSpamFilter() || !slices.Equal(ownAddresses(old), ownAddresses(is))
 }
 
 // concernsWaiting says whether a change of a domain lets mailboxes go on that wait for its stack. Pure.
@@ -45,6 +52,18 @@ func concernsAccess(before, after client.Object) bool {
 // ofDomain are the mailboxes of a domain.
 func (r *Reconciler) ofDomain(ctx context.Context, o client.Object) []crreconcile.Request {
 	return r.listed(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{index.MailboxDomain: o.GetName()})
+}
+
+// onStack are the mailboxes of the domains that a domain's stack serves, itself among them.
+func (r *Reconciler) onStack(ctx context.Context, o client.Object) (requests []crreconcile.Request) {
+	var served v1alpha1.PECDomainList
+	if r.Client.List(ctx, &served, client.MatchingFields{index.DomainHost: index.Key(client.ObjectKeyFromObject(o))}, client.UnsafeDisableDeepCopy) != nil {
+		return nil // a cache that cannot list is being stopped
+	}
+	for i := range served.Items {
+		requests = append(requests, r.ofDomain(ctx, &served.Items[i])...)
+	}
+	return requests
 }
 
 // waitingIn are the mailboxes of a domain that are not Ready.

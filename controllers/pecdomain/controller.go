@@ -65,7 +65,7 @@ type scope struct {
 	domain *v1alpha1.PECDomain
 	// host is the domain whose stack serves this one; itself when Managed.
 	host   types.NamespacedName
-	engine *admin.Client
+	engine *admin.Client // of host, once it is known to be one
 	// placed are the domains that the engine held when it was asked in this pass, and what was placed since.
 	placed []admin.Domain
 	// receipts is the mail domain of the provider whose stack serves the domain.
@@ -151,6 +151,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Client.Get(ctx, req.NamespacedName, domain); err != nil {
 		r.Names.forget(req.NamespacedName)
 		r.forget(req.NamespacedName)
+		r.Engines.Forget(req.NamespacedName)
+		r.Book.Forget(req.NamespacedName)
 		r.Watch.leave(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -163,7 +165,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	host := index.Host(domain)
-	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, engine: r.Engines.For(engines.First(host)), receipts: receiptsOf(domain)}
+	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, receipts: receiptsOf(domain)}
 	road := roads[domain.Spec.Provider.Type]
 	m := *r.Mechanism
 	m.Table = road.table

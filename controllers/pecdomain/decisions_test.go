@@ -1,7 +1,10 @@
 package pecdomain
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +18,17 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/dns"
+	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/pki"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/stack"
 )
 
@@ -351,5 +360,50 @@ func TestJudgeSeals(t *testing.T) {
 				t.Errorf("%v %q", sealed, message)
 			}
 		})
+	}
+}
+
+// gone is a cache without anything.
+type gone struct{ client.Client }
+
+func (gone) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+	return apierrors.NewNotFound(schema.GroupResource{Resource: "pecdomains"}, key.Name)
+}
+
+func TestADomainThatIsGoneIsForgotten(t *testing.T) {
+	pair, err := pki.NewAuthority("a", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := pki.LoadAuthority(pair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := engines.NewPool("a", authority, time.Now, nil)
+	names := (&Names{}).Ready()
+	r := &Reconciler{Mechanism: &reconcile.Mechanism{Client: gone{}}, Engines: pool, Names: names, Watch: &Watch{}, Book: contracts.New(gone{}, pool, contracts.Sites{}, time.Now)}
+	key := types.NamespacedName{Namespace: "comune", Name: "pec.comune.test"}
+	names.domains[key] = &memory{}
+	r.compared = map[types.NamespacedName]*memoryOfSpecs{key: {}}
+	before := pool.Directory(engines.First(key))
+	if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: key}); err != nil {
+		t.Fatal(err)
+	}
+	if len(names.domains)+len(r.compared) > 0 || pool.Directory(engines.First(key)) == before {
+		t.Errorf("of a domain that is gone is left: %v, %v, and its directory", names.domains, r.compared)
+	}
+}
+
+func TestMailHostsThatNobodyNamesAreForgotten(t *testing.T) {
+	names := (&Names{Interval: 24 * time.Hour, Observer: &dns.Observer{}}).Ready()
+	clock := now
+	for i := range 100 {
+		names.probes[fmt.Sprintf("mx.%d.test", i)] = &probe{until: now.Add(time.Duration(i) * time.Second)}
+	}
+	prober := &dns.Prober{Observer: &dns.Observer{Roots: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}, Timeout: time.Millisecond}
+	clock = clock.Add(90 * time.Second)
+	names.probe(t.Context(), prober, "mx.new.test", func() time.Time { return clock })
+	if len(names.probes) != 10 {
+		t.Errorf("%d mail hosts are remembered, want the nine that were knocked at a moment ago and the new one", len(names.probes))
 	}
 }

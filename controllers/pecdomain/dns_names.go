@@ -3,6 +3,7 @@ package pecdomain
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -59,6 +60,7 @@ func (n *Names) probe(ctx context.Context, prober *dns.Prober, name string, now 
 	n.lock.Lock()
 	p := n.probes[name]
 	if p == nil {
+		maps.DeleteFunc(n.probes, func(_ string, other *probe) bool { return other.over(now()) })
 		p = &probe{}
 		n.probes[name] = p
 	}
@@ -72,6 +74,15 @@ func (n *Names) probe(ctx context.Context, prober *dns.Prober, name string, now 
 		p.until = now().Add(min(remembered, n.Interval/24))
 	}
 	return p.host
+}
+
+// over says whether what was found out counts no more, and nobody is about to find out again.
+func (p *probe) over(now time.Time) bool {
+	if !p.lock.TryLock() {
+		return false
+	}
+	defer p.lock.Unlock()
+	return !now.Before(p.until)
 }
 
 // patrolWidth is how many domains are looked at at once. Most of it is waiting, so that a few dozen silent servers hold up nobody.
@@ -158,6 +169,7 @@ func (n *Names) forget(key types.NamespacedName) {
 		m.timer.Stop()
 	}
 	delete(n.domains, key)
+	n.patrol.Forget(key.String())
 }
 
 // pace is how far rounds are apart.

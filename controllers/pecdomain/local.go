@@ -141,11 +141,11 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 			continue
 		}
 		// A cache can be behind: the API server's own word counts.
-		live := &v1alpha1.PECDomain{}
-		if err := s.Live.Get(ctx, client.ObjectKeyFromObject(home), live); err != nil || live.UID != home.UID || !live.DeletionTimestamp.IsZero() {
-			if client.IgnoreNotFound(err) != nil {
-				return reconcile.Result{}, fmt.Errorf("reading PECDomain %s/%s: %w", home.Namespace, home.Name, err)
-			}
+		var live v1alpha1.PECDomainList
+		if err := s.Live.List(ctx, &live, client.InNamespace(home.Namespace), client.MatchingFields{"metadata.name": home.Name}); err != nil {
+			return reconcile.Result{}, fmt.Errorf("listing PECDomain %s/%s: %w", home.Namespace, home.Name, err)
+		}
+		if len(live.Items) == 0 || live.Items[0].UID != home.UID || !live.Items[0].DeletionTimestamp.IsZero() {
 			continue
 		}
 		if s.left[held.Name] = home.Namespace; !held.Local {

@@ -252,6 +252,7 @@ func (w *Watch) enter(ctx context.Context, key types.NamespacedName, at *watched
 	ledger := state.ledger
 	ledger.Spans, ledger.Totals = slices.Clone(ledger.Spans), slices.Clone(ledger.Totals)
 	changed, from := false, now
+	var found []news
 	switch {
 	case state.gone:
 		changed = ledger.Left(state.last)
@@ -276,11 +277,11 @@ func (w *Watch) enter(ctx context.Context, key types.NamespacedName, at *watched
 			return err // the next look finds the same and tries again
 		}
 		if n, is := newsOf(state.ledger, ledger, why); is {
-			state.news = append(state.news, n)
+			found = append(found, n)
 		}
 	}
 	state.ledger, state.last = ledger, now
-	w.keep(key, at, state)
+	w.keep(key, at, state, found...)
 	if changed && !state.gone {
 		w.Names.wake(key.String())
 	}
@@ -304,8 +305,8 @@ func newsOf(before, after availability.Ledger, why string) (news, bool) {
 	return news{}, false
 }
 
-// keep stores what a look came to, but for what a pass has taken or said meanwhile.
-func (w *Watch) keep(key types.NamespacedName, at *watched, state watched) {
+// keep stores what a look came to and found, but for what a pass has taken or said meanwhile.
+func (w *Watch) keep(key types.NamespacedName, at *watched, state watched, found ...news) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if state.gone && at.gone {
@@ -313,7 +314,8 @@ func (w *Watch) keep(key types.NamespacedName, at *watched, state watched) {
 		return
 	}
 	at.ledger, at.loaded, at.fault, at.last = state.ledger, state.loaded, state.fault, state.last
-	at.suspect, at.since, at.news = state.suspect, state.since, state.news[max(0, len(state.news)-maxNews):]
+	at.news = append(at.news, found...)
+	at.suspect, at.since, at.news = state.suspect, state.since, at.news[max(0, len(at.news)-maxNews):]
 }
 
 // load reads the ledger, and when the service was last looked at.

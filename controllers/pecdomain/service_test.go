@@ -1,11 +1,16 @@
 package pecdomain
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/availability"
@@ -74,6 +79,49 @@ func TestJudgeService(t *testing.T) {
 				t.Errorf("%s %s: %s", got.Status, got.Reason, got.Message)
 			}
 		})
+	}
+}
+
+// interrupted is an API server that has no ledger, and lets a pass come between whenever one is asked for.
+type interrupted struct {
+	client.Client
+
+	pass func()
+}
+
+func (i interrupted) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
+	i.pass()
+	return apierrors.NewNotFound(corev1.Resource("configmaps"), key.Name)
+}
+
+func (interrupted) Create(context.Context, client.Object, ...client.CreateOption) error { return nil }
+
+// A pass takes the news of the last look while the next one is being entered.
+func TestNewsAreToldOnce(t *testing.T) {
+	key := types.NamespacedName{Namespace: "comune", Name: "pec.comune.test"}
+	ended := make(chan struct{})
+	close(ended) // nobody waits for a pass
+	at := &watched{loaded: true}
+	w := &Watch{Names: &Names{ended: ended}, watched: map[types.NamespacedName]*watched{key: at}}
+	var told []news
+	pass := func() {
+		state, _ := w.seen(key)
+		told = append(told, state.news...)
+	}
+	between := interrupted{pass: func() {}}
+	for minute, v := range []availability.Verdict{availability.Up, availability.Down, availability.Down, availability.Up} {
+		if minute == 3 {
+			between.pass = pass
+		}
+		w.Live, w.Client = between, between
+		if err := w.enter(t.Context(), key, at, v, "x", now.Add(time.Duration(minute)*time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pass()
+	want := []news{{began: now.Add(time.Minute), why: "x"}, {began: now.Add(time.Minute), ended: now.Add(3 * time.Minute)}}
+	if diff := cmp.Diff(want, told, cmp.AllowUnexported(news{})); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
 	}
 }
 

@@ -61,6 +61,7 @@ func (s *scope) own(object client.Object) {
 // askEngine reads the engine's own word on the stack. Without it nothing can be placed, so that its silence ends the pass.
 func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 	isManaged := s.domain.Spec.Provider.Type == v1alpha1.ProviderManaged
+	s.engine = s.Engines.For(engines.First(s.host))
 	status, err := s.engine.Status(ctx)
 	if err != nil {
 		condition, reason, message := v1alpha1.ConditionStackReady, v1alpha1.ReasonEngineUnreachable, "the engine of "+s.host.Name+" cannot be reached: "+engines.Why(err)

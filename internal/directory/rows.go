@@ -43,11 +43,14 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 		if p.Mailbox != nil {
 			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox, p.If)
 		}
-		if o.Err == nil && p.Mailbox != nil && otherRights(o.Before, *p.Mailbox) {
-			o.Err = endSessions(ctx, tx, p.Address)
-		}
+		end := p.Mailbox != nil && otherRights(o.Before, *p.Mailbox)
 		if p.Given != nil && o.Err == nil {
-			o.Err = putGiven(ctx, tx, p.Address, *p.Given)
+			var fewer bool
+			fewer, o.Err = putGiven(ctx, tx, p.Address, *p.Given)
+			end = end || fewer
+		}
+		if end && o.Err == nil {
+			o.Err = endSessions(ctx, tx, p.Address)
 		}
 		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them
@@ -61,7 +64,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 
 // otherRights says whether who logged in before a row was placed has rights that it does not give any more.
 func otherRights(before, m admin.Mailbox) bool {
-	return before.Address != "" && (m.Password != "" || m.QuotaBytes != before.QuotaBytes || m.Access != before.Access)
+	return before.Address != "" && (m.Password != "" || m.QuotaBytes != before.QuotaBytes || m.Access != before.Access || m.FrozenUntil.After(before.FrozenUntil))
 }
 
 // PutMailbox places one row.

@@ -94,6 +94,11 @@ func (d *doveadm) kick(ctx context.Context, user string) error {
 	return d.call(ctx, "kick", map[string]any{"mask": []string{user}}, nil)
 }
 
+// deactivate has no script of the user's own file his messages; his scripts stay.
+func (d *doveadm) deactivate(ctx context.Context, user string) error {
+	return d.call(ctx, "sieveDeactivate", map[string]any{"user": user}, nil)
+}
+
 // sync merges a mailbox with the other site's through destination. The full form is the one that merges after a partition.
 func (d *doveadm) sync(ctx context.Context, user, destination string) error {
 	return d.call(ctx, "sync", map[string]any{"user": user, "fullSync": true, "lockTimeout": syncLockSeconds, "destination": []string{"tcp:" + destination}}, nil)

@@ -96,6 +96,7 @@ type providersIndex interface {
 type mailStore interface {
 	has(user, key string) (bool, error)
 	kick(ctx context.Context, user string) error
+	deactivate(ctx context.Context, user string) error
 	usage(ctx context.Context, user string) (admin.Usage, error)
 	sync(ctx context.Context, user, destination string) error
 }

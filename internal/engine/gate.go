@@ -1,12 +1,12 @@
 package engine
 
 import (
+	"container/list"
 	"net/netip"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
-	"k8s.io/utils/lru"
 )
 
 // How often holders may try to log in. A check of a password costs a quarter of a second of a core, so that tries are bounded
@@ -23,12 +23,18 @@ const (
 // gate bounds the tries of addresses and of clients.
 type gate struct {
 	mu      sync.Mutex
-	buckets *lru.Cache // *rate.Limiter by key
+	buckets map[string]*list.Element // of recent
+	recent  *list.List               // of *bucket, the last that was asked first
 	checks  chan struct{}
 }
 
+type bucket struct {
+	*rate.Limiter
+	key string
+}
+
 func newGate() *gate {
-	return &gate{buckets: lru.New(gateEntries), checks: make(chan struct{}, checksAtOnce)}
+	return &gate{buckets: map[string]*list.Element{}, recent: list.New(), checks: make(chan struct{}, checksAtOnce)}
 }
 
 // admit takes a try for both, or says how long to wait for one. A client that is beyond its own bound takes none of a mailbox, or it could
@@ -56,12 +62,16 @@ func take(b *rate.Limiter, now time.Time) (try *rate.Reservation, wait time.Dura
 }
 
 func (g *gate) bucket(key string, tries int, refill time.Duration) *rate.Limiter {
-	if b, ok := g.buckets.Get(key); ok {
-		return b.(*rate.Limiter) //nolint:forcetypeassert // nothing else is put in
+	if e := g.buckets[key]; e != nil {
+		g.recent.MoveToFront(e)
+		return e.Value.(*bucket).Limiter //nolint:forcetypeassert // nothing else is put in
 	}
-	b := rate.NewLimiter(rate.Every(refill), tries)
-	g.buckets.Add(key, b)
-	return b
+	if len(g.buckets) >= gateEntries {
+		delete(g.buckets, g.recent.Remove(g.recent.Back()).(*bucket).key) //nolint:forcetypeassert // likewise
+	}
+	b := &bucket{rate.NewLimiter(rate.Every(refill), tries), key}
+	g.buckets[key] = g.recent.PushFront(b)
+	return b.Limiter
 }
 
 // network is who a client address belongs to: with IPv6, a household has as many addresses as it likes in one /64.

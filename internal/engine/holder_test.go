@@ -56,6 +56,13 @@ func (w *world) put(address, version, raw string, access admin.Access) {
 
 func (w *world) place(p admin.Place) {
 	w.t.Helper()
+	if a := w.placing(p); a.Refused+a.Failed != "" {
+		w.t.Fatalf("%s: %+v", p.Address, a)
+	}
+}
+
+func (w *world) placing(p admin.Place) admin.Answer {
+	w.t.Helper()
 	body, err := json.Marshal([]admin.Place{p})
 	if err != nil {
 		w.t.Fatal(err)
@@ -64,9 +71,7 @@ func (w *world) place(p admin.Place) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if a := answered.([]admin.Answer)[0]; a.Refused+a.Failed != "" {
-		w.t.Fatalf("%s: %+v", p.Address, a)
-	}
+	return answered.([]admin.Answer)[0]
 }
 
 func (w *world) give(address string, h admin.Given) {
@@ -564,8 +569,8 @@ func TestGate(t *testing.T) {
 	for i := range 50_000 {
 		g.admit(fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now)
 	}
-	if g.buckets.Len() > gateEntries {
-		t.Errorf("the gate holds %d buckets", g.buckets.Len())
+	if len(g.buckets) > gateEntries {
+		t.Errorf("the gate holds %d buckets", len(g.buckets))
 	}
 }
 

@@ -268,6 +268,8 @@ func TestSessionsEndWithTheirRights(t *testing.T) {
 		{"an access", func() { row.Access = admin.AccessReadOnly }, []string{row.Address}},
 		{"a password", func() { row.Password, row.CredentialsVersion = "{BLF-CRYPT}$2y$05$z", "2" }, []string{row.Address}},
 		{"ordinary mail", func() { row.Password, row.OrdinaryMail = "", admin.OrdinaryDeliver }, nil},
+		{"the beginning of a Freeze", func() { row.FrozenUntil = m.now.Add(time.Hour) }, []string{row.Address}},
+		{"its end", func() { row.FrozenUntil = time.Time{} }, nil},
 	} {
 		step.change()
 		m.must(m.placeRow(row))
@@ -290,5 +292,38 @@ func TestSessionsEndWithTheirRights(t *testing.T) {
 	}
 	if _, _, settled, err := m.Mailbox(t.Context(), row.Address); !settled || err != nil {
 		t.Errorf("what is done passes for half done: %v", err)
+	}
+}
+
+// Scripts are managed in sessions too: who may not change rules any more has none that is open.
+func TestSessionsEndWhenRulesAreNotTheHoldersAnyMore(t *testing.T) {
+	w := givenWorld(t)
+	for _, step := range []struct {
+		may  []admin.Choice
+		want int
+	}{{[]admin.Choice{admin.ChoiceRules}, 0}, {[]admin.Choice{admin.ChoicePassword}, 1}, {nil, 0}, {allChoices, 0}} {
+		before := len(w.kicked())
+		w.give(sender, admin.Given{MayChange: step.may})
+		if got := w.kicked()[before:]; len(got) != step.want {
+			t.Errorf("that he may change %v ended %v, want %d", step.may, got, step.want)
+		}
+	}
+}
+
+// The script of a mailbox that is closed is deactivated, and the operator is told until it is.
+func TestAClosedMailboxHasNoActiveScript(t *testing.T) {
+	w := givenWorld(t)
+	w.deafDovecot(true)
+	closed := admin.Place{Address: sender, Mailbox: &admin.Mailbox{Address: sender, Domain: ours, CredentialsVersion: "s/1", QuotaBytes: 1, Access: admin.AccessClosed, ClosedAt: w.now}}
+	if a := w.placing(closed); !strings.Contains(a.Failed, "does not answer") || len(w.deactivated()) > 0 {
+		t.Errorf("with a Dovecot that does not answer: %+v", a)
+	}
+	w.deafDovecot(false)
+	if a := w.placing(closed); a.Failed != "" || !slices.Equal(w.deactivated(), []string{sender}) {
+		t.Errorf("then: %+v, and the scripts of %v were deactivated", a, w.deactivated())
+	}
+	w.put(sender, "s/2", second, admin.AccessFull)
+	if !slices.Equal(w.deactivated(), []string{sender}) {
+		t.Errorf("for the next holder: %v", w.deactivated())
 	}
 }

@@ -84,9 +84,10 @@ type world struct {
 	// kicks are whose sessions were ended; fail is a Dovecot that does not answer, and hangs whom it answers nothing for.
 	kicks struct {
 		sync.Mutex
-		of    []string
-		fail  bool
-		hangs string
+		of          []string
+		deactivated []string // whose scripts were
+		fail        bool
+		hangs       string
 	}
 	t        testing.TB
 	domain   string
@@ -466,6 +467,23 @@ func (w *world) kick(ctx context.Context, user string) error {
 	}
 	w.kicks.of = append(w.kicks.of, user)
 	return nil
+}
+
+func (w *world) deactivate(_ context.Context, user string) error {
+	w.kicks.Lock()
+	defer w.kicks.Unlock()
+	if w.kicks.fail {
+		return errors.New("Dovecot does not answer")
+	}
+	w.kicks.deactivated = append(w.kicks.deactivated, user)
+	return nil
+}
+
+// deactivated are whose scripts were.
+func (w *world) deactivated() []string {
+	w.kicks.Lock()
+	defer w.kicks.Unlock()
+	return slices.Clone(w.kicks.deactivated)
 }
 
 // kicked are whose sessions were ended, in order.

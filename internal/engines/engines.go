@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"strconv"
 	"sync"
@@ -82,6 +83,14 @@ func (p *Pool) Directory(k Key) *Mirror {
 		p.mirrors[k] = newMirror(p.client(k), p.now)
 	}
 	return p.mirrors[k]
+}
+
+// Forget lets go of the engines of a domain that is gone, and of what was known of their directories.
+func (p *Pool) Forget(domain types.NamespacedName) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.clients, func(k Key, _ *admin.Client) bool { return k.NamespacedName == domain })
+	maps.DeleteFunc(p.mirrors, func(k Key, _ *Mirror) bool { return k.NamespacedName == domain })
 }
 
 func (p *Pool) client(k Key) *admin.Client {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -92,5 +93,21 @@ func TestOnlyTheDomainsOwnEngineIsBelieved(t *testing.T) {
 func TestWhyRepeatsTheEnginesOwnWords(t *testing.T) {
 	if got := Why(errors.New("engine answered 507: the disk is full")); !strings.Contains(got, "the disk is full") {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestDomainsThatAreGoneAreForgotten(t *testing.T) {
+	pool := NewPool("a", authority(t), now, nil)
+	key := func(i int) Key {
+		return First(types.NamespacedName{Namespace: "ns", Name: fmt.Sprintf("pec.%d.test", i)})
+	}
+	for i := range 100 {
+		pool.Directory(key(i))
+	}
+	for i := range 99 {
+		pool.Forget(key(i).NamespacedName)
+	}
+	if len(pool.clients) != 1 || len(pool.mirrors) != 1 || pool.mirrors[key(99)] == nil {
+		t.Errorf("of one domain there are %d clients and %d mirrors", len(pool.clients), len(pool.mirrors))
 	}
 }

@@ -706,10 +706,59 @@ func TestAHostServesWhomItLists(t *testing.T) {
 	})
 	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"ospite-comune"} })
 	s.ready(t, guest)
+
+	box := makeMailbox("ospite-comune", "protocollo", guest.Name, func(m *v1alpha1.Mailbox) { m.Spec.Antispam = v1alpha1.AntispamEnabled })
+	s.create(t, password("ospite-comune", hashed), box)
+	s.ready(t, box)
+	s.waitFor(t, box, v1alpha1.ConditionSpamFilterMissing, metav1.ConditionTrue, v1alpha1.ReasonStackWithoutFilter)
+	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.Antispam = v1alpha1.AntispamEnabled })
+	eventuallyWithin(t, promptly, func() error {
+		s.read(t, box)
+		if c := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionSpamFilterMissing); c != nil {
+			return errors.New(c.Message)
+		}
+		return nil
+	})
+
+	// The stack serves on what it holds of a namespace that its owner does not list any more.
+	lists := func(namespaces ...string) {
+		update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = namespaces })
+	}
+	holds := func(access admin.Access, version func(string) bool) {
+		t.Helper()
+		eventually(t, func() error {
+			row := s.row(t, box.Address())
+			if row.Access != access || !version(row.CredentialsVersion) {
+				return fmt.Errorf("the row is %s, of Secret %s", row.Access, row.CredentialsVersion)
+			}
+			return nil
+		})
+	}
+	first := s.row(t, box.Address()).CredentialsVersion
+	as, other := func(version string) bool { return version == first }, func(version string) bool { return version != first }
+	lists()
+	s.waitFor(t, guest, v1alpha1.ConditionHostReady, metav1.ConditionFalse, v1alpha1.ReasonHostRefused)
+	s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonDomainNotReady)
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessSuspended })
+	holds(admin.AccessSuspended, as)
+	secret := password("ospite-comune", hashed)
+	update(t, s, secret, func(o *corev1.Secret) { o.Data["password"] = []byte("la-parola-del-successore") })
+	holds(admin.AccessSuspended, other)
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessFull })
+	s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonDomainNotReady)
+	holds(admin.AccessSuspended, other)
+	lists("ospite-comune")
+	s.ready(t, guest, box)
+	holds(admin.AccessFull, other)
+
+	update(t, s, host, func(d *v1alpha1.PECDomain) {
+		d.Spec.Provider.Managed.Provider.MailReceipt = box.Address()
+	})
+	s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonAddressReserved)
 }
 
 func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
-	s := newSite(t, "assegnato", siteOptions{withoutRole: "senza-ruolo"})
+	s := newSite(t, "assegnato", siteOptions{withoutRole: "senza-ruolo", peer: []byte("of a site that was never introduced")})
 	s.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "non-elencato"}})
 	granted := s.makeDomain()
 	s.provide(t)
@@ -723,6 +772,27 @@ func TestANamespaceWithoutARoleHoldsUpNobody(t *testing.T) {
 	}
 	s.create(t, granted)
 	s.ready(t, granted)
+
+	// One that had a Role, and a mailbox whose Secret is compared with the other site's.
+	update(t, s, granted, func(d *v1alpha1.PECDomain) {
+		d.Spec.Provider.Managed.AllowedNamespaces = []string{"senza-ruolo"}
+	})
+	guest := s.hostedDomain("senza-ruolo", "pec.tolta.test")
+	s.create(t, guest)
+	s.ready(t, guest)
+	box := makeMailbox("senza-ruolo", "protocollo", guest.Name)
+	s.behind(t, func(e *apitest.Engine) {
+		e.Rows[box.Address()] = admin.Mailbox{Address: box.Address(), Domain: guest.Name, QuotaBytes: 1, Access: admin.AccessFull, Owner: admin.Owner{Namespace: "senza-ruolo"}}
+		e.Secrets[box.Address()] = admin.Secrets{Pair: "1", Theirs: hashed}
+		e.Usage[box.Address()] = admin.Usage{Bytes: 1024, Messages: 3}
+	})
+	s.create(t, box)
+	s.waitFor(t, box, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNamespaceNotGranted)
+	s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionTrue, v1alpha1.ReasonRowPlaced)
+	retrying := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionReconciling)
+	if box.Status.Usage == nil || retrying != nil && retrying.Reason == v1alpha1.ReasonRetrying {
+		t.Errorf("its usage is %+v, its conditions %+v", box.Status.Usage, box.Status.Conditions)
+	}
 }
 
 // checkInForce has site a hold a mailbox of site b's with the same spec, which it cannot provision yet, and then can.

@@ -16,7 +16,7 @@ type Patrol[T any] struct {
 	lock    sync.Mutex
 	ctx     context.Context //nolint:containedctx // the life of the process that works, given once by Open
 	slots   chan struct{}
-	running map[string]bool
+	running map[string]bool // by key; false where nobody wants to know any more
 	results map[string]T
 }
 
@@ -39,7 +39,7 @@ func (p *Patrol[T]) Start(ctx context.Context) error {
 func (p *Patrol[T]) Begin(key string, work func(context.Context) T) bool {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	if p.ctx == nil || p.running[key] {
+	if _, runs := p.running[key]; runs || p.ctx == nil {
 		return false
 	}
 	p.running[key] = true
@@ -56,7 +56,9 @@ func (p *Patrol[T]) work(ctx context.Context, key string, work func(context.Cont
 	result := work(ctx)
 	<-p.slots
 	p.lock.Lock()
-	p.results[key] = result
+	if p.running[key] {
+		p.results[key] = result
+	}
 	delete(p.running, key)
 	p.lock.Unlock()
 	if ctx.Err() == nil {
@@ -71,4 +73,14 @@ func (p *Patrol[T]) Take(key string) (result T, ok bool) {
 	result, ok = p.results[key]
 	delete(p.results, key)
 	return result, ok
+}
+
+// Forget lets go of what a key's work ended in, or will end in.
+func (p *Patrol[T]) Forget(key string) {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	delete(p.results, key)
+	if p.running[key] {
+		p.running[key] = false
+	}
 }

@@ -43,4 +43,19 @@ func TestAPatrolWaitsForNobody(t *testing.T) {
 	if got, _ := p.Take("slow"); got != 1 {
 		t.Errorf("took %d", got)
 	}
+
+	again := make(chan struct{})
+	begin("ended", func(context.Context) int { return 4 })
+	<-done
+	begin("under way", func(context.Context) int { <-again; return 5 })
+	p.Forget("ended")
+	p.Forget("under way")
+	if p.Begin("under way", func(context.Context) int { return 6 }) {
+		t.Error("a key that was forgotten has two pieces of work")
+	}
+	close(again)
+	<-done
+	if len(p.results)+len(p.running) > 0 {
+		t.Errorf("of what was forgotten is left: %v, %v", p.results, p.running)
+	}
 }

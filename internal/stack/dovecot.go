@@ -101,12 +101,20 @@ func dovecotAccess() []dc.Node {
 	}
 }
 
+// The conditions of a mailbox's row that more than one column asks.
+const (
+	rulesAreHis  = "'Rules' IN (SELECT value FROM json_each(given -> 'mayChange'))" // admin.ChoiceRules, in admin.Given
+	scriptsClose = "'%{protocol}' = 'sieve' AND (frozen_until > unixepoch() OR NOT " + rulesAreHis + ")"
+)
+
 // dovecotAccounts reads the directory. A boolean field is true when it is there, whatever it says; NULL means it is not there.
 //
 //   - SMTP knows only nologin's row, not nologin, so the row itself is hidden from whoever may not send.
 //   - A read-only mailbox cannot grow folders over IMAP; the sync must still bring the peer's, hence only there. Not even one: an INBOX
 //     that never held a message is not made yet, and does not count.
 //   - LMTP takes nothing for whoever has no full access, whatever the engine decided: deliveries to INBOX ignore ACLs.
+//   - A script is a rule: where the holder may not change those, or not now, nobody logs in to manage scripts, and one that is active
+//     files nothing where he may not change them at all.
 //   - The user is looked up after the password was checked: an access that was withdrawn meanwhile lets nobody in.
 func dovecotAccounts() []dc.Node {
 	return []dc.Node{
@@ -114,13 +122,15 @@ func dovecotAccounts() []dc.Node {
 		dc.Set("sqlite_path", dc.Word(directoryDB)),
 		dc.Set("sqlite_readonly", dc.Bool(true)),
 		dc.Block("passdb", "sql", dc.Set("query", dc.Template("SELECT address AS user, password,"+
-			" CASE WHEN access IN ('Suspended', 'Closed') THEN 'y' END AS nologin,"+
-			" CASE access WHEN 'Suspended' THEN 'mailbox suspended' WHEN 'Closed' THEN 'mailbox closed' END AS reason"+
+			" CASE WHEN access IN ('Suspended', 'Closed') OR "+scriptsClose+" THEN 'y' END AS nologin,"+
+			" CASE WHEN access = 'Suspended' THEN 'mailbox suspended' WHEN access = 'Closed' THEN 'mailbox closed'"+
+			" WHEN "+scriptsClose+" THEN 'rules cannot be changed here, or not now' END AS reason"+
 			" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' IN ('imap', 'pop3'))"))),
 		dc.Block("userdb", "sql",
 			dc.Set("query", dc.Template("SELECT address AS user, quota_bytes || 'B' AS quota_storage_size,"+
 				" CASE WHEN access = 'ReadOnly' THEN 'readonly' END AS acl_groups,"+
-				" CASE WHEN access = 'ReadOnly' AND '%{protocol}' = 'imap' THEN '0' END AS quota_mailbox_count"+
+				" CASE WHEN access = 'ReadOnly' AND '%{protocol}' = 'imap' THEN '0' END AS quota_mailbox_count,"+
+				" CASE WHEN '%{protocol}' = 'lmtp' AND NOT "+rulesAreHis+" THEN '~/sieve-none' END AS 'sieve_script/personal/sieve_script_active_path'"+
 				" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' NOT IN ('imap', 'pop3', 'sieve', 'lmtp')"+
 				" OR access = 'ReadOnly' AND '%{protocol}' IN ('imap', 'pop3'))")),
 			dc.Set("iterate_query", dc.Template("SELECT address AS user FROM mailbox"))),

@@ -37,7 +37,7 @@ func TestManySessionsAtOnce(t *testing.T) {
 		for i := range holders * each {
 			group.Go(func() error {
 				if ctx.Err() != nil {
-					return nil // another one failed
+					return ctx.Err() // another one failed
 				}
 				conn, err := connected(t, portIMAPS, true)
 				if err != nil {

@@ -96,8 +96,9 @@ func (p *pod) mailbox(name string, access admin.Access, change ...func(*admin.Ma
 	for _, c := range change {
 		c(&m)
 	}
-	_, err = p.directory.PutMailbox(context.Background(), m)
+	outcomes, err := p.directory.Place(context.Background(), []admin.Place{{Address: m.Address, Mailbox: &m, Given: &admin.Given{MayChange: []admin.Choice{admin.ChoiceRules}}}})
 	p.must(err)
+	p.must(outcomes[0].Err)
 }
 
 func (p *pod) container(name string) corev1.Container {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/hostile"
@@ -97,6 +98,7 @@ func TestSieve(t *testing.T) {
 			"no script of a holder loses a message":                      checkNothingLost,
 			"what answers, forwards or edits cannot be uploaded":         checkRefusedScripts,
 			"only who has full access manages scripts":                   checkScriptAccess,
+			"a script files where rules are its holder's":                checkScriptOfNobody,
 		} {
 			t.Run(name, func(t *testing.T) { check(t, p) })
 		}
@@ -224,7 +226,12 @@ func checkRefusedScripts(t *testing.T, p *pod) {
 }
 
 func checkScriptAccess(t *testing.T, p *pod) {
-	for _, name := range []string{"readonly", "suspended", "closed"} {
+	p.mailbox("moving", admin.AccessFull, func(m *admin.Mailbox) { m.FrozenUntil = time.Now().Add(time.Hour) })
+	p.mailbox("moved", admin.AccessFull, func(m *admin.Mailbox) { m.FrozenUntil = time.Now().Add(-time.Second) })
+	newScripts(t, "moved")
+	p.mailbox("notmine", admin.AccessFull)
+	p.give("notmine", admin.ChoicePassword)
+	for name, want := range map[string]string{"readonly": "NO", "suspended": "NO", "closed": "NO", "moving": "NO \"rules cannot be changed", "notmine": "NO \"rules cannot be changed"} {
 		k := newClearTalk(t, portSieve)
 		k.until("OK")
 		k.send("STARTTLS\r\n")
@@ -234,7 +241,7 @@ func checkScriptAccess(t *testing.T, p *pod) {
 		k.r.Reset(conn)
 		k.until("OK")
 		k.send(`AUTHENTICATE "PLAIN" "` + base64Of("\x00"+name+"@"+domain+"\x00"+password) + "\"\r\n")
-		if answer := k.until("OK", "NO"); !strings.HasPrefix(answer, "NO") {
+		if answer := k.until("OK", "NO"); !strings.HasPrefix(answer, want) {
 			t.Errorf("%s: %s", name, answer)
 		}
 	}
@@ -250,6 +257,50 @@ func checkScriptAccess(t *testing.T, p *pod) {
 	if answer := k.until("OK", "NO"); !strings.HasPrefix(answer, "NO") {
 		t.Errorf("a password in the clear is answered %s", answer)
 	}
+}
+
+// checkScriptOfNobody: a script that was activated while its holder might change rules does nothing when he may not, nor once the engine
+// has deactivated it for whoever has the mailbox next.
+func checkScriptOfNobody(t *testing.T, p *pod) {
+	p.mailbox("former", admin.AccessFull)
+	if answer := newScripts(t, "former").put(`require ["fileinto","mailbox"]; fileinto :create "Mine";`); !strings.HasPrefix(answer, "OK") {
+		t.Fatal(answer)
+	}
+	for _, step := range []struct {
+		when string
+		do   func()
+		want string
+	}{
+		{"rules are his", func() {}, "Mine"},
+		{"they are not", func() { p.give("former", admin.ChoicePassword) }, "INBOX"},
+		{"they are again", func() { p.give("former", admin.ChoiceRules) }, "Mine"},
+		{"it was deactivated", func() {
+			for range 2 {
+				if _, body := doveadm(t, "secret-two", `[["sieveDeactivate",{"user":"former@`+domain+`"},"t"]]`); !strings.Contains(body, "doveadmResponse") {
+					t.Errorf("deactivating is answered %s", body)
+				}
+			}
+		}, "INBOX"},
+	} {
+		step.do()
+		if got := arrives(t, "former", "", "when "+step.when); got != step.want {
+			t.Errorf("when %s it is in %q, want %q", step.when, got, step.want)
+		}
+	}
+	// Also where nobody ever had a script, and where nobody is let in.
+	for _, name := range []string{"other", "closed", "suspended"} {
+		if _, body := doveadm(t, "secret-two", `[["sieveDeactivate",{"user":"`+name+"@"+domain+`"},"t"]]`); !strings.Contains(body, "doveadmResponse") {
+			t.Errorf("deactivating for %s is answered %s", name, body)
+		}
+	}
+}
+
+// give makes settings a holder's to change.
+func (p *pod) give(name string, mayChange ...admin.Choice) {
+	p.t.Helper()
+	outcomes, err := p.directory.Place(p.t.Context(), []admin.Place{{Address: name + "@" + domain, Given: &admin.Given{MayChange: mayChange}}})
+	p.must(err)
+	p.must(outcomes[0].Err)
 }
 
 // A hostile text in a rule is refused, or Pigeonhole reads it as the text it is: the message that has it, and no other, is filed.

@@ -34,9 +34,9 @@ func (r *Road) Install(ctx context.Context) error {
 			filepath.Join(r.Root, "charts/pec-operator"), "--set", "site="+site, "--set", "image="+r.env.Images.Operator,
 			"--set", "mailImage="+r.env.Images.Mail, "--set", "namespaces={"+strings.Join(r.samples.Namespaces, ",")+"}",
 			"--set", "peer.kubeconfigSecret=peer-kubeconfig",
-			// The demo's internet has a root of its own, a day of a minute, and addresses that no other has.
+			// The demo's internet has a root of its own, and a day of a minute; its old provider is a Service.
 			"--set", "dns.roots={"+r.env.Internet.Address+"}", "--set", "dns.interval=1m", "--set", "dns.operatorID=demo",
-			"--set", "external.networks={198.18.0.0/15}"))
+			"--set", "external.networks={10.96.0.0/16}"))
 	})
 	if err != nil {
 		return err

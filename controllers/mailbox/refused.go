@@ -1,0 +1,68 @@
+package mailbox
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
+)
+
+// refused are the phases of a mailbox whose domain's host does not list the namespace any more. The stack serves on what it holds of it: who
+// is to be out must be out, whoever quarrels with whom.
+var refused = []reconcile.Phase[*scope]{readRow, findMigrations, judgeAccess, readCredentials, takeAway}
+
+// isRefused says whether a domain's host does not list its namespace, or not any more. Pure.
+func isRefused(d *v1alpha1.PECDomain) bool {
+	host := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionHostReady)
+	return host != nil && host.Status == metav1.ConditionFalse && host.Reason == v1alpha1.ReasonHostRefused &&
+		!meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDomainConflict)
+}
+
+// refusedStack ends a pass over a mailbox whose domain takes none, when what may be done for it is done.
+func (s *scope) refusedStack(ctx context.Context) (reconcile.Result, error) {
+	if !isRefused(s.domain) {
+		return reconcile.Result{}, s.domainWaits()
+	}
+	engine := engines.First(index.Host(s.domain))
+	s.engine, s.directory = s.Engines.For(engine), s.Engines.Directory(engine)
+	return reconcile.Walk(ctx, s, refused...)
+}
+
+// takeAway has the stack take from a mailbox what the spec does not allow any more, and a password that was replaced.
+func takeAway(ctx context.Context, s *scope) (reconcile.Result, error) {
+	version := s.row.CredentialsVersion
+	if s.credentials != nil && freezeOf(s.migrations) == nil {
+		version = s.credentials.version
+	}
+	access, sending := rowAccess(s.access)
+	if row := takenAway(s.row, access, sending, version); s.away == nil && (!s.settled || !s.row.Same(row)) {
+		if err := s.ask(ctx, s.stands(), admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	s.showAccess()
+	return reconcile.Result{}, s.domainWaits()
+}
+
+// rank orders the accesses of a row.
+var rank = map[admin.Access]int{admin.AccessFull: 0, admin.AccessReadOnly: 1, admin.AccessSuspended: 2, admin.AccessClosed: 3}
+
+// takenAway is a row with what is taken from it, and nothing that is given. Pure.
+func takenAway(row admin.Mailbox, access admin.Access, sending admin.Refusal, version string) admin.Mailbox {
+	switch {
+	case row.Access == admin.AccessClosed:
+		return row
+	case rank[access] > rank[row.Access]:
+		row.Access, row.Sending = access, sending
+	case access == row.Access && row.Sending == "":
+		row.Sending = sending
+	}
+	row.CredentialsVersion = version
+	return row
+}
