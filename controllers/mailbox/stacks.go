@@ -39,9 +39,12 @@ func (r *Reconciler) compareAll(ctx context.Context, queue workqueue.TypedRateLi
 	group.SetLimit(stacksAtOnce)
 	for i := range domains.Items {
 		d := &domains.Items[i]
+		if d.Spec.Provider.Type != v1alpha1.ProviderManaged {
+			continue
+		}
 		key := client.ObjectKeyFromObject(d)
 		directory := r.Engines.Directory(engines.First(key))
-		if d.Spec.Provider.Type != v1alpha1.ProviderManaged || !(placed(d) || (served(d) && directory.Answers())) {
+		if !placed(d) && !(served(d) && directory.Answers()) {
 			continue
 		}
 		group.Go(func() error {

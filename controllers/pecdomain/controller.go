@@ -101,6 +101,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		digestMailboxes,
 		observePeer,
 		claimDomain,
+		closeFirst,
 		showEndpoints,
 		measureService,
 		observeDNS,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -61,6 +62,25 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{RequeueAfter: soon}, nil
 	}
 	return reconcile.Result{RequeueAfter: later}, nil
+}
+
+// closeFirst is closeRows in a domain whose last pass came to no word on its directory, and may not come so far in this one either: a volume
+// that is lost, or a namespace that was withdrawn, leaves nobody in whose Mailbox is deleted, on the whole stack. An engine that does not answer
+// is not waited for here.
+func closeFirst(ctx context.Context, s *scope) (reconcile.Result, error) {
+	c := meta.FindStatusCondition(s.domain.Status.Conditions, v1alpha1.ConditionDirectoryInSync)
+	if c == nil || c.Status != metav1.ConditionUnknown || !s.directory().Answers() {
+		return reconcile.Result{}, nil
+	}
+	status, err := s.Engines.For(engines.First(s.host)).Status(ctx)
+	if err == nil {
+		s.placed = status.Domains
+		_, err = closeRows(ctx, s)
+	}
+	if err != nil {
+		logf.FromContext(ctx).V(4).Info("rows are not closed in this pass", "reason", err.Error())
+	}
+	return reconcile.Result{}, nil
 }
 
 // leftOpen is a row that could not be closed, and why.
@@ -156,9 +176,10 @@ func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
 	}
 	for i := range migrations.Items {
 		if _, freezing := migrations.Items[i].Freezing(); freezing {
-			said, _ := s.Said(v1alpha1.ConditionDirectoryInSync)
-			s.True(said.Type, said.Reason, fmt.Sprintf(
-				"the stack's directory holds the domain; %s is deleted and stays open until the Freeze of MailboxMigration %s ends", row.Address, migrations.Items[i].Name))
+			if said, is := s.Said(v1alpha1.ConditionDirectoryInSync); is {
+				s.True(said.Type, said.Reason, fmt.Sprintf(
+					"the stack's directory holds the domain; %s is deleted and stays open until the Freeze of MailboxMigration %s ends", row.Address, migrations.Items[i].Name))
+			}
 			return true, nil
 		}
 	}

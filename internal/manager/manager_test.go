@@ -606,6 +606,9 @@ func TestALostClaimIsNotMadeAgain(t *testing.T) {
 	s.provide(t)
 	s.create(t, domain)
 	s.ready(t, domain)
+	stays, goes := makeMailbox(s.ns, "resta", s.domain), makeMailbox(s.ns, "va", s.domain)
+	s.create(t, password(s.ns, hashed), stays, goes)
+	s.ready(t, stays, goes)
 	lose := func() *corev1.PersistentVolumeClaim {
 		claim := &corev1.PersistentVolumeClaim{}
 		s.get(t, s.ns, stack.NamesFor(s.domain).MailClaim, claim)
@@ -624,6 +627,18 @@ func TestALostClaimIsNotMadeAgain(t *testing.T) {
 	if err := s.Get(ctx, client.ObjectKeyFromObject(lost), &corev1.PersistentVolumeClaim{}); err == nil {
 		t.Fatal("the claim was made again: an empty volume passes for the mail")
 	}
+
+	// What is the matter with the domain keeps nobody in who is to be out.
+	if err := s.Delete(ctx, goes); err != nil {
+		t.Fatal(err)
+	}
+	update(t, s, stays, func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessSuspended })
+	eventually(t, func() error {
+		if is, was := s.row(t, stays.Address()).Access, s.row(t, goes.Address()).Access; is != admin.AccessSuspended || was != admin.AccessClosed {
+			return fmt.Errorf("the suspended mailbox is %s, the deleted one %s", is, was)
+		}
+		return nil
+	})
 
 	replaced := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: lost.Namespace, Name: lost.Name}, Spec: lost.Spec}
 	s.create(t, replaced)
