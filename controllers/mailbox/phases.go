@@ -261,7 +261,7 @@ func (s *scope) waits(err error) error {
 		return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, "the directory cannot be brought up to date: "+engines.Why(err))
 	}
 	return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, fmt.Sprintf(
-		"what was changed is in force when the engine answers again, and is asked for until then: %s; kubectl describe pecd %s says more", engines.Why(err), s.domain.Name))
+		"what was changed is in force when the engine answers again, and is asked for until then: %s; kubectl describe pecd -n %s %s says more", engines.Why(err), s.domain.Namespace, s.domain.Name))
 }
 
 // refusedPause is how long to wait before what is refused is asked for again: as long as it has been refused. Pure.
