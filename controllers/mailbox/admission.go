@@ -58,7 +58,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, nil
 	case has != nil && has.Type == wants.Type && wants.Bytes <= has.Bytes:
 		return reconcile.Result{}, s.counted(ctx)
-	case s.away != nil:
+	case s.isAway():
 		return reconcile.Result{}, s.waits(s.away)
 	case !placed(s.domain): // its contract is not counted now; what else was changed is carried out
 		s.granted = kept(*has, *wants)

@@ -38,6 +38,9 @@ func wasPlaced(m *v1alpha1.Mailbox) bool {
 	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == m.Generation
 }
 
+// isAway says whether the engine did not answer in this pass.
+func (s *scope) isAway() bool { return s.away != nil }
+
 // silent judges a row that was read, or was not because err is why the engine did not answer. What the engine last said of the mailbox
 // counts while there is nothing to change.
 func (s *scope) silent(err error) error {

@@ -21,7 +21,7 @@ func compareSecrets(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if !s.Peer.State().Configured {
 		return reconcile.Result{}, nil
 	}
-	if s.holder.Secrets.Theirs != "" && s.credentials != nil && s.away == nil {
+	if s.holder.Secrets.Theirs != "" && s.credentials != nil && !s.isAway() {
 		if err := s.checkTheirs(ctx); err != nil {
 			return reconcile.Result{}, err
 		}

@@ -156,9 +156,9 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	freeze, has := freezeOf(s.migrations), s.stands()
 	ask, held := plan(has, want, given(s.mailbox, s.domain), freeze != nil)
 	switch {
-	case ask != nil && s.away != nil:
+	case ask != nil && s.isAway():
 		return reconcile.Result{}, s.waits(s.away)
-	case s.away != nil && awayForLong(s.domain, s.Now):
+	case s.isAway() && awayForLong(s.domain, s.Now):
 		return reconcile.Result{}, s.domainWaits()
 	case ask != nil:
 		if err := s.ask(ctx, has, *ask); err != nil {

@@ -41,7 +41,7 @@ func takeAway(ctx context.Context, s *scope) (reconcile.Result, error) {
 		version = s.credentials.version
 	}
 	access, sending := rowAccess(s.access)
-	if row := takenAway(s.row, access, sending, version); s.away == nil && (!s.settled || !s.row.Same(row)) {
+	if row := takenAway(s.row, access, sending, version); !s.isAway() && (!s.settled || !s.row.Same(row)) {
 		if err := s.ask(ctx, s.stands(), admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
 			return reconcile.Result{}, err
 		}

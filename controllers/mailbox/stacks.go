@@ -44,7 +44,7 @@ func (r *Reconciler) compareAll(ctx context.Context, queue workqueue.TypedRateLi
 		}
 		key := client.ObjectKeyFromObject(d)
 		directory := r.Engines.Directory(engines.First(key))
-		if !placed(d) && !(served(d) && directory.Answers()) {
+		if answers := placed(d) || served(d) && directory.Answers(); !answers {
 			continue
 		}
 		group.Go(func() error {

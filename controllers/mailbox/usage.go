@@ -36,7 +36,7 @@ type measure struct {
 
 // watchUsage shows what the mailbox holds, and what to do about it. Not knowing it is no fault of the mailbox: what was known stays.
 func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if s.away != nil { // nor is it asked: each would wait for the same engine
+	if s.isAway() { // nor is it asked: each would wait for the same engine
 		return reconcile.Result{RequeueAfter: s.UsageEvery}, nil
 	}
 	due, next := s.looks.Due(client.ObjectKeyFromObject(s.mailbox), s.mailbox.Status.Usage != nil, s.Now)
