@@ -38,6 +38,7 @@ test: packages lint verify unit e2e ## Every check: lint, generated files, unit 
 lint: $(GOLANGCI_LINT) $(KUBE_API_LINT) ## gofmt, go vet, golangci-lint, kube-api-linter; the floors are a unit test.
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run: gofmt -w on the files above"; exit 1; }
 	go vet ./...
+	go vet -tags soak ./... # they run seldom, and must compile
 	$(GOLANGCI_LINT) run ./...
 	$(KUBE_API_LINT) run --config .golangci-kal.yml ./api/v1alpha1
 	cd hack/sites && go vet . && $(GOLANGCI_LINT) run --config ../../.golangci.yml . # not ./servers: it would compile Kubernetes a second time

@@ -30,7 +30,7 @@ func TestNineHundredCertifiedRecipients(t *testing.T) {
 		defer dovecot.stop()
 		defer clamav.stop()
 		n.must(waitPort(portClamd, clamav.done))
-		index, roots, _ := p.runEngine(t)
+		index, roots, _, _ := p.runEngine(t)
 		postfix := p.started("postfix")
 		defer postfix.stop()
 		begun := time.Now()
