@@ -146,8 +146,8 @@ const (
 	// provider for long: logins and migrations work, mail goes where the MX says.
 	ReasonDomainNotLocal = "DomainNotLocal"
 
-	// ConditionRowsLeftOpen (Managed) is there, True, only while mailboxes that were deleted could not be closed on this stack: who knows
-	// the password of one still gets in. It holds up neither the domain nor the other mailboxes; Ready does not depend on it.
+	// ConditionRowsLeftOpen (Managed) is there, True, only while mailboxes that were deleted, or whose domain has moved, could not be closed on
+	// this stack: who knows the password of one still gets in. It holds up neither the domain nor the other mailboxes; Ready does not depend on it.
 	ConditionRowsLeftOpen = "RowsLeftOpen"
 	// ReasonClosingRefused surfaces when the engine answers that it does not close one; the message names it and says why.
 	ReasonClosingRefused = "ClosingRefused"

@@ -70,6 +70,8 @@ type scope struct {
 	placed []admin.Domain
 	// receipts is the mail domain of the provider whose stack serves the domain.
 	receipts string
+	// ignored says that whoever owns the stack answers for the domain's records.
+	ignored bool
 	// left are the domains that the stack let go, with the namespace of the PECDomain that has them elsewhere.
 	left map[string]string
 	// said is what the engine answered in this pass.
@@ -166,7 +168,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	host := index.Host(domain)
-	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, receipts: receiptsOf(domain)}
+	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, receipts: receiptsOf(domain), ignored: ignores(domain)}
 	road := roads[domain.Spec.Provider.Type]
 	m := *r.Mechanism
 	m.Table = road.table

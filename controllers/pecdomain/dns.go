@@ -24,7 +24,7 @@ import (
 // waits for a name server, and never ends a pass: mail is served whatever the DNS says.
 func observeDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 	key := client.ObjectKeyFromObject(s.domain)
-	if s.domain.DNSMode() == v1alpha1.DNSIgnore {
+	if ignores(s.domain) {
 		s.Names.forget(key)
 		s.domain.Status.DNS = nil
 		s.True(v1alpha1.ConditionDNSVerified, v1alpha1.ReasonDNSIgnored, "spec.dns.mode is Ignore: the domain's records are looked after elsewhere")

@@ -23,7 +23,7 @@ func findHost(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if err != nil {
 		host = nil
 	} else {
-		s.receipts = receiptsOf(host)
+		s.receipts, s.ignored = receiptsOf(host), ignores(s.domain) && ignores(host)
 	}
 	c := judgeHost(s.domain, host)
 	switch {

@@ -22,7 +22,7 @@ type whereabouts struct {
 	held admin.Domain // as the engine holds it
 	// receipts says that it is the mail domain of the stack's own provider.
 	receipts bool
-	// ignored says that a person answers for the records (mode Ignore).
+	// ignored says that who owns the stack answers for the records (mode Ignore).
 	ignored bool
 	// here is what this site knows of the records; nil before its first look.
 	here *outlook
@@ -68,7 +68,7 @@ func (w whereabouts) left() bool {
 
 // whereabouts gathers it for the domain of this pass.
 func (s *scope) whereabouts(held admin.Domain, receipts string) whereabouts {
-	w := whereabouts{held: held, receipts: held.Name == receipts, ignored: s.domain.DNSMode() == v1alpha1.DNSIgnore, here: s.outlook, lasting: s.Names.Interval}
+	w := whereabouts{held: held, receipts: held.Name == receipts, ignored: s.ignored, here: s.outlook, lasting: s.Names.Interval}
 	if s.outlook != nil {
 		w.agreed = s.agreed(*s.outlook)
 	}
@@ -85,6 +85,10 @@ func receiptsOf(d *v1alpha1.PECDomain) string {
 	}
 	return d.Spec.Provider.Managed.Provider.MailDomain
 }
+
+// ignores says whether nothing is asked about a domain's records. A guest that says so would have any domain's mail for itself: it counts
+// where its host says the same. Pure.
+func ignores(d *v1alpha1.PECDomain) bool { return d.DNSMode() == v1alpha1.DNSIgnore }
 
 // placeDomain makes the stack hold the domain, and deliver its mail once its MX names the stack.
 func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
@@ -107,8 +111,12 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 		s.Names.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
 	}
 	if !want.Local {
+		until := "it names this stack"
+		if ignores(s.domain) {
+			until = "that was seen to name this stack: dns.mode Ignore of a guest counts only where its host has it too, set another one"
+		}
 		s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainNotLocal,
-			"the stack's directory holds the domain and its mailboxes; mail for them goes where the domain's MX says, and none is sent from them, until it names this stack")
+			"the stack's directory holds the domain and its mailboxes; mail for them goes where the domain's MX says, and none is sent from them, until "+until)
 		return reconcile.Result{}, nil
 	}
 	s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainPlaced, "the stack's directory holds the domain")

@@ -159,9 +159,9 @@ func judgeLeftOpen(left []leftOpen) metav1.Condition {
 	if n := len(left) - len(whys); n > 0 {
 		whys = append(whys, fmt.Sprintf("and %d more", n))
 	}
-	mailboxes := fmt.Sprintf("%d mailboxes that were deleted are", len(left))
+	mailboxes := fmt.Sprintf("%d mailboxes that were deleted, or whose domain has moved, are", len(left))
 	if len(left) == 1 {
-		mailboxes = "a mailbox that was deleted is"
+		mailboxes = "a mailbox that was deleted, or whose domain has moved, is"
 	}
 	c.Message = fmt.Sprintf("%s not closed, so that who knows the password still gets in; it is tried again, and the engine's log says more: %s", mailboxes, strings.Join(whys, "; "))
 	return c

@@ -86,6 +86,18 @@ func TestAGuestIsLocalWhileItsMXNamesTheStack(t *testing.T) {
 		t.Error("a guest that has left is local")
 	}
 	s.ready(t, box) // its holder still reads what is here
+
+	// A guest cannot say by itself that a name's mail is its own.
+	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.DNS = nil })
+	taker := s.hostedDomain("locale-comune", "pec.altrui.test")
+	s.create(t, taker)
+	s.waitFor(t, taker, v1alpha1.ConditionDirectoryInSync, metav1.ConditionTrue, v1alpha1.ReasonDomainNotLocal)
+	if s.local(t, taker.Name) {
+		t.Error("a guest that ignores the records of a name has its mail")
+	}
+	if !s.local(t, s.domain) {
+		t.Error("a host whose records were not seen yet lost its own mail")
+	}
 }
 
 // A guest that is made again as another provider's leaves nothing open and nothing local behind.
