@@ -142,7 +142,7 @@ const (
 	ConditionDirectoryInSync = "DirectoryInSync"
 	// ReasonDomainPlaced surfaces when the directory holds the domain.
 	ReasonDomainPlaced = "DomainPlaced"
-	// ReasonDomainNotLocal surfaces while the directory holds the domain and its MX was not seen to name this stack, or was seen to name another
+	// ReasonDomainNotLocal surfaces when the directory holds the domain and its MX was not seen to name this stack, or was seen to name another
 	// provider for long: logins and migrations work, mail goes where the MX says.
 	ReasonDomainNotLocal = "DomainNotLocal"
 

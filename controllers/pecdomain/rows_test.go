@@ -27,9 +27,9 @@ func TestJudgeLeftOpen(t *testing.T) {
 		silent bool
 		says   []string
 	}{
-		"what is refused waits for a person":              {[]leftOpen{refused}, v1alpha1.ReasonClosingRefused, false, []string{"a mailbox that was deleted is not closed", "a@uno.test: the engine refuses: no"}},
+		"what is refused waits for a person":              {[]leftOpen{refused}, v1alpha1.ReasonClosingRefused, false, []string{"a mailbox that was deleted, or whose domain has moved, is not closed", "a@uno.test: the engine refuses: no"}},
 		"what failed is tried again":                      {[]leftOpen{failed}, v1alpha1.ReasonClosingFails, false, []string{"b@uno.test: the engine could not place it: Dovecot is silent"}},
-		"a refusal counts before that":                    {[]leftOpen{refused, failed}, v1alpha1.ReasonClosingRefused, false, []string{"2 mailboxes that were deleted are not closed", "a@uno.test", "b@uno.test"}},
+		"a refusal counts before that":                    {[]leftOpen{refused, failed}, v1alpha1.ReasonClosingRefused, false, []string{"2 mailboxes that were deleted, or whose domain has moved, are not closed", "a@uno.test", "b@uno.test"}},
 		"an engine that gives no answer is asked no more": {[]leftOpen{failed, dead}, v1alpha1.ReasonClosingFails, true, []string{"c@uno.test: it does not take the connection"}},
 		"many are counted and some named":                 {many, v1alpha1.ReasonClosingFails, false, []string{"12 mailboxes", "casella.9@uno.test", "; and 2 more"}},
 	} {
