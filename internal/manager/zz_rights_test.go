@@ -19,7 +19,6 @@ const streamed = "a cache watches with the list streamed into it, and lists only
 
 // unseen are the rights that this suite does not use, each with why the operator needs it all the same.
 var unseen = map[right]string{
-	{"cluster-rules.yaml", "pec-operator.dev", "pecdomains", "list"}:        streamed,
 	{"cluster-rules.yaml", "pec-operator.dev", "mailboxmigrations", "list"}: streamed,
 	{"cluster-rules.yaml", "pec-operator.dev", "retentionpolicies", "list"}: streamed,
 	{"namespace-rules.yaml", "", "secrets", "list"}:                         streamed,
