@@ -74,8 +74,9 @@ fuzz: ## Every fuzz target of the repository, for FUZZTIME each (10s).
 	done
 
 .PHONY: bench
-bench: ## Benchmarks of the certification; compare runs with benchstat.
+bench: sites-ready ## Benchmarks of the certification (compare runs with benchstat), and ten thousand mailboxes (a quarter of an hour, on a quiet machine).
 	go test -run '^$$' -bench . -benchmem ./internal/...
+	PEC_SERVERS="$$($(SITES) build)" PEC_MAIL_ROOTFS="$$($(SITES) rootfs)" go test -tags soak -count=1 -timeout 30m -v ./test/scale
 
 ##@ Generated files
 
