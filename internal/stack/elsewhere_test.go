@@ -24,28 +24,15 @@ const (
 // frontal stands at an address of the network and hands every connection to the MX port, as the load balancer of a site does.
 func frontal(t *testing.T, address string) {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(address, "25"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				behind, err := net.Dial("tcp", loopback(portMX))
-				if err != nil {
-					return
-				}
-				go func() { _, _ = io.Copy(behind, conn); _ = behind.Close() }()
-				_, _ = io.Copy(conn, behind)
-			}()
+	listenAt(t, address, func(conn net.Conn) {
+		defer conn.Close()
+		behind, err := net.Dial("tcp", loopback(portMX))
+		if err != nil {
+			return
 		}
-	}()
+		go func() { _, _ = io.Copy(behind, conn); _ = behind.Close() }()
+		_, _ = io.Copy(conn, behind)
+	})
 }
 
 // checkElsewhere: the mail of a domain that is held here and not local goes where its MX says, and none of it is refused.

@@ -292,6 +292,12 @@ const silentOffice = "ufficio@tace.test"
 // peer is another provider's server: what answer gives at a stage is said instead of yes.
 func peer(t *testing.T, address string, answer func(stage, line string) string) {
 	t.Helper()
+	listenAt(t, address, func(conn net.Conn) { speak(conn, answer) })
+}
+
+// listenAt serves each connection to the mail port of an address.
+func listenAt(t *testing.T, address string, serve func(net.Conn)) {
+	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(address, "25"))
 	if err != nil {
 		t.Fatal(err)
@@ -303,7 +309,7 @@ func peer(t *testing.T, address string, answer func(stage, line string) string) 
 			if err != nil {
 				return
 			}
-			go speak(conn, answer)
+			go serve(conn)
 		}
 	}()
 }
