@@ -140,7 +140,7 @@ func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
 	case err != nil:
 		return err
 	}
-	logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address, "reason", "MailboxDeleted")
+	logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address)
 	return nil
 }
 

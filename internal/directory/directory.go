@@ -67,6 +67,7 @@ var laterColumns = []struct{ table, name, definition string }{
 	{"mailbox", "frozen_until", `INTEGER NOT NULL DEFAULT 0`},
 	{"mailbox", "admitted_in", `TEXT NOT NULL DEFAULT ''`},
 	{"mailbox", "shard", `INTEGER NOT NULL DEFAULT 0`},
+	{"ending", "closed", `INTEGER NOT NULL DEFAULT 0`},
 }
 
 // Directory is the open database.

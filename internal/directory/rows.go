@@ -50,7 +50,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 			end = end || fewer
 		}
 		if end && o.Err == nil {
-			o.Err = endSessions(ctx, tx, p.Address)
+			o.Err = endSessions(ctx, tx, p.Address, p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed)
 		}
 		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them

@@ -310,20 +310,47 @@ func TestSessionsEndWhenRulesAreNotTheHoldersAnyMore(t *testing.T) {
 	}
 }
 
-// The script of a mailbox that is closed is deactivated, and the operator is told until it is.
+// A closed mailbox's script does nothing for whoever gets the address next, also when Dovecot did not answer until then: nobody asks a
+// second time for a row that is closed already.
 func TestAClosedMailboxHasNoActiveScript(t *testing.T) {
-	w := givenWorld(t)
-	w.deafDovecot(true)
-	closed := admin.Place{Address: sender, Mailbox: &admin.Mailbox{Address: sender, Domain: ours, CredentialsVersion: "s/1", QuotaBytes: 1, Access: admin.AccessClosed, ClosedAt: w.now}}
-	if a := w.placing(closed); !strings.Contains(a.Failed, "does not answer") || len(w.deactivated()) > 0 {
-		t.Errorf("with a Dovecot that does not answer: %+v", a)
+	standing := func(w *world, access admin.Access) admin.Place {
+		m := admin.Mailbox{Address: sender, Domain: ours, CredentialsVersion: "s/1", QuotaBytes: 1, Access: access}
+		if access == admin.AccessClosed {
+			m.ClosedAt = w.now
+		}
+		return admin.Place{Address: sender, Mailbox: &m}
 	}
-	w.deafDovecot(false)
-	if a := w.placing(closed); a.Failed != "" || !slices.Equal(w.deactivated(), []string{sender}) {
-		t.Errorf("then: %+v, and the scripts of %v were deactivated", a, w.deactivated())
-	}
-	w.put(sender, "s/2", second, admin.AccessFull)
-	if !slices.Equal(w.deactivated(), []string{sender}) {
-		t.Errorf("for the next holder: %v", w.deactivated())
+	for name, c := range map[string]struct {
+		deaf    bool
+		between func(*world)
+	}{
+		"Dovecot answers":                             {},
+		"it answers later":                            {deaf: true},
+		"and the engine died meanwhile":               {deaf: true, between: (*world).crash},
+		"and the next holder has the address by then": {deaf: true, between: func(w *world) { w.placing(standing(w, admin.AccessFull)) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := givenWorld(t)
+			w.deafDovecot(c.deaf)
+			if a := w.placing(standing(w, admin.AccessClosed)); c.deaf != strings.Contains(a.Failed, "does not answer") {
+				t.Errorf("the operator hears %+v", a)
+			}
+			if c.between != nil {
+				c.between(w)
+			}
+			w.deafDovecot(false)
+			if failed := w.engine.endSessions(t.Context()); len(failed) > 0 || !slices.Equal(w.deactivated(), []string{sender}) {
+				t.Errorf("%v; the scripts of %v were deactivated", failed, w.deactivated())
+			}
+			w.later(endAgain[len(endAgain)-1])
+			w.engine.endSessions(t.Context())
+			w.later(endAgain[len(endAgain)-1])
+			w.engine.endSessions(t.Context())
+			before := len(w.deactivated())
+			w.put(sender, "s/3", second, admin.AccessFull)
+			if after := w.deactivated(); len(after) != before {
+				t.Errorf("the next holder's script is put aside: %v", after)
+			}
+		})
 	}
 }
