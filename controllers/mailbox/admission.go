@@ -60,7 +60,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, s.counted(ctx)
 	case s.isAway():
 		return reconcile.Result{}, s.waits(s.away)
-	case !placed(s.domain): // its contract is not counted now; what else was changed is carried out
+	case !takesMailboxes(s.domain): // its contract is not counted now; what else was changed is carried out
 		s.granted = kept(*has, *wants)
 		said, _ := reconcile.Verdict(s.domainWaits())
 		s.False(v1alpha1.ConditionAdmitted, said.Reason, fmt.Sprintf("%s; until then the mailbox stays as it is: %s, %s", said.Message, has.Type, contract.Size(has.Bytes)))

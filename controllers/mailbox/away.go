@@ -45,7 +45,7 @@ func (s *scope) isAway() bool { return s.away != nil }
 // counts while there is nothing to change.
 func (s *scope) silent(err error) error {
 	switch {
-	case err == nil && s.fresh && !placed(s.domain):
+	case err == nil && s.fresh && !takesMailboxes(s.domain):
 		return s.domainWaits()
 	case err == nil:
 		return nil
@@ -56,7 +56,7 @@ func (s *scope) silent(err error) error {
 	case wasPlaced(s.mailbox) && !awayForLong(s.domain, s.Now): // an operator that has just started has not heard the engine yet
 		s.unsettled = reconcile.Jitter(recheck)
 		return errUnsettled
-	case placed(s.domain):
+	case takesMailboxes(s.domain):
 		return s.waits(err)
 	}
 	return s.domainWaits()

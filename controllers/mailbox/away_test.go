@@ -43,7 +43,7 @@ func TestServedAndConcerned(t *testing.T) {
 			if served(c.domain) != c.served || awayForLong(c.domain, now) != c.long || concernsAll(well, c.domain) != c.all {
 				t.Errorf("served %t, away for long %t, all concerned %t", served(c.domain), awayForLong(c.domain, now), concernsAll(well, c.domain))
 			}
-			if waits := placed(c.domain); concernsWaiting(well, c.domain) || concernsWaiting(c.domain, well) == waits {
+			if waits := takesMailboxes(c.domain); concernsWaiting(well, c.domain) || concernsWaiting(c.domain, well) == waits {
 				t.Errorf("whoever waits is not woken when it is well again, or at another time")
 			}
 		})

@@ -64,7 +64,7 @@ func takeRoad(ctx context.Context, s *scope) (reconcile.Result, error) {
 func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.Watch.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
 	s.mailbox.Status.TriedSecretVersion = ""
-	if !placed(s.domain) && !served(s.domain) {
+	if !takesMailboxes(s.domain) && !served(s.domain) {
 		return s.refusedStack(ctx)
 	}
 	key := index.Host(s.domain)
@@ -166,7 +166,7 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 	}
 	s.showAccess()
-	s.placed(s.row)
+	s.showRow(s.row)
 	s.mailbox.Status.Holder = holderStatus(s.holder)
 	if held != "" {
 		return reconcile.Result{}, s.frozen(freeze, held)
@@ -211,9 +211,9 @@ func (s *scope) wantedRow() admin.Mailbox {
 
 // place has the stack hold something of the mailbox, and takes over what it holds then.
 func (s *scope) place(ctx context.Context, p admin.Place) error {
-	placed, err := s.directory.Place(ctx, p)
-	if placed.Mailbox.Address != "" { // also when a part of it was refused
-		s.row, s.holder = placed.Mailbox, placed.Holder
+	held, err := s.directory.Place(ctx, p)
+	if held.Mailbox.Address != "" { // also when a part of it was refused
+		s.row, s.holder = held.Mailbox, held.Holder
 		s.showAccess()
 	}
 	if err != nil {
@@ -222,8 +222,8 @@ func (s *scope) place(ctx context.Context, p admin.Place) error {
 	return nil
 }
 
-// placed shows the row that the stack holds now.
-func (s *scope) placed(row admin.Mailbox) {
+// showRow shows the row that the stack holds now.
+func (s *scope) showRow(row admin.Mailbox) {
 	quota := s.mailbox.QuotaIn(s.domain)
 	if quota.Value() != row.QuotaBytes {
 		quota = resource.NewQuantity(row.QuotaBytes, resource.BinarySI)

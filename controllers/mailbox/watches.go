@@ -15,9 +15,9 @@ import (
 	"github.com/pec-operator/pec-operator/controllers/index"
 )
 
-// placed says whether a domain's stack takes mailboxes.
-func placed(o client.Object) bool {
-	return meta.IsStatusConditionTrue(o.(*v1alpha1.PECDomain).Status.Conditions, v1alpha1.ConditionDirectoryInSync)
+// takesMailboxes says whether a domain's stack takes mailboxes. Pure.
+func takesMailboxes(d *v1alpha1.PECDomain) bool {
+	return meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDirectoryInSync)
 }
 
 // concernsAll says whether a change of a domain concerns all its mailboxes. That its engine went away does not, nor that it is back. Pure.
@@ -34,7 +34,9 @@ func concernsStack(before, after client.Object) bool {
 }
 
 // concernsWaiting says whether a change of a domain lets mailboxes go on that wait for its stack. Pure.
-func concernsWaiting(before, after client.Object) bool { return !placed(before) && placed(after) }
+func concernsWaiting(before, after client.Object) bool {
+	return !takesMailboxes(before.(*v1alpha1.PECDomain)) && takesMailboxes(after.(*v1alpha1.PECDomain))
+}
 
 // concernsHeld says whether a change of a domain may let in whom its contract holds, or give them another place in the queue. Pure.
 func concernsHeld(before, after client.Object) bool {

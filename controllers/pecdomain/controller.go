@@ -66,8 +66,8 @@ type scope struct {
 	// host is the domain whose stack serves this one; itself when Managed.
 	host   types.NamespacedName
 	engine *admin.Client // of host, once it is known to be one
-	// placed are the domains that the engine held when it was asked in this pass, and what was placed since.
-	placed []admin.Domain
+	// heldDomains are those that the engine held when it was asked in this pass, and what was placed since.
+	heldDomains []admin.Domain
 	// receipts is the mail domain of the provider whose stack serves the domain.
 	receipts string
 	// ignored says that whoever owns the stack answers for the domain's records.

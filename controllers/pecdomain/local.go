@@ -92,10 +92,10 @@ func ignores(d *v1alpha1.PECDomain) bool { return d.DNSMode() == v1alpha1.DNSIgn
 
 // placeDomain makes the stack hold the domain, and deliver its mail once its MX names the stack.
 func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
-	i := slices.IndexFunc(s.placed, func(d admin.Domain) bool { return d.Name == s.domain.Name })
+	i := slices.IndexFunc(s.heldDomains, func(d admin.Domain) bool { return d.Name == s.domain.Name })
 	held := admin.Domain{Name: s.domain.Name}
 	if i >= 0 {
-		held = s.placed[i]
+		held = s.heldDomains[i]
 	}
 	want := s.whereabouts(held, s.receipts).decide()
 	if i < 0 || want != held {
@@ -103,8 +103,8 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
 		logf.FromContext(ctx).Info("domain placed", "local", want.Local)
-		if s.placed = append(s.placed, want); i >= 0 {
-			s.placed = slices.Delete(s.placed, i, i+1)
+		if s.heldDomains = append(s.heldDomains, want); i >= 0 {
+			s.heldDomains = slices.Delete(s.heldDomains, i, i+1)
 		}
 	}
 	if s.outlook != nil {
@@ -127,7 +127,7 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 // another stack. Their rows are closed after that, in closeRows. That none is there says nothing.
 func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.left = map[string]string{}
-	for i, held := range s.placed {
+	for i, held := range s.heldDomains {
 		if held.Name == s.domain.Name || held.Name == s.receipts {
 			continue
 		}
@@ -145,7 +145,7 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if err := s.engine.PutDomain(ctx, held); err != nil {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
-		s.placed[i] = held
+		s.heldDomains[i] = held
 		logf.FromContext(ctx).Info("domain let go, it is elsewhere now", "domain", held.Name, "by", home.Namespace+"/"+home.Name)
 	}
 	return reconcile.Result{}, nil

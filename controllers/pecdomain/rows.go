@@ -29,7 +29,7 @@ import (
 // One that cannot be closed holds up nobody: it is told, and asked for again.
 func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 	var left []leftOpen
-	for _, held := range s.placed {
+	for _, held := range s.heldDomains {
 		domain := held.Name
 		rows, err := s.directory().Rows(ctx, domain)
 		if err != nil {
@@ -74,7 +74,7 @@ func closeFirst(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	status, err := s.Engines.For(engines.First(s.host)).Status(ctx)
 	if err == nil {
-		s.placed = status.Domains
+		s.heldDomains = status.Domains
 		_, err = closeRows(ctx, s)
 	}
 	if err != nil {
