@@ -29,13 +29,13 @@ func findMigrations(ctx context.Context, s *scope) (reconcile.Result, error) {
 
 // judgeAccess says what the holder is to be allowed.
 func judgeAccess(_ context.Context, s *scope) (reconcile.Result, error) {
-	s.access = effective(s.mailbox, s.migrations, s.row.PasswordChangedByHolder)
+	s.access = effective(s.mailbox, s.migrations, s.has.Mailbox.PasswordChangedByHolder)
 	return reconcile.Result{}, nil
 }
 
 // showAccess shows what the holder may do, once the stack's row says so.
 func (s *scope) showAccess() {
-	if access, sending := rowAccess(s.access); s.row.Access == access && s.row.Sending == sending {
+	if access, sending := rowAccess(s.access); s.has.Mailbox.Access == access && s.has.Mailbox.Sending == sending {
 		s.mailbox.Status.EffectiveAccess = &s.access
 	}
 }

@@ -24,15 +24,15 @@ const (
 
 // readRow reads what the stack holds of the address. A row of another namespace is another body's mail.
 func readRow(ctx context.Context, s *scope) (reconcile.Result, error) {
-	held, there, settled, err := s.directory.Mailbox(ctx, s.mailbox.Address())
-	s.row, s.holder, s.fresh, s.settled = held.Mailbox, held.Holder, !there, settled
+	has, err := s.directory.Mailbox(ctx, s.mailbox.Address())
+	s.has = has
 	if err := s.silent(err); err != nil {
 		return reconcile.Result{}, err
 	}
-	if there && contracts.Foreign(s.mailbox, s.row) {
+	if has.There && contracts.Foreign(s.mailbox, has.Mailbox) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressTaken, fmt.Sprintf(
 			"%s is, or was, a mailbox of namespace %s, whose mail is kept and is not shown to another body; create the Mailbox there, or choose another local part",
-			s.row.Address, s.row.Owner.Namespace))
+			has.Mailbox.Address, has.Mailbox.Owner.Namespace))
 	}
 	return reconcile.Result{}, nil
 }
@@ -41,15 +41,15 @@ func readRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 // more keeps what it has while that is held.
 func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	var has *contract.Holding
-	if !s.fresh {
-		has = contracts.Holding(s.row)
+	if s.has.There {
+		has = contracts.Holding(s.has.Mailbox)
 	}
 	wants := contracts.Wanted(s.mailbox, s.domain, has)
 	if wants == nil {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionAdmitted, v1alpha1.ReasonQuotaNotGiven, fmt.Sprintf(
 			"neither this mailbox nor PECDomain %s says how much it may hold; give quota here, or mailboxDefaults.quota there", s.domain.Name))
 	}
-	s.granted, s.countedIn = *wants, s.row.AdmittedIn
+	s.granted, s.countedIn = *wants, s.has.Mailbox.AdmittedIn
 	pool, limited := index.Pool(s.domain)
 	switch {
 	case !limited:

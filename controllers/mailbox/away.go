@@ -45,11 +45,11 @@ func (s *scope) isAway() bool { return s.away != nil }
 // counts while there is nothing to change.
 func (s *scope) silent(err error) error {
 	switch {
-	case err == nil && s.fresh && !takesMailboxes(s.domain):
+	case err == nil && !s.has.There && !takesMailboxes(s.domain):
 		return s.domainWaits()
 	case err == nil:
 		return nil
-	case !s.fresh:
+	case s.has.There:
 		s.away = err
 		s.repeat(v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSecretsDiffer)
 		return nil

@@ -94,12 +94,9 @@ type scope struct {
 	engine  *admin.Client
 	// directory is that of the stack that serves the mailbox.
 	directory *engines.Mirror
-	// row is what the stack holds of the address, and holder what its holder made of it; fresh says that it holds nothing, and
-	// settled that nothing which was asked for it is half done.
-	row            admin.Mailbox
-	holder         admin.Holder
-	fresh, settled bool
-	// away is why the engine does not answer: then row and holder are what it last said, and nothing can be changed.
+	// has is what the stack holds of the address; what it says of its being there, and settled, is from before this pass asked for anything.
+	has engines.Known
+	// away is why the engine does not answer: then has is what it last said, and nothing can be changed.
 	away error
 	// access is what the holder is to be allowed.
 	access v1alpha1.EffectiveAccess

@@ -14,7 +14,7 @@ import (
 // holdNew keeps a listed mailbox from being made or opened again while a migration away freezes its domain: the source's list is
 // being copied. The end of the freeze wakes the mailbox.
 func holdNew(_ context.Context, s *scope) (reconcile.Result, error) {
-	if freeze := freezeOf(s.migrations); freeze != nil && (s.fresh || s.row.Access == admin.AccessClosed) {
+	if freeze := freezeOf(s.migrations); freeze != nil && (!s.has.There || s.has.Mailbox.Access == admin.AccessClosed) {
 		return reconcile.Result{}, s.frozen(freeze, "the mailbox is not made")
 	}
 	return reconcile.Result{}, nil

@@ -147,13 +147,13 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	switch {
 	case s.credentials != nil:
 		want.CredentialsVersion = s.credentials.version
-	case s.fresh, s.row.Access == admin.AccessClosed: // nobody gets in with what the former holder had
+	case !s.has.There, s.has.Mailbox.Access == admin.AccessClosed: // nobody gets in with what the former holder had
 		said, _ := s.Said(v1alpha1.ConditionCredentialsValid)
 		return reconcile.Result{}, reconcile.Waiting(recheck, said.Type, said.Reason, said.Message)
 	default:
-		want.CredentialsVersion = s.row.CredentialsVersion
+		want.CredentialsVersion = s.has.Mailbox.CredentialsVersion
 	}
-	freeze, has := freezeOf(s.migrations), s.stands()
+	freeze, has := freezeOf(s.migrations), s.has
 	ask, held := plan(has, want, given(s.mailbox, s.domain), freeze != nil)
 	switch {
 	case ask != nil && s.isAway():
@@ -166,21 +166,16 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 	}
 	s.showAccess()
-	s.showRow(s.row)
-	s.mailbox.Status.Holder = holderStatus(s.holder)
+	s.showRow(s.has.Mailbox)
+	s.mailbox.Status.Holder = holderStatus(s.has.Holder)
 	if held != "" {
 		return reconcile.Result{}, s.frozen(freeze, held)
 	}
 	return reconcile.Result{}, nil
 }
 
-// stands is what the stack held when it was read.
-func (s *scope) stands() stands {
-	return stands{row: s.row, given: s.holder.Given, there: !s.fresh, settled: s.settled}
-}
-
 // ask asks the stack for what was planned, with the hash of a new password.
-func (s *scope) ask(ctx context.Context, has stands, p admin.Place) error {
+func (s *scope) ask(ctx context.Context, has engines.Known, p admin.Place) error {
 	if p.Mailbox != nil && newPassword(has, *p.Mailbox) {
 		hash, err := s.credentials.hash()
 		if err != nil {
@@ -191,8 +186,8 @@ func (s *scope) ask(ctx context.Context, has stands, p admin.Place) error {
 	if err := s.place(ctx, p); err != nil {
 		return err
 	}
-	if p.Mailbox != nil && has.row.Access == admin.AccessClosed {
-		readopted(s.Recorder, s.mailbox, has.row.ClosedAt)
+	if p.Mailbox != nil && has.Mailbox.Access == admin.AccessClosed {
+		readopted(s.Recorder, s.mailbox, has.Mailbox.ClosedAt)
 	}
 	return nil
 }
@@ -201,8 +196,8 @@ func (s *scope) ask(ctx context.Context, has stands, p admin.Place) error {
 func (s *scope) wantedRow() admin.Mailbox {
 	row := admin.Mailbox{
 		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type), AdmittedIn: s.countedIn,
-		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.row.ClosedAt,
-		Shard: s.row.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
+		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.has.Mailbox.ClosedAt,
+		Shard: s.has.Mailbox.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(s.access)
@@ -213,7 +208,7 @@ func (s *scope) wantedRow() admin.Mailbox {
 func (s *scope) place(ctx context.Context, p admin.Place) error {
 	held, err := s.directory.Place(ctx, p)
 	if held.Mailbox.Address != "" { // also when a part of it was refused
-		s.row, s.holder = held.Mailbox, held.Holder
+		s.has.Placed = held
 		s.showAccess()
 	}
 	if err != nil {

@@ -36,13 +36,13 @@ func (s *scope) refusedStack(ctx context.Context) (reconcile.Result, error) {
 
 // takeAway has the stack take from a mailbox what the spec does not allow any more, and a password that was replaced.
 func takeAway(ctx context.Context, s *scope) (reconcile.Result, error) {
-	version := s.row.CredentialsVersion
+	version := s.has.Mailbox.CredentialsVersion
 	if s.credentials != nil && freezeOf(s.migrations) == nil {
 		version = s.credentials.version
 	}
 	access, sending := rowAccess(s.access)
-	if row := takenAway(s.row, access, sending, version); !s.isAway() && (!s.settled || !s.row.Same(row)) {
-		if err := s.ask(ctx, s.stands(), admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
+	if row := takenAway(s.has.Mailbox, access, sending, version); !s.isAway() && (!s.has.Settled || !s.has.Mailbox.Same(row)) {
+		if err := s.ask(ctx, s.has, admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
 			return reconcile.Result{}, err
 		}
 	}

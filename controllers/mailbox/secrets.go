@@ -130,7 +130,7 @@ func (s *scope) unread() *credentials {
 	ref := s.mailbox.Spec.Credentials.SecretRef
 	version, known := s.Secrets.version(s.mailbox.Namespace, ref.Name)
 	was := meta.FindStatusCondition(s.mailbox.Status.Conditions, v1alpha1.ConditionCredentialsValid)
-	if version += "#" + ref.KeyOrDefault(); s.fresh || !known || s.row.CredentialsVersion != version || was == nil || was.Status != metav1.ConditionTrue {
+	if version += "#" + ref.KeyOrDefault(); !s.has.There || !known || s.has.Mailbox.CredentialsVersion != version || was == nil || was.Status != metav1.ConditionTrue {
 		return nil
 	}
 	s.True(was.Type, was.Reason, was.Message)
