@@ -45,14 +45,8 @@ var table = reconcile.Table{
 	Served:      "the mailbox works at this site as its spec says",
 }
 
-// road is how a mailbox is made real, by who runs its domain.
-type road struct {
-	table  reconcile.Table
-	phases []reconcile.Phase[*scope]
-}
-
 // provisioned is the way of a mailbox on a stack of ours.
-var provisioned = road{table: table, phases: []reconcile.Phase[*scope]{
+var provisioned = reconcile.Road[*scope]{Table: table, Phases: []reconcile.Phase[*scope]{
 	findStack, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, compareSecrets, watchUsage,
 }}
 
@@ -89,8 +83,8 @@ type scope struct {
 	*reconcile.Pass
 	*Reconciler
 	mailbox *v1alpha1.Mailbox
-	domain  *v1alpha1.PECDomain // the mailbox's, when it was found
-	road    road                // of its domain
+	domain  *v1alpha1.PECDomain    // the mailbox's, when it was found
+	road    reconcile.Road[*scope] // by who runs its domain
 	engine  *admin.Client
 	// directory is that of the stack that serves the mailbox.
 	directory *engines.Mirror
@@ -133,9 +127,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if errors.Is(err, errUnsettled) {
 		return ctrl.Result{RequeueAfter: s.unsettled}, nil
 	}
-	m := *r.Mechanism
-	m.Table = s.road.table
-	return m.Finish(ctx, pass, result, err, nil)
+	return r.With(s.road.Table).Finish(ctx, pass, result, err, nil)
 }
 
 // SetupWithManager starts the controller with a manager whose cache has the indexes.

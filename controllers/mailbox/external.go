@@ -34,7 +34,7 @@ var externalTable = reconcile.Table{
 }
 
 // external is the way of a mailbox that another provider runs.
-var external = road{table: externalTable, phases: []reconcile.Phase[*scope]{leaveUnprovisioned, readCredentials, giveItsWord, watchProvider}}
+var external = reconcile.Road[*scope]{Table: externalTable, Phases: []reconcile.Phase[*scope]{leaveUnprovisioned, readCredentials, giveItsWord, watchProvider}}
 
 // leaveUnprovisioned shows nothing of what only a stack has.
 func leaveUnprovisioned(_ context.Context, s *scope) (reconcile.Result, error) {

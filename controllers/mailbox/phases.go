@@ -57,7 +57,7 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 
 // takeRoad does what is done for a mailbox of its domain.
 func takeRoad(ctx context.Context, s *scope) (reconcile.Result, error) {
-	return reconcile.Walk(ctx, s, s.road.phases...)
+	return reconcile.Walk(ctx, s, s.road.Phases...)
 }
 
 // findStack finds the stack that serves the mailbox's domain.

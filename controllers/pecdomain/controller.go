@@ -92,14 +92,9 @@ type scope struct {
 	key     dns.Key
 }
 
-// road is how a domain of one provider type is made real.
-type road struct {
-	phases []reconcile.Phase[*scope]
-	table  reconcile.Table
-}
-
-var roads = map[v1alpha1.ProviderType]road{
-	v1alpha1.ProviderManaged: {table: managedTable, phases: []reconcile.Phase[*scope]{
+// roads are those of the provider types.
+var roads = map[v1alpha1.ProviderType]reconcile.Road[*scope]{
+	v1alpha1.ProviderManaged: {Table: managedTable, Phases: []reconcile.Phase[*scope]{
 		digestMailboxes,
 		observePeer,
 		claimDomain,
@@ -123,7 +118,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		compareStores,
 		settleDNS,
 	}},
-	v1alpha1.ProviderHosted: {table: hostedTable, phases: []reconcile.Phase[*scope]{
+	v1alpha1.ProviderHosted: {Table: hostedTable, Phases: []reconcile.Phase[*scope]{
 		digestMailboxes,
 		observePeer,
 		claimDomain,
@@ -136,7 +131,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		placeDomain,
 		settleDNS,
 	}},
-	v1alpha1.ProviderExternal: {table: externalTable, phases: []reconcile.Phase[*scope]{
+	v1alpha1.ProviderExternal: {Table: externalTable, Phases: []reconcile.Phase[*scope]{
 		digestMailboxes,
 		observePeer,
 		claimDomain,
@@ -170,9 +165,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	host := index.Host(domain)
 	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, receipts: receiptsOf(domain), ignored: ignores(domain)}
 	road := roads[domain.Spec.Provider.Type]
-	m := *r.Mechanism
-	m.Table = road.table
-	result, err := reconcile.Walk(ctx, s, road.phases...)
+	result, err := reconcile.Walk(ctx, s, road.Phases...)
 	if apierrors.IsForbidden(err) {
 		err = reconcile.Waiting(later, v1alpha1.ConditionStackReady, v1alpha1.ReasonNamespaceNotGranted, r.Access.Missing(domain.Namespace, err))
 	}
@@ -180,5 +173,5 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err == nil {
 		err = countErr
 	}
-	return m.Finish(ctx, pass, result, err, func() { s.complete(counts) })
+	return r.With(road.Table).Finish(ctx, pass, result, err, func() { s.complete(counts) })
 }
