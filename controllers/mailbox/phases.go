@@ -64,7 +64,7 @@ func takeRoad(ctx context.Context, s *scope) (reconcile.Result, error) {
 func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.Watch.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
 	s.mailbox.Status.TriedSecretVersion = ""
-	if !takesMailboxes(s.domain) && !served(s.domain) {
+	if !takesMailboxes(s.domain) && !rowsCount(s.domain) {
 		return s.refusedStack(ctx)
 	}
 	key := index.Host(s.domain)

@@ -44,7 +44,7 @@ func (r *Reconciler) compareAll(ctx context.Context, queue workqueue.TypedRateLi
 		}
 		key := client.ObjectKeyFromObject(d)
 		directory := r.Engines.Directory(engines.First(key))
-		if answers := takesMailboxes(d) || served(d) && directory.Answers(); !answers {
+		if answers := takesMailboxes(d) || rowsCount(d) && directory.Answers(); !answers {
 			continue
 		}
 		group.Go(func() error {

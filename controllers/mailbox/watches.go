@@ -23,7 +23,7 @@ func takesMailboxes(d *v1alpha1.PECDomain) bool {
 // concernsAll says whether a change of a domain concerns all its mailboxes. That its engine went away does not, nor that it is back. Pure.
 func concernsAll(before, after client.Object) bool {
 	old, is := before.(*v1alpha1.PECDomain), after.(*v1alpha1.PECDomain)
-	return served(old) != served(is) || concernsWatched(old, is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
+	return rowsCount(old) != rowsCount(is) || concernsWatched(old, is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
 		(old.Spec.Contract == nil) != (is.Spec.Contract == nil)
 }
 
@@ -58,12 +58,12 @@ func (r *Reconciler) ofDomain(ctx context.Context, o client.Object) []crreconcil
 
 // onStack are the mailboxes of the domains that a domain's stack serves, itself among them.
 func (r *Reconciler) onStack(ctx context.Context, o client.Object) (requests []crreconcile.Request) {
-	var served v1alpha1.PECDomainList
-	if r.Client.List(ctx, &served, client.MatchingFields{index.DomainHost: index.Key(client.ObjectKeyFromObject(o))}, client.UnsafeDisableDeepCopy) != nil {
+	var domains v1alpha1.PECDomainList
+	if r.Client.List(ctx, &domains, client.MatchingFields{index.DomainHost: index.Key(client.ObjectKeyFromObject(o))}, client.UnsafeDisableDeepCopy) != nil {
 		return nil // a cache that cannot list is being stopped
 	}
-	for i := range served.Items {
-		requests = append(requests, r.ofDomain(ctx, &served.Items[i])...)
+	for i := range domains.Items {
+		requests = append(requests, r.ofDomain(ctx, &domains.Items[i])...)
 	}
 	return requests
 }
