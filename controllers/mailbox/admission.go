@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// pageAge and anew are the ages of a contract's page that a request is decided by: the second when the first has not seen it.
-	pageAge, anew = time.Second, 200 * time.Millisecond
+	// pageAge is how old the contract's page may be that a request is decided by.
+	pageAge = time.Second
+	// pageAgeAgain is how old it may be when the first page has not seen the request.
+	pageAgeAgain = 200 * time.Millisecond
 	// heldRecheck is how often a held mailbox is looked at again. The watch on its contract's domain comes first.
 	heldRecheck = 10 * time.Minute
 )
@@ -92,12 +94,13 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
-// errUnsettled ends a pass of which nothing is written: the request is decided in a moment, with those that come with it.
-var errUnsettled = errors.New("not all requests that come together are there")
+// errNotYet ends a pass of which nothing is written: what it needs is there in a moment, be it the requests that come together with this
+// one, a first look, or the first word of an engine.
+var errNotYet = errors.New("not all that the pass needs is there")
 
 // page is the contract's page, with what this mailbox wants on it, and with the requests that come together with that.
 func (s *scope) page(ctx context.Context, wants contract.Holding) (*contracts.Page, error) {
-	for _, age := range []time.Duration{pageAge, anew} {
+	for _, age := range []time.Duration{pageAge, pageAgeAgain} {
 		page, err := s.Book.Page(ctx, s.domain, age)
 		if err != nil {
 			return nil, err
@@ -109,8 +112,8 @@ func (s *scope) page(ctx context.Context, wants contract.Holding) (*contracts.Pa
 			return s.settledPage(ctx, page)
 		}
 	}
-	s.unsettled = anew
-	return nil, errUnsettled
+	s.comeBack = pageAgeAgain
+	return nil, errNotYet
 }
 
 // settledPage is a page on which the request is decided, or the time until there may be one.
@@ -128,8 +131,8 @@ func (s *scope) settledPage(ctx context.Context, page *contracts.Page) (*contrac
 			return again, nil
 		}
 	}
-	s.unsettled = max(at.Sub(s.Now), time.Millisecond)
-	return nil, errUnsettled
+	s.comeBack = max(at.Sub(s.Now), time.Millisecond)
+	return nil, errNotYet
 }
 
 // verdict is the reason of Admitted, and its message, for an address on a contract's page. Pure.

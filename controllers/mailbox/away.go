@@ -54,8 +54,8 @@ func (s *scope) silent(err error) error {
 		s.repeat(v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSecretsDiffer)
 		return nil
 	case wasPlaced(s.mailbox) && !awayForLong(s.domain, s.Now): // an operator that has just started has not heard the engine yet
-		s.unsettled = reconcile.Jitter(recheck)
-		return errUnsettled
+		s.comeBack = reconcile.Jitter(recheck)
+		return errNotYet
 	case takesMailboxes(s.domain):
 		return s.waits(err)
 	}

@@ -100,8 +100,8 @@ type scope struct {
 	granted contract.Holding
 	// countedIn is the domain, namespace/name, whose contract counts the mailbox; "" when none does.
 	countedIn string
-	// unsettled is how long the requests are awaited that come together with this one.
-	unsettled time.Duration
+	// comeBack is when a pass that ended in errNotYet comes again.
+	comeBack time.Duration
 	// credentials are what the Secret holds; nil when it holds nothing usable.
 	credentials *credentials
 }
@@ -124,8 +124,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	mailbox.Status.Address = mailbox.Address()
 	s := &scope{Pass: pass, Reconciler: r, mailbox: mailbox, road: provisioned}
 	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, takeRoad)
-	if errors.Is(err, errUnsettled) {
-		return ctrl.Result{RequeueAfter: s.unsettled}, nil
+	if errors.Is(err, errNotYet) {
+		return ctrl.Result{RequeueAfter: s.comeBack}, nil
 	}
 	return r.With(s.road.Table).Finish(ctx, pass, result, err, nil)
 }

@@ -82,8 +82,8 @@ func (s *scope) awaitLook(seen watched) (reconcile.Result, error) {
 		s.sayAll(s.judgeExternal)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
-	if s.unsettled = seen.since.Add(firstLook).Sub(s.Now); s.unsettled > 0 {
-		return reconcile.Result{}, errUnsettled
+	if s.comeBack = seen.since.Add(firstLook).Sub(s.Now); s.comeBack > 0 {
+		return reconcile.Result{}, errNotYet
 	}
 	s.sayAll(s.judgeExternal)
 	return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionWatched, v1alpha1.ReasonFirstLook, fmt.Sprintf(
