@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
@@ -19,7 +19,7 @@ import (
 func findMigrations(ctx context.Context, s *scope) (reconcile.Result, error) {
 	var migrations v1alpha1.MailboxMigrationList
 	key := s.mailbox.Namespace + "/" + s.mailbox.Address()
-	if err := s.Client.List(ctx, &migrations, client.MatchingFields{index.MigrationAddress: key}); err != nil {
+	if err := s.Client.List(ctx, &migrations, client.MatchingFields{refs.MigrationAddress: key}); err != nil {
 		return reconcile.Result{}, fmt.Errorf("listing the migrations of %s: %w", s.mailbox.Address(), err)
 	}
 	slices.SortFunc(migrations.Items, func(a, b v1alpha1.MailboxMigration) int { return strings.Compare(a.Name, b.Name) })

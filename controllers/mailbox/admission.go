@@ -10,7 +10,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
@@ -52,7 +52,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 			"neither this mailbox nor PECDomain %s says how much it may hold; give quota here, or mailboxDefaults.quota there", s.domain.Name))
 	}
 	s.granted, s.countedIn = *wants, s.has.Mailbox.AdmittedIn
-	pool, limited := index.Pool(s.domain)
+	pool, limited := refs.Pool(s.domain)
 	switch {
 	case !limited:
 		s.countedIn = ""
@@ -73,7 +73,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, err
 	}
 	if page.Unusable == "" {
-		s.countedIn = index.Key(pool)
+		s.countedIn = refs.Key(pool)
 	}
 	reason, message := verdict(page, s.mailbox.Address())
 	switch {
@@ -172,7 +172,7 @@ func (s *scope) counted(ctx context.Context) error {
 		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, "the mailbox was admitted and stays, though "+unusable)
 		return nil
 	}
-	s.countedIn = index.Key(client.ObjectKeyFromObject(pool))
+	s.countedIn = refs.Key(client.ObjectKeyFromObject(pool))
 	s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, counts(pool.Spec.Contract.Reference))
 	return nil
 }

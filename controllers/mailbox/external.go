@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/imapx"
 	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/peer"
@@ -59,7 +59,7 @@ func (s *scope) provider() *v1alpha1.ExternalProvider { return s.domain.Spec.Pro
 // watchProvider shows what the last look at the provider saw. Looking is done in the background.
 func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 	status := &s.mailbox.Status
-	if !peer.RoleOf(s.Site, index.PreferredSite(s.domain, s.domain), s.Peer.State(), s.StandIn, s.Now).Acts {
+	if !peer.RoleOf(s.Site, refs.PreferredSite(s.domain, s.domain), s.Peer.State(), s.StandIn, s.Now).Acts {
 		status.Usage, status.Quota, status.TriedSecretVersion = nil, "", "" // what is not looked at grows old
 		s.True(v1alpha1.ConditionWatched, v1alpha1.ReasonPreferredSiteWatches, "site "+s.domain.Spec.PreferredSite+" is the preferred one of "+s.domain.Name+" and looks; its Mailbox has what it saw")
 		return reconcile.Result{RequeueAfter: recheck}, nil

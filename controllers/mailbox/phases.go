@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -67,7 +67,7 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if !takesMailboxes(s.domain) && !rowsCount(s.domain) {
 		return s.refusedStack(ctx)
 	}
-	key := index.Host(s.domain)
+	key := refs.Host(s.domain)
 	host := &v1alpha1.PECDomain{}
 	if err := s.Client.Get(ctx, key, host); err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", key, s.domain.Name, err)

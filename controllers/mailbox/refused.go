@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -29,7 +29,7 @@ func (s *scope) refusedStack(ctx context.Context) (reconcile.Result, error) {
 	if !isRefused(s.domain) {
 		return reconcile.Result{}, s.domainWaits()
 	}
-	engine := engines.First(index.Host(s.domain))
+	engine := engines.First(refs.Host(s.domain))
 	s.engine, s.directory = s.Engines.For(engine), s.Engines.Directory(engine)
 	return reconcile.Walk(ctx, s, refused...)
 }

@@ -16,7 +16,7 @@ import (
 	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 )
 
 // Secrets knows which Secrets of the listed namespaces exist and when they change, and nothing of what is in them: it asks for
@@ -103,7 +103,7 @@ func (r *Reconciler) watchSecrets(ctx context.Context, queue workqueue.TypedRate
 		if !is {
 			return
 		}
-		for _, request := range r.listed(ctx, client.InNamespace(secret.GetNamespace()), client.MatchingFields{index.MailboxSecret: secret.GetName()}) {
+		for _, request := range r.listed(ctx, client.InNamespace(secret.GetNamespace()), client.MatchingFields{refs.MailboxSecret: secret.GetName()}) {
 			queue.Add(request)
 		}
 	}

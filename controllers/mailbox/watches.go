@@ -12,7 +12,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 )
 
 // takesMailboxes says whether a domain's stack takes mailboxes. Pure.
@@ -53,13 +53,13 @@ func concernsAccess(before, after client.Object) bool {
 
 // ofDomain are the mailboxes of a domain.
 func (r *Reconciler) ofDomain(ctx context.Context, o client.Object) []crreconcile.Request {
-	return r.listed(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{index.MailboxDomain: o.GetName()})
+	return r.listed(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{refs.MailboxDomain: o.GetName()})
 }
 
 // onStack are the mailboxes of the domains that a domain's stack serves, itself among them.
 func (r *Reconciler) onStack(ctx context.Context, o client.Object) (requests []crreconcile.Request) {
 	var domains v1alpha1.PECDomainList
-	if r.Client.List(ctx, &domains, client.MatchingFields{index.DomainHost: index.Key(client.ObjectKeyFromObject(o))}, client.UnsafeDisableDeepCopy) != nil {
+	if r.Client.List(ctx, &domains, client.MatchingFields{refs.DomainHost: refs.Key(client.ObjectKeyFromObject(o))}, client.UnsafeDisableDeepCopy) != nil {
 		return nil // a cache that cannot list is being stopped
 	}
 	for i := range domains.Items {
@@ -71,7 +71,7 @@ func (r *Reconciler) onStack(ctx context.Context, o client.Object) (requests []c
 // waitingIn are the mailboxes of a domain that are not Ready.
 func (r *Reconciler) waitingIn(ctx context.Context, o client.Object) []crreconcile.Request {
 	var list v1alpha1.MailboxList
-	if r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{index.MailboxDomain: o.GetName()}, client.UnsafeDisableDeepCopy) != nil {
+	if r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{refs.MailboxDomain: o.GetName()}, client.UnsafeDisableDeepCopy) != nil {
 		return nil // a cache that cannot list is being stopped
 	}
 	var requests []crreconcile.Request
@@ -85,15 +85,15 @@ func (r *Reconciler) waitingIn(ctx context.Context, o client.Object) []crreconci
 
 // heldUnder are the held mailboxes of a domain, and of all domains that draw on its contract.
 func (r *Reconciler) heldUnder(ctx context.Context, o client.Object) []crreconcile.Request {
-	key := index.Key(client.ObjectKeyFromObject(o))
-	requests := r.listed(ctx, client.MatchingFields{index.MailboxHeld: key})
+	key := refs.Key(client.ObjectKeyFromObject(o))
+	requests := r.listed(ctx, client.MatchingFields{refs.MailboxHeld: key})
 	var members v1alpha1.PECDomainList
-	if r.Client.List(ctx, &members, client.MatchingFields{index.DomainPool: key}, client.UnsafeDisableDeepCopy) != nil {
+	if r.Client.List(ctx, &members, client.MatchingFields{refs.DomainPool: key}, client.UnsafeDisableDeepCopy) != nil {
 		return requests // a cache that cannot list is being stopped
 	}
 	for i := range members.Items {
-		if member := index.Key(client.ObjectKeyFromObject(&members.Items[i])); member != key {
-			requests = append(requests, r.listed(ctx, client.MatchingFields{index.MailboxHeld: member})...)
+		if member := refs.Key(client.ObjectKeyFromObject(&members.Items[i])); member != key {
+			requests = append(requests, r.listed(ctx, client.MatchingFields{refs.MailboxHeld: member})...)
 		}
 	}
 	return requests

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
@@ -246,7 +246,7 @@ func (s *scope) endpointsBefore(ctx context.Context, from *v1alpha1.PECDomain) (
 // endpointsOf are those of the stack that serves a domain; nil when none does.
 func (s *scope) endpointsOf(ctx context.Context, domain *v1alpha1.PECDomain) (*v1alpha1.Endpoints, error) {
 	host := &v1alpha1.PECDomain{}
-	if err := s.Client.Get(ctx, index.Host(domain), host); err != nil {
+	if err := s.Client.Get(ctx, refs.Host(domain), host); err != nil {
 		return nil, ignoreMissing(err, "reading the host of "+domain.Name)
 	}
 	if host.Spec.Provider.Managed == nil {

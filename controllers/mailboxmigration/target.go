@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/stack"
@@ -63,12 +63,12 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading the target's domain %s: %w", name, err)
 	}
-	s.target = target{domain: domain, host: index.Host(domain)}
+	s.target = target{domain: domain, host: refs.Host(domain)}
 	host := &v1alpha1.PECDomain{}
 	if err := s.Client.Get(ctx, s.target.host, host); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", s.target.host, name, err)
 	}
-	s.target.preferred = index.PreferredSite(domain, host)
+	s.target.preferred = refs.PreferredSite(domain, host)
 	return reconcile.Result{}, nil
 }
 
@@ -114,7 +114,7 @@ func (s *scope) findSource(ctx context.Context) (problem string, err error) {
 		s.target.source = source{address: external.IMAP.HostPort(imapsPort)}
 		return "", nil
 	}
-	return s.findStack(ctx, index.Host(domain))
+	return s.findStack(ctx, refs.Host(domain))
 }
 
 // findStack names the IMAPS server of a stack of this site, by its Service: it must be found also while the domain's public names are

@@ -5,14 +5,14 @@ import (
 	"fmt"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
 // claimDomain lets one PECDomain per domain name act. It comes before anything that has an effect: a loser that had acted
 // would undo the winner's work when it is deleted.
 func claimDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
-	first, err := index.Claimant(ctx, s.Client, s.domain.Name)
+	first, err := refs.Claimant(ctx, s.Client, s.domain.Name)
 	if err != nil {
 		return reconcile.Result{}, err
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/engines"
@@ -162,7 +162,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.watchOn(domain)
 		return ctrl.Result{}, err
 	}
-	host := index.Host(domain)
+	host := refs.Host(domain)
 	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, receipts: receiptsOf(domain), ignored: ignores(domain)}
 	road := roads[domain.Spec.Provider.Type]
 	result, err := reconcile.Walk(ctx, s, road.Phases...)

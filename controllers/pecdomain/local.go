@@ -10,7 +10,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -154,7 +154,7 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 // movedTo is the PECDomain that has a domain elsewhere, where something of it is still to end on this stack; else nil. A cache can be behind:
 // the API server's own word counts.
 func (s *scope) movedTo(ctx context.Context, held admin.Domain) (*v1alpha1.PECDomain, error) {
-	home, err := index.Claimant(ctx, s.Client, held.Name)
+	home, err := refs.Claimant(ctx, s.Client, held.Name)
 	if err == nil && home != nil {
 		home, err = s.servedElsewhere(ctx, home)
 	}
@@ -180,14 +180,14 @@ func (s *scope) movedTo(ctx context.Context, held admin.Domain) (*v1alpha1.PECDo
 
 // servedElsewhere is the PECDomain if its mail is at another provider, or on another stack that serves it; else nil.
 func (s *scope) servedElsewhere(ctx context.Context, d *v1alpha1.PECDomain) (*v1alpha1.PECDomain, error) {
-	if !d.DeletionTimestamp.IsZero() || index.Host(d) == s.host {
+	if !d.DeletionTimestamp.IsZero() || refs.Host(d) == s.host {
 		return nil, nil
 	}
 	if d.Spec.Provider.Type != v1alpha1.ProviderHosted {
 		return d, nil
 	}
 	host := &v1alpha1.PECDomain{}
-	if err := s.Client.Get(ctx, index.Host(d), host); err != nil {
+	if err := s.Client.Get(ctx, refs.Host(d), host); err != nil {
 		return nil, client.IgnoreNotFound(err) // a host that is not there serves nobody
 	}
 	switch judgeHost(d, host).Reason {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -171,7 +171,7 @@ func judgeLeftOpen(left []leftOpen) metav1.Condition {
 func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
 	var migrations v1alpha1.MailboxMigrationList
 	key := row.Owner.Namespace + "/" + row.Address
-	if err := s.Client.List(ctx, &migrations, client.MatchingFields{index.MigrationAddress: key}); err != nil {
+	if err := s.Client.List(ctx, &migrations, client.MatchingFields{refs.MigrationAddress: key}); err != nil {
 		return false, fmt.Errorf("listing the migrations of %s: %w", row.Address, err)
 	}
 	for i := range migrations.Items {
@@ -191,7 +191,7 @@ func (s *scope) directory() *engines.Mirror { return s.Engines.Directory(engines
 // without are the open rows that no Mailbox stands for, as far as the reader knows.
 func (s *scope) without(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {
 	var mailboxes v1alpha1.MailboxList
-	if err := reader.List(ctx, &mailboxes, client.MatchingFields{index.MailboxDomain: domain}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := reader.List(ctx, &mailboxes, client.MatchingFields{refs.MailboxDomain: domain}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the mailboxes of %s: %w", domain, err)
 	}
 	return orphans(rows, mailboxes.Items, s.left[domain]), nil

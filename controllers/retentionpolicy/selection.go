@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 )
 
 // selection is what a policy has of the mailboxes of its namespace.
@@ -23,10 +23,10 @@ func selectFrom(p *v1alpha1.RetentionPolicy, policies []v1alpha1.RetentionPolicy
 		if !m.DeletionTimestamp.IsZero() {
 			continue
 		}
-		has, after := index.PolicyOf(policies, m)
+		has, after := refs.PolicyOf(policies, m)
 		if has == p.Name {
 			found.mailboxes = append(found.mailboxes, m)
-		} else if index.Selects(p, m) {
+		} else if refs.Selects(p, m) {
 			found.elsewhere++
 		}
 		if len(after) > 0 && (has == p.Name || slices.Contains(after, p.Name)) {

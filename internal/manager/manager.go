@@ -31,10 +31,10 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
-	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/controllers/mailbox"
 	"github.com/pec-operator/pec-operator/controllers/mailboxmigration"
 	"github.com/pec-operator/pec-operator/controllers/pecdomain"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/controllers/retentionpolicy"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/engines"
@@ -189,7 +189,7 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
-	if err := index.Register(ctx, mgr.GetFieldIndexer()); err != nil {
+	if err := refs.Register(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
 	pool := engines.NewPool(o.Site, authority, o.Now, o.EngineAddress)

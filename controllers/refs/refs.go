@@ -1,5 +1,6 @@
-// Package index names the cache's field indexes, by which the kinds find each other without reading everything.
-package index
+// Package refs says how the kinds refer to each other: which PECDomain hosts, lends to or claims which, which policy a mailbox is under;
+// and it has the cache's indexes by which that is found without reading everything.
+package refs
 
 import (
 	"cmp"
