@@ -57,8 +57,8 @@ type Reconciler struct {
 	Live client.Reader
 	// Secrets says when one changed.
 	Secrets *Secrets
-	// Access lists the namespaces that the operator may work in.
-	Access reconcile.Access
+	// Namespaces are those that the operator may work in.
+	Namespaces reconcile.Namespaces
 	// Engines dials the engines of this site.
 	Engines *engines.Pool
 	// Book says who is admitted under each contract.

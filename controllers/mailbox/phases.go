@@ -97,7 +97,7 @@ func ownAddresses(host *v1alpha1.PECDomain) []string {
 // readCredentials reads the Secret and judges it. Credentials that cannot be used do not end the pass: an access that was
 // withdrawn must be withdrawn whatever the Secret says.
 func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if message := s.Access.Missing(s.mailbox.Namespace, nil); message != "" {
+	if message := s.Namespaces.Missing(s.mailbox.Namespace, nil); message != "" {
 		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, message)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
@@ -107,7 +107,7 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 	c, reason, message, err := s.secret(ctx)
 	switch {
 	case apierrors.IsForbidden(err):
-		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, s.Access.Missing(s.mailbox.Namespace, err))
+		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, s.Namespaces.Missing(s.mailbox.Namespace, err))
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	case err != nil:
 		return reconcile.Result{}, err

@@ -47,9 +47,9 @@ var table = reconcile.Table{
 type Reconciler struct {
 	*reconcile.Mechanism
 	// Live reads past the cache: what was written a moment ago must be seen.
-	Live    client.Reader
-	Access  reconcile.Access
-	Engines *engines.Pool
+	Live       client.Reader
+	Namespaces reconcile.Namespaces
+	Engines    *engines.Pool
 	// Jobs is where copies run, Image what their pods run.
 	Jobs *jobs.Cluster
 	// Peer reads the other site, StandIn is how long it must be silent before this one acts in its place.

@@ -95,7 +95,7 @@ func identity(m *v1alpha1.MailboxMigration) string {
 
 // openLedger reads what was done.
 func openLedger(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if message := s.Access.Missing(s.migration.Namespace, nil); message != "" {
+	if message := s.Namespaces.Missing(s.migration.Namespace, nil); message != "" {
 		return reconcile.Result{}, reconcile.Waiting(longest, v1alpha1.ConditionTargetReady, v1alpha1.ReasonNamespaceNotGranted, message)
 	}
 	l := &ledger{object: &corev1.ConfigMap{}, entries: map[string]entry{}, last: term{Epoch: 1}}
@@ -103,7 +103,7 @@ func openLedger(ctx context.Context, s *scope) (reconcile.Result, error) {
 	err := s.Live.Get(ctx, key, l.object)
 	switch {
 	case apierrors.IsForbidden(err):
-		return reconcile.Result{}, reconcile.Waiting(longest, v1alpha1.ConditionTargetReady, v1alpha1.ReasonNamespaceNotGranted, s.Access.Missing(key.Namespace, err))
+		return reconcile.Result{}, reconcile.Waiting(longest, v1alpha1.ConditionTargetReady, v1alpha1.ReasonNamespaceNotGranted, s.Namespaces.Missing(key.Namespace, err))
 	case apierrors.IsNotFound(err):
 		l.missing = true
 		l.object = &corev1.ConfigMap{

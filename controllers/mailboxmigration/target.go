@@ -131,7 +131,7 @@ func (s *scope) findStack(ctx context.Context, host types.NamespacedName) (probl
 	}
 	secret := &corev1.Secret{}
 	err = s.Live.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: stack.TLSSecret(domain)}, secret)
-	if message := s.Access.Missing(host.Namespace, err); message != "" {
+	if message := s.Namespaces.Missing(host.Namespace, err); message != "" {
 		return message, nil
 	}
 	if client.IgnoreNotFound(err) != nil {

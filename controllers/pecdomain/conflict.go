@@ -23,11 +23,3 @@ func claimDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	return reconcile.Result{}, nil
 }
-
-// checkAccess ends the pass in a namespace that the operator was not given, before the API server has to refuse anything.
-func checkAccess(_ context.Context, s *scope) (reconcile.Result, error) {
-	if message := s.Access.Missing(s.domain.Namespace, nil); message != "" {
-		return reconcile.Result{}, reconcile.Waiting(later, v1alpha1.ConditionStackReady, v1alpha1.ReasonNamespaceNotGranted, message)
-	}
-	return reconcile.Result{}, nil
-}

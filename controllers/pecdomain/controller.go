@@ -37,8 +37,8 @@ type Reconciler struct {
 	// Live reads past the cache: Secrets must not stand in our memory, and a cache over namespaces whose Role is missing
 	// would never sync.
 	Live client.Reader
-	// Access lists the namespaces that the operator may work in.
-	Access reconcile.Access
+	// Namespaces are those that the operator may work in.
+	Namespaces reconcile.Namespaces
 	// Authority signs the certificates of this site's engines.
 	Authority *pki.Authority
 	// Engines dials the engines of this site.
@@ -103,7 +103,7 @@ var roads = map[v1alpha1.ProviderType]reconcile.Road[*scope]{
 		measureService,
 		observeDNS,
 		honourContract,
-		checkAccess,
+		checkNamespace,
 		keepCertificate,
 		readSecrets,
 		keepClaims,
@@ -167,7 +167,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	road := roads[domain.Spec.Provider.Type]
 	result, err := reconcile.Walk(ctx, s, road.Phases...)
 	if apierrors.IsForbidden(err) {
-		err = reconcile.Waiting(later, v1alpha1.ConditionStackReady, v1alpha1.ReasonNamespaceNotGranted, r.Access.Missing(domain.Namespace, err))
+		err = reconcile.Waiting(later, v1alpha1.ConditionStackReady, v1alpha1.ReasonNamespaceNotGranted, r.Namespaces.Missing(domain.Namespace, err))
 	}
 	counts, countErr := s.countMailboxes(ctx)
 	if err == nil {

@@ -195,7 +195,7 @@ func (s *scope) readKey(ctx context.Context, o *outlook, m *memory) error {
 	spec := s.domain.Spec.DNS.RFC2136
 	secret := &corev1.Secret{}
 	err := s.Live.Get(ctx, client.ObjectKey{Namespace: s.domain.Namespace, Name: spec.TSIGSecretRef.SecretName}, secret)
-	missing := s.Access.Missing(s.domain.Namespace, err)
+	missing := s.Namespaces.Missing(s.domain.Namespace, err)
 	if err != nil && missing == "" && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("reading Secret %s/%s: %w", s.domain.Namespace, spec.TSIGSecretRef.SecretName, err)
 	}

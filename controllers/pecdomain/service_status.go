@@ -18,7 +18,7 @@ import (
 // measureService has the promised service watched, and shows what its ledger comes to. It never ends a pass.
 func measureService(_ context.Context, s *scope) (reconcile.Result, error) {
 	promise := s.domain.Spec.ServiceLevel
-	missing := s.Access.Missing(s.domain.Namespace, nil)
+	missing := s.Namespaces.Missing(s.domain.Namespace, nil)
 	if promise == nil || missing != "" {
 		s.Watch.leave(client.ObjectKeyFromObject(s.domain))
 	}
@@ -97,7 +97,7 @@ func judgeService(v availability.Level, promise string) metav1.Condition {
 
 // watchOn keeps the service of a suspended domain measured: that is no work on it.
 func (r *Reconciler) watchOn(d *v1alpha1.PECDomain) {
-	if d.Suspended() && d.Spec.ServiceLevel != nil && r.Access.Missing(d.Namespace, nil) == "" {
+	if d.Suspended() && d.Spec.ServiceLevel != nil && r.Namespaces.Missing(d.Namespace, nil) == "" {
 		r.Watch.on(d)
 	}
 }

@@ -259,7 +259,7 @@ func findDestination(_ context.Context, s *scope) (reconcile.Result, error) {
 // lookAtDestination answers what a Job would lack, nil for nothing.
 func (s *scope) lookAtDestination(ctx context.Context) (*missing, error) {
 	ns := s.policy.Namespace
-	if message := s.Access.Missing(ns, nil); message != "" {
+	if message := s.Namespaces.Missing(ns, nil); message != "" {
 		return &missing{v1alpha1.ReasonNamespaceNotGranted, message}, nil
 	}
 	if claim := s.policy.Spec.Archive.Destination.VolumeClaim; claim != nil {

@@ -225,8 +225,8 @@ func (k kinds) mechanism(kind string, now func() time.Time) *reconcile.Mechanism
 	return &reconcile.Mechanism{Kind: kind, Client: k.mgr.GetClient(), Recorder: k.mgr.GetEventRecorder("pec-operator"), Now: now}
 }
 
-func (k kinds) access() reconcile.Access {
-	return reconcile.Access{Own: k.Namespace, Namespaces: k.Namespaces}
+func (k kinds) namespaces() reconcile.Namespaces {
+	return reconcile.Namespaces{Own: k.Namespace, Granted: k.Namespaces}
 }
 
 func (k kinds) domains(ctx context.Context) error {
@@ -246,7 +246,7 @@ func (k kinds) domains(ctx context.Context) error {
 		return fmt.Errorf("adding the watch over the services: %w", err)
 	}
 	return (&pecdomain.Reconciler{
-		Mechanism: k.mechanism("PECDomain", k.Now), Live: k.mgr.GetAPIReader(), Access: k.access(), Authority: k.authority, Engines: k.pool,
+		Mechanism: k.mechanism("PECDomain", k.Now), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Authority: k.authority, Engines: k.pool,
 		Peer: k.peer, Names: names, Watch: watch, Book: k.book, Stack: stack.Settings{Site: k.Site, Image: k.MailImage},
 	}).SetupWithManager(k.mgr)
 }
@@ -261,21 +261,21 @@ func (k kinds) mailboxes() error {
 		return fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
 	}
 	return (&mailbox.Reconciler{
-		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Access: k.access(), Engines: k.pool, Book: k.book, Watch: elsewhere,
+		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Namespaces: k.namespaces(), Engines: k.pool, Book: k.book, Watch: elsewhere,
 		Peer: k.peer, Site: k.Site, StandIn: k.StandIn, UsageEvery: cmp.Or(k.UsageEvery, 5*time.Minute),
 	}).SetupWithManager(k.mgr)
 }
 
 func (k kinds) migrations() error {
 	return (&mailboxmigration.Reconciler{
-		Mechanism: k.mechanism("MailboxMigration", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.access(), Engines: k.pool, Image: k.MailImage, Site: k.Site,
+		Mechanism: k.mechanism("MailboxMigration", k.calendar()), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Engines: k.pool, Image: k.MailImage, Site: k.Site,
 		Jobs: k.work, Peer: k.peer, StandIn: k.StandIn, Networks: k.ExternalNetworks,
 	}).SetupWithManager(k.mgr)
 }
 
 func (k kinds) policies() error {
 	return (&retentionpolicy.Reconciler{
-		Mechanism: k.mechanism("RetentionPolicy", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.access(), Engines: k.pool, Peer: k.peer, StandIn: k.StandIn,
+		Mechanism: k.mechanism("RetentionPolicy", k.calendar()), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Engines: k.pool, Peer: k.peer, StandIn: k.StandIn,
 		Site: k.Site, Image: k.MailImage, Jobs: k.work,
 	}).SetupWithManager(k.mgr)
 }
