@@ -169,7 +169,7 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.showRow(s.has.Mailbox)
 	s.mailbox.Status.Holder = holderStatus(s.has.Holder)
 	if held != "" {
-		return reconcile.Result{}, s.frozen(freeze, held)
+		return reconcile.Result{}, s.heldByFreeze(freeze, held)
 	}
 	return reconcile.Result{}, nil
 }

@@ -102,7 +102,7 @@ func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (left []left
 	var group errgroup.Group
 	group.SetLimit(admin.MaxPlaces)
 	for _, row := range rows {
-		frozen, err := s.frozen(ctx, row)
+		keptOpen, err := s.keptOpenByFreeze(ctx, row)
 		if err != nil {
 			return nil, errors.Join(err, group.Wait())
 		}
@@ -112,7 +112,7 @@ func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (left []left
 		if over {
 			break
 		}
-		if frozen {
+		if keptOpen {
 			continue
 		}
 		group.Go(func() error {
@@ -167,8 +167,9 @@ func judgeLeftOpen(left []leftOpen) metav1.Condition {
 	return c
 }
 
-// frozen says whether a migration away keeps a row from being closed: until its Freeze ends the source stays as its list says.
-func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
+// keptOpenByFreeze says whether a migration away keeps a row from being closed, and then says so in DirectoryInSync: until its Freeze ends
+// the source stays as its list says.
+func (s *scope) keptOpenByFreeze(ctx context.Context, row admin.Mailbox) (bool, error) {
 	var migrations v1alpha1.MailboxMigrationList
 	key := row.Owner.Namespace + "/" + row.Address
 	if err := s.Client.List(ctx, &migrations, client.MatchingFields{refs.MigrationAddress: key}); err != nil {
