@@ -30,11 +30,11 @@ func compareSecrets(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if wait := since.Add(apartAfter).Sub(s.Now); wait > 0 {
 			return reconcile.Result{RequeueAfter: wait}, nil
 		}
-		c, _, _, err := s.secret(ctx)
+		secret, err := s.secret(ctx)
 		if err != nil && !apierrors.IsForbidden(err) { // which CredentialsValid says
 			return reconcile.Result{}, err
 		}
-		s.True(v1alpha1.ConditionSecretsDiffer, v1alpha1.ReasonSitesGivenOtherSecrets, differing(c, s.mailbox.Spec.Credentials.SecretRef))
+		s.True(v1alpha1.ConditionSecretsDiffer, v1alpha1.ReasonSitesGivenOtherSecrets, differing(secret.credentials, s.mailbox.Spec.Credentials.SecretRef))
 	}
 	return reconcile.Result{}, nil
 }
@@ -52,11 +52,11 @@ func differing(c credentials, ref v1alpha1.SecretKeyReference) string {
 // checkTheirs checks the hash that the other site made against the Secret that this site's row is from, and tells the stack, which keeps the
 // answer: the check is as slow as a login.
 func (s *scope) checkTheirs(ctx context.Context) error {
-	c, _, _, err := s.secret(ctx)
-	if err != nil || c.version != s.has.Mailbox.CredentialsVersion {
+	secret, err := s.secret(ctx)
+	if err != nil || secret.version != s.has.Mailbox.CredentialsVersion {
 		return err // a Secret that has become another is placed first
 	}
-	same, err := c.gives(s.has.Holder.Secrets.Theirs)
+	same, err := secret.gives(s.has.Holder.Secrets.Theirs)
 	if err != nil {
 		return fmt.Errorf("checking the other site's hash of %s: %w", s.mailbox.Address(), err)
 	}

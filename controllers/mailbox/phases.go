@@ -104,19 +104,19 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if s.credentials = s.unread(); s.credentials != nil {
 		return reconcile.Result{}, nil
 	}
-	c, reason, message, err := s.secret(ctx)
+	secret, err := s.secret(ctx)
 	switch {
 	case apierrors.IsForbidden(err):
 		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, s.Namespaces.Missing(s.mailbox.Namespace, err))
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	case err != nil:
 		return reconcile.Result{}, err
-	case reason != v1alpha1.ReasonCredentialsAccepted:
-		s.False(v1alpha1.ConditionCredentialsValid, reason, message)
+	case secret.reason != v1alpha1.ReasonCredentialsAccepted:
+		s.False(v1alpha1.ConditionCredentialsValid, secret.reason, secret.message)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
-	s.credentials = &c
-	s.True(v1alpha1.ConditionCredentialsValid, reason, message)
+	s.credentials = &secret.credentials
+	s.True(v1alpha1.ConditionCredentialsValid, secret.reason, secret.message)
 	if _, watched := s.Secrets.version(s.mailbox.Namespace, s.mailbox.Spec.Credentials.SecretRef.Name); watched && s.directory != nil {
 		return reconcile.Result{}, nil
 	}
@@ -124,21 +124,22 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 }
 
 // secret reads the Secret and judges it: one that is not there has a reason too.
-func (s *scope) secret(ctx context.Context) (c credentials, reason, message string, err error) {
+func (s *scope) secret(ctx context.Context) (judgedSecret, error) {
 	ref, secret := s.mailbox.Spec.Credentials.SecretRef, &corev1.Secret{}
 	// The API server answers from its memory, without asking etcd, once that is no older than what the watch told.
 	known := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: s.Secrets.resourceVersion(s.mailbox.Namespace, ref.Name)}}
-	err = s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret, known)
+	err := s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret, known)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return c, "", "", fmt.Errorf("reading Secret %s/%s: %w", s.mailbox.Namespace, ref.Name, err)
+		return judgedSecret{}, fmt.Errorf("reading Secret %s/%s: %w", s.mailbox.Namespace, ref.Name, err)
 	}
-	c, reason, message = judge(secret.Data[ref.KeyOrDefault()])
-	if reason != v1alpha1.ReasonCredentialsAccepted {
-		return c, reason, fmt.Sprintf("Secret %s, key %s: %s", ref.Name, ref.KeyOrDefault(), message), nil
+	judged := judgeSecret(secret.Data[ref.KeyOrDefault()])
+	if judged.reason != v1alpha1.ReasonCredentialsAccepted {
+		judged.message = fmt.Sprintf("Secret %s, key %s: %s", ref.Name, ref.KeyOrDefault(), judged.message)
+		return judged, nil
 	}
-	c.resourceVersion = secret.ResourceVersion
-	c.version = versionOf(secret) + "#" + ref.KeyOrDefault()
-	return c, reason, message, nil
+	judged.resourceVersion = secret.ResourceVersion
+	judged.version = versionOf(secret) + "#" + ref.KeyOrDefault()
+	return judged, nil
 }
 
 // placeRow makes the stack hold what the spec says, as far as it is admitted.
