@@ -12,9 +12,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -136,21 +134,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("mailbox").
 		For(&v1alpha1.Mailbox{}, builder.WithPredicates(reconcile.SpecOrRequest())).
-		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.ofDomain), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAll(e.ObjectOld, e.ObjectNew) },
-		})).
-		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.onStack), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsStack(e.ObjectOld, e.ObjectNew) },
-		})).
-		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.waitingIn), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsWaiting(e.ObjectOld, e.ObjectNew) },
-		})).
-		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.heldUnder), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsHeld(e.ObjectOld, e.ObjectNew) },
-		})).
-		Watches(&v1alpha1.MailboxMigration{}, handler.EnqueueRequestsFromMapFunc(migrated), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAccess(e.ObjectOld, e.ObjectNew) },
-		})).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.ofDomain), builder.WithPredicates(reconcile.OnUpdate(concernsAll))).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.onStack), builder.WithPredicates(reconcile.OnUpdate(concernsStack))).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.waitingIn), builder.WithPredicates(reconcile.OnUpdate(concernsWaiting))).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.heldUnder), builder.WithPredicates(reconcile.OnUpdate(concernsHeld))).
+		Watches(&v1alpha1.MailboxMigration{}, handler.EnqueueRequestsFromMapFunc(migrated), builder.WithPredicates(reconcile.OnUpdate(concernsAccess))).
 		WatchesRawSource(source.Func(r.compareStacks)).
 		WatchesRawSource(source.Func(r.watchSecrets)).
 		WatchesRawSource(source.Channel(r.Watch.events, &handler.EnqueueRequestForObject{})).

@@ -38,9 +38,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("pecdomain").
 		For(&v1alpha1.PECDomain{}, builder.WithPredicates(reconcile.SpecOrRequest())).
-		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.related), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsRelated(e.ObjectOld, e.ObjectNew) },
-		})).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.related), builder.WithPredicates(reconcile.OnUpdate(concernsRelated))).
 		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.contracted), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Mailbox{}, handler.Funcs{
 			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
