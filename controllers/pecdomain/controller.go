@@ -72,10 +72,10 @@ type scope struct {
 	receipts string
 	// ignored says that whoever owns the stack answers for the domain's records.
 	ignored bool
-	// left are the domains that the stack let go, with the namespace of the PECDomain that has them elsewhere.
-	left map[string]string
-	// said is what the engine answered in this pass.
-	said admin.Status
+	// elsewhere are the domains that the stack let go, with the namespace of the PECDomain that has them now.
+	elsewhere map[string]string
+	// engineStatus is what the engine answered in this pass.
+	engineStatus admin.Status
 	// peer is the other site's resource as it was read in this pass; nil when it could not be.
 	peer *v1alpha1.PECDomain
 	// specs are this site's Mailbox resources of the domain; nil where they were not read. apart is where the other site's differ.

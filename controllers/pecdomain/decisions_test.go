@@ -236,7 +236,7 @@ func TestLinkPeer(t *testing.T) {
 				return
 			}
 			s := &scope{Reconciler: &Reconciler{Stack: stack.Settings{Site: "a"}}, domain: own, peer: c.other}
-			s.said.Peer = admin.PeerState{Site: c.told.Site, Digest: c.told.Digest()}
+			s.engineStatus.Peer = admin.PeerState{Site: c.told.Site, Digest: c.told.Digest()}
 			if result, err := linkPeer(t.Context(), s); err != nil || result.RequeueAfter != c.wantAgain {
 				t.Errorf("looked at again after %s, %v", result.RequeueAfter, err)
 			}

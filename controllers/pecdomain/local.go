@@ -52,16 +52,16 @@ func (w whereabouts) decide() admin.Domain {
 	case w.sure() && isHere(w.here.settled.State):
 		d.Local, d.MX = true, w.here.verdict.Seen.MX.Hash()
 	case w.sure() && d.Local:
-		d.Local = !w.left()
+		d.Local = !w.goneForGood()
 	case !w.sure() && isHere(w.there):
 		d.Local = true
 	}
 	return d
 }
 
-// left says that the domain's MX went to another provider and stays there. A set that has not changed since it named this stack is no such
+// goneForGood says that the domain's MX went to another provider and stays there. A set that has not changed since it named this stack is no such
 // thing: then it is the names of the mail hosts in the spec that changed, and who runs the zone has not followed yet.
-func (w whereabouts) left() bool {
+func (w whereabouts) goneForGood() bool {
 	seen := w.here.verdict.Seen.MX
 	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed && w.here.now.Sub(w.here.since) >= w.lasting
 }
@@ -126,7 +126,7 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 // letGo has the stack deliver no more the mail of domains that are elsewhere now by a PECDomain of their name: at another provider, or on
 // another stack. Their rows are closed after that, in closeRows. That none is there says nothing.
 func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
-	s.left = map[string]string{}
+	s.elsewhere = map[string]string{}
 	for i, held := range s.heldDomains {
 		if held.Name == s.domain.Name || held.Name == s.receipts {
 			continue
@@ -138,7 +138,7 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if home == nil {
 			continue
 		}
-		if s.left[held.Name] = home.Namespace; !held.Local {
+		if s.elsewhere[held.Name] = home.Namespace; !held.Local {
 			continue
 		}
 		held.Local = false

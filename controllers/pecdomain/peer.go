@@ -110,11 +110,11 @@ func judgeMailboxes(a *apart, known *metav1.Condition, now time.Time) *metav1.Co
 // linkPeer tells the engine where its peer is and whose certificates to trust there, when it holds another word of that: it may have been
 // told by an operator that is gone, or before its volume came back from a backup.
 func linkPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
-	link, known := peerLink(s.domain, s.peer, s.said.Peer.Site)
+	link, known := peerLink(s.domain, s.peer, s.engineStatus.Peer.Site)
 	switch {
 	case !known && s.peer != nil && s.peer.Status.PeerLink == nil && s.domain.Spec.Provider.Managed.HasOtherLink(s.Stack.Site):
 		return reconcile.Result{RequeueAfter: soon}, nil // the other site is being set up
-	case !known, link.Digest() == s.said.Peer.Digest:
+	case !known, link.Digest() == s.engineStatus.Peer.Digest:
 		return reconcile.Result{}, nil
 	}
 	err := s.engine.PutPeer(ctx, link)

@@ -22,10 +22,10 @@ func TestJudgeLeftOpen(t *testing.T) {
 		many = append(many, leftOpen{fmt.Sprintf("casella.%d@uno.test", i), failed.err})
 	}
 	for name, c := range map[string]struct {
-		left   []leftOpen
-		reason string
-		silent bool
-		says   []string
+		stillOpen []leftOpen
+		reason    string
+		silent    bool
+		says      []string
 	}{
 		"what is refused waits for a person":              {[]leftOpen{refused}, v1alpha1.ReasonClosingRefused, false, []string{"a mailbox that was deleted, or whose domain has moved, is not closed", "a@uno.test: the engine refuses: no"}},
 		"what failed is tried again":                      {[]leftOpen{failed}, v1alpha1.ReasonClosingFails, false, []string{"b@uno.test: the engine could not place it: Dovecot is silent"}},
@@ -34,9 +34,9 @@ func TestJudgeLeftOpen(t *testing.T) {
 		"many are counted and some named":                 {many, v1alpha1.ReasonClosingFails, false, []string{"12 mailboxes", "casella.9@uno.test", "; and 2 more"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := judgeLeftOpen(c.left)
-			if got.Reason != c.reason || silent(c.left) != c.silent || len(got.Message) > reconcile.MaxMessage || strings.Contains(got.Message, "10.0.0.1") {
-				t.Errorf("silent %t, %+v", silent(c.left), got)
+			got := judgeLeftOpen(c.stillOpen)
+			if got.Reason != c.reason || silent(c.stillOpen) != c.silent || len(got.Message) > reconcile.MaxMessage || strings.Contains(got.Message, "10.0.0.1") {
+				t.Errorf("silent %t, %+v", silent(c.stillOpen), got)
 			}
 			for _, said := range c.says {
 				if !strings.Contains(got.Message, said) {

@@ -78,7 +78,7 @@ func (s *scope) countMailboxes(ctx context.Context) (*v1alpha1.MailboxCounts, er
 func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
 	status := &s.domain.Status
 	status.Mailboxes = counts
-	if seals := s.said.Evidence.Seals; seals.Day != "" {
+	if seals := s.engineStatus.Evidence.Seals; seals.Day != "" {
 		status.Evidence = &v1alpha1.EvidenceStatus{Day: seals.Day, Records: ptr.To(int64(seals.Records)), Head: seals.Head}
 	}
 	if s.domain.Spec.Provider.Type == v1alpha1.ProviderManaged {
