@@ -299,7 +299,7 @@ func TestJudgeSpec(t *testing.T) {
 		"a digest that moved and shows nothing":      {own.DeepCopy(), nil, peer.State{Reachable: true}, known, v1alpha1.ReasonSpecsEqual, &apart{since: now.Add(-time.Hour)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := judgeSpec(own, c.other, c.apart, c.err, c.state, c.known, now)
+			got := judgeSpec(own, peerWord{domain: c.other, err: c.err, apart: c.apart, state: c.state}, c.known, now)
 			if (got == nil) != (c.want == "") || (got != nil && got.Reason != c.want) {
 				t.Errorf("got %v, want %q", got, c.want)
 			}
