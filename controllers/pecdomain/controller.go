@@ -1,5 +1,6 @@
 // Package pecdomain makes a PECDomain real at this site: the mail stack of a Managed one, a place on its host's stack for a
-// Hosted one, and for all, External ones too, an MX set that is right and nobody else's. Files: controller (wiring, the pass), phases by subject, status (facts to conditions), watches.
+// Hosted one, and for all, External ones too, an MX set that is right and nobody else's. Files: controller (wiring, the pass),
+// phases by subject, status (facts to conditions), watches.
 package pecdomain
 
 import (

@@ -158,7 +158,7 @@ func (s *scope) judgeDNS(ctx context.Context, t target, m *memory) error {
 			return err
 		}
 	}
-	if s.judged = o.judged(); s.judged.keep {
+	if s.judged = o.judgeAndRetry(); s.judged.keep {
 		s.recall()
 		return nil
 	}
@@ -266,8 +266,8 @@ func settleDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 }
 
-// fresh is how old a look may be that a write rests on.
-const fresh = time.Minute
+// maxLookAge is how old a look may be that a write rests on.
+const maxLookAge = time.Minute
 
 // writeDNS has a change made in the background, if the ledger allows it.
 func (s *scope) writeDNS(ctx context.Context, c dns.Change) error {
@@ -276,7 +276,7 @@ func (s *scope) writeDNS(ctx context.Context, c dns.Change) error {
 	if s.Now.Before(m.retry) {
 		return nil
 	}
-	if s.Now.Sub(m.looked) > fresh {
+	if s.Now.Sub(m.looked) > maxLookAge {
 		s.Names.begin(key, work{target: *s.target}, s.Mechanism.Now)
 		return nil
 	}

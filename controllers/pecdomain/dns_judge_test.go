@@ -111,7 +111,7 @@ func TestJudgeDNS(t *testing.T) {
 			if o.settled.State == "" {
 				o.settled = dns.Settled{State: o.verdict.State, Sentence: o.verdict.Sentence}
 			}
-			j := o.judged()
+			j := o.judgeAndRetry()
 			if j.keep != (c.want == want{}) {
 				t.Fatalf("keep is %v", j.keep)
 			}

@@ -34,7 +34,7 @@ type Names struct {
 	// StandIn is how long the preferred site must be silent before the other one writes in its place.
 	StandIn time.Duration
 	// Ledger counts what was written.
-	Ledger *Ledger
+	Ledger *WriteLedger
 
 	patrol  *patrol.Patrol[finding]
 	events  chan event.GenericEvent

@@ -36,10 +36,10 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
 		orphans, err := s.without(ctx, s.Client, domain, rows)
-		if err != nil || len(orphans) == 0 {
-			if err != nil {
-				return reconcile.Result{}, err
-			}
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		if len(orphans) == 0 {
 			continue
 		}
 		if orphans, err = s.without(ctx, s.Live, domain, orphans); err != nil {

@@ -70,7 +70,7 @@ func siteStores(digest string, differ *admin.Stores) *v1alpha1.SiteStores {
 	return out
 }
 
-// ownStores and peerStores are what the engine told of both sites' stores in this pass; what was known while it does not answer.
+// ownStores is what the engine told of this site's stores in this pass; what was known while it does not answer.
 func (s *scope) ownStores() *v1alpha1.SiteStores {
 	stores, asked := s.storesSaid()
 	if !asked {
@@ -79,6 +79,7 @@ func (s *scope) ownStores() *v1alpha1.SiteStores {
 	return siteStores(stores.Own, nil)
 }
 
+// peerStores is the same of the other site's.
 func (s *scope) peerStores() *v1alpha1.SiteStores {
 	stores, asked := s.storesSaid()
 	if !asked {
