@@ -61,8 +61,8 @@ type Reconciler struct {
 	Engines *engines.Pool
 	// Book says who is admitted under each contract.
 	Book *contracts.Book
-	// Watch looks at the mailboxes that other providers run.
-	Watch *Watch
+	// Poller looks at the mailboxes that other providers run.
+	Poller *ProviderPoller
 	// Peer is the other site.
 	Peer *peer.Peer
 	// Site is this one.
@@ -109,7 +109,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	mailbox := &v1alpha1.Mailbox{}
 	if err := r.Client.Get(ctx, req.NamespacedName, mailbox); err != nil {
 		r.looks.Forget(req.NamespacedName)
-		r.Watch.forget(req.NamespacedName)
+		r.Poller.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !mailbox.DeletionTimestamp.IsZero() {
@@ -141,7 +141,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.MailboxMigration{}, handler.EnqueueRequestsFromMapFunc(migrated), builder.WithPredicates(reconcile.OnUpdate(concernsAccess))).
 		WatchesRawSource(source.Func(r.compareStacks)).
 		WatchesRawSource(source.Func(r.watchSecrets)).
-		WatchesRawSource(source.Channel(r.Watch.events, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.Poller.events, &handler.EnqueueRequestForObject{})).
 		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {

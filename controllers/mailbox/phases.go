@@ -62,7 +62,7 @@ func takeRoad(ctx context.Context, s *scope) (reconcile.Result, error) {
 
 // findStack finds the stack that serves the mailbox's domain.
 func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
-	s.Watch.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
+	s.Poller.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
 	s.mailbox.Status.TriedSecretVersion = ""
 	if !takesMailboxes(s.domain) && !rowsCount(s.domain) {
 		return s.refusedStack(ctx)

@@ -50,15 +50,15 @@ func takeAway(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, s.domainWaits()
 }
 
-// rank orders the accesses of a row.
-var rank = map[admin.Access]int{admin.AccessFull: 0, admin.AccessReadOnly: 1, admin.AccessSuspended: 2, admin.AccessClosed: 3}
+// rowStrictness orders the accesses of a row.
+var rowStrictness = map[admin.Access]int{admin.AccessFull: 0, admin.AccessReadOnly: 1, admin.AccessSuspended: 2, admin.AccessClosed: 3}
 
 // takenAway is a row with what is taken from it, and nothing that is given. Pure.
 func takenAway(row admin.Mailbox, access admin.Access, sending admin.Refusal, version string) admin.Mailbox {
 	switch {
 	case row.Access == admin.AccessClosed:
 		return row
-	case rank[access] > rank[row.Access]:
+	case rowStrictness[access] > rowStrictness[row.Access]:
 		row.Access, row.Sending = access, sending
 	case access == row.Access && row.Sending == "":
 		row.Sending = sending

@@ -46,10 +46,10 @@ type Reconciler struct {
 	Engines *engines.Pool
 	// Peer reads the other site.
 	Peer *peer.Peer
-	// Names is this site's view of the DNS.
-	Names *Names
-	// Watch measures the services that were promised.
-	Watch *Watch
+	// DNS is this site's view of the DNS.
+	DNS *DNSView
+	// Meter measures the services that were promised.
+	Meter *ServiceMeter
 	// Book says who is admitted under each contract.
 	Book *contracts.Book
 	// Stack is what the stacks of this site have in common.
@@ -148,11 +148,11 @@ var roads = map[v1alpha1.ProviderType]reconcile.Road[*scope]{
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	domain := &v1alpha1.PECDomain{}
 	if err := r.Client.Get(ctx, req.NamespacedName, domain); err != nil {
-		r.Names.forget(req.NamespacedName)
+		r.DNS.forget(req.NamespacedName)
 		r.forget(req.NamespacedName)
 		r.Engines.Forget(req.NamespacedName)
 		r.Book.Forget(req.NamespacedName)
-		r.Watch.leave(req.NamespacedName)
+		r.Meter.leave(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !domain.DeletionTimestamp.IsZero() {

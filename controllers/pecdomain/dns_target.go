@@ -48,7 +48,7 @@ func (s *scope) findTarget(ctx context.Context) (t target, ok bool, err error) {
 	}
 	t = targetOf(s.domain, host)
 	if s.domain.DNSMode() == v1alpha1.DNSRFC2136 {
-		t.want.Owner = dns.Owner{Operator: s.Names.Operator, Object: s.domain.Namespace + "/" + s.domain.Name}
+		t.want.Owner = dns.Owner{Operator: s.DNS.Operator, Object: s.domain.Namespace + "/" + s.domain.Name}
 	}
 	return t, true, nil
 }

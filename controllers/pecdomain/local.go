@@ -68,7 +68,7 @@ func (w whereabouts) goneForGood() bool {
 
 // whereabouts gathers it for the domain of this pass.
 func (s *scope) whereabouts(held admin.Domain, receipts string) whereabouts {
-	w := whereabouts{held: held, receipts: held.Name == receipts, ignored: s.ignored, here: s.outlook, lasting: s.Names.Interval}
+	w := whereabouts{held: held, receipts: held.Name == receipts, ignored: s.ignored, here: s.outlook, lasting: s.DNS.Interval}
 	if s.outlook != nil {
 		w.agreed = s.agreed(*s.outlook)
 	}
@@ -108,7 +108,7 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 	}
 	if s.outlook != nil {
-		s.Names.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
+		s.DNS.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
 	}
 	if !want.Local {
 		until := "it names this stack"

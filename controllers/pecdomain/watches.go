@@ -49,7 +49,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			},
 			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { r.mailboxChanged(ctx, e.Object, 0, q) }, // its holder is to be out at once
 		}).
-		WatchesRawSource(source.Channel(r.Names.events, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.DNS.events, &handler.EnqueueRequestForObject{})).
 		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {

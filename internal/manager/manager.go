@@ -230,24 +230,24 @@ func (k kinds) namespaces() reconcile.Namespaces {
 }
 
 func (k kinds) domains(ctx context.Context) error {
-	names := (&pecdomain.Names{
+	view := (&pecdomain.DNSView{
 		Observer: &dns.Observer{Roots: k.DNSRoots, Dial: k.DNSDial, Now: k.Now}, Interval: k.DNSInterval, Operator: k.DNSOperator,
 		Providers: k.DNSProviders, StandIn: k.StandIn, Ledger: &pecdomain.WriteLedger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
 	}).Ready()
-	if err := k.mgr.Add(names); err != nil {
+	if err := k.mgr.Add(view); err != nil {
 		return fmt.Errorf("adding the DNS patrol: %w", err)
 	}
 	alive, err := watchLease(ctx, k.mgr, k.Options)
 	if err != nil {
 		return err
 	}
-	watch := &pecdomain.Watch{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Names: names, Every: cmp.Or(k.ServiceEvery, 30*time.Second), Alive: alive, Now: k.Now}
-	if err := k.mgr.Add(watch); err != nil {
-		return fmt.Errorf("adding the watch over the services: %w", err)
+	meter := &pecdomain.ServiceMeter{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), DNS: view, Every: cmp.Or(k.ServiceEvery, 30*time.Second), Alive: alive, Now: k.Now}
+	if err := k.mgr.Add(meter); err != nil {
+		return fmt.Errorf("adding the meter of the services: %w", err)
 	}
 	return (&pecdomain.Reconciler{
 		Mechanism: k.mechanism("PECDomain", k.Now), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Authority: k.authority, Engines: k.pool,
-		Peer: k.peer, Names: names, Watch: watch, Book: k.book, Stack: stack.Settings{Site: k.Site, Image: k.MailImage},
+		Peer: k.peer, DNS: view, Meter: meter, Book: k.book, Stack: stack.Settings{Site: k.Site, Image: k.MailImage},
 	}).SetupWithManager(k.mgr)
 }
 
@@ -256,12 +256,12 @@ func (k kinds) mailboxes() error {
 	if err != nil {
 		return err
 	}
-	elsewhere := (&mailbox.Watch{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Networks: k.ExternalNetworks, Connect: k.ExternalConnect, Now: k.Now}).Ready()
-	if err := k.mgr.Add(elsewhere); err != nil {
-		return fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
+	poller := (&mailbox.ProviderPoller{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Networks: k.ExternalNetworks, Connect: k.ExternalConnect, Now: k.Now}).Ready()
+	if err := k.mgr.Add(poller); err != nil {
+		return fmt.Errorf("adding the poller of other providers' mailboxes: %w", err)
 	}
 	return (&mailbox.Reconciler{
-		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Namespaces: k.namespaces(), Engines: k.pool, Book: k.book, Watch: elsewhere,
+		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Namespaces: k.namespaces(), Engines: k.pool, Book: k.book, Poller: poller,
 		Peer: k.peer, Site: k.Site, StandIn: k.StandIn, UsageEvery: cmp.Or(k.UsageEvery, 5*time.Minute),
 	}).SetupWithManager(k.mgr)
 }
