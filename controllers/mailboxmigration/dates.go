@@ -166,7 +166,7 @@ func (s *scope) cutOver(ctx context.Context, slot calendar.Slot) (bool, error) {
 		}
 		return true, s.settle(ctx, slot, recordedDone, entry{Evidence: "every server of the zone answers with the mailHosts"})
 	}
-	verified := s.ledger.entries["verify"+recordedDone]
+	verified, _ := s.ledger.done(calendar.Verify)
 	if token := s.migration.Token(); token == "" || token == verified.Token {
 		s.wait(v1alpha1.ReasonAwaitingCutOver, fmt.Sprintf(
 			"all is verified: move the MX records of %s to its mailHosts, then set spec.run.token to another value than %q", s.migration.Spec.Target.DomainRef.Name, verified.Token))

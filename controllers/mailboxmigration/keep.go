@@ -16,6 +16,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/refs"
+	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
@@ -44,8 +45,8 @@ func judgePromises(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, nil
 	}
 	known := meta.FindStatusCondition(s.migration.Status.Conditions, v1alpha1.ConditionPromisesKept)
-	_, open := s.ledger.entries["open-new"+recordedDone]
-	_, verified := s.ledger.entries["verify"+recordedDone]
+	_, open := s.ledger.done(calendar.OpenNew)
+	_, verified := s.ledger.done(calendar.Verify)
 	key := client.ObjectKeyFromObject(s.migration)
 	news := s.migration.Status.ObservedGeneration != s.migration.Generation || verified != s.wasVerified()
 	due, _ := s.seen.Due(key, false, s.Jobs.Now())
@@ -293,7 +294,7 @@ func (s *scope) oldEndpoint() string {
 // source here is reached by its Service.
 func (s *scope) old() (address, name string) {
 	endpoint := s.oldEndpoint()
-	if _, begun := s.ledger.entries["old-read-only"+recordedDone]; !begun || endpoint == "" {
+	if _, begun := s.ledger.done(calendar.OldReadOnly); !begun || endpoint == "" {
 		return "", ""
 	}
 	if from := s.target.source; endpoint == from.name {
@@ -304,7 +305,7 @@ func (s *scope) old() (address, name string) {
 
 // judgeOld looks at what the verification found where the old mailboxes are read.
 func (s *scope) judgeOld(f *findings, endpoint string) {
-	verified, ok := s.ledger.entries["verify"+recordedDone]
+	verified, ok := s.ledger.done(calendar.Verify)
 	if !ok || verified.Outcome == nil || !verified.Outcome.Opened {
 		f.lacks("endpoint %s: it is looked at with the verification, if OldReadOnly has begun by then", endpoint)
 		return

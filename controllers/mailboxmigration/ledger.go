@@ -135,6 +135,12 @@ func openLedger(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
+// done is what was recorded when a phase was done.
+func (l *ledger) done(phase calendar.Name) (entry, bool) {
+	e, ok := l.entries[calendar.SlotName(phase)+recordedDone]
+	return e, ok
+}
+
 // states are the ledger as the calendar wants it.
 func (l *ledger) states() calendar.Ledger {
 	states := calendar.Ledger{}
@@ -194,10 +200,13 @@ func (s *scope) listed() []string {
 	return all
 }
 
+// listClosers are the phases at which the list of mailboxes closes, at the first of them.
+var listClosers = []calendar.Name{calendar.RequestsClose, calendar.BlockSending}
+
 // closed is what was recorded when the list closed.
 func (s *scope) closed() (entry, bool) {
-	for _, slot := range []string{"requests-close", "block-sending"} {
-		if e, ok := s.ledger.entries[slot+recordedDone]; ok {
+	for _, phase := range listClosers {
+		if e, ok := s.ledger.done(phase); ok {
 			return e, true
 		}
 	}
