@@ -310,20 +310,10 @@ func (s *scope) judgeOld(f *findings, endpoint string) {
 		f.lacks("endpoint %s: it is looked at with the verification, if OldReadOnly has begun by then", endpoint)
 		return
 	}
-	var faults []string
-	for _, m := range verified.Outcome.Old {
-		faults = append(faults, fmt.Sprintf("%s (%s)", m.Address, m.Reason))
-	}
-	if len(faults) > 0 {
+	if faults := withReasons(verified.Outcome.Old); len(faults) > 0 {
 		f.breaks("endpoint %s: not read-only, or not to be read, for %s; have the old provider correct it", endpoint, few(faults))
 	}
 }
 
 // few names the first of many.
-func few(names []string) string {
-	const shown = 5
-	if len(names) <= shown {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
-}
+func few(names []string) string { return reconcile.FirstOf(names, 5, ", ") }

@@ -230,22 +230,19 @@ func (s *scope) moved(ctx context.Context, slot calendar.Slot, attempt string) (
 	return all, nil
 }
 
+// withReasons are mailboxes, each with what it failed by.
+func withReasons(failed []v1alpha1.FailedMailbox) []string {
+	list := make([]string, len(failed))
+	for i, f := range failed {
+		list[i] = fmt.Sprintf("%s (%s)", f.Address, f.Reason)
+	}
+	return list
+}
+
 // explain says which mailboxes failed and what to do.
 func explain(o outcome, problem string) string {
 	if problem != "" {
 		return "the Job failed: " + problem + "; correct it and set spec.run.token to another value to run again"
 	}
-	const shown = 5
-	text := ""
-	for i, f := range o.Failed {
-		if i == shown {
-			text += fmt.Sprintf(", and %d more", len(o.Failed)-shown)
-			break
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += fmt.Sprintf("%s (%s)", f.Address, f.Reason)
-	}
-	return text + ": correct what their pods say, then set spec.run.token to another value to run again"
+	return few(withReasons(o.Failed)) + ": correct what their pods say, then set spec.run.token to another value to run again"
 }

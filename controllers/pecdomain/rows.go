@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -147,23 +146,18 @@ func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
 // judgeLeftOpen is RowsLeftOpen, of at least one row. What a person must see to counts before what is tried again. Pure.
 func judgeLeftOpen(stillOpen []leftOpen) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionRowsLeftOpen, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonClosingFails}
-	var whys []string
+	whys := make([]string, len(stillOpen))
 	for i, l := range stillOpen {
 		if errors.Is(l.err, engines.ErrRefused) {
 			c.Reason = v1alpha1.ReasonClosingRefused
 		}
-		if i < maxNames {
-			whys = append(whys, l.address+": "+engines.Why(l.err))
-		}
-	}
-	if n := len(stillOpen) - len(whys); n > 0 {
-		whys = append(whys, fmt.Sprintf("and %d more", n))
+		whys[i] = l.address + ": " + engines.Why(l.err)
 	}
 	mailboxes := fmt.Sprintf("%d mailboxes that were deleted, or whose domain has moved, are", len(stillOpen))
 	if len(stillOpen) == 1 {
 		mailboxes = "a mailbox that was deleted, or whose domain has moved, is"
 	}
-	c.Message = fmt.Sprintf("%s not closed, so that who knows the password still gets in; it is tried again, and the engine's log says more: %s", mailboxes, strings.Join(whys, "; "))
+	c.Message = fmt.Sprintf("%s not closed, so that who knows the password still gets in; it is tried again, and the engine's log says more: %s", mailboxes, reconcile.FirstOf(whys, maxNames, "; "))
 	return c
 }
 

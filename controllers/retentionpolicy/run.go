@@ -232,12 +232,7 @@ func outcomeOf(made retention.Plan, state jobs.State) (o outcome) {
 }
 
 func (o outcome) sentence(run string) string {
-	const shown = 5
-	text := fmt.Sprintf("%s ended without %d mailboxes, which the next run takes up: %s", run, len(o.failed), strings.Join(o.failed[:min(shown, len(o.failed))], "; "))
-	if len(o.failed) > shown {
-		text += fmt.Sprintf("; and %d more", len(o.failed)-shown)
-	}
-	return text
+	return fmt.Sprintf("%s ended without %d mailboxes, which the next run takes up: %s", run, len(o.failed), reconcile.FirstOf(o.failed, 5, "; "))
 }
 
 // showRuns is Archiving by the newest run, unless this pass said more of it, and the time of the next.

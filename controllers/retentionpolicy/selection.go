@@ -7,6 +7,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/refs"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
 // selection is what a policy has of the mailboxes of its namespace.
@@ -39,11 +40,4 @@ func selectFrom(p *v1alpha1.RetentionPolicy, policies []v1alpha1.RetentionPolicy
 }
 
 // named is a list for a person, of at most ten.
-func named(list []string) string {
-	const shown = 10
-	text := strings.Join(list[:min(shown, len(list))], ", ")
-	if len(list) > shown {
-		text += fmt.Sprintf(", and %d more", len(list)-shown)
-	}
-	return text
-}
+func named(list []string) string { return reconcile.FirstOf(list, 10, ", ") }
