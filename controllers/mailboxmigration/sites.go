@@ -176,7 +176,7 @@ func (s *scope) standBack(ctx context.Context) error {
 			continue
 		}
 		s.engine = s.Engines.For(engines.First(s.target.host))
-		if err := s.takeBack(ctx, slot, ""); err != nil {
+		if err := s.revoke(ctx, slot, ""); err != nil {
 			return err
 		}
 		if err := s.Jobs.Suspend(ctx, job, true); err != nil {

@@ -49,7 +49,7 @@ func judgePromises(ctx context.Context, s *scope) (reconcile.Result, error) {
 	_, verified := s.ledger.done(calendar.Verify)
 	key := client.ObjectKeyFromObject(s.migration)
 	news := s.migration.Status.ObservedGeneration != s.migration.Generation || verified != s.wasVerified()
-	due, _ := s.seen.Due(key, false, s.Jobs.Now())
+	due, _ := s.promiseLooks.Due(key, false, s.Jobs.Now())
 	if known != nil && (open || !news && !due) {
 		s.Say(known.Type, known.Status, known.Reason, known.Message)
 		return reconcile.Result{}, nil
@@ -297,7 +297,7 @@ func (s *scope) old() (address, name string) {
 	if _, begun := s.ledger.done(calendar.OldReadOnly); !begun || endpoint == "" {
 		return "", ""
 	}
-	if from := s.target.source; endpoint == from.name {
+	if from := s.source; endpoint == from.name {
 		return from.address, from.name
 	}
 	return hostPort(endpoint), ""
