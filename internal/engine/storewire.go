@@ -39,7 +39,7 @@ type dovecotStore struct {
 type storeConn struct {
 	net.Conn
 	r    *bufio.Reader
-	used time.Time
+	used time.Time // by the machine's clock: Dovecot's own timeout is
 }
 
 // refusal is a reason that doveadm gave.
