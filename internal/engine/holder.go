@@ -343,17 +343,6 @@ func (c choice) act(h *admin.Holder) bool {
 	return true
 }
 
-// mailbox is the directory's row with what its holder made of ordinary mail.
-func (e *Engine) mailbox(ctx context.Context, address string) (admin.Mailbox, error) {
-	row, err := e.directory.Mailbox(ctx, address)
-	if err != nil {
-		return row, err
-	}
-	h, err := e.holder(ctx, row)
-	row.OrdinaryMail, row.ForwardTo = h.InForce.OrdinaryMail.Policy, h.InForce.OrdinaryMail.ForwardTo
-	return row, err
-}
-
 func (e *Engine) rulesPath(name string) string {
 	return filepath.Join(e.settings.Files.State, directoryDir, sieve.Dir, name)
 }

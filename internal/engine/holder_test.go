@@ -202,8 +202,8 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || got.Password.ChangedAt.IsZero() {
 		t.Errorf("after a restart (-want +got):\n%s", diff)
 	}
-	if row, err := w.engine.mailbox(t.Context(), sender); err != nil || row.OrdinaryMail != admin.OrdinaryForward || row.ForwardTo != "mario@ordinaria.test" {
-		t.Errorf("ordinary mail is judged by %+v, %v", row, err)
+	if r, err := w.engine.recipientOf(t.Context(), sender); err != nil || r.inForce.OrdinaryMail != want.OrdinaryMail {
+		t.Errorf("ordinary mail is judged by %+v, %v", r, err)
 	}
 	script := filepath.Join(w.settings.Files.State, directoryDir, sieve.Dir, sieve.Path(sender))
 	if raw, err := os.ReadFile(script); err != nil || !strings.Contains(string(raw), `fileinto :create "Clienti/Rossi"`) {
