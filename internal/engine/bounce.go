@@ -99,11 +99,11 @@ func (e *Engine) bounce(m mail, queueID string) []error {
 	if r.envelopeID == "" {
 		return e.expired(m, queueID, r)
 	}
-	return all(len(m.rcpts), e.failed(r, queueID))
+	return all(len(m.rcpts), e.envelopeBounced(r, queueID))
 }
 
-// failed works off a failure of what we put back.
-func (e *Engine) failed(r report, queueID string) error {
+// envelopeBounced records that something which we put back came back, and tells the sender where it was an envelope.
+func (e *Engine) envelopeBounced(r report, queueID string) error {
 	var submission accepted
 	isEnvelope, _, err := e.lookup(kindAccepted, r.envelopeID, &submission)
 	if err != nil {

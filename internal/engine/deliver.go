@@ -216,9 +216,9 @@ func (e *Engine) trace(key, rcpt string) []byte {
 	return fmt.Appendf(nil, "Received: by %s (pec-operator) with LMTP id %s\r\n\tfor <%s>; %s\r\n", e.settings.Hostname, key, rcpt, e.now().In(pec.Rome()).Format(time.RFC1123Z))
 }
 
-// dovecotRefusal is what the sender is told of Dovecot's 5xx, nil if nothing: only a full mailbox is Dovecot's to tell, and of one that is
-// gone or closed the directory, which is asked again. Any other 5xx is a fault of ours, and no failure of the message: scripts cannot
-// refuse one (stack/sieve.go).
+// dovecotRefusal is the failure that the sender is told when Dovecot answers 5xx, nil if none. Dovecot's word counts for a full mailbox
+// alone; whether one is gone or closed the directory says, which is asked again. Any other 5xx is a fault of ours, and no failure of the
+// message: scripts cannot refuse one (stack/sieve.go).
 func (e *Engine) dovecotRefusal(rcpt string, answer *smtp.SMTPError) (*failure, error) {
 	if answer.Code == 552 || answer.EnhancedCode == (smtp.EnhancedCode{5, 2, 2}) {
 		return &failure{Recipient: rcpt, Status: "5.2.2", Text: "casella piena"}, nil

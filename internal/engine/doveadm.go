@@ -94,7 +94,7 @@ func (d *doveadm) kick(ctx context.Context, user string) error {
 	return d.call(ctx, "kick", map[string]any{"mask": []string{user}}, nil)
 }
 
-// deactivate has no script of the user's own file his messages; his scripts stay.
+// deactivate leaves none of the user's Sieve scripts active; the scripts stay.
 func (d *doveadm) deactivate(ctx context.Context, user string) error {
 	return d.call(ctx, "sieveDeactivate", map[string]any{"user": user}, nil)
 }

@@ -16,7 +16,7 @@ type mail struct {
 	raw   []byte
 }
 
-// handler works a transaction off and answers for each recipient; nil means that it is safe.
+// handler handles a transaction and answers for each recipient; nil means that what was promised is safe.
 type handler func(m mail) []error
 
 // newLMTP makes the server of one point. Neither line nor message is bounded: Postfix bounds both before, and a refusal here

@@ -63,7 +63,8 @@ func (e *Engine) peerTLS(ctx context.Context, usage x509.ExtKeyUsage) (*tls.Conf
 	}, peer, nil
 }
 
-// tenure is the time of one peer. With its end, what is open with that peer is cut: it was let in, and asks on for ever.
+// tenure lasts while one peer is configured. When it ends, what is open with that peer is closed: once let in, it would go on asking
+// for ever.
 type tenure struct {
 	mu    sync.Mutex
 	lasts context.Context

@@ -82,7 +82,8 @@ func (l *standings) take(site string, s standing) {
 	l.heard[s.Address] = true
 }
 
-// of is the last word of a site, and whether that, or when it has none another site's, is that a mailbox stands so.
+// of is the last standing that a site recorded of a mailbox, and whether s says the same as that one or, where the site recorded none,
+// as any other site's.
 func (l *standings) of(site string, s standing) (last standing, said bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
