@@ -43,11 +43,11 @@ func (e *Engine) access(m mail) []error {
 func (e *Engine) certify(identifier, queueID string, received, raw []byte) (accepted, bool, error) {
 	defer e.locks.lock(identifier)()
 	var yes accepted
-	if found, _, err := e.lookup(kindAccepted, identifier, &yes); err != nil || found {
+	if found, err := e.lookup(kindAccepted, identifier, &yes); err != nil || found {
 		return yes, found, err
 	}
 	var no refused
-	found, _, err := e.lookup(kindRefused, identifier, &no)
+	found, err := e.lookup(kindRefused, identifier, &no)
 	if err != nil {
 		return yes, false, err
 	}
@@ -55,7 +55,7 @@ func (e *Engine) certify(identifier, queueID string, received, raw []byte) (acce
 		return yes, false, e.issueNonAcceptance(no)
 	}
 	var tx transaction
-	found, _, err = e.lookup(kindTransaction, queueID, &tx)
+	found, err = e.lookup(kindTransaction, queueID, &tx)
 	if err != nil {
 		return yes, false, err
 	}

@@ -68,11 +68,11 @@ func (e *Engine) fail(s accepted, f failure) error {
 // is none: it may have been recorded by a crash before it was told.
 func (e *Engine) closed(k timerKey, s accepted) (bool, error) {
 	var outcome outcomeData
-	settled, _, err := e.known(kindSettled, k.key(), &outcome)
+	settled, err := e.known(kindSettled, k.key(), &outcome)
 	if err != nil || settled {
 		return settled && (outcome.Type != pec.TypeDeliveryError || outcome.Provider != e.settings.Provider.Name), err
 	}
-	warned, _, err := e.known(kindNotice, e.warningID(k, pec.LastDeadline), nil)
+	warned, err := e.known(kindNotice, e.warningID(k, pec.LastDeadline), nil)
 	return warned, err
 }
 
@@ -105,7 +105,7 @@ func (e *Engine) bounce(m mail, queueID string) []error {
 // envelopeBounced records that something which we put back came back, and tells the sender where it was an envelope.
 func (e *Engine) envelopeBounced(r report, queueID string) error {
 	var submission accepted
-	isEnvelope, _, err := e.lookup(kindAccepted, r.envelopeID, &submission)
+	isEnvelope, err := e.lookup(kindAccepted, r.envelopeID, &submission)
 	if err != nil {
 		return err
 	}
@@ -139,19 +139,19 @@ func (e *Engine) expired(m mail, queueID string, r report) []error {
 func (e *Engine) tellExpired(queueID string, r report) (told bool, err error) {
 	identifier := pec.Identifier(e.settings.Site, r.queueID, e.settings.Provider.MailDomain)
 	var yes accepted
-	if found, _, err := e.lookup(kindAccepted, identifier, &yes); err != nil {
+	if found, err := e.lookup(kindAccepted, identifier, &yes); err != nil {
 		return false, err
 	} else if found {
 		return true, e.submissionExpired(yes, queueID, r)
 	}
 	var no refused
-	if found, _, err := e.lookup(kindRefused, identifier, &no); err != nil {
+	if found, err := e.lookup(kindRefused, identifier, &no); err != nil {
 		return false, err
 	} else if found {
 		return true, e.issueNonAcceptance(no)
 	}
 	var tx transaction
-	found, _, err := e.lookup(kindTransaction, r.queueID, &tx)
+	found, err := e.lookup(kindTransaction, r.queueID, &tx)
 	if err == nil && found && tx.Type == pec.TypeEnvelope && tx.Transit != nil { // an earlier release did not record it
 		err = e.envelopeExpired(tx, r)
 	}
@@ -165,7 +165,7 @@ func (e *Engine) submissionExpired(s accepted, queueID string, r report) error {
 		return err
 	}
 	for _, f := range r.failures {
-		left, _, err := e.lookup(kindInjected, injectionKey(s.Transit.Identifier, f.Recipient), nil)
+		left, err := e.lookup(kindInjected, injectionKey(s.Transit.Identifier, f.Recipient), nil)
 		if err != nil {
 			return err
 		}
@@ -197,11 +197,11 @@ func (e *Engine) envelopeExpired(tx transaction, r report) error {
 func (e *Engine) undeliverable(d delivery, queueID string, f failure) error {
 	key := deliveryKey(d.judgement.Provider.MailReceipt, d.judgement.MessageID, d.rcpt)
 	defer e.locks.lock(key)()
-	if found, _, err := e.known(kindDelivered, key, nil); err != nil || found {
+	if found, err := e.known(kindDelivered, key, nil); err != nil || found {
 		return err
 	}
 	var virus infected
-	if found, _, err := e.lookup(kindInfected, d.identifier()+" "+queueID, &virus); err != nil {
+	if found, err := e.lookup(kindInfected, d.identifier()+" "+queueID, &virus); err != nil {
 		return err
 	} else if found {
 		f = failure{Recipient: f.Recipient, Threat: virus.Threat}

@@ -123,13 +123,25 @@ func (a *mirrors) close() (err error) {
 
 // lookup reads the record of (kind, key) that this site wrote into data, if there is one: in the engine's log, or in a former one
 // of this site.
-func (e *Engine) lookup(kind, key string, data any) (found bool, at time.Time, err error) {
+func (e *Engine) lookup(kind, key string, data any) (found bool, err error) {
+	found, _, err = e.lookupAt(kind, key, data)
+	return found, err
+}
+
+// lookupAt is lookup, and when the record was written.
+func (e *Engine) lookupAt(kind, key string, data any) (found bool, at time.Time, err error) {
 	return e.find(kind, key, data, func(m *mirror) bool { return evidence.SiteOf(m.name) == e.settings.Site })
 }
 
 // known is lookup in the logs of both sites. This site's come first.
-func (e *Engine) known(kind, key string, data any) (found bool, at time.Time, err error) {
-	if found, at, err = e.lookup(kind, key, data); found || err != nil {
+func (e *Engine) known(kind, key string, data any) (found bool, err error) {
+	found, _, err = e.knownAt(kind, key, data)
+	return found, err
+}
+
+// knownAt is known, and when the record was written.
+func (e *Engine) knownAt(kind, key string, data any) (found bool, at time.Time, err error) {
+	if found, at, err = e.lookupAt(kind, key, data); found || err != nil {
 		return found, at, err
 	}
 	return e.find(kind, key, data, func(*mirror) bool { return true })

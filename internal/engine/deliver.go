@@ -49,14 +49,14 @@ func (e *Engine) deliver(d delivery) error {
 	if d.judgement.Type != pec.TypeEnvelope && e.ours(d.rcpt) {
 		return e.readNotice(d, key)
 	}
-	if found, at, err := e.lookup(kindDelivered, key, nil); err != nil || found {
+	if found, at, err := e.lookupAt(kindDelivered, key, nil); err != nil || found {
 		return errors.Join(err, e.outcome(d, at, nil, found))
 	}
 	var failed failure
-	if found, at, err := e.known(kindUndeliverable, key, &failed); err != nil || found {
+	if found, at, err := e.knownAt(kindUndeliverable, key, &failed); err != nil || found {
 		return errors.Join(err, e.outcome(d, at, &failed, found))
 	}
-	if found, at, err := e.known(kindDelivered, key, nil); err != nil || found {
+	if found, at, err := e.knownAt(kindDelivered, key, nil); err != nil || found {
 		return errors.Join(err, e.deliveredThere(d, key, at, found))
 	}
 	return e.attempt(d, key)
@@ -177,7 +177,7 @@ func (e *Engine) delivers(rcpt string) error {
 // storeOnce hands the message to Dovecot between two records. If a crash left only the first, the store itself is asked
 // whether it has the message, by the delivery key in the Received field that we put on top.
 func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failure, err error) {
-	if found, _, err := e.lookup(kindDelivering, key, nil); err != nil {
+	if found, err := e.lookup(kindDelivering, key, nil); err != nil {
 		return "", nil, err
 	} else if found {
 		if has, err := e.doveadm.has(d.rcpt, key); err != nil || has {

@@ -45,10 +45,10 @@ func (e *Engine) issue(n notice) error {
 // madeNotice finds a notice that was made, here or at the other site, with its bytes. When the other site made it, fell silent and
 // left no bytes here, it is made anew: under the same Message-ID, so that one of the two is kept.
 func (e *Engine) madeNotice(id string) (made noticeData, found bool, err error) {
-	if found, _, err = e.lookup(kindNotice, id, &made); err != nil || found {
+	if found, err = e.lookup(kindNotice, id, &made); err != nil || found {
 		return made, found, err
 	}
-	if found, _, err = e.known(kindNotice, id, &made); err != nil || !found || e.custody.Has(made.Digest) {
+	if found, err = e.known(kindNotice, id, &made); err != nil || !found || e.custody.Has(made.Digest) {
 		return made, found, err
 	}
 	if e.replica.speaks(e.now()) {
@@ -85,7 +85,7 @@ func (e *Engine) inject(identifier string, m message) (injected, error) {
 	if e.replica.speaks(e.now()) { // what the other site's Postfix took is safe while that site lives
 		find = e.known
 	}
-	if found, _, err := find(kindInjected, key, &done); err != nil || found {
+	if found, err := find(kindInjected, key, &done); err != nil || found {
 		return done, err
 	}
 	reply, err := e.postfix.send(m, nil)

@@ -133,7 +133,7 @@ func (e *Engine) rememberHeld(site string, r evidence.Record) error {
 // endedHeld says whether either site delivered what was held under a key, or never will.
 func (e *Engine) endedHeld(key string) (ended bool, err error) {
 	for _, kind := range []string{kindDelivered, kindUndeliverable} {
-		if ended, _, err = e.known(kind, key, nil); err != nil || ended {
+		if ended, err = e.known(kind, key, nil); err != nil || ended {
 			break
 		}
 	}
@@ -211,7 +211,7 @@ func unreachable(err error) bool {
 // release tries one that waits, and answers false if it still does.
 func (e *Engine) release(m heldMessage) (ended bool, err error) {
 	var h heldData
-	if found, _, err := e.known(kindHeld, m.key, &h); err != nil || !found {
+	if found, err := e.known(kindHeld, m.key, &h); err != nil || !found {
 		return false, cmp.Or(err, errUnrecorded)
 	}
 	raw, done, err := e.inCustody(h.Digest)

@@ -66,7 +66,7 @@ func TestAHeldMessageWithoutItsCopyHoldsUpNoOther(t *testing.T) {
 	}
 	w.engine.dovecot = working
 	var h heldData
-	if found, _, err := w.engine.known(kindHeld, list[0].key, &h); err != nil || !found {
+	if found, err := w.engine.known(kindHeld, list[0].key, &h); err != nil || !found {
 		t.Fatal(found, err)
 	}
 	if err := os.Remove(filepath.Join(w.settings.Files.State, custodyDir, h.Digest[:2], h.Digest)); err != nil {

@@ -719,7 +719,7 @@ func TestRightsAreAskedForAtTheEndOfAMessage(t *testing.T) {
 			if got := submit("4jX5CV0001zmF"); got != c.want {
 				t.Errorf("its message is answered %q, want %q", got, c.want)
 			}
-			found, _, err := w.engine.lookup(kindTransaction, "4jX5CV0001zmF", nil)
+			found, err := w.engine.lookup(kindTransaction, "4jX5CV0001zmF", nil)
 			if found != (c.want == "") || err != nil {
 				t.Errorf("the log has it: %t, %v", found, err)
 			}

@@ -16,7 +16,7 @@ func (e *Engine) incoming(m mail) []error {
 		return all(len(m.rcpts), err)
 	}
 	var tx transaction
-	recorded, at, err := e.lookup(kindTransaction, queueID, &tx)
+	recorded, at, err := e.lookupAt(kindTransaction, queueID, &tx)
 	if err != nil {
 		return all(len(m.rcpts), err)
 	}

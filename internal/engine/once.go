@@ -145,7 +145,7 @@ func (e *Engine) rememberDouble(site, key string) error {
 	if err != nil || !found {
 		return err
 	}
-	if ended, _, err := e.known(kindUnited, key, nil); err != nil || ended {
+	if ended, err := e.known(kindUnited, key, nil); err != nil || ended {
 		return err
 	}
 	e.doubles.add(d.Mailbox, key)
@@ -175,7 +175,7 @@ func (e *Engine) unite(ctx context.Context, mailbox string) error {
 
 // uniteOne says whether it is decided, and done, what becomes of the copies that were delivered under a key.
 func (e *Engine) uniteOne(ctx context.Context, mailbox, key string) (ended bool, err error) {
-	if ended, _, err = e.known(kindUnited, key, nil); ended || err != nil {
+	if ended, err = e.known(kindUnited, key, nil); ended || err != nil {
 		return ended, err
 	}
 	first, found, err := e.deliveryOf(true, key)
@@ -210,7 +210,7 @@ func (e *Engine) uniteCopies(ctx context.Context, end union, key string, first, 
 		return end, err
 	}
 	var plan union
-	planned, _, err := e.lookup(kindUniting, key, &plan)
+	planned, err := e.lookup(kindUniting, key, &plan)
 	if err != nil {
 		return end, err
 	}

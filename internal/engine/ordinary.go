@@ -136,7 +136,7 @@ func wasForwarded(raw []byte, rcpt string) bool {
 func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	key := deliveryKey(e.settings.Site, o.queueID, rcpt)
 	for _, kind := range []string{kindDelivered, kindUndeliverable} {
-		if found, _, err := e.lookup(kind, key, nil); err != nil || found {
+		if found, err := e.lookup(kind, key, nil); err != nil || found {
 			return err
 		}
 	}

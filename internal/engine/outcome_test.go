@@ -311,7 +311,7 @@ func TestANoticeTakenAtTheDoorCounts(t *testing.T) {
 	}
 	w.crash()
 	w.run(enoughRounds)
-	if found, _, err := w.engine.lookup(kindAcknowledged, identifier+" "+anna, nil); err != nil || !found {
+	if found, err := w.engine.lookup(kindAcknowledged, identifier+" "+anna, nil); err != nil || !found {
 		t.Errorf("the taking in charge was not recorded: %v", err)
 	}
 }

@@ -68,7 +68,7 @@ func TestMilterRecordsTheTransactionWithItsFoldedRecipients(t *testing.T) {
 			t.Fatalf("the milter answered %v", action)
 		}
 		var tx transaction
-		if found, _, err := w.engine.lookup(kindTransaction, queueID, &tx); !found || err != nil {
+		if found, err := w.engine.lookup(kindTransaction, queueID, &tx); !found || err != nil {
 			t.Fatalf("record of %s: %v, %v", queueID, found, err)
 		}
 		if len(tx.Recipients) != 1 || tx.Recipients[0] != "anna@"+ours || tx.Client != "192.0.2.7" || tx.Type != pec.TypeEnvelope {

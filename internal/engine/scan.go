@@ -71,10 +71,10 @@ func (e *Engine) verdict(j pec.Judgement, queueID string, raw []byte) (threat st
 	key := identifier + " " + queueID
 	defer e.locks.lock("scan " + key)()
 	var known infected
-	if found, _, err := e.lookup(kindInfected, key, &known); err != nil || found {
+	if found, err := e.lookup(kindInfected, key, &known); err != nil || found {
 		return known.Threat, err
 	}
-	if taken, _, err := e.lookup(kindTaken, key, nil); err != nil || taken {
+	if taken, err := e.lookup(kindTaken, key, nil); err != nil || taken {
 		return "", err
 	}
 	if threat, err = e.scan(raw); err != nil || threat == "" {
@@ -94,7 +94,7 @@ func (e *Engine) verdict(j pec.Judgement, queueID string, raw []byte) (threat st
 func (e *Engine) verdictOf(a arrived, raw []byte) (threat string, err error) {
 	if a.tx.Scanned || !a.recorded && a.judgement.Type != pec.TypeEnvelope {
 		var known infected
-		_, _, err := e.lookup(kindInfected, a.judgement.Certification.Identifier+" "+a.queueID, &known)
+		_, err := e.lookup(kindInfected, a.judgement.Certification.Identifier+" "+a.queueID, &known)
 		return known.Threat, err
 	}
 	return e.verdict(a.judgement, a.queueID, raw)
