@@ -106,7 +106,7 @@ func (e *Engine) searchAges(ctx context.Context) error {
 		if !open[row.Address] || !e.ages.due(row.Address, e.now()) {
 			continue
 		}
-		found, err := e.store.ages(ctx, row.Address, e.now())
+		found, err := e.doveadmTCP.ages(ctx, row.Address, e.now())
 		switch refused := refusal(""); {
 		case errors.As(err, &refused):
 			e.ages.put(row.Address, e.ages.of(row.Address), e.now().Add(agesRetry))
@@ -126,9 +126,9 @@ func (e *Engine) searchAges(ctx context.Context) error {
 }
 
 // ages searches a mailbox for what arrived in the last year. What a migration brought has the date that it had at its source.
-func (d *dovecotStore) ages(ctx context.Context, user string, now time.Time) (mailage.Ages, error) {
+func (d *doveadmTCP) ages(ctx context.Context, user string, now time.Time) (mailage.Ages, error) {
 	var found mailage.Ages
-	err := d.with(ctx, func(c *storeConn) error {
+	err := d.with(ctx, func(c *doveadmConn) error {
 		found = mailage.Ages{}
 		return c.run(3, func(f []string) error {
 			at, err := strconv.ParseInt(f[0], 10, 64)

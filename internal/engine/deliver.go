@@ -69,7 +69,7 @@ func (e *Engine) deliveredThere(d delivery, key string, at time.Time, found bool
 	if !found || e.replica.speaks(e.now()) {
 		return e.outcome(d, at, nil, found)
 	}
-	has, err := e.doveadm.has(d.rcpt, key)
+	has, err := e.doveadmHTTP.has(d.rcpt, key)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 	if found, err := e.lookup(kindDelivering, key, nil); err != nil {
 		return "", nil, err
 	} else if found {
-		if has, err := e.doveadm.has(d.rcpt, key); err != nil || has {
+		if has, err := e.doveadmHTTP.has(d.rcpt, key); err != nil || has {
 			return "found in the store after an interruption", nil, err
 		}
 	}
@@ -188,7 +188,7 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 	if d.spam != nil {
 		m.to = junkOf(d.rcpt)
 	}
-	reply, err = e.dovecot.send(m, func() error { return e.beginDelivery(d, key) })
+	reply, err = e.lmtp.send(m, func() error { return e.beginDelivery(d, key) })
 	var answer *smtp.SMTPError
 	if err == nil || !errors.As(err, &answer) || answer.Code < 500 {
 		return reply, nil, err

@@ -48,17 +48,17 @@ type Engine struct {
 	refresher       *providers.Refresher // nil when the index is not downloaded
 	revocations     *providers.Revocations
 
-	postfix *relay
-	dovecot *relay
-	doveadm mailStore
-	store   *dovecotStore
-	sync    *syncer
-	tenure  tenure
-	stores  *stores
-	timers  timers
-	sealer  *evidence.Sealer
-	locks   locks
-	metrics *metrics
+	postfix     *relay
+	lmtp        *relay
+	doveadmHTTP dovecotAdmin
+	doveadmTCP  *doveadmTCP
+	sync        *syncer
+	tenure      tenure
+	comparisons *comparisons
+	timers      timers
+	sealer      *evidence.Sealer
+	locks       locks
+	metrics     *metrics
 	// holders, standings, arrivals and senders are views of the log: what holders chose and sent today, how mailboxes stand, which arrivals
 	// holders are to be told of, and what was accepted from whom. held is one too, of what waits for its mailbox. ages
 	// is a view of the mailboxes.
@@ -92,8 +92,8 @@ type providersIndex interface {
 	Get() (*providers.Index, *x509.CertPool, error)
 }
 
-// mailStore is what the engine asks of Dovecot beyond delivery.
-type mailStore interface {
+// dovecotAdmin is what the engine asks of Dovecot's HTTP API. Messages are read and saved through doveadmTCP.
+type dovecotAdmin interface {
 	has(user, key string) (bool, error)
 	kick(ctx context.Context, user string) error
 	deactivate(ctx context.Context, user string) error
@@ -148,11 +148,11 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 		return nil, errors.Join(err, e.directory.Close(), e.evidence.Close())
 	}
 	e.postfix = newRelay(s.Next.Reinject, s.Hostname, false)
-	e.dovecot = newRelay(s.Next.LMTP, s.Hostname, true)
-	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
-	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
+	e.lmtp = newRelay(s.Next.LMTP, s.Hostname, true)
+	e.doveadmHTTP = newDoveadmHTTP(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
+	e.doveadmTCP = &doveadmTCP{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
-	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put, boxes: map[string]comparison{}}
+	e.comparisons = &comparisons{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put, boxes: map[string]comparison{}}
 	e.holders, e.standings, e.gate, e.logins = newHolders(), newStandings(), newGate(), newLogins()
 	e.arrivals = &arrivals{of: e.notificationsOf, wake: make(chan struct{}, 1), by: map[string]*untold{}}
 	e.senders, e.ages = newSenders(), &ages{found: map[string]aged{}}
@@ -209,7 +209,7 @@ func (e *Engine) providers() (*providers.Index, *x509.CertPool, error) {
 
 // Close closes the engine's state.
 func (e *Engine) Close() error {
-	e.store.close()
+	e.doveadmTCP.close()
 	return errors.Join(e.directory.Close(), e.mirrors.close(), e.evidence.Close())
 }
 

@@ -75,7 +75,7 @@ func (e *Engine) problems(ctx context.Context) []string {
 	check("the providers' index cannot be used", err)
 	_, err = e.identity.Get()
 	check("the certificate for operator and peer cannot be used", err)
-	check("Dovecot takes no deliveries", e.dovecot.reachable())
+	check("Dovecot takes no deliveries", e.lmtp.reachable())
 	check("Postfix takes nothing back", e.postfix.reachable())
 	return list
 }

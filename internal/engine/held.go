@@ -178,7 +178,7 @@ func (e *Engine) releaseAll(ctx context.Context, mailbox string, list []heldMess
 		if err != nil {
 			return err
 		}
-		used, err := e.doveadm.usage(ctx, mailbox)
+		used, err := e.doveadmHTTP.usage(ctx, mailbox)
 		if err != nil {
 			return err
 		}

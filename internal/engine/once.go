@@ -205,7 +205,7 @@ func (e *Engine) uniteOne(ctx context.Context, mailbox, key string) (ended bool,
 
 // uniteCopies does it, unless the holder did something else, and says what was done.
 func (e *Engine) uniteCopies(ctx context.Context, end union, key string, first, second siteDelivery) (union, error) {
-	copies, err := e.store.copies(ctx, end.Mailbox, key)
+	copies, err := e.doveadmTCP.copies(ctx, end.Mailbox, key)
 	if err != nil {
 		return end, err
 	}
@@ -231,7 +231,7 @@ func (e *Engine) uniteCopies(ctx context.Context, end union, key string, first, 
 		end.Kept, end.Removed, end.Text = nil, nil, textFiled
 		return end, nil
 	}
-	if err := e.store.replace(ctx, end.Mailbox, *end.Removed, *end.Kept); err != nil {
+	if err := e.doveadmTCP.replace(ctx, end.Mailbox, *end.Removed, *end.Kept); err != nil {
 		return end, err
 	}
 	e.sync.changed(end.Mailbox)
@@ -296,8 +296,8 @@ func underTrace(raw []byte) []byte {
 }
 
 // copies are the messages of a mailbox, in whatever folder, that came under a delivery key.
-func (d *dovecotStore) copies(ctx context.Context, mailbox, key string) (copies []storedCopy, err error) {
-	err = d.with(ctx, func(c *storeConn) error {
+func (d *doveadmTCP) copies(ctx context.Context, mailbox, key string) (copies []storedCopy, err error) {
+	err = d.with(ctx, func(c *doveadmConn) error {
 		copies = copies[:0]
 		err := c.run(4, func(f []string) error {
 			flags := slices.DeleteFunc(strings.Fields(f[2]), func(flag string) bool { return flag == `\Recent` })
@@ -366,9 +366,9 @@ func (g *storedText) digest() string {
 var errMoved = errors.New("a copy changed its place")
 
 // replace gives the flags of a message to another one and expunges it, if both are where they were seen.
-func (d *dovecotStore) replace(ctx context.Context, mailbox string, gone, kept storedCopy) error {
+func (d *doveadmTCP) replace(ctx context.Context, mailbox string, gone, kept storedCopy) error {
 	this := func(s storedCopy) []string { return []string{"mailbox", s.Folder, "uid", s.uid, "guid", s.GUID} }
-	return d.with(ctx, func(c *storeConn) error {
+	return d.with(ctx, func(c *doveadmConn) error {
 		if uid, err := c.find(mailbox, kept.Folder, kept.GUID, 0); err != nil || strconv.FormatUint(uint64(uid), 10) != kept.uid {
 			return cmp.Or(err, errMoved)
 		}

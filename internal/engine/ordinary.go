@@ -75,7 +75,7 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 	case r.policy() != admin.OrdinaryDeliver && t == pec.TypeOrdinary:
 		return r, answerUncertified, nil
 	}
-	used, err := e.doveadm.usage(context.Background(), r.row.Address)
+	used, err := e.doveadmHTTP.usage(context.Background(), r.row.Address)
 	if err != nil {
 		return r, "", err
 	}

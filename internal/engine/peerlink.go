@@ -223,7 +223,7 @@ func (e *Engine) syncMailbox(ctx context.Context, mailbox string) error {
 	if err := e.readyToMerge(ctx, mailbox); err != nil {
 		return err
 	}
-	err := e.doveadm.sync(ctx, mailbox, e.settings.Listen.SyncDestination)
+	err := e.doveadmHTTP.sync(ctx, mailbox, e.settings.Listen.SyncDestination)
 	if fault, ok := e.linkFaults.LoadAndDelete(mailbox); ok && err != nil {
 		err = fmt.Errorf("%w (%w)", err, fault.(error))
 	}
