@@ -169,7 +169,7 @@ func (e *Engine) find(kind, key string, data any, among func(*mirror) bool) (fou
 // load reads all logs into the views, and makes directory and rules say what they say. It runs before anything is served.
 func (e *Engine) load(ctx context.Context) error {
 	e.recalled.Store(true) // unless the log says that it is new
-	if err := e.begin(); err != nil {
+	if err := e.noteBegun(); err != nil {
 		return err
 	}
 	own := func(r evidence.Record) error { return errors.Join(e.remember(e.chain, r), e.rememberOwn(r)) }
@@ -224,9 +224,9 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		if err := r.Decode(&c); err != nil {
 			return err
 		}
-		e.holders.take(c)
+		e.holders.addChoice(c)
 	case kindStanding:
-		var s standing
+		var s mailboxStanding
 		if err := r.Decode(&s); err != nil {
 			return err
 		}
@@ -236,13 +236,13 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		if err := r.Decode(&p); err != nil {
 			return err
 		}
-		e.holders.placed(evidence.SiteOf(chain), p)
+		e.holders.addPlacement(evidence.SiteOf(chain), p)
 	case kindCompared:
 		var c compared
 		if err := r.Decode(&c); err != nil {
 			return err
 		}
-		e.holders.found(c)
+		e.holders.addCompared(c)
 	case kindHeld:
 		return e.rememberHeld(evidence.SiteOf(chain), r)
 	case kindTransaction:

@@ -76,8 +76,8 @@ type Engine struct {
 	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
 	// engine's log began.
 	recalled atomic.Bool
-	// placed is the index whose domains the directory holds.
-	placed struct {
+	// published is the index whose domains the directory holds.
+	published struct {
 		sync.Mutex
 		index *providers.Index
 	}
@@ -195,15 +195,15 @@ func (e *Engine) providers() (*providers.Index, *x509.CertPool, error) {
 	if index == nil {
 		return nil, nil, fmt.Errorf("no providers' index: %w", err)
 	}
-	e.placed.Lock()
-	defer e.placed.Unlock()
-	if e.placed.index == index {
+	e.published.Lock()
+	defer e.published.Unlock()
+	if e.published.index == index {
 		return index, roots, nil
 	}
 	if err := e.directory.PutCertified(context.Background(), index.Domains()); err != nil {
 		return nil, nil, err
 	}
-	e.placed.index = index
+	e.published.index = index
 	return index, roots, nil
 }
 

@@ -73,8 +73,8 @@ func newHolders() *holders {
 	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}, counted: map[string]bool{}, secrets: map[string]map[string]placement{}, verdicts: map[string]map[string]compared{}, ended: map[string]time.Time{}}
 }
 
-// take adds a choice, of this site or the other.
-func (h *holders) take(c choice) {
+// addChoice adds a choice, of this site or the other.
+func (h *holders) addChoice(c choice) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	mine := h.choices[c.Address]
@@ -97,8 +97,8 @@ func (h *holders) of(row admin.Mailbox, setting admin.Choice) (choice, bool) {
 	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.ended[row.Address]))
 }
 
-// formers says whether the last choice of one setting is a former holder's.
-func (h *holders) formers(row admin.Mailbox, setting admin.Choice) bool {
+// isFormers says whether the last choice of one setting is a former holder's.
+func (h *holders) isFormers(row admin.Mailbox, setting admin.Choice) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
@@ -112,8 +112,8 @@ func (h *holders) end(address string, at time.Time) {
 	h.ended[address] = latest(h.ended[address], at)
 }
 
-// placed adds a Secret's password that a site had.
-func (h *holders) placed(site string, p placement) {
+// addPlacement adds a Secret's password that a site had.
+func (h *holders) addPlacement(site string, p placement) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	mine := h.secrets[p.Address]
@@ -218,7 +218,7 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 	defer e.choosing(row.Address)()
 	c, ok := e.holders.of(row, admin.ChoicePassword)
 	if !ok {
-		if !e.holders.formers(row, admin.ChoicePassword) {
+		if !e.holders.isFormers(row, admin.ChoicePassword) {
 			return nil
 		}
 		c = choice{}
@@ -257,7 +257,7 @@ func (e *Engine) noteSecret(m admin.Mailbox) error {
 	p := placement{Address: fold(m.Address), Version: m.CredentialsVersion, At: e.holders.instant(fold(m.Address), e.now()), Password: m.Password}
 	_, err := e.record(kindPlacement, placementKey(p.Address, p.Version), "", &p)
 	if err == nil {
-		e.holders.placed(e.settings.Site, p)
+		e.holders.addPlacement(e.settings.Site, p)
 	}
 	return err
 }
@@ -286,7 +286,7 @@ func (e *Engine) recordChoice(ctx context.Context, c choice, may func(admin.Mail
 	if _, err := e.record(kindChoice, c.key(), "", &c); err != nil {
 		return err
 	}
-	e.holders.take(c)
+	e.holders.addChoice(c)
 	return nil
 }
 
@@ -306,7 +306,7 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 // holderOf is holder of one who is given that.
 func (e *Engine) holderOf(row admin.Mailbox, given admin.Given) admin.Holder {
 	h := admin.Holder{
-		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.compare(row.Address, e.settings.Site),
+		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.secretsOf(row.Address, e.settings.Site),
 		InForce: admin.InForce{
 			OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam,
 		},

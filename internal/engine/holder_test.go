@@ -497,7 +497,7 @@ func TestChoicesMergeByTime(t *testing.T) {
 	for i := range records {
 		h := newHolders()
 		for j := range 2 * len(records) {
-			h.take(records[(i+j)%len(records)])
+			h.addChoice(records[(i+j)%len(records)])
 		}
 		if got, ok := h.of(admin.Mailbox{Address: sender}, admin.ChoiceNotifications); !ok || got.Notifications.Addresses[0] != "2@x.test" {
 			t.Errorf("beginning with record %d: %+v, %v", i, got, ok)

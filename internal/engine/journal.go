@@ -47,7 +47,7 @@ const (
 
 // The kinds of what a site knows of mailboxes, and of itself.
 const (
-	kindStanding = "mailbox-standing" // standing.key
+	kindStanding = "mailbox-standing" // mailboxStanding.key
 	kindBegun    = "log-begun"        // the log's name
 	kindRecalled = "recalled"         // the log's name
 )

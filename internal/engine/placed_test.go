@@ -226,7 +226,7 @@ func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
 	if err != nil || !settled || !held.Mailbox.Same(again) {
 		t.Errorf("it is %+v, settled %v, %v", held.Mailbox, settled, err)
 	}
-	if last, _ := m.engine.standings.of("a", standing{Address: judged.Address}); last.Closed || last.Owner != again.Owner {
+	if last, _ := m.engine.standings.of("a", mailboxStanding{Address: judged.Address}); last.Closed || last.Owner != again.Owner {
 		t.Errorf("the log says %+v", last)
 	}
 	end.If = &held.Mailbox
