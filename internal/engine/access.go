@@ -17,19 +17,19 @@ const reasonCut = "Un campo dell'intestazione, di solito quello dei destinatari,
 func (e *Engine) access(m mail) []error {
 	received, raw, queueID, err := splitReceived(m.raw, e.settings.Hostname)
 	if err != nil {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	identifier := pec.Identifier(e.settings.Site, queueID, e.settings.Provider.MailDomain)
 	submission, isAccepted, err := e.certify(identifier, queueID, received, raw)
 	if err != nil || !isAccepted {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	if err := e.issueAcceptance(submission); err != nil {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	envelope, done, err := e.inCustody(submission.Envelope)
 	if err != nil {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	defer done()
 	answers := make([]error, len(m.rcpts))

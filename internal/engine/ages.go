@@ -107,7 +107,7 @@ func (e *Engine) searchAges(ctx context.Context) error {
 			continue
 		}
 		found, err := e.doveadmTCP.ages(ctx, row.Address, e.now())
-		switch refused := refusal(""); {
+		switch refused := doveadmRefusal(""); {
 		case errors.As(err, &refused):
 			e.ages.put(row.Address, e.ages.of(row.Address), e.now().Add(agesRetry))
 			e.log.Warn("searching a mailbox for the age of its mail", "mailbox", row.Address, "error", err)

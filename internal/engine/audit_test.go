@@ -407,7 +407,7 @@ func (w *world) auditMailboxes(t *testing.T, all map[string]books, came transpor
 		for kind, about := range b.made {
 			for o, list := range about {
 				for _, d := range list {
-					if domainOf(d.to) != w.domain || w.engine.ours(d.to) {
+					if domainOf(d.to) != w.domain || w.engine.isProvidersOwn(d.to) {
 						continue
 					}
 					want := came.of([]document{d})

@@ -48,11 +48,11 @@ func (e *Engine) fail(s accepted, f failure) error {
 	defer e.locks.lock("outcome " + k.key())()
 	outcome := outcomeData{Recipient: k.rcpt, Type: pec.TypeDeliveryError, Provider: e.settings.Provider.Name}
 	if f.Threat == "" {
-		closed, err := e.closed(k, s)
+		told, err := e.outcomeTold(k, s)
 		if err != nil {
 			return err
 		}
-		if closed {
+		if told {
 			e.log.Info("a failure after the outcome was told is not told", "identifier", k.identifier, "recipient", k.rcpt, "status", f.Status, "text", f.Text)
 			return nil
 		}
@@ -64,9 +64,9 @@ func (e *Engine) fail(s accepted, f failure) error {
 	return e.issueDeliveryError(s.Transit.transit(), s.Transit.Sender, f)
 }
 
-// closed says whether the sender was told an outcome for a recipient that a failure found here must not contradict. A failure of ours
+// outcomeTold says whether the sender was told an outcome for a recipient that a failure found here must not contradict. A failure of ours
 // is none: it may have been recorded by a crash before it was told.
-func (e *Engine) closed(k timerKey, s accepted) (bool, error) {
+func (e *Engine) outcomeTold(k timerKey, s accepted) (bool, error) {
 	var outcome outcomeData
 	settled, err := e.known(kindSettled, k.key(), &outcome)
 	if err != nil || settled {
@@ -94,12 +94,12 @@ func (e *Engine) issueDeliveryError(t pec.Transit, to string, f failure) error {
 func (e *Engine) bounce(m mail, queueID string) []error {
 	r, err := parseReport(m.raw)
 	if err != nil {
-		return all(len(m.rcpts), fmt.Errorf("reading bounce %s: %w", queueID, err))
+		return sameAnswer(len(m.rcpts), fmt.Errorf("reading bounce %s: %w", queueID, err))
 	}
 	if r.envelopeID == "" {
 		return e.expired(m, queueID, r)
 	}
-	return all(len(m.rcpts), e.envelopeBounced(r, queueID))
+	return sameAnswer(len(m.rcpts), e.envelopeBounced(r, queueID))
 }
 
 // envelopeBounced records that something which we put back came back, and tells the sender where it was an envelope.
@@ -129,7 +129,7 @@ func (e *Engine) envelopeBounced(r report, queueID string) error {
 // report goes as it is.
 func (e *Engine) expired(m mail, queueID string, r report) []error {
 	if told, err := e.tellExpired(queueID, r); err != nil || told {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	return e.uncertifiedReport(m, queueID)
 }

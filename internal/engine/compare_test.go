@@ -91,7 +91,7 @@ func TestStoresAreComparedByDigests(t *testing.T) {
 			p.look(time.Second, "a")
 		}, want: admin.Stores{Mailboxes: 2, Compared: 1, Differing: 1, Diverged: 1, Addresses: []string{"a"}}, unknown: true},
 		"one that can be read again does not": {run: func(p *pair) {
-			p.unread = refusal("no such thing")
+			p.unread = doveadmRefusal("no such thing")
 			p.look(0, "a", "b")
 			p.unread = nil
 			p.look(time.Second, "a")

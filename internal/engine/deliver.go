@@ -46,7 +46,7 @@ func (d delivery) identifier() string {
 func (e *Engine) deliver(d delivery) error {
 	key := deliveryKey(d.judgement.Provider.MailReceipt, d.judgement.MessageID, d.rcpt)
 	defer e.locks.lock(key)()
-	if d.judgement.Type != pec.TypeEnvelope && e.ours(d.rcpt) {
+	if d.judgement.Type != pec.TypeEnvelope && e.isProvidersOwn(d.rcpt) {
 		return e.readNotice(d, key)
 	}
 	if found, at, err := e.lookupAt(kindDelivered, key, nil); err != nil || found {
@@ -96,7 +96,7 @@ func (e *Engine) deliveredThere(d delivery, key string, at time.Time, found bool
 
 // attempt delivers what has no outcome yet.
 func (e *Engine) attempt(d delivery, key string) error {
-	refusal, err := e.closedFor(d.rcpt)
+	refusal, err := e.mailboxFailure(d.rcpt)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (e *Engine) attempt(d delivery, key string) error {
 		reply, refusal, err = e.storeOnce(d, key)
 	}
 	if refusal != nil && refusal.Status == statusUnknown && !d.held {
-		err = e.delivers(d.rcpt)
+		err = e.requireLocal(d.rcpt)
 	}
 	if err != nil {
 		return err
@@ -150,8 +150,8 @@ func (e *Engine) attempt(d delivery, key string) error {
 // statusUnknown is the status of an address that there is not.
 const statusUnknown = "5.1.1"
 
-// closedFor says why the directory lets nothing into a mailbox, or nil.
-func (e *Engine) closedFor(rcpt string) (*failure, error) {
+// mailboxFailure says why the directory lets nothing into a mailbox, or nil.
+func (e *Engine) mailboxFailure(rcpt string) (*failure, error) {
 	row, err := e.directory.Mailbox(context.Background(), rcpt)
 	switch {
 	case errors.Is(err, admin.ErrNotFound) || err == nil && row.Access == admin.AccessClosed:
@@ -164,9 +164,9 @@ func (e *Engine) closedFor(rcpt string) (*failure, error) {
 	return nil, nil
 }
 
-// delivers fails where a mailbox's domain is not local. Only of a local one is it ours to say that an address does not exist: a domain may
+// requireLocal fails where a mailbox's domain is not local. Only of a local one is it ours to say that an address does not exist: a domain may
 // leave while its last message is on the way through, and at the next try Postfix takes that where the domain's MX says.
-func (e *Engine) delivers(rcpt string) error {
+func (e *Engine) requireLocal(rcpt string) error {
 	isLocal, err := e.directory.Local(context.Background(), domainOf(rcpt))
 	if err == nil && !isLocal {
 		err = fmt.Errorf("delivering to %s: the mail of its domain is not delivered here", rcpt)
@@ -223,7 +223,7 @@ func (e *Engine) dovecotRefusal(rcpt string, answer *smtp.SMTPError) (*failure, 
 	if answer.Code == 552 || answer.EnhancedCode == (smtp.EnhancedCode{5, 2, 2}) {
 		return &failure{Recipient: rcpt, Status: "5.2.2", Text: "casella piena"}, nil
 	}
-	return e.closedFor(rcpt)
+	return e.mailboxFailure(rcpt)
 }
 
 // outcome tells the sender of an envelope how its delivery ended. Notices are never answered.

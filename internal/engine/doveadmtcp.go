@@ -42,10 +42,10 @@ type doveadmConn struct {
 	used time.Time // by the machine's clock: Dovecot's own timeout is
 }
 
-// refusal is a reason that doveadm gave.
-type refusal string
+// doveadmRefusal is a reason that doveadm gave.
+type doveadmRefusal string
 
-func (r refusal) Error() string { return "Dovecot refused: " + string(r) }
+func (r doveadmRefusal) Error() string { return "Dovecot refused: " + string(r) }
 
 // with runs f on a connection. f's first command must be one that can be asked again: a kept connection may be dead, and then f
 // runs again on a new one.
@@ -60,7 +60,7 @@ func (d *doveadmTCP) with(ctx context.Context, f func(*doveadmConn) error) error
 		first := &firstAnswer{Conn: c.Conn}
 		c.r.Reset(first)
 		err = f(c)
-		reason := refusal("")
+		reason := doveadmRefusal("")
 		if stop() && (err == nil || errors.As(err, &reason)) {
 			d.give(c)
 			return err
@@ -226,9 +226,9 @@ func (c *doveadmConn) end() error {
 	case said == "+":
 		return nil
 	case strings.HasPrefix(said, "-NOTFOUND"), strings.HasPrefix(said, "-NOUSER"):
-		return fmt.Errorf("%w (%w)", store.ErrNotFound, refusal(said[1:]))
+		return fmt.Errorf("%w (%w)", store.ErrNotFound, doveadmRefusal(said[1:]))
 	case strings.HasPrefix(said, "-"):
-		return refusal(said[1:])
+		return doveadmRefusal(said[1:])
 	default:
 		return fmt.Errorf("%w: %q", errWire, said)
 	}

@@ -168,7 +168,7 @@ func (e *Engine) passHeld(ctx context.Context) {
 // a full mailbox does not cost the transfer of all that waits for it, and a large message does not hold up the small ones behind it. Nor
 // does one that cannot be delivered at all, because its copy was lost with the other site.
 func (e *Engine) releaseAll(ctx context.Context, mailbox string, list []heldMessage) error {
-	closed, err := e.closedFor(mailbox)
+	closed, err := e.mailboxFailure(mailbox)
 	if err != nil || closed != nil && closed.waits("") {
 		return err
 	}

@@ -349,7 +349,7 @@ func (e *Engine) rulesPath(name string) string {
 
 // prepareRules places the script that keeps what other scripts would drop.
 func (e *Engine) prepareRules() error {
-	return replace(e.rulesPath(sieve.KeptFile), []byte(sieve.Kept))
+	return writeIfChanged(e.rulesPath(sieve.KeptFile), []byte(sieve.Kept))
 }
 
 // removeFlatRules removes the scripts that a release before this one named after the whole address; load has just written them anew
@@ -378,11 +378,11 @@ func (e *Engine) writeRules(address string, rules []admin.Rule) error {
 		}
 		return nil
 	}
-	return replace(path, []byte(script))
+	return writeIfChanged(path, []byte(script))
 }
 
-// replace gives a file its content at once, unless it has it. The readers run as another user.
-func replace(path string, content []byte) error {
+// writeIfChanged gives a file its content at once, unless it has it. The readers run as another user.
+func writeIfChanged(path string, content []byte) error {
 	if now, err := os.ReadFile(path); err == nil && bytes.Equal(now, content) {
 		return nil
 	}

@@ -82,8 +82,8 @@ func (s *lmtpSession) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 // errTemporary is the one error that leaves towards Postfix. The cause is in our log; Postfix keeps the message.
 var errTemporary = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "the certified mail engine could not finish; its log says why, and this is tried again"}
 
-// all is the same answer for each of n recipients.
-func all(n int, err error) []error {
+// sameAnswer is the same answer for each of n recipients.
+func sameAnswer(n int, err error) []error {
 	list := make([]error, n)
 	for i := range list {
 		list[i] = err

@@ -56,13 +56,13 @@ func (e *Engine) recipientOf(ctx context.Context, address string) (recipient, er
 // refusalOf is a recipient with the answer to ordinary mail for it, "" if it takes it. What a provider signed in a wrong form is no
 // ordinary mail: no policy keeps it out. size is that of the message in bytes, 0 while it is unknown.
 func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, answer string, err error) {
-	if e.ours(rcpt) {
+	if e.isProvidersOwn(rcpt) {
 		return r, answerUncertified, nil
 	}
 	r, err = e.recipientOf(context.Background(), rcpt)
 	switch {
 	case errors.Is(err, admin.ErrNotFound) || err == nil && r.row.Access == admin.AccessClosed:
-		if err := e.delivers(rcpt); err != nil {
+		if err := e.requireLocal(rcpt); err != nil {
 			return r, "", err
 		}
 		return r, answerUnknown, nil
