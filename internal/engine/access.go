@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
@@ -67,7 +66,7 @@ func (e *Engine) certify(identifier, queueID string, received, raw []byte) (acce
 
 // decide certifies a submission that has no outcome yet.
 func (e *Engine) decide(identifier string, tx transaction, received, raw []byte) (accepted, bool, error) {
-	at := e.now().In(pec.Rome()).Truncate(time.Second)
+	at := noticeTime(e.now())
 	index, _, err := e.providers()
 	if err != nil {
 		return accepted{}, false, fmt.Errorf("certifying %s: %w", identifier, err)

@@ -84,7 +84,7 @@ func (e *Engine) issueDeliveryError(t pec.Transit, to string, f failure) error {
 		if f.Threat == "" {
 			extended = fmt.Sprintf("%s - %s - %s", f.Status, e.settings.Provider.Name, f.Text)
 		}
-		return signer.DeliveryError(e.provider(), t, id, f.Recipient, f.kind(), extended, f.At.In(pec.Rome()).Truncate(time.Second))
+		return signer.DeliveryError(e.provider(), t, id, f.Recipient, f.kind(), extended, noticeTime(f.At))
 	})})
 }
 

@@ -21,7 +21,7 @@ import (
 // Whether the sites' stores hold the same mail is told by digests that each makes of its own, never by what a sync says of itself: after
 // the commonest partition a sync that merged nothing says that it is done. A mailbox is compared after each of its syncs.
 const (
-	digestVerb    = "digest "
+	verbDigest    = "digest "
 	digestRefused = "-"
 	compareStale  = 30 * time.Minute // three full passes
 	compareSoon   = 5 * time.Second  // the shortest pause before a mailbox that differs is synced again
@@ -276,7 +276,7 @@ func (e *Engine) answerDigest(ctx context.Context, remote *wire, mailbox string)
 
 // peerDigest asks the other site's engine what its store holds of a mailbox.
 func (e *Engine) peerDigest(ctx context.Context, mailbox string) (string, error) {
-	w, _, err := e.dialPeer(ctx, digestVerb+mailbox)
+	w, _, err := e.dialPeer(ctx, verbDigest+mailbox)
 	if err != nil {
 		if strings.Contains(err.Error(), errUnknownRequest.Error()) {
 			return "", errUnsupported

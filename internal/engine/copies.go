@@ -153,7 +153,7 @@ func (e *Engine) copySome(w *wire, m *mirror, c *copying) (bool, error) {
 		}
 	}
 	_ = w.SetDeadline(time.Now().Add(peerRequest))
-	return len(records) > 0, w.exchange(fmt.Sprintf("copied %s %d", m.name, c.Seq), "ok")
+	return len(records) > 0, w.exchange(fmt.Sprintf("copied %s %d", m.name, c.Seq), peerOK)
 }
 
 // copyOne gets one message into custody, unless it is there. One that cannot be had holds up no other: it is lacking.
@@ -299,7 +299,7 @@ func (e *Engine) answerCopies(w *wire) error {
 		}
 		switch {
 		case len(fields) == 3 && fields[0] == "copied":
-			err = w.writeLine("ok")
+			err = w.writeLine(peerOK)
 		case len(fields) == 4 && fields[0] == "copy":
 			err = e.giveCopy(w, fields[1], fields[3])
 		default:

@@ -245,7 +245,7 @@ func (e *Engine) outcome(d delivery, at time.Time, failed *failure, known bool) 
 		if original, err := pec.ParseOriginal(postacert); err == nil && original.CopyOnly(d.rcpt) {
 			postacert = nil
 		}
-		return signer.WriteDelivery(w, e.provider(), transit, id, d.rcpt, postacert, at.In(pec.Rome()).Truncate(time.Second))
+		return signer.WriteDelivery(w, e.provider(), transit, id, d.rcpt, postacert, noticeTime(at))
 	}})
 }
 
@@ -254,6 +254,6 @@ func (e *Engine) issueVirusDetection(d delivery, f failure) error {
 	transit, to := d.judgement.Certification.Transit, d.judgement.Provider.MailReceipt
 	id := e.provider().NoticeID(transit.Identifier, pec.TypeVirusDetection, f.Recipient)
 	return e.issue(notice{id: id, kind: pec.TypeVirusDetection, identifier: transit.Identifier, to: to, about: f.Recipient, write: written(func(signer *pec.Signer) ([]byte, error) {
-		return signer.VirusDetection(e.provider(), transit, id, to, f.Recipient, f.Threat, f.At.In(pec.Rome()).Truncate(time.Second))
+		return signer.VirusDetection(e.provider(), transit, id, to, f.Recipient, f.Threat, noticeTime(f.At))
 	})})
 }

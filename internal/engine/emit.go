@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
@@ -120,3 +121,6 @@ func (e *Engine) provider() pec.Provider {
 	p := e.settings.Provider
 	return pec.Provider{Name: p.Name, MailDomain: p.MailDomain, ServiceAddress: p.ServiceAddress}
 }
+
+// noticeTime is the instant that a document shows.
+func noticeTime(at time.Time) time.Time { return at.In(pec.Rome()).Truncate(time.Second) }

@@ -120,7 +120,7 @@ func (e *Engine) takeInCharge(j pec.Judgement, queueID string, rcpts []string) e
 		Recipients []string      `json:"recipients"`
 		Provider   string        `json:"provider"`
 		Transit    transitRecord `json:"transit"`
-	}{e.now().In(pec.Rome()).Truncate(time.Second), rcpts, j.Provider.Name, recordOf(j.Certification.Transit)}
+	}{noticeTime(e.now()), rcpts, j.Provider.Name, recordOf(j.Certification.Transit)}
 	if _, err := e.record(kindTaken, identifier+" "+queueID, identifier, &taken); err != nil {
 		return err
 	}

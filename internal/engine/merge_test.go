@@ -298,7 +298,7 @@ func TestTheFolderOfTheDeletedIsThereBeforeAMerge(t *testing.T) {
 			}
 			defer func() { _ = conn.Close() }()
 			atA := a.folders()
-			remote, _, err := a.engine.dialPeer(context.Background(), peerVerb+anna)
+			remote, _, err := a.engine.dialPeer(context.Background(), verbSync+anna)
 			if err != nil {
 				begun <- [2][]string{atA, {err.Error()}}
 				return

@@ -185,7 +185,7 @@ func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
 		return fmt.Errorf("wrapping %s: no signing certificate: %w", o.queueID, err)
 	}
 	digest, err := e.custody.Write(func(w io.Writer) error {
-		return signer.WriteAnomaly(w, e.provider(), original, o.received, o.from, o.rcpts, o.judgement.Errors, o.at.In(pec.Rome()).Truncate(time.Second))
+		return signer.WriteAnomaly(w, e.provider(), original, o.received, o.from, o.rcpts, o.judgement.Errors, noticeTime(o.at))
 	})
 	if err != nil {
 		return fmt.Errorf("wrapping %s: %w", o.queueID, err)

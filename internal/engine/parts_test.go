@@ -181,3 +181,21 @@ func TestParseReportReadsOnlyFailures(t *testing.T) {
 		t.Fatalf("an ordinary message: %v", err)
 	}
 }
+
+func TestDecodeStrict(t *testing.T) {
+	for name, c := range map[string]struct {
+		text  string
+		taken bool
+	}{
+		"one value":                {text: `{"name":"a"}` + "\n", taken: true},
+		"a field that is misspelt": {text: `{"nane":"a"}`},
+		"two values":               {text: `{"name":"a"}{"name":"b"}`},
+		"what is cut":              {text: `{"name":"a"`},
+		"nothing":                  {},
+	} {
+		got, err := decodeStrict[struct{ Name string }](strings.NewReader(c.text))
+		if (err == nil) != c.taken || c.taken && got.Name != "a" {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}

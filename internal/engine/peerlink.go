@@ -21,7 +21,7 @@ import (
 // pod, and nothing but the dsync of one mailbox that both directories hold gets through. "digest <mailbox>" is in compare.go,
 // "records" in replicate.go, "copies" in copies.go.
 const (
-	peerVerb        = "sync "
+	verbSync        = "sync "
 	peerOK          = "ok"
 	peerDialTimeout = 5 * time.Second
 )
@@ -116,7 +116,7 @@ func (e *Engine) answerPeer(ctx context.Context, conn net.Conn) error {
 	if line == verbRecords || line == verbCopies {
 		return e.answerReplica(ctx, remote, line)
 	}
-	if mailbox, ok := strings.CutPrefix(line, digestVerb); ok {
+	if mailbox, ok := strings.CutPrefix(line, verbDigest); ok {
 		return e.answerDigest(ctx, remote, mailbox)
 	}
 	dovecot, err := e.openDsync(ctx, line)
@@ -145,7 +145,7 @@ func (e *Engine) answerReplica(ctx context.Context, w *wire, verb string) error 
 
 // openDsync checks a request and begins the dsync of that one mailbox with our own Dovecot.
 func (e *Engine) openDsync(ctx context.Context, request string) (*wire, error) {
-	mailbox, ok := strings.CutPrefix(request, peerVerb)
+	mailbox, ok := strings.CutPrefix(request, verbSync)
 	if !ok {
 		return nil, errUnknownRequest
 	}
@@ -189,7 +189,7 @@ func (e *Engine) carrySync(ctx context.Context, local *wire) error {
 	if err != nil {
 		return err
 	}
-	remote, _, err := e.dialPeer(ctx, peerVerb+user)
+	remote, _, err := e.dialPeer(ctx, verbSync+user)
 	if err != nil {
 		e.linkFaults.Store(user, err)
 		_ = local.writeLine("\n-TEMPFAIL")

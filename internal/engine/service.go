@@ -120,6 +120,3 @@ func mayNotSay(j pec.Judgement) string {
 	}
 	return fmt.Sprintf("Il gestore che ha firmato non puo' emettere %s per gli indirizzi indicati.", c.Type)
 }
-
-// noticeTime is the instant that a notice shows.
-func noticeTime(at time.Time) time.Time { return at.In(pec.Rome()).Truncate(time.Second) }
