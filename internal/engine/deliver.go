@@ -117,15 +117,26 @@ func (e *Engine) attempt(d delivery, key string) error {
 		return e.hold(d, key, *refusal)
 	}
 	if refusal != nil {
-		at, err := e.record(kindUndeliverable, key, d.identifier(), refusal)
-		if err != nil {
-			return err
-		}
-		e.metrics.deliveries.WithLabelValues("refused").Inc()
-		return e.outcome(d, at, refusal, true)
+		return e.undelivered(d, key, refusal)
 	}
+	return e.stored(d, key, reply)
+}
+
+// undelivered records that a mailbox will not get a message, and tells its sender.
+func (e *Engine) undelivered(d delivery, key string, refusal *failure) error {
+	at, err := e.record(kindUndeliverable, key, d.identifier(), refusal)
+	if err != nil {
+		return err
+	}
+	e.metrics.deliveries.WithLabelValues("refused").Inc()
+	return e.outcome(d, at, refusal, true)
+}
+
+// stored records that Dovecot has a message, and whether the other site has it too, and tells its sender. reply is Dovecot's.
+func (e *Engine) stored(d delivery, key, reply string) error {
 	data := d.data()
 	data.Reply = reply
+	var err error
 	if data.Replica, err = e.awaitCopy(d, key); err != nil {
 		return err
 	}

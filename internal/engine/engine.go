@@ -158,13 +158,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.senders, e.ages = newSenders(), &ages{found: map[string]aged{}}
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
-	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
-	e.metrics.gauge("timers_open", "Certified recipients whose outcome is not known yet.", func() float64 { return float64(e.timers.count(e.settings.Site)) })
-	e.metrics.gauge("deliveries_held", "Receipts and other messages that wait in custody for a mailbox that is full or takes nothing.", func() float64 { return float64(e.held.count()) })
-	e.metrics.gauge("crl_missing", "Revocation lists that providers' certificates name and that were never had.", func() float64 { return float64(e.revocations.State().Missing) })
-	e.metrics.gauge("crl_age_seconds", "Age of the oldest copy of a revocation list; 0 without any.", e.revocationAge)
-	e.gaugeReplication()
-	e.metrics.gauge("sync_pending", "Mailboxes that wait to be synced with the other site.", func() float64 { return float64(e.sync.state(true).Pending) })
+	e.registerGauges()
 	if err := e.load(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}

@@ -62,15 +62,6 @@ func (e *Engine) indexState() admin.Index {
 	return state
 }
 
-// revocationAge is that of the oldest list, in seconds.
-func (e *Engine) revocationAge() float64 {
-	oldest := e.revocations.State().Oldest
-	if oldest.IsZero() {
-		return 0
-	}
-	return e.now().Sub(oldest).Seconds()
-}
-
 func (e *Engine) putIndex(r *http.Request) (any, error) {
 	demand, err := read[admin.Refresh](r)
 	if err != nil {

@@ -414,20 +414,6 @@ func (e *Engine) replication() admin.Replication {
 	return s
 }
 
-// gaugeReplication shows it to who reads the metrics.
-func (e *Engine) gaugeReplication() {
-	e.metrics.gauge("replica_records_behind", "Records of this site that the other one does not hold yet.", func() float64 { return float64(e.replication().RecordsBehind) })
-	e.metrics.gauge("replica_copies_pending", "Deliveries whose message the other site did not have when the receipt went, and has not yet.", func() float64 { return float64(e.replication().CopiesPending) })
-	e.metrics.gauge("replica_copies_lacking", "Messages and files of seals of the other site that it could not give to this one.", func() float64 { return float64(e.replication().CopiesLacking) })
-	e.metrics.gauge("replica_faults", "Records and messages of the other site that were refused since the start, because they were not what they had to be.", func() float64 { return float64(e.replication().Breaks + e.replication().Divergent) })
-	e.metrics.gauge("replica_heard_timestamp_seconds", "Until when all that the other site recorded is here, in seconds since 1970; 0 if it was not heard since the start.", func() float64 {
-		if heard := e.replication().HeardAll; !heard.IsZero() {
-			return float64(heard.Unix())
-		}
-		return 0
-	})
-}
-
 // prepareMirrors opens the mirrors and names the engine's own log.
 func (e *Engine) prepareMirrors(dir string) error {
 	var err error
