@@ -60,6 +60,9 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 		return r, answerUncertified, nil
 	}
 	r, err = e.recipientOf(context.Background(), rcpt)
+	if err := e.notYet(r.row, err); err != nil {
+		return r, "", err
+	}
 	switch {
 	case errors.Is(err, admin.ErrNotFound) || err == nil && r.row.Access == admin.AccessClosed:
 		if err := e.requireLocal(rcpt); err != nil {
