@@ -70,7 +70,14 @@ type holders struct {
 }
 
 func newHolders() *holders {
-	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}, counted: map[string]bool{}, secrets: map[string]map[string]placement{}, verdicts: map[string]map[string]compared{}, ended: map[string]time.Time{}}
+	return &holders{
+		choices:  map[string]map[admin.Choice]choice{},
+		sent:     map[string]int{},
+		counted:  map[string]bool{},
+		secrets:  map[string]map[string]placement{},
+		ended:    map[string]time.Time{},
+		verdicts: map[string]map[string]compared{},
+	}
 }
 
 // addChoice adds a choice, of this site or the other.

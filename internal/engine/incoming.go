@@ -134,5 +134,3 @@ func (e *Engine) takeInCharge(j pec.Judgement, queueID string, rcpts []string) e
 func (e *Engine) isProvidersOwn(address string) bool {
 	return strings.EqualFold(address, e.settings.Provider.ServiceAddress) || strings.EqualFold(address, e.settings.Provider.MailReceipt)
 }
-
-func domainOf(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }

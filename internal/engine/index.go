@@ -2,10 +2,8 @@ package engine
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/directory"
@@ -33,14 +31,6 @@ func (e *Engine) indexSource() (providers.Source, error) {
 		}
 	}
 	return source, nil
-}
-
-// ifThere is the path of a file that may be left out of its Secret, "" if it was.
-func ifThere(path string) string {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return ""
-	}
-	return path
 }
 
 // indexState is the index as the operator is told of it.

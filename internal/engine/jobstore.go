@@ -77,8 +77,8 @@ func (e *Engine) serveStore(mux *http.ServeMux) {
 	handle("GET /v1/store/{address}/message", false, e.storeOpen)
 	handle("PUT /v1/store/{address}/message", true, e.storeSave)
 	handle("PUT /v1/store/{address}/flags", true, e.storeFlags)
-	handle("GET /v1/store/{address}/record", false, e.readRecord)
-	handle("PUT /v1/store/{address}/record", true, e.keepRecord)
+	handle("GET /v1/store/{address}/record", false, e.readJobRecord)
+	handle("PUT /v1/store/{address}/record", true, e.keepJobRecord)
 }
 
 // streamed is the result of who answered by itself.

@@ -192,9 +192,6 @@ func deliveryKey(provider, messageID, mailbox string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// fold is the one form of an address in keys and records.
-func fold(address string) string { return strings.ToLower(address) }
-
 // record appends a record and reads the one that counts, which is the first of its key, back into data.
 func (e *Engine) record(kind, key, identifier string, data any) (time.Time, error) {
 	r, err := e.journal.Append(kind, key, identifier, data)
