@@ -112,6 +112,15 @@ func TestStrangersRecipientsOfOneTransactionHaveOneAnswer(t *testing.T) {
 	}
 }
 
+// What a holder chose is not known where what he is given cannot be read: a stranger is not refused for that.
+func TestNobodyIsRefusedByWhatCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	w.shell(`UPDATE mailbox SET given = '{' WHERE address = ?`, "anna@"+ours)
+	if answer := w.arrive(stranger, []string{"anna@" + ours}, []byte(letter(stranger, "anna@"+ours, ""))); answer != answerTemporary {
+		t.Errorf("the stranger is told %q", answer)
+	}
+}
+
 func TestAMailboxThatChangedAfterDataLosesNothing(t *testing.T) {
 	w := newWorld(t)
 	raw := []byte(letter(stranger, "aperta@"+ours, ""))

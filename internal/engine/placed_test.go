@@ -65,13 +65,16 @@ func (m *mirrored) placeRow(row admin.Mailbox) error {
 }
 
 // shell runs a statement as a person would who opens the database in the pod.
-func (m *mirrored) shell(statement string, args ...any) {
-	m.t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(m.settings.Files.State, directoryDir, directory.FileName))
-	m.must(err)
+func (w *world) shell(statement string, args ...any) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(w.settings.Files.State, directoryDir, directory.FileName))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	defer db.Close()
-	_, err = db.Exec(statement, args...)
-	m.must(err)
+	if _, err := db.Exec(statement, args...); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // changes are the addresses that a comparison finds changed.
