@@ -120,6 +120,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		letGo,
 		closeRows,
 		linkPeer,
+		vouch,
 		compareStores,
 		settleDNS,
 	}},
