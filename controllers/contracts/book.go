@@ -357,30 +357,51 @@ func drew(row admin.Mailbox, pool, hosts types.NamespacedName, draws map[types.N
 	return row.AdmittedIn == refs.Key(pool)
 }
 
-// awaited is the first host among some, so that one name stays in many statuses, that says that it was built anew and does not know what it was, while the other site may still tell it:
-// for as long as that tells, and for the book's patience when it does not.
+// awaited is the first by name, so that many statuses name the same one, of the hosts that were built anew and that the other site may still
+// tell which mailboxes were closed; "" if there is none.
 func (b *Book) awaited(ctx context.Context, hosts map[types.NamespacedName]bool) (string, error) {
-	if !b.sites.Peer {
-		return "", nil
-	}
-	for _, key := range slices.SortedFunc(maps.Keys(hosts), func(a, b types.NamespacedName) int { return cmp.Compare(a.String(), b.String()) }) {
-		host := &v1alpha1.PECDomain{}
-		if err := b.cache.Get(ctx, key, host); err != nil {
-			if apierrors.IsNotFound(err) {
-				continue
-			}
-			return "", fmt.Errorf("reading host %s: %w", key, err)
+	for _, host := range slices.SortedFunc(maps.Keys(hosts), func(a, b types.NamespacedName) int { return cmp.Compare(a.String(), b.String()) }) {
+		recall, err := b.Recall(ctx, host)
+		if err != nil {
+			return "", err
 		}
-		recall := b.engines.Directory(engines.First(key)).Recall()
-		since := b.recallingSince(key, recall)
-		c := meta.FindStatusCondition(host.Status.Conditions, v1alpha1.ConditionSpecInSync)
-		lacks := c != nil && c.Reason == v1alpha1.ReasonPeerLacksObject
-		linked := host.Spec.Provider.Managed != nil && host.Spec.Provider.Managed.HasOtherLink(b.sites.Own) && !lacks
-		if recall == admin.RecallUnderWay || recall == admin.RecallSilent && linked && b.now().Sub(since) < b.sites.Patience {
+		if recall.Awaited {
 			return host.Name, nil
 		}
 	}
 	return "", nil
+}
+
+// Recall is where a stack stands that was built anew.
+type Recall struct {
+	// Awaited says that the other site may still tell it what it was: while that does, and for as long as it may be silent.
+	Awaited bool
+	// Overdue says that nothing is awaited any more, neither that nor what this site can do by itself, which had as long again.
+	Overdue bool
+}
+
+// Recall is the zero Recall for a stack that knows what it was.
+func (b *Book) Recall(ctx context.Context, host types.NamespacedName) (Recall, error) {
+	state := b.engines.Directory(engines.First(host)).Recall()
+	silent := b.now().Sub(b.recallingSince(host, state))
+	if state != admin.RecallUnderWay && state != admin.RecallSilent {
+		return Recall{}, nil
+	}
+	d := &v1alpha1.PECDomain{}
+	if err := b.cache.Get(ctx, host, d); err != nil {
+		if apierrors.IsNotFound(err) {
+			return Recall{}, nil
+		}
+		return Recall{}, fmt.Errorf("reading host %s: %w", host, err)
+	}
+	c := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionSpecInSync)
+	lacks := c != nil && c.Reason == v1alpha1.ReasonPeerLacksObject
+	linked := d.Spec.Provider.Managed != nil && d.Spec.Provider.Managed.HasOtherLink(b.sites.Own) && !lacks
+	isPulling := state == admin.RecallUnderWay
+	return Recall{
+		Awaited: b.sites.Peer && (isPulling || linked && silent < b.sites.Patience),
+		Overdue: !isPulling && silent >= 2*b.sites.Patience,
+	}, nil
 }
 
 // recallingSince notes since when a stack says that it does not know what it was.

@@ -116,6 +116,7 @@ var roads = map[v1alpha1.ProviderType]reconcile.Road[*scope]{
 		letGo,
 		closeRows,
 		linkPeer,
+		vouch,
 		compareStores,
 		settleDNS,
 	}},

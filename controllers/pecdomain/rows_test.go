@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/engines"
@@ -62,5 +64,30 @@ func TestDirectoryWaits(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		})
+	}
+}
+
+func TestWhichMailboxesAreToHaveARowAndHaveNone(t *testing.T) {
+	said := func(conditionType string, status metav1.ConditionStatus, reason string) []metav1.Condition {
+		return []metav1.Condition{{Type: conditionType, Status: status, Reason: reason}}
+	}
+	for name, c := range map[string]struct {
+		conditions []metav1.Condition
+		rows       []admin.Mailbox
+		want       int
+	}{
+		"nothing was said of it yet":                 {want: 1},
+		"it was placed before":                       {conditions: said(v1alpha1.ConditionProvisioned, metav1.ConditionTrue, v1alpha1.ReasonRowPlaced), want: 1},
+		"it has a row":                               {rows: []admin.Mailbox{{Address: "uno@pec.uno.test"}}},
+		"its contract does not admit it":             {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonHeldByContract)},
+		"it waits for what the other site tells":     {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonStackRecalling), want: 1},
+		"a person must change something before":      {conditions: said(v1alpha1.ConditionStalled, metav1.ConditionTrue, "X"), want: 1},
+		"the row that there is is of another's name": {rows: []admin.Mailbox{{Address: "due@pec.uno.test"}}, want: 1},
+	} {
+		m := v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{LocalPart: "uno", DomainRef: v1alpha1.LocalReference{Name: "pec.uno.test"}}}
+		m.Status.Conditions = c.conditions
+		if got := missing([]v1alpha1.Mailbox{m}, c.rows); got != c.want {
+			t.Errorf("%s: %d are missing, want %d", name, got, c.want)
+		}
 	}
 }

@@ -65,13 +65,16 @@ func (m *mirrored) placeRow(row admin.Mailbox) error {
 }
 
 // shell runs a statement as a person would who opens the database in the pod.
-func (m *mirrored) shell(statement string, args ...any) {
-	m.t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(m.settings.Files.State, directoryDir, directory.FileName))
-	m.must(err)
+func (w *world) shell(statement string, args ...any) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(w.settings.Files.State, directoryDir, directory.FileName))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	defer db.Close()
-	_, err = db.Exec(statement, args...)
-	m.must(err)
+	if _, err := db.Exec(statement, args...); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // changes are the addresses that a comparison finds changed.
@@ -226,7 +229,7 @@ func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
 	if err != nil || !held.Settled || !held.Mailbox.Same(again) {
 		t.Errorf("it is %+v, settled %v, %v", held.Mailbox, held.Settled, err)
 	}
-	if last, _ := m.engine.standings.of("a", standing{Address: judged.Address}); last.Closed || last.Owner != again.Owner {
+	if last, _ := m.engine.standings.of("a", mailboxStanding{Address: judged.Address}); last.Closed || last.Owner != again.Owner {
 		t.Errorf("the log says %+v", last)
 	}
 	end.If = &held.Mailbox

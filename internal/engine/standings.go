@@ -16,9 +16,9 @@ import (
 	"github.com/pec-operator/pec-operator/internal/password"
 )
 
-// standing is how a mailbox stands at a site since an instant, as the log has it: open or closed, whose it is, and what its contract
+// mailboxStanding is how a mailbox stands at a site since an instant, as the log has it: open or closed, whose it is, and what its contract
 // counts. The directory says the same of now; a directory that was lost is made again from these.
-type standing struct {
+type mailboxStanding struct {
 	Address    string      `json:"address"`
 	Domain     string      `json:"domain"`
 	At         time.Time   `json:"at"`
@@ -30,17 +30,17 @@ type standing struct {
 	QuotaBytes int64       `json:"quotaBytes"`
 }
 
-func standingOf(row admin.Mailbox, at time.Time) standing {
-	return standing{
+func standingOf(row admin.Mailbox, at time.Time) mailboxStanding {
+	return mailboxStanding{
 		Address: row.Address, Domain: row.Domain, At: at, Closed: row.Access == admin.AccessClosed, ClosedAt: row.ClosedAt, Owner: row.Owner,
 		AdmittedAs: row.AdmittedAs, AdmittedIn: row.AdmittedIn, QuotaBytes: row.QuotaBytes,
 	}
 }
 
-func (s standing) key() string { return s.Address + " " + s.At.UTC().Format(time.RFC3339Nano) }
+func (s mailboxStanding) key() string { return s.Address + " " + s.At.UTC().Format(time.RFC3339Nano) }
 
 // same says whether a mailbox stood the same at two instants.
-func (s standing) same(other standing) bool {
+func (s mailboxStanding) same(other mailboxStanding) bool {
 	if !s.ClosedAt.Equal(other.ClosedAt) {
 		return false
 	}
@@ -49,7 +49,7 @@ func (s standing) same(other standing) bool {
 }
 
 // ended is until when what a holder chose is a former holder's.
-func (s standing) ended() time.Time {
+func (s mailboxStanding) ended() time.Time {
 	if s.Closed {
 		return latest(s.At, s.ClosedAt)
 	}
@@ -59,22 +59,22 @@ func (s standing) ended() time.Time {
 // standings are what the logs say of mailboxes: the last word of each site.
 type standings struct {
 	mu   sync.Mutex
-	last map[string]map[string]standing // by address and site
+	last map[string]map[string]mailboxStanding // by address and site
 	// heard are the addresses whose rows were not looked for since.
 	heard map[string]bool
 }
 
 func newStandings() *standings {
-	return &standings{last: map[string]map[string]standing{}, heard: map[string]bool{}}
+	return &standings{last: map[string]map[string]mailboxStanding{}, heard: map[string]bool{}}
 }
 
 // take adds a standing of a site. Any order comes to the same.
-func (l *standings) take(site string, s standing) {
+func (l *standings) take(site string, s mailboxStanding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	of := l.last[s.Address]
 	if of == nil {
-		of = map[string]standing{}
+		of = map[string]mailboxStanding{}
 		l.last[s.Address] = of
 	}
 	if last, ok := of[site]; !ok || s.At.After(last.At) {
@@ -83,8 +83,9 @@ func (l *standings) take(site string, s standing) {
 	l.heard[s.Address] = true
 }
 
-// of is the last word of a site, and whether that, or when it has none another site's, is that a mailbox stands so.
-func (l *standings) of(site string, s standing) (last standing, said bool) {
+// of is the last standing that a site recorded of a mailbox, and whether s says the same as that one or, where the site recorded none,
+// as any other site's.
+func (l *standings) of(site string, s mailboxStanding) (last mailboxStanding, said bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if last, own := l.last[s.Address][site]; own {
@@ -98,7 +99,7 @@ func (l *standings) of(site string, s standing) (last standing, said bool) {
 
 // lost is how the row of an address stood that this site's directory should have: its own last word; or that it is closed at the other
 // site, where the mail is. What is open over there comes here by its resource.
-func (l *standings) lost(site, address string) (s standing, ok bool) {
+func (l *standings) lost(site, address string) (s mailboxStanding, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s, ok = l.last[address][site]; ok {
@@ -150,7 +151,7 @@ func (e *Engine) noteStanding(row admin.Mailbox, closedNow bool) error {
 	return nil
 }
 
-func (e *Engine) takeStanding(site string, s standing) {
+func (e *Engine) takeStanding(site string, s mailboxStanding) {
 	e.standings.take(site, s)
 	e.holders.end(s.Address, s.ended())
 }
@@ -280,8 +281,8 @@ func (e *Engine) putWhole(r *http.Request) (any, error) {
 	return nil, nil
 }
 
-// begin notes at the beginning of a log that it is new: what this site was before, if it was, is at the other one.
-func (e *Engine) begin() error {
+// noteBegun notes at the beginning of a log that it is new: what this site was before, if it was, is at the other one.
+func (e *Engine) noteBegun() error {
 	if records, _ := e.evidence.Head(); records > 0 {
 		return nil
 	}

@@ -220,8 +220,8 @@ func TestWhoHasAnAddressGetsNothingOfTheFormerHolderFromALogEither(t *testing.T)
 // Whatever order the records of both sites come in, the same row is lost, and the same is a former holder's.
 func TestStandingsMergeInAnyOrder(t *testing.T) {
 	at := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
-	one := func(hours int, closed bool, quota int64) standing {
-		s := standing{Address: sender, Domain: ours, At: at.Add(time.Duration(hours) * time.Hour), Closed: closed, QuotaBytes: quota}
+	one := func(hours int, closed bool, quota int64) mailboxStanding {
+		s := mailboxStanding{Address: sender, Domain: ours, At: at.Add(time.Duration(hours) * time.Hour), Closed: closed, QuotaBytes: quota}
 		if closed {
 			s.ClosedAt = s.At
 		}
@@ -229,14 +229,14 @@ func TestStandingsMergeInAnyOrder(t *testing.T) {
 	}
 	type word struct {
 		site string
-		standing
+		mailboxStanding
 	}
 	words := []word{{"a", one(0, false, 1)}, {"a", one(1, true, 2)}, {"b", one(0, false, 1)}, {"b", one(3, true, 3)}, {"a", one(2, false, 4)}}
 	for i := range words {
 		l, h := newStandings(), newHolders()
 		for j := range 2 * len(words) {
 			w := words[(i+j)%len(words)]
-			l.take(w.site, w.standing)
+			l.take(w.site, w.mailboxStanding)
 			h.end(w.Address, w.ended())
 		}
 		if s, ok := l.lost("a", sender); !ok || s.Closed || s.QuotaBytes != 4 {
