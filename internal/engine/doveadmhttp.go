@@ -23,7 +23,9 @@ type doveadmHTTP struct {
 }
 
 func newDoveadmHTTP(base string, key func() (string, error)) *doveadmHTTP {
-	return &doveadmHTTP{url: strings.TrimSuffix(base, "/") + "/doveadm/v1", key: key, http: &http.Client{Timeout: 5 * time.Minute}}
+	// A connection that is kept occupies a process of Dovecot's, and may be closed there just as the next command goes out on it.
+	client := &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
+	return &doveadmHTTP{url: strings.TrimSuffix(base, "/") + "/doveadm/v1", key: key, http: client}
 }
 
 // call runs one command. The API answers 200 to almost everything; whether it worked is in the answer's first element.
