@@ -24,25 +24,32 @@ import (
 // waits for a name server, and never ends a pass: mail is served whatever the DNS says.
 func observeDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 	key := client.ObjectKeyFromObject(s.domain)
-	if ignores(s.domain) {
+	t, ok, err := s.findTarget(ctx)
+	switch {
+	case err != nil:
+		return reconcile.Result{}, err
+	case ignores(s.domain):
+		s.True(v1alpha1.ConditionDNSVerified, v1alpha1.ReasonDNSIgnored, "spec.dns.mode is Ignore: the domain's records are looked after elsewhere")
+	case !ok, t.quiet:
+		s.Say(v1alpha1.ConditionDNSVerified, metav1.ConditionUnknown, v1alpha1.ReasonNoMailHosts, "which hosts the MX set should name is known once the host's PECDomain serves this one")
+	}
+	switch {
+	case !ok && ignores(s.domain):
 		s.Names.forget(key)
 		s.domain.Status.DNS = nil
-		s.True(v1alpha1.ConditionDNSVerified, v1alpha1.ReasonDNSIgnored, "spec.dns.mode is Ignore: the domain's records are looked after elsewhere")
 		return reconcile.Result{}, nil
-	}
-	t, ok, err := s.findTarget(ctx)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	if !ok {
-		s.Say(v1alpha1.ConditionDNSVerified, metav1.ConditionUnknown, v1alpha1.ReasonNoMailHosts, "which hosts the MX set should name is known once the host's PECDomain serves this one")
+	case !ok:
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
 	m := s.Names.memory(key)
 	t = s.notice(t, m)
-	if m.looked.IsZero() {
+	switch {
+	case !m.looked.IsZero():
+		err = s.judgeDNS(ctx, t, m)
+	case !t.quiet:
 		s.recall()
-	} else if err := s.judgeDNS(ctx, t, m); err != nil {
+	}
+	if err != nil {
 		return reconcile.Result{}, err
 	}
 	s.target = &t
@@ -151,6 +158,10 @@ func (s *scope) judgeDNS(ctx context.Context, t target, m *memory) error {
 	}
 	if o.otherSite != "" {
 		m.due = earlier(m.due, m.looked.Add(s.Names.Interval/24))
+	}
+	if t.quiet {
+		s.showDNS(o, t, m)
+		return nil
 	}
 	if s.domain.DNSMode() == v1alpha1.DNSRFC2136 {
 		o.mode = dns.UpdateMode

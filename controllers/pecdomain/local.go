@@ -90,36 +90,65 @@ func receiptsOf(d *v1alpha1.PECDomain) string {
 // where its host says the same. Pure.
 func ignores(d *v1alpha1.PECDomain) bool { return d.DNSMode() == v1alpha1.DNSIgnore }
 
+// held is a domain as the stack holds it.
+func (s *scope) held(name string) (d admin.Domain, there bool) {
+	if i := s.heldAt(name); i >= 0 {
+		return s.placed[i], true
+	}
+	return admin.Domain{Name: name}, false
+}
+
+func (s *scope) heldAt(name string) int {
+	return slices.IndexFunc(s.placed, func(d admin.Domain) bool { return d.Name == name })
+}
+
+// hold makes the stack hold a domain so.
+func (s *scope) hold(ctx context.Context, d admin.Domain) error {
+	if err := s.engine.PutDomain(ctx, d); err != nil {
+		return s.directoryWaits(err)
+	}
+	if i := s.heldAt(d.Name); i >= 0 {
+		s.placed[i] = d
+	} else {
+		s.placed = append(s.placed, d)
+	}
+	return nil
+}
+
 // placeDomain makes the stack hold the domain, and deliver its mail once its MX names the stack.
 func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
-	i := slices.IndexFunc(s.placed, func(d admin.Domain) bool { return d.Name == s.domain.Name })
-	held := admin.Domain{Name: s.domain.Name}
-	if i >= 0 {
-		held = s.placed[i]
-	}
+	held, there := s.held(s.domain.Name)
 	want := s.whereabouts(held, s.receipts).decide()
-	if i < 0 || want != held {
-		if err := s.engine.PutDomain(ctx, want); err != nil {
-			return reconcile.Result{}, s.directoryWaits(err)
+	if !there || want != held {
+		if err := s.hold(ctx, want); err != nil {
+			return reconcile.Result{}, err
 		}
 		logf.FromContext(ctx).Info("domain placed", "local", want.Local)
-		if s.placed = append(s.placed, want); i >= 0 {
-			s.placed = slices.Delete(s.placed, i, i+1)
-		}
 	}
 	if s.outlook != nil {
 		s.Names.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
 	}
 	if !want.Local {
-		until := "it names this stack"
-		if ignores(s.domain) {
-			until = "that was seen to name this stack: dns.mode Ignore of a guest counts only where its host has it too, set another one"
-		}
 		s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainNotLocal,
-			"the stack's directory holds the domain and its mailboxes; mail for them goes where the domain's MX says, and none is sent from them, until "+until)
+			"the stack's directory holds the domain and its mailboxes; mail for them goes where the domain's MX says, and none is sent from them, until it names this stack")
 		return reconcile.Result{}, nil
 	}
 	s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainPlaced, "the stack's directory holds the domain")
+	return reconcile.Result{}, nil
+}
+
+// leaveStack has the stack end what is over of a domain that it serves no more: it begins nothing. The guest that is told to go leaves with its
+// MX, and its neighbours' mail to it is not to end in the mailboxes that stay behind.
+func leaveStack(ctx context.Context, s *scope) (reconcile.Result, error) {
+	held, there := s.held(s.domain.Name)
+	want := s.whereabouts(held, s.receipts).decide()
+	if !there || !held.Local || want == held {
+		return reconcile.Result{}, nil
+	}
+	if err := s.hold(ctx, want); err != nil {
+		return reconcile.Result{}, err
+	}
+	logf.FromContext(ctx).Info("domain of a guest that is not served any more", "local", want.Local)
 	return reconcile.Result{}, nil
 }
 
@@ -127,7 +156,7 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 // another stack. Their rows are closed after that, in closeRows. That none is there says nothing.
 func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.left = map[string]string{}
-	for i, held := range s.placed {
+	for _, held := range s.placed {
 		if held.Name == s.domain.Name || held.Name == s.receipts {
 			continue
 		}
@@ -142,10 +171,9 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 			continue
 		}
 		held.Local = false
-		if err := s.engine.PutDomain(ctx, held); err != nil {
-			return reconcile.Result{}, s.directoryWaits(err)
+		if err := s.hold(ctx, held); err != nil {
+			return reconcile.Result{}, err
 		}
-		s.placed[i] = held
 		logf.FromContext(ctx).Info("domain let go, it is elsewhere now", "domain", held.Name, "by", home.Namespace+"/"+home.Name)
 	}
 	return reconcile.Result{}, nil

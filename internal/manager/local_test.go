@@ -87,8 +87,42 @@ func TestAGuestIsLocalWhileItsMXNamesTheStack(t *testing.T) {
 	}
 	s.ready(t, box) // its holder still reads what is here
 
-	// A guest cannot say by itself that a name's mail is its own.
+	// Neither who is not served any more nor who ignores his own records keeps the mail that is elsewhere.
+	leaves := func(what string) {
+		t.Helper()
+		if !s.local(t, guest.Name) {
+			t.Fatalf("%s: a guest whose MX names the stack is not local", what)
+		}
+		n.Set("trasloco.test", guest.Name, miekg.TypeMX, "10 mx.altro.test.")
+		eventually(t, func() error {
+			if s.local(t, guest.Name) {
+				return fmt.Errorf("%s: a guest that has left is local", what)
+			}
+			return nil
+		})
+		s.get(t, guest.Namespace, guest.Name, guest)
+		if guest.Status.DNS == nil || guest.Status.DNS.RecordRequest != nil {
+			t.Errorf("%s: what is seen of its records is not shown, or something is asked for: %+v", what, guest.Status.DNS)
+		}
+		n.Set("trasloco.test", guest.Name, miekg.TypeMX, ours...)
+	}
+	n.Set("trasloco.test", guest.Name, miekg.TypeMX, ours...)
+	s.ready(t, guest)
+	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = nil })
+	s.waitFor(t, guest, v1alpha1.ConditionHostReady, metav1.ConditionFalse, v1alpha1.ReasonHostRefused)
+	leaves("not served any more")
+	state(t, s, guest, "Ours")
+	if s.local(t, guest.Name) {
+		t.Error("a domain that the stack does not serve became local")
+	}
+	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"locale-comune"} })
+	s.waitFor(t, guest, v1alpha1.ConditionDirectoryInSync, metav1.ConditionTrue, v1alpha1.ReasonDomainPlaced)
 	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.DNS = nil })
+	update(t, s, guest, func(d *v1alpha1.PECDomain) { d.Spec.DNS = &v1alpha1.DomainDNS{Mode: v1alpha1.DNSIgnore} })
+	s.waitFor(t, guest, v1alpha1.ConditionDNSVerified, metav1.ConditionTrue, v1alpha1.ReasonDNSIgnored)
+	leaves("it alone ignores its records")
+
+	// A guest cannot say by itself that a name's mail is its own.
 	taker := s.hostedDomain("locale-comune", "pec.altrui.test")
 	s.create(t, taker)
 	s.waitFor(t, taker, v1alpha1.ConditionDirectoryInSync, metav1.ConditionTrue, v1alpha1.ReasonDomainNotLocal)
