@@ -182,15 +182,20 @@ func TestAGuestThatMovesIsLetGo(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	moved := outside("lasciato-comune")
-	eventually(t, func() error { return s.Create(t.Context(), moved) })
-	poke(t, s, host)
-	eventually(t, func() error {
-		if s.local(t, name) || row().Access != admin.AccessClosed {
-			return fmt.Errorf("it is at another provider: local %t, row %s", s.local(t, name), row().Access)
-		}
-		return nil
-	})
+	leaves := func(what string) (moved *v1alpha1.PECDomain) {
+		t.Helper()
+		moved = outside("lasciato-comune")
+		eventually(t, func() error { return s.Create(t.Context(), moved) })
+		poke(t, s, host)
+		eventually(t, func() error {
+			if s.local(t, name) || row().Access != admin.AccessClosed {
+				return fmt.Errorf("%s it is at another provider: local %t, row %s", what, s.local(t, name), row().Access)
+			}
+			return nil
+		})
+		return moved
+	}
+	moved := leaves("while its host is well")
 	if err := s.Get(t.Context(), client.ObjectKeyFromObject(box), box); err != nil {
 		t.Errorf("its Mailbox is gone: %v", err)
 	}
@@ -198,11 +203,20 @@ func TestAGuestThatMovesIsLetGo(t *testing.T) {
 	if err := s.Delete(t.Context(), moved); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error { return s.Create(t.Context(), s.hostedDomain("lasciato-comune", name)) })
+	back := s.hostedDomain("lasciato-comune", name)
+	eventually(t, func() error { return s.Create(t.Context(), back) })
 	eventually(t, func() error {
 		if !s.local(t, name) || row().Access != admin.AccessFull {
 			return fmt.Errorf("it came back: local %t, row %s", s.local(t, name), row().Access)
 		}
 		return nil
 	})
+
+	s.loseClaim(t)
+	poke(t, s, host)
+	s.waitFor(t, host, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonClaimMissing)
+	if err := s.Delete(t.Context(), back); err != nil {
+		t.Fatal(err)
+	}
+	leaves("while its host's pass ends early")
 }
