@@ -53,7 +53,7 @@ type road struct {
 
 // provisioned is the way of a mailbox on a stack of ours.
 var provisioned = road{table: table, phases: []reconcile.Phase[*scope]{
-	findStack, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, compareSecrets, watchUsage,
+	findStack, readRow, findMigrations, holdNew, admit, readCredentials, judgeAccess, placeRow, compareSecrets, watchUsage,
 }}
 
 // Reconciler makes Mailboxes real at one site.

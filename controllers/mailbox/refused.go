@@ -15,7 +15,7 @@ import (
 
 // refused are the phases of a mailbox whose domain's host does not list the namespace any more. The stack serves on what it holds of it: who
 // is to be out must be out, whoever quarrels with whom.
-var refused = []reconcile.Phase[*scope]{readRow, findMigrations, judgeAccess, readCredentials, takeAway}
+var refused = []reconcile.Phase[*scope]{readRow, findMigrations, readCredentials, judgeAccess, takeAway}
 
 // isRefused says whether a domain's host does not list its namespace, or not any more. Pure.
 func isRefused(d *v1alpha1.PECDomain) bool {
@@ -36,12 +36,8 @@ func (s *scope) refusedStack(ctx context.Context) (reconcile.Result, error) {
 
 // takeAway has the stack take from a mailbox what the spec does not allow any more, and a password that was replaced.
 func takeAway(ctx context.Context, s *scope) (reconcile.Result, error) {
-	version := s.row.CredentialsVersion
-	if s.credentials != nil && freezeOf(s.migrations) == nil {
-		version = s.credentials.version
-	}
 	access, sending := rowAccess(s.access)
-	if row := takenAway(s.row, access, sending, version); !s.isAway() && (!s.settled || !s.row.Same(row)) {
+	if row := takenAway(s.row, access, sending, s.version()); !s.isAway() && (!s.settled || !s.row.Same(row)) {
 		if err := s.ask(ctx, s.stands(), admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
 			return reconcile.Result{}, err
 		}

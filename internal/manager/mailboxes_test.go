@@ -95,6 +95,14 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 			}
 			return nil
 		}},
+		{"a first password for his successor", func() {
+			update(t, s, password(s.ns, ""), func(secret *corev1.Secret) { secret.Data["password"] = []byte(hashed) })
+		}, func() error {
+			if now := row(); !strings.Contains(now.Password, "$12$") || now.Sending != admin.RefusalFirstLogin {
+				return fmt.Errorf("sending is refused: %q", now.Sending)
+			}
+			return nil
+		}},
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			began := time.Now()
