@@ -225,7 +225,7 @@ func (s *scope) place(ctx context.Context, p admin.Place) error {
 // placed shows the row that the stack holds now.
 func (s *scope) placed(row admin.Mailbox) {
 	quota := s.mailbox.QuotaIn(s.domain)
-	if quota.Value() != row.QuotaBytes {
+	if quota == nil || quota.Value() != row.QuotaBytes {
 		quota = resource.NewQuantity(row.QuotaBytes, resource.BinarySI)
 	}
 	s.mailbox.Status.AdmittedAs, s.mailbox.Status.Quota = v1alpha1.MailboxType(row.AdmittedAs), quota.String()
