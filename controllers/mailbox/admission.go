@@ -109,8 +109,9 @@ func (s *scope) stays(has contract.Holding, reason, message string) {
 	s.False(v1alpha1.ConditionAdmitted, reason, fmt.Sprintf("%s; until then the mailbox stays as it is: %s, %s", message, has.Type, contract.Size(has.Bytes)))
 }
 
-// errUnsettled ends a pass of which nothing is written: the request is decided in a moment, with those that come with it.
-var errUnsettled = errors.New("not all requests that come together are there")
+// errUnsettled ends a pass of which nothing is written: the request is decided in a moment, with those that come with it, or on the row that
+// took the place of the one that was read.
+var errUnsettled = errors.New("what the pass rests on is not settled")
 
 // page is the contract's page, with what this mailbox wants on it, and with the requests that come together with that.
 func (s *scope) page(ctx context.Context, wants contract.Holding) (*contracts.Page, error) {

@@ -216,7 +216,11 @@ func (s *scope) place(ctx context.Context, p admin.Place) error {
 		s.row, s.holder = placed.Mailbox, placed.Holder
 		s.showAccess()
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, engines.ErrChanged):
+		s.unsettled = anew
+		return errUnsettled
+	case err != nil:
 		return s.waits(err)
 	}
 	return nil

@@ -19,7 +19,8 @@ const (
 
 // plan is what to ask of the stack so that it holds the row and what is given to the holder, nil where it does; and what a freeze keeps from
 // being asked, "" where that is nothing. A row that comes with the password it has, by the version of the Secret, keeps the hash of it:
-// a hash has a random salt and would differ on every pass. Pure.
+// a hash has a random salt and would differ on every pass. A row is asked for only in the place of the one that was read: the Mailbox may be
+// deleted by now, and its row closed. Pure.
 func plan(has stands, want admin.Mailbox, gives admin.Given, frozen bool) (ask *admin.Place, held string) {
 	row, given := want, gives
 	if frozen {
@@ -33,7 +34,7 @@ func plan(has stands, want admin.Mailbox, gives admin.Given, frozen bool) (ask *
 	}
 	p := admin.Place{Address: want.Address}
 	if !has.there || !has.settled || !has.row.Same(row) {
-		p.Mailbox = &row
+		p.Mailbox, p.If = &row, &has.row
 	}
 	if !has.given.Same(given) {
 		p.Given = &given

@@ -38,7 +38,8 @@ func (s *scope) refusedStack(ctx context.Context) (reconcile.Result, error) {
 func takeAway(ctx context.Context, s *scope) (reconcile.Result, error) {
 	access, sending := rowAccess(s.access)
 	if row := takenAway(s.row, access, sending, s.version()); !s.isAway() && (!s.settled || !s.row.Same(row)) {
-		if err := s.ask(ctx, s.stands(), admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
+		has := s.stands()
+		if err := s.ask(ctx, has, admin.Place{Address: row.Address, Mailbox: &row, If: &has.row}); err != nil {
 			return reconcile.Result{}, err
 		}
 	}

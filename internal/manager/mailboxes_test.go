@@ -141,6 +141,34 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 		})
 		s.ready(t, again)
 	})
+	t.Run("a mailbox that is deleted, and its row closed, while a change of it is on its way", func(t *testing.T) {
+		late := makeMailbox(s.ns, "in.ritardo", s.domain)
+		closed := time.Now().Truncate(time.Second).UTC()
+		var failed error
+		s.behind(t, func(e *apitest.Engine) {
+			e.Meanwhile = func() {
+				failed = s.Delete(context.Background(), late)
+				over := e.Rows[late.Address()]
+				over.Access, over.ClosedAt = admin.AccessClosed, closed
+				e.Rows[late.Address()] = over
+			}
+		})
+		update(t, s, late, func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessReadOnly })
+		eventually(t, func() (err error) {
+			s.behind(t, func(e *apitest.Engine) {
+				if err = failed; err == nil && e.Meanwhile != nil {
+					err = errors.New("its access is not changed")
+				}
+			})
+			return err
+		})
+		s.settle(t)
+		s.behind(t, func(e *apitest.Engine) {
+			if is := e.Rows[late.Address()]; is.Access != admin.AccessClosed || !is.ClosedAt.Equal(closed) || e.Closed != 0 {
+				t.Errorf("its row is %s since %s, and %d were closed after it was opened again", is.Access, is.ClosedAt, e.Closed)
+			}
+		})
+	})
 }
 
 func (s *site) isReady(m *v1alpha1.Mailbox) error {
