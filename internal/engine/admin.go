@@ -44,6 +44,7 @@ func (e *Engine) adminServer() *http.Server {
 	handle("PUT /v1/placed", e.putPlaced)
 	handle("GET /v1/mailboxes/{address}/usage", e.mailboxUsage)
 	handle("PUT /v1/peer", e.putPeer)
+	handle("PUT /v1/whole", e.putWhole)
 	handle("PUT /v1/index", e.putIndex)
 	handle("PUT /v1/jobs/{namespace}/{name}", e.putGrant)
 	e.serveStore(mux)
@@ -154,7 +155,7 @@ func (e *Engine) checkPeer(p admin.Peer) error {
 }
 
 func (e *Engine) status(ctx context.Context) (admin.Status, error) {
-	s := admin.Status{Site: e.settings.Site, Domain: e.settings.Domain, Version: version(), Problems: e.problems(ctx)}
+	s := admin.Status{Site: e.settings.Site, Domain: e.settings.Domain, Version: version(), Problems: e.problems(ctx), Incomplete: !e.recalled.Load() && !e.whole.Load()}
 	var err error
 	if s.Mailboxes, err = e.directory.Count(ctx); err != nil {
 		return s, err

@@ -156,6 +156,11 @@ func (e *Engine) find(kind, key string, data any, among func(*mirror) bool) (fou
 
 // load reads all logs into the views, and makes directory and rules say what they say. It runs before anything is served.
 func (e *Engine) load(ctx context.Context) error {
+	isWhole, err := e.directory.Whole(ctx)
+	if err != nil {
+		return err
+	}
+	e.whole.Store(isWhole)
 	e.recalled.Store(true) // unless the log says that it is new
 	if err := e.begin(); err != nil {
 		return err

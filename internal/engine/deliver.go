@@ -153,6 +153,9 @@ const statusUnknown = "5.1.1"
 // closedFor says why the directory lets nothing into a mailbox, or nil.
 func (e *Engine) closedFor(rcpt string) (*failure, error) {
 	row, err := e.directory.Mailbox(context.Background(), rcpt)
+	if err := e.notYet(row, err); err != nil {
+		return nil, err
+	}
 	switch {
 	case errors.Is(err, admin.ErrNotFound) || err == nil && row.Access == admin.AccessClosed:
 		return &failure{Recipient: rcpt, Status: statusUnknown, Text: "indirizzo non valido"}, nil

@@ -76,6 +76,8 @@ type Engine struct {
 	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
 	// engine's log began.
 	recalled atomic.Bool
+	// whole says that the operator said it of the directory.
+	whole atomic.Bool
 	// placed is the index whose domains the directory holds.
 	placed struct {
 		sync.Mutex

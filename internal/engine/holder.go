@@ -126,20 +126,21 @@ func (h *holders) placed(site string, p placement) {
 	}
 }
 
-// secret is the last password from the Secret that this site had, and since when all sites that have the mailbox had one. It counts
-// against the holder's own since then; or, while the other site is silent, since this one had it. A site that comes back, or is
-// built anew, reads the Secret later than the holder may have chosen: that alone is no edit, and brings no old password back.
-func (h *holders) secret(address, site string) (last placement, everywhere time.Time) {
+// secret is the last password from the Secret that a site had, the zero placement if it had none.
+func (h *holders) secret(address, site string) placement {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	last = h.secrets[address][site]
-	everywhere = last.At
-	for _, p := range h.secrets[address] {
-		if p.At.Before(everywhere) {
-			everywhere = p.At
-		}
+	return h.secrets[address][site]
+}
+
+// everywhere is since when this site and its peer, if that has the mailbox, both had a password from the Secret. A site that comes back, or
+// is built anew, reads the Secret later than the holder may have chosen: that alone is no edit, and brings no old password back. A site
+// that was given up reads none any more, and is not asked: its last one would count for ever. Pure.
+func everywhere(own, peer placement) time.Time {
+	if !peer.At.IsZero() && peer.At.Before(own.At) {
+		return peer.At
 	}
-	return last, everywhere
+	return own.At
 }
 
 // instant is a time for the next choice or Secret of a mailbox: now, or just after what it has to come after, if the clock went back.
@@ -223,8 +224,13 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 		}
 		c = choice{}
 	}
-	secret, everywhere := e.holders.secret(row.Address, e.settings.Site)
-	hash, byHolder, undecided := inForce(c, secret, everywhere, e.replica.speaks(e.now()))
+	peer, _, err := e.directory.Peer(ctx)
+	if err != nil {
+		return err
+	}
+	secret := e.holders.secret(row.Address, e.settings.Site)
+	since := everywhere(secret, e.holders.secret(row.Address, peer.Site))
+	hash, byHolder, undecided := inForce(c, secret, since, e.replica.speaks(e.now()))
 	if undecided {
 		e.replica.deriveLater(row.Address)
 	}
@@ -281,7 +287,7 @@ func (e *Engine) recordChoice(ctx context.Context, c choice, may func(admin.Mail
 	if err != nil {
 		return err
 	}
-	secret, _ := e.holders.secret(row.Address, e.settings.Site)
+	secret := e.holders.secret(row.Address, e.settings.Site)
 	c.At = e.holders.instant(c.Address, e.now(), secret.At, row.ClosedAt)
 	if _, err := e.record(kindChoice, c.key(), "", &c); err != nil {
 		return err

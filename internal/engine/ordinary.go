@@ -41,6 +41,9 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (string, error) 
 		return answerUncertified, nil
 	}
 	row, err := e.mailbox(context.Background(), rcpt)
+	if err := e.notYet(row, err); err != nil {
+		return "", err
+	}
 	switch {
 	case errors.Is(err, admin.ErrNotFound) || err == nil && row.Access == admin.AccessClosed:
 		if err := e.delivers(rcpt); err != nil {

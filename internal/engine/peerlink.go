@@ -188,13 +188,16 @@ func (e *Engine) carrySync(ctx context.Context, local *wire) error {
 	if err != nil {
 		return err
 	}
-	remote, _, err := e.dialPeer(ctx, peerVerb+user)
+	within, done := e.tenure.within(ctx)
+	defer done()
+	remote, _, err := e.dialPeer(within, peerVerb+user)
 	if err != nil {
 		e.linkFaults.Store(user, err)
 		_ = local.writeLine("\n-TEMPFAIL")
 		return err
 	}
 	defer func() { _ = remote.Close() }()
+	defer context.AfterFunc(within, func() { _ = remote.Close() })()
 	if err := local.writeLine("\n+"); err != nil {
 		return err
 	}

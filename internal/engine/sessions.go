@@ -52,15 +52,19 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 		defer cancel()
 		errs[i] = e.endSessionsIn(ctx, due[i], ending[due[i]].Closed)
 	})
-	ended := map[string]directory.End{}
+	ended, aside := map[string]directory.End{}, []string{}
 	for i, address := range due {
+		if errs[i] == nil && ending[address].Closed {
+			aside = append(aside, address)
+		}
 		if errs[i] != nil {
 			fail(errs[i], address)
 		} else if e.ended.note(address, ending[address].Change, e.now()) {
 			ended[address] = ending[address]
 		}
 	}
-	if err := e.directory.Ended(context.WithoutCancel(ctx), ended); err != nil { // what ended did so, also when one of them took all the time
+	ctx = context.WithoutCancel(ctx) // what ended did so, also when one of them took all the time
+	if err := errors.Join(e.directory.PutAside(ctx, aside), e.directory.Ended(ctx, ended)); err != nil {
 		e.log.Warn("the sessions of mailboxes ended, and will be ended again", "error", err)
 	}
 	return failed

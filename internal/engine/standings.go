@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -111,6 +112,13 @@ func (l *standings) lost(site, address string) (s standing, ok bool) {
 	return s, ok
 }
 
+// hear notes that the row of an address is to be looked for.
+func (l *standings) hear(address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.heard[address] = true
+}
+
 func (l *standings) takeHeard() (list []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,16 +166,18 @@ func (e *Engine) noteStandings(rows []admin.Mailbox) error {
 // restoreRows gives the directory the rows back that the logs know and it does not hold. It is called when the logs are whole as far as
 // they are here: a row that is made from half a log would stand as it did long ago.
 func (e *Engine) restoreRows(ctx context.Context) error {
+	var errs error
 	for _, address := range e.standings.takeHeard() {
 		if err := e.restoreRow(ctx, address); err != nil {
-			return err
+			e.standings.hear(address) // or nobody would look for it before the next start
+			errs = errors.Join(errs, err)
 		}
 	}
-	return nil
+	return errs
 }
 
-// restoreRow makes a row Closed, or Suspended if it was open: its mail is taken, and nobody gets in before the operator says what its
-// resource says.
+// restoreRow makes a row Closed, or Suspended if it was open: nobody gets in, and its mail waits where it is (notYet), before the operator
+// says what its resource says.
 func (e *Engine) restoreRow(ctx context.Context, address string) error {
 	s, ok := e.standings.lost(e.settings.Site, address)
 	if !ok {
@@ -177,13 +187,13 @@ func (e *Engine) restoreRow(ctx context.Context, address string) error {
 		return err
 	}
 	row := admin.Mailbox{
-		Address: s.Address, Domain: s.Domain, QuotaBytes: s.QuotaBytes, Access: admin.AccessSuspended,
+		Address: s.Address, Domain: s.Domain, QuotaBytes: s.QuotaBytes, Access: admin.AccessSuspended, Restored: !s.Closed,
 		Owner: s.Owner, AdmittedAs: s.AdmittedAs, AdmittedIn: s.AdmittedIn, ClosedAt: s.ClosedAt,
 	}
 	if s.Closed {
 		row.Access = admin.AccessClosed
 	}
-	secret, _ := e.holders.secret(address, e.settings.Site)
+	secret := e.holders.secret(address, e.settings.Site)
 	if row.Password, row.CredentialsVersion = secret.Password, secret.Version; row.Password == "" {
 		hash, err := password.Hash([]byte(rand.Text()), bcrypt.MinCost) // nobody knows it, and the next Secret replaces it
 		if err != nil {
@@ -247,6 +257,27 @@ func (e *Engine) recallState() admin.Recall {
 		return admin.RecallUnderWay
 	}
 	return admin.RecallSilent
+}
+
+// notYet is why what the directory says of an address is not to be told to anybody yet, nil if it is. A site with a new log knows no mailbox
+// before the other one has told it, or the operator has placed all: nor does a row that was made again from the log say more than that
+// the mailbox was there. "No such mailbox" would be a lie, and for a message that was taken in charge the last word.
+func (e *Engine) notYet(row admin.Mailbox, err error) error {
+	switch {
+	case errors.Is(err, admin.ErrNotFound) && !e.recalled.Load() && !e.whole.Load():
+		return errors.New("this site was built anew and does not know all its mailboxes yet")
+	case err == nil && row.Restored:
+		return fmt.Errorf("the row of %s was made again from the log, and the operator has not said yet how the mailbox stands", row.Address)
+	}
+	return nil
+}
+
+func (e *Engine) putWhole(r *http.Request) (any, error) {
+	if err := e.directory.SetWhole(r.Context()); err != nil {
+		return nil, err
+	}
+	e.whole.Store(true)
+	return nil, nil
 }
 
 // begin notes at the beginning of a log that it is new: what this site was before, if it was, is at the other one.
