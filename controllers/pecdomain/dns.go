@@ -127,6 +127,7 @@ func (m *memory) settle(s *scope, t target) {
 	if m.settled.State != before || m.since.IsZero() {
 		m.since = s.Now
 	}
+	m.elsewhere = m.elsewhere.after(verdict, t.want, s.Now)
 	m.due = s.Now.Add(reconcile.Jitter(s.Names.again(verdict.State == m.settled.State, m.settled.State == dns.Ours, m.waits, s.Now.Sub(m.since))))
 }
 
@@ -151,7 +152,7 @@ func (s *scope) recall() {
 // judgeDNS judges what is known of the domain's records, and says and shows it.
 func (s *scope) judgeDNS(ctx context.Context, t target, m *memory) error {
 	o := outlook{want: t.want, verdict: dns.Classify(t.want, m.last.seen), settled: m.settled, mode: dns.VerifyOnly, takeover: takeover(s.domain),
-		role: s.role(t), unfit: m.last.unfit, otherSite: s.otherSite(m), since: m.since, deadline: m.since.Add(requestTime), now: s.Now}
+		role: s.role(t), unfit: m.last.unfit, otherSite: s.otherSite(m), since: m.since, elsewhere: m.elsewhere, deadline: m.since.Add(requestTime), now: s.Now}
 	s.outlook = &o
 	if name := s.Names.known().Of(o.verdict.Seen.MX); name != "" && o.verdict.State == dns.Foreign {
 		o.verdict.Sentence += " (" + name + ")"

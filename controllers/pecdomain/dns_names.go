@@ -141,11 +141,12 @@ type memory struct {
 	looked  time.Time // when the last round was taken; zero before the first
 	due     time.Time // when the next one is
 	// failure of the last write, how many there were in a row, and when it may be tried again.
-	failure  error
-	failures int
-	retry    time.Time
-	timer    *time.Timer
-	since    time.Time // when the settled state became what it is
+	failure   error
+	failures  int
+	retry     time.Time
+	timer     *time.Timer
+	since     time.Time // when the settled state became what it is
+	elsewhere elsewhere // since this process looks
 	// waits says that the stack holds the domain and does not deliver its mail: what comes in for it once its MX names the stack is
 	// turned away until that is seen.
 	waits bool

@@ -63,7 +63,25 @@ func (w whereabouts) decide() admin.Domain {
 // thing: then it is the names of the mail hosts in the spec that changed, and who runs the zone has not followed yet.
 func (w whereabouts) left() bool {
 	seen := w.here.verdict.Seen.MX
-	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed && w.here.now.Sub(w.here.since) >= w.lasting
+	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed && w.here.elsewhere.set == seen.Hash() && w.here.now.Sub(w.here.elsewhere.since) >= w.lasting
+}
+
+// elsewhere is an MX set of which no host is this stack's, and since when it stands. The state says less: it is the same of two such sets.
+type elsewhere struct {
+	set   string
+	since time.Time
+}
+
+// after takes one more round into account. Pure.
+func (e elsewhere) after(v dns.Verdict, want dns.Desired, now time.Time) elsewhere {
+	switch set := v.Seen.MX.Hash(); {
+	case !v.State.Definite(), v.Elsewhere(want) && set == e.set:
+		return e
+	case v.Elsewhere(want):
+		return elsewhere{set, now}
+	default:
+		return elsewhere{}
+	}
 }
 
 // whereabouts gathers it for the domain of this pass.
