@@ -191,7 +191,7 @@ func (s *scope) ask(ctx context.Context, has stands, p admin.Place) error {
 	if err := s.place(ctx, p); err != nil {
 		return err
 	}
-	if p.Mailbox != nil && has.row.Access == admin.AccessClosed {
+	if reopens(has, p) {
 		readopted(s.Recorder, s.mailbox, has.row.ClosedAt)
 	}
 	return nil

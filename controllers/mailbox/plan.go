@@ -45,6 +45,11 @@ func plan(has stands, want admin.Mailbox, gives admin.Given, frozen bool) (ask *
 	return &p, held
 }
 
+// reopens says whether a place opens a mailbox that is closed: one whose closing was left half done is placed closed. Pure.
+func reopens(has stands, p admin.Place) bool {
+	return has.row.Access == admin.AccessClosed && p.Mailbox != nil && p.Mailbox.Access != admin.AccessClosed
+}
+
 // newPassword says whether a row needs the hash of another password than the stack holds. Pure.
 func newPassword(has stands, row admin.Mailbox) bool {
 	return !has.there || has.row.CredentialsVersion != row.CredentialsVersion

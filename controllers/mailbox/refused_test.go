@@ -35,3 +35,24 @@ func TestTakenAway(t *testing.T) {
 		})
 	}
 }
+
+func TestReopens(t *testing.T) {
+	closed, open := &admin.Mailbox{Access: admin.AccessClosed}, &admin.Mailbox{Access: admin.AccessReadOnly}
+	for name, c := range map[string]struct {
+		has  admin.Mailbox
+		asks *admin.Mailbox
+		want bool
+	}{
+		"a closed mailbox that is opened":      {*closed, open, true},
+		"one whose closing was left half done": {*closed, closed, false},
+		"rules alone":                          {*closed, nil, false},
+		"a mailbox that is open":               {*open, open, false},
+		"a new mailbox":                        {admin.Mailbox{}, open, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := reopens(stands{row: c.has}, admin.Place{Mailbox: c.asks}); got != c.want {
+				t.Errorf("reopens: %t", got)
+			}
+		})
+	}
+}
