@@ -18,6 +18,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/patrol"
+	"github.com/pec-operator/pec-operator/internal/reach"
 )
 
 // Names is this site's view of the DNS: what it looks at domains with, and what it remembers of them between passes. Looking takes
@@ -35,6 +36,8 @@ type Names struct {
 	StandIn time.Duration
 	// Ledger counts what was written.
 	Ledger *Ledger
+	// Networks are those of ours in which other providers' servers may stand.
+	Networks []netip.Prefix
 
 	patrol  *patrol.Patrol[finding]
 	events  chan event.GenericEvent
@@ -245,6 +248,14 @@ func (n *Names) known() dns.Providers {
 	return known
 }
 
+// may says where hosts are knocked at: those of another provider only on the internet, and in the networks that are listed. nil is everywhere.
+func (n *Names) may(external bool) func(netip.Addr) bool {
+	if !external {
+		return nil
+	}
+	return func(a netip.Addr) bool { return reach.May(a, n.Networks) }
+}
+
 // work is what is to be looked at, and what to write first.
 type work struct {
 	target
@@ -293,7 +304,7 @@ func refused(err error) bool {
 
 // look makes a round over the domain, its mail hosts and what else is verified.
 func (n *Names) look(ctx context.Context, w work, f *finding, now func() time.Time) {
-	prober := &dns.Prober{Observer: n.Observer, TLS: dns.NamedAndTimely(now)}
+	prober := &dns.Prober{Observer: n.Observer, TLS: dns.NamedAndTimely(now), May: n.may(w.external)}
 	f.seen = n.Observer.Observe(ctx, w.want.Domain)
 	var hosts []dns.MailHost
 	for _, mx := range w.want.MX {

@@ -26,6 +26,8 @@ type target struct {
 	preferred string // the site that writes; "" where nothing says so
 	// quiet says that the records are looked at for the stack's sake, and nothing is asked of anybody.
 	quiet bool
+	// external says that the hosts are another provider's.
+	external bool
 }
 
 // fingerprint changes when what is wanted does. The epoch is not part of it: it only moves with what was seen.
@@ -76,6 +78,7 @@ func targetOf(d, host *v1alpha1.PECDomain) target {
 		}
 	}
 	if e := host.Spec.Provider.External; e != nil {
+		t.external = true
 		for i, name := range e.MailExchangers {
 			records = append(records, dns.MX{Preference: uint16(10 * (i + 1)), Host: string(name)}) //nolint:gosec // at most eight
 		}

@@ -77,21 +77,21 @@ type news struct {
 // functionsOf are what a domain's service consists of, each with the doors of which one must answer: whoever may send reaches submission,
 // whoever may read IMAP, and whoever writes from outside one of the mail hosts. An endpoint carries the addresses of both sites. POP3 is
 // a second way to read. Pure.
-func functionsOf(e *v1alpha1.EndpointsStatus) [][]dns.Door {
+func functionsOf(e *v1alpha1.EndpointsStatus, external bool) [][]dns.Door {
 	if e == nil {
 		return nil
 	}
 	var functions [][]dns.Door
 	one := func(at *v1alpha1.Endpoint, greeting string) {
 		if at != nil {
-			functions = append(functions, []dns.Door{{Host: string(at.Host), Port: uint16(*at.Port), TLS: true, Greeting: greeting}}) //nolint:gosec // the schema bounds it
+			functions = append(functions, []dns.Door{{Host: string(at.Host), Port: uint16(*at.Port), TLS: true, Greeting: greeting, External: external}}) //nolint:gosec // the schema bounds it
 		}
 	}
 	one(e.Submission, "220")
 	one(e.IMAP, "* ")
 	var exchangers []dns.Door
 	for _, host := range e.MailExchangers {
-		exchangers = append(exchangers, dns.Door{Host: string(host), Port: 25, Greeting: "220"})
+		exchangers = append(exchangers, dns.Door{Host: string(host), Port: 25, Greeting: "220", External: external})
 	}
 	if len(exchangers) > 0 {
 		functions = append(functions, exchangers)
@@ -147,7 +147,7 @@ func (w *Watch) on(d *v1alpha1.PECDomain) {
 	if w.watched[key] == nil {
 		w.watched[key] = &watched{made: d.CreationTimestamp.Time}
 	}
-	w.watched[key].functions, w.watched[key].gone = functionsOf(d.Status.Endpoints), false
+	w.watched[key].functions, w.watched[key].gone = functionsOf(d.Status.Endpoints, d.Spec.Provider.External != nil), false
 }
 
 // seen is what is known of a domain's service; false before the first look. Its news are told once.
@@ -210,7 +210,6 @@ func whyOf(functions [][]dns.Door, whys map[dns.Door]string) string {
 func (w *Watch) knock(ctx context.Context, functions map[types.NamespacedName][][]dns.Door) (answers map[dns.Door]dns.Answer, whys map[dns.Door]string) {
 	answers, whys = map[dns.Door]dns.Answer{}, map[dns.Door]string{}
 	rooted := w.Names.roots(ctx)
-	prober := &dns.Prober{Observer: w.Names.Observer, Timeout: knockTimeout}
 	slots := make(chan struct{}, lookWidth)
 	var lock sync.Mutex
 	var wait sync.WaitGroup
@@ -225,6 +224,7 @@ func (w *Watch) knock(ctx context.Context, functions map[types.NamespacedName][]
 			}
 			wait.Go(func() {
 				slots <- struct{}{}
+				prober := &dns.Prober{Observer: w.Names.Observer, Timeout: knockTimeout, May: w.Names.may(door.External)}
 				answer, why := prober.Knock(ctx, door)
 				<-slots
 				lock.Lock()

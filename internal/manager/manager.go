@@ -232,7 +232,7 @@ func (k kinds) access() reconcile.Access {
 func (k kinds) domains(ctx context.Context) error {
 	names := (&pecdomain.Names{
 		Observer: &dns.Observer{Roots: k.DNSRoots, Dial: k.DNSDial, Now: k.Now}, Interval: k.DNSInterval, Operator: k.DNSOperator,
-		Providers: k.DNSProviders, StandIn: k.StandIn, Ledger: &pecdomain.Ledger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
+		Providers: k.DNSProviders, StandIn: k.StandIn, Networks: k.ExternalNetworks, Ledger: &pecdomain.Ledger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
 	}).Ready()
 	if err := k.mgr.Add(names); err != nil {
 		return fmt.Errorf("adding the DNS patrol: %w", err)
