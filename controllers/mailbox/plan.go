@@ -2,14 +2,8 @@ package mailbox
 
 import (
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
 )
-
-// stands is what the stack holds of an address: there says whether it holds anything, and settled that nothing asked for it is half done.
-type stands struct {
-	row            admin.Mailbox
-	given          admin.Given
-	there, settled bool
-}
 
 // What a freeze keeps from being carried out, in words.
 const (
@@ -21,10 +15,10 @@ const (
 // being asked, "" where that is nothing. A row that comes with the password it has, by the version of the Secret, keeps the hash of it:
 // a hash has a random salt and would differ on every pass. A row is asked for only in the place of the one that was read: the Mailbox may be
 // deleted by now, and its row closed. Pure.
-func plan(has stands, want admin.Mailbox, gives admin.Given, frozen bool) (ask *admin.Place, held string) {
+func plan(has engines.Known, want admin.Mailbox, gives admin.Given, frozen bool) (ask *admin.Place, held string) {
 	row, given := want, gives
 	if frozen {
-		row, given = unchanged(has.row, want), has.given
+		row, given = unchanged(has.Mailbox, want), has.Holder.Given
 	}
 	switch {
 	case !row.Same(want):
@@ -33,10 +27,10 @@ func plan(has stands, want admin.Mailbox, gives admin.Given, frozen bool) (ask *
 		held = heldGiven
 	}
 	p := admin.Place{Address: want.Address}
-	if !has.there || !has.settled || !has.row.Same(row) {
-		p.Mailbox, p.If = &row, &has.row
+	if !has.There || !has.Settled || !has.Mailbox.Same(row) {
+		p.Mailbox, p.If = &row, &has.Mailbox
 	}
-	if !has.given.Same(given) {
+	if !has.Holder.Given.Same(given) {
 		p.Given = &given
 	}
 	if p.Mailbox == nil && p.Given == nil {
@@ -46,11 +40,11 @@ func plan(has stands, want admin.Mailbox, gives admin.Given, frozen bool) (ask *
 }
 
 // reopens says whether a place opens a mailbox that is closed: one whose closing was left half done is placed closed. Pure.
-func reopens(has stands, p admin.Place) bool {
-	return has.row.Access == admin.AccessClosed && p.Mailbox != nil && p.Mailbox.Access != admin.AccessClosed
+func reopens(has engines.Known, p admin.Place) bool {
+	return has.Mailbox.Access == admin.AccessClosed && p.Mailbox != nil && p.Mailbox.Access != admin.AccessClosed
 }
 
 // newPassword says whether a row needs the hash of another password than the stack holds. Pure.
-func newPassword(has stands, row admin.Mailbox) bool {
-	return !has.there || has.row.CredentialsVersion != row.CredentialsVersion
+func newPassword(has engines.Known, row admin.Mailbox) bool {
+	return !has.There || has.Mailbox.CredentialsVersion != row.CredentialsVersion
 }

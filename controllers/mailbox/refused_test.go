@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
 )
 
 func TestTakenAway(t *testing.T) {
@@ -50,7 +51,7 @@ func TestReopens(t *testing.T) {
 		"a new mailbox":                        {admin.Mailbox{}, open, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := reopens(stands{row: c.has}, admin.Place{Mailbox: c.asks}); got != c.want {
+			if got := reopens(engines.Known{Placed: admin.Placed{Mailbox: c.has}}, admin.Place{Mailbox: c.asks}); got != c.want {
 				t.Errorf("reopens: %t", got)
 			}
 		})

@@ -45,7 +45,7 @@ type outlook struct {
 	// since is when the settled state became what it is, and deadline until when somebody has time to mend it.
 	since     time.Time
 	deadline  time.Time
-	elsewhere elsewhere
+	departure departure
 	now       time.Time
 }
 
@@ -113,8 +113,8 @@ func (o outlook) judge() judgement {
 	return j
 }
 
-// judged is judge, with a write that failed before tried again behind what is said meanwhile.
-func (o outlook) judged() judgement {
+// judgeAndRetry is judge, with a write that failed before tried again behind what is said meanwhile.
+func (o outlook) judgeAndRetry() judgement {
 	j := o.judge()
 	if o.trouble.reason == "" || !o.retry || j.keep || j.do != nil {
 		return j

@@ -10,7 +10,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -52,41 +52,41 @@ func (w whereabouts) decide() admin.Domain {
 	case w.sure() && isHere(w.here.settled.State):
 		d.Local, d.MX = true, w.here.verdict.Seen.MX.Hash()
 	case w.sure() && d.Local:
-		d.Local = !w.left()
+		d.Local = !w.goneForGood()
 	case !w.sure() && isHere(w.there):
 		d.Local = true
 	}
 	return d
 }
 
-// left says that the domain's MX went to another provider and stays there. A set that has not changed since it named this stack is no such
+// goneForGood says that the domain's MX went to another provider and stays there. A set that has not changed since it named this stack is no such
 // thing: then it is the names of the mail hosts in the spec that changed, and who runs the zone has not followed yet.
-func (w whereabouts) left() bool {
+func (w whereabouts) goneForGood() bool {
 	seen := w.here.verdict.Seen.MX
-	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed && w.here.elsewhere.set == seen.Hash() && w.here.now.Sub(w.here.elsewhere.since) >= w.lasting
+	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed && w.here.departure.set == seen.Hash() && w.here.now.Sub(w.here.departure.since) >= w.lasting
 }
 
-// elsewhere is an MX set of which no host is this stack's, and since when it stands. The state says less: it is the same of two such sets.
-type elsewhere struct {
+// departure is an MX set of which no host is this stack's, and since when it stands. The state says less: it is the same of two such sets.
+type departure struct {
 	set   string
 	since time.Time
 }
 
 // after takes one more round into account. Pure.
-func (e elsewhere) after(v dns.Verdict, want dns.Desired, now time.Time) elsewhere {
+func (d departure) after(v dns.Verdict, want dns.Desired, now time.Time) departure {
 	switch set := v.Seen.MX.Hash(); {
-	case !v.State.Definite(), v.Elsewhere(want) && set == e.set:
-		return e
+	case !v.State.Definite(), v.Elsewhere(want) && set == d.set:
+		return d
 	case v.Elsewhere(want):
-		return elsewhere{set, now}
+		return departure{set, now}
 	default:
-		return elsewhere{}
+		return departure{}
 	}
 }
 
 // whereabouts gathers it for the domain of this pass.
 func (s *scope) whereabouts(held admin.Domain, receipts string) whereabouts {
-	w := whereabouts{held: held, receipts: held.Name == receipts, ignored: s.ignored, here: s.outlook, lasting: s.Names.Interval}
+	w := whereabouts{held: held, receipts: held.Name == receipts, ignored: s.ignored, here: s.outlook, lasting: s.DNS.Interval}
 	if s.outlook != nil {
 		w.agreed = s.agreed(*s.outlook)
 	}
@@ -111,13 +111,13 @@ func ignores(d *v1alpha1.PECDomain) bool { return d.DNSMode() == v1alpha1.DNSIgn
 // held is a domain as the stack holds it.
 func (s *scope) held(name string) (d admin.Domain, there bool) {
 	if i := s.heldAt(name); i >= 0 {
-		return s.placed[i], true
+		return s.heldDomains[i], true
 	}
 	return admin.Domain{Name: name}, false
 }
 
 func (s *scope) heldAt(name string) int {
-	return slices.IndexFunc(s.placed, func(d admin.Domain) bool { return d.Name == name })
+	return slices.IndexFunc(s.heldDomains, func(d admin.Domain) bool { return d.Name == name })
 }
 
 // hold makes the stack hold a domain so.
@@ -126,9 +126,9 @@ func (s *scope) hold(ctx context.Context, d admin.Domain) error {
 		return s.directoryWaits(err)
 	}
 	if i := s.heldAt(d.Name); i >= 0 {
-		s.placed[i] = d
+		s.heldDomains[i] = d
 	} else {
-		s.placed = append(s.placed, d)
+		s.heldDomains = append(s.heldDomains, d)
 	}
 	return nil
 }
@@ -144,7 +144,7 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 		logf.FromContext(ctx).Info("domain placed", "local", want.Local)
 	}
 	if s.outlook != nil {
-		s.Names.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
+		s.DNS.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
 	}
 	if !want.Local {
 		s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainNotLocal,
@@ -173,8 +173,8 @@ func leaveStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 // letGo has the stack deliver no more the mail of domains that are elsewhere now by a PECDomain of their name: at another provider, or on
 // another stack. Their rows are closed after that, in closeRows. That none is there says nothing.
 func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
-	s.left = map[string]string{}
-	for _, held := range s.placed {
+	s.elsewhere = map[string]string{}
+	for _, held := range s.heldDomains {
 		if held.Name == s.domain.Name || held.Name == s.receipts {
 			continue
 		}
@@ -185,7 +185,7 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if home == nil {
 			continue
 		}
-		if s.left[held.Name] = home.Namespace; !held.Local {
+		if s.elsewhere[held.Name] = home.Namespace; !held.Local {
 			continue
 		}
 		held.Local = false
@@ -200,7 +200,7 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 // movedTo is the PECDomain that has a domain elsewhere, where something of it is still to end on this stack; else nil. A cache can be behind:
 // the API server's own word counts.
 func (s *scope) movedTo(ctx context.Context, held admin.Domain) (*v1alpha1.PECDomain, error) {
-	home, err := index.Claimant(ctx, s.Client, held.Name)
+	home, err := refs.Claimant(ctx, s.Client, held.Name)
 	if err == nil && home != nil {
 		home, err = s.servedElsewhere(ctx, home)
 	}
@@ -226,14 +226,14 @@ func (s *scope) movedTo(ctx context.Context, held admin.Domain) (*v1alpha1.PECDo
 
 // servedElsewhere is the PECDomain if its mail is at another provider, or on another stack that serves it; else nil.
 func (s *scope) servedElsewhere(ctx context.Context, d *v1alpha1.PECDomain) (*v1alpha1.PECDomain, error) {
-	if !d.DeletionTimestamp.IsZero() || index.Host(d) == s.host {
+	if !d.DeletionTimestamp.IsZero() || refs.Host(d) == s.host {
 		return nil, nil
 	}
 	if d.Spec.Provider.Type != v1alpha1.ProviderHosted {
 		return d, nil
 	}
 	host := &v1alpha1.PECDomain{}
-	if err := s.Client.Get(ctx, index.Host(d), host); err != nil {
+	if err := s.Client.Get(ctx, refs.Host(d), host); err != nil {
 		return nil, client.IgnoreNotFound(err) // a host that is not there serves nobody
 	}
 	switch judgeHost(d, host).Reason {

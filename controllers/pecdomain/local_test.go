@@ -21,7 +21,7 @@ func TestDecideWhetherADomainIsLocal(t *testing.T) {
 	ours, old, others := set("mx-a.gestore.it", "mx-b.gestore.it"), set("mx-vecchio.gestore.it"), set("mx.altro.it")
 	want := dns.Desired{Domain: "pec.comune.it", MX: ours}
 	sees := func(state dns.State, seen dns.Set, ago time.Duration) *outlook {
-		return &outlook{want: want, now: now, since: now.Add(-9 * day), elsewhere: elsewhere{seen.Hash(), now.Add(-ago)},
+		return &outlook{want: want, now: now, since: now.Add(-9 * day), departure: departure{seen.Hash(), now.Add(-ago)},
 			verdict: dns.Verdict{State: state, Seen: dns.Records{MX: seen}}, settled: dns.Settled{State: state, At: now}}
 	}
 	unconfirmed := func(o *outlook, before dns.State) *outlook {
@@ -29,7 +29,7 @@ func TestDecideWhetherADomainIsLocal(t *testing.T) {
 		return o
 	}
 	unseen := func(o *outlook) *outlook {
-		o.elsewhere = elsewhere{}
+		o.departure = departure{}
 		return o
 	}
 	unknown := func(o *outlook) *outlook {
@@ -79,18 +79,18 @@ func TestDecideWhetherADomainIsLocal(t *testing.T) {
 func TestSinceWhenASetIsElsewhere(t *testing.T) {
 	want := dns.Desired{Domain: "pec.comune.it", MX: wantSet}
 	third := dns.NewSet(dns.MX{Preference: 10, Host: "mx.terzo.test"})
-	before := elsewhere{otherSet.Hash(), now.Add(-time.Hour)}
+	before := departure{otherSet.Hash(), now.Add(-time.Hour)}
 	for name, c := range map[string]struct {
 		state dns.State
 		seen  dns.Set
-		want  elsewhere
+		want  departure
 	}{
 		"the same set stands on":              {dns.Foreign, otherSet, before},
 		"under another's mark too":            {dns.Conflict, otherSet, before},
-		"another set begins now":              {dns.Foreign, third, elsewhere{third.Hash(), now}},
-		"a host of this stack beside it ends": {dns.Hybrid, append(wantSet[:1:1], otherSet...), elsewhere{}},
-		"no MX ends it":                       {dns.None, nil, elsewhere{}},
-		"this stack's ends it":                {dns.Ours, wantSet, elsewhere{}},
+		"another set begins now":              {dns.Foreign, third, departure{third.Hash(), now}},
+		"a host of this stack beside it ends": {dns.Hybrid, append(wantSet[:1:1], otherSet...), departure{}},
+		"no MX ends it":                       {dns.None, nil, departure{}},
+		"this stack's ends it":                {dns.Ours, wantSet, departure{}},
 		"a silent server changes nothing":     {dns.Unverifiable, nil, before},
 	} {
 		t.Run(name, func(t *testing.T) {

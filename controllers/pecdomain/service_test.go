@@ -59,20 +59,20 @@ func TestJudgeLook(t *testing.T) {
 func TestAnotherProvidersHostsAreKnockedAtOutside(t *testing.T) {
 	d := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{Provider: v1alpha1.DomainProvider{Type: v1alpha1.ProviderExternal, External: &v1alpha1.ExternalProvider{
 		MailExchangers: []v1alpha1.Hostname{"mx.altro.test"}, IMAP: v1alpha1.Endpoint{Host: "imaps.altro.test"}, Submission: &v1alpha1.Endpoint{Host: "smtps.altro.test"}}}}}
-	w := &Watch{}
+	m := &ServiceMeter{}
 	d.Status.Endpoints = endpointsOf(d, d)
-	w.on(d)
-	doors := slices.Concat(w.watched[client.ObjectKeyFromObject(d)].functions...)
+	m.on(d)
+	doors := slices.Concat(m.watched[client.ObjectKeyFromObject(d)].functions...)
 	if inside := func(door dns.Door) bool { return !door.External }; len(doors) != 3 || slices.ContainsFunc(doors, inside) || !targetOf(d, d).external {
 		t.Errorf("what is another provider's is not known to be: %+v, %+v", doors, targetOf(d, d))
 	}
-	n := &Names{Networks: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}}
+	view := &DNSView{Networks: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}}
 	for address, want := range map[string]bool{"8.8.4.4": true, "10.20.1.1": true, "10.21.1.1": false, "127.0.0.1": false} {
-		if n.may(true)(netip.MustParseAddr(address)) != want {
+		if view.may(true)(netip.MustParseAddr(address)) != want {
 			t.Errorf("%s: %t", address, !want)
 		}
 	}
-	if n.may(false) != nil {
+	if view.may(false) != nil {
 		t.Error("a stack of ours is not knocked at where it is")
 	}
 }
@@ -126,10 +126,10 @@ func TestNewsAreToldOnce(t *testing.T) {
 	ended := make(chan struct{})
 	close(ended) // nobody waits for a pass
 	at := &watched{loaded: true}
-	w := &Watch{Names: &Names{ended: ended}, watched: map[types.NamespacedName]*watched{key: at}}
+	m := &ServiceMeter{DNS: &DNSView{ended: ended}, watched: map[types.NamespacedName]*watched{key: at}}
 	var told []news
 	pass := func() {
-		state, _ := w.seen(key)
+		state, _ := m.seen(key)
 		told = append(told, state.news...)
 	}
 	between := interrupted{pass: func() {}}
@@ -137,8 +137,8 @@ func TestNewsAreToldOnce(t *testing.T) {
 		if minute == 3 {
 			between.pass = pass
 		}
-		w.Live, w.Client = between, between
-		if err := w.enter(t.Context(), key, at, v, "x", now.Add(time.Duration(minute)*time.Minute)); err != nil {
+		m.Live, m.Client = between, between
+		if err := m.enter(t.Context(), key, at, look{v, "x", now.Add(time.Duration(minute) * time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 	}

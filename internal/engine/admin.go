@@ -98,11 +98,10 @@ func (e *Engine) answerAdmin(w http.ResponseWriter, r *http.Request, result any,
 	}
 }
 
-// read decodes the request strictly: a field that this engine does not know would silently be dropped.
-func read[T any](r *http.Request) (v T, err error) {
-	decoder := json.NewDecoder(io.LimitReader(r.Body, maxAdminBody))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&v); err != nil {
+// read decodes the operator's request, or a job's.
+func read[T any](r *http.Request) (T, error) {
+	v, err := decodeStrict[T](io.LimitReader(r.Body, maxAdminBody))
+	if err != nil {
 		return v, fmt.Errorf("reading the request: %w: %w", directory.ErrInvalid, err)
 	}
 	return v, nil

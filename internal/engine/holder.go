@@ -63,18 +63,25 @@ type holders struct {
 	counted map[string]bool
 	// secrets are the last passwords from a Secret, by mailbox and site.
 	secrets map[string]map[string]placement
-	// ended is when mailboxes were last closed, at either site.
-	ended map[string]time.Time
+	// ended is until when what holders of an address chose is a former holder's (standings.formerUntil).
+	ended func(address string) time.Time
 	// verdicts are what the sites found last when they compared them, by mailbox and site.
 	verdicts map[string]map[string]compared
 }
 
-func newHolders() *holders {
-	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}, counted: map[string]bool{}, secrets: map[string]map[string]placement{}, verdicts: map[string]map[string]compared{}, ended: map[string]time.Time{}}
+func newHolders(ended func(address string) time.Time) *holders {
+	return &holders{
+		choices:  map[string]map[admin.Choice]choice{},
+		sent:     map[string]int{},
+		counted:  map[string]bool{},
+		secrets:  map[string]map[string]placement{},
+		ended:    ended,
+		verdicts: map[string]map[string]compared{},
+	}
 }
 
-// take adds a choice, of this site or the other.
-func (h *holders) take(c choice) {
+// addChoice adds a choice, of this site or the other.
+func (h *holders) addChoice(c choice) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	mine := h.choices[c.Address]
@@ -94,26 +101,19 @@ func (h *holders) of(row admin.Mailbox, setting admin.Choice) (choice, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
-	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.ended[row.Address]))
+	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.ended(row.Address)))
 }
 
-// formers says whether the last choice of one setting is a former holder's.
-func (h *holders) formers(row admin.Mailbox, setting admin.Choice) bool {
+// isFormers says whether the last choice of one setting is a former holder's.
+func (h *holders) isFormers(row admin.Mailbox, setting admin.Choice) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
-	return ok && !c.At.After(latest(row.ClosedAt, h.ended[row.Address]))
+	return ok && !c.At.After(latest(row.ClosedAt, h.ended(row.Address)))
 }
 
-// end notes until when what was chosen for a mailbox is a former holder's.
-func (h *holders) end(address string, at time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.ended[address] = latest(h.ended[address], at)
-}
-
-// placed adds a Secret's password that a site had.
-func (h *holders) placed(site string, p placement) {
+// addPlacement adds a Secret's password that a site had.
+func (h *holders) addPlacement(site string, p placement) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	mine := h.secrets[p.Address]
@@ -147,7 +147,7 @@ func everywhere(own, peer placement) time.Time {
 func (h *holders) instant(address string, now time.Time, after ...time.Time) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	after = append(after, h.ended[address])
+	after = append(after, h.ended(address))
 	for _, c := range h.choices[address] {
 		after = append(after, c.At)
 	}
@@ -219,7 +219,7 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 	defer e.choosing(row.Address)()
 	c, ok := e.holders.of(row, admin.ChoicePassword)
 	if !ok {
-		if !e.holders.formers(row, admin.ChoicePassword) {
+		if !e.holders.isFormers(row, admin.ChoicePassword) {
 			return nil
 		}
 		c = choice{}
@@ -263,7 +263,7 @@ func (e *Engine) noteSecret(m admin.Mailbox) error {
 	p := placement{Address: fold(m.Address), Version: m.CredentialsVersion, At: e.holders.instant(fold(m.Address), e.now()), Password: m.Password}
 	_, err := e.record(kindPlacement, placementKey(p.Address, p.Version), "", &p)
 	if err == nil {
-		e.holders.placed(e.settings.Site, p)
+		e.holders.addPlacement(e.settings.Site, p)
 	}
 	return err
 }
@@ -292,7 +292,7 @@ func (e *Engine) recordChoice(ctx context.Context, c choice, may func(admin.Mail
 	if _, err := e.record(kindChoice, c.key(), "", &c); err != nil {
 		return err
 	}
-	e.holders.take(c)
+	e.holders.addChoice(c)
 	return nil
 }
 
@@ -312,7 +312,7 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 // holderOf is holder of one who is given that.
 func (e *Engine) holderOf(row admin.Mailbox, given admin.Given) admin.Holder {
 	h := admin.Holder{
-		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.compare(row.Address, e.settings.Site),
+		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.secretsOf(row.Address, e.settings.Site),
 		InForce: admin.InForce{
 			OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam,
 		},
@@ -349,24 +349,13 @@ func (c choice) act(h *admin.Holder) bool {
 	return true
 }
 
-// mailbox is the directory's row with what its holder made of ordinary mail.
-func (e *Engine) mailbox(ctx context.Context, address string) (admin.Mailbox, error) {
-	row, err := e.directory.Mailbox(ctx, address)
-	if err != nil {
-		return row, err
-	}
-	h, err := e.holder(ctx, row)
-	row.OrdinaryMail, row.ForwardTo = h.InForce.OrdinaryMail.Policy, h.InForce.OrdinaryMail.ForwardTo
-	return row, err
-}
-
 func (e *Engine) rulesPath(name string) string {
 	return filepath.Join(e.settings.Files.State, directoryDir, sieve.Dir, name)
 }
 
 // prepareRules places the script that keeps what other scripts would drop.
 func (e *Engine) prepareRules() error {
-	return replace(e.rulesPath(sieve.KeptFile), []byte(sieve.Kept))
+	return writeIfChanged(e.rulesPath(sieve.KeptFile), []byte(sieve.Kept))
 }
 
 // removeFlatRules removes the scripts that a release before this one named after the whole address; load has just written them anew
@@ -395,11 +384,11 @@ func (e *Engine) writeRules(address string, rules []admin.Rule) error {
 		}
 		return nil
 	}
-	return replace(path, []byte(script))
+	return writeIfChanged(path, []byte(script))
 }
 
-// replace gives a file its content at once, unless it has it. The readers run as another user.
-func replace(path string, content []byte) error {
+// writeIfChanged gives a file its content at once, unless it has it. The readers run as another user.
+func writeIfChanged(path string, content []byte) error {
 	if now, err := os.ReadFile(path); err == nil && bytes.Equal(now, content) {
 		return nil
 	}

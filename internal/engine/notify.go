@@ -244,7 +244,7 @@ type notified struct {
 }
 
 func (e *Engine) tellOnce(to, key string, about []arrival) error {
-	if found, _, err := e.lookup(kindNotified, key, nil); err != nil || found {
+	if found, err := e.lookup(kindNotified, key, nil); err != nil || found {
 		return err
 	}
 	done := notified{Mailbox: about[0].mailbox, To: to, Count: len(about)}

@@ -70,13 +70,13 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	return failed
 }
 
-// endSessionsIn has Dovecot end the sessions of a mailbox, and then, where it was closed, its script do nothing: an open session could have
-// activated it again. The sync takes that to the other site as it takes every newer word on which script is active.
+// endSessionsIn ends a mailbox's sessions in Dovecot and then, where it was closed, deactivates its script: an open session could have
+// activated it again. The sync takes that to the other site like any later choice of a script.
 func (e *Engine) endSessionsIn(ctx context.Context, address string, closed bool) error {
-	if err := e.doveadm.kick(ctx, address); err != nil || !closed {
+	if err := e.doveadmHTTP.kick(ctx, address); err != nil || !closed {
 		return err
 	}
-	return e.doveadm.deactivate(ctx, address)
+	return e.doveadmHTTP.deactivate(ctx, address)
 }
 
 // ended are the mailboxes whose sessions were ended since their last change, and not for the last time. It is kept in memory: an engine

@@ -16,9 +16,9 @@ import (
 	"github.com/pec-operator/pec-operator/internal/password"
 )
 
-// standing is how a mailbox stands at a site since an instant, as the log has it: open or closed, whose it is, and what its contract
+// mailboxStanding is how a mailbox stands at a site since an instant, as the log has it: open or closed, whose it is, and what its contract
 // counts. The directory says the same of now; a directory that was lost is made again from these.
-type standing struct {
+type mailboxStanding struct {
 	Address    string      `json:"address"`
 	Domain     string      `json:"domain"`
 	At         time.Time   `json:"at"`
@@ -28,28 +28,38 @@ type standing struct {
 	AdmittedAs string      `json:"admittedAs,omitempty"`
 	AdmittedIn string      `json:"admittedIn,omitempty"`
 	QuotaBytes int64       `json:"quotaBytes"`
+	// Since is since when an open one is open at this site; zero is At.
+	Since time.Time `json:"since,omitzero"`
 }
 
-func standingOf(row admin.Mailbox, at time.Time) standing {
-	return standing{
+func standingOf(row admin.Mailbox, at time.Time) mailboxStanding {
+	return mailboxStanding{
 		Address: row.Address, Domain: row.Domain, At: at, Closed: row.Access == admin.AccessClosed, ClosedAt: row.ClosedAt, Owner: row.Owner,
 		AdmittedAs: row.AdmittedAs, AdmittedIn: row.AdmittedIn, QuotaBytes: row.QuotaBytes,
 	}
 }
 
-func (s standing) key() string { return s.Address + " " + s.At.UTC().Format(time.RFC3339Nano) }
+func (s mailboxStanding) key() string { return s.Address + " " + s.At.UTC().Format(time.RFC3339Nano) }
 
 // same says whether a mailbox stood the same at two instants.
-func (s standing) same(other standing) bool {
+func (s mailboxStanding) same(other mailboxStanding) bool {
 	if !s.ClosedAt.Equal(other.ClosedAt) {
 		return false
 	}
-	s.At, s.ClosedAt, other.At, other.ClosedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	s.At, s.ClosedAt, s.Since = time.Time{}, time.Time{}, time.Time{}
+	other.At, other.ClosedAt, other.Since = time.Time{}, time.Time{}, time.Time{}
 	return s == other
 }
 
+func (s mailboxStanding) since() time.Time {
+	if s.Since.IsZero() {
+		return s.At
+	}
+	return s.Since
+}
+
 // ended is until when what a holder chose is a former holder's.
-func (s standing) ended() time.Time {
+func (s mailboxStanding) ended() time.Time {
 	if s.Closed {
 		return latest(s.At, s.ClosedAt)
 	}
@@ -59,32 +69,36 @@ func (s standing) ended() time.Time {
 // standings are what the logs say of mailboxes: the last word of each site.
 type standings struct {
 	mu   sync.Mutex
-	last map[string]map[string]standing // by address and site
+	last map[string]map[string]mailboxStanding // by address and site
+	// ended is until when what a holder chose is a former one's, as each site has it: the latest that it ever said.
+	ended map[string]map[string]time.Time
 	// heard are the addresses whose rows were not looked for since.
 	heard map[string]bool
 }
 
 func newStandings() *standings {
-	return &standings{last: map[string]map[string]standing{}, heard: map[string]bool{}}
+	return &standings{last: map[string]map[string]mailboxStanding{}, ended: map[string]map[string]time.Time{}, heard: map[string]bool{}}
 }
 
 // take adds a standing of a site. Any order comes to the same.
-func (l *standings) take(site string, s standing) {
+func (l *standings) take(site string, s mailboxStanding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	of := l.last[s.Address]
 	if of == nil {
-		of = map[string]standing{}
-		l.last[s.Address] = of
+		of = map[string]mailboxStanding{}
+		l.last[s.Address], l.ended[s.Address] = of, map[string]time.Time{}
 	}
+	l.ended[s.Address][site] = latest(l.ended[s.Address][site], s.ended())
 	if last, ok := of[site]; !ok || s.At.After(last.At) {
 		of[site] = s
 	}
 	l.heard[s.Address] = true
 }
 
-// of is the last word of a site, and whether that, or when it has none another site's, is that a mailbox stands so.
-func (l *standings) of(site string, s standing) (last standing, said bool) {
+// of is the last standing that a site recorded of a mailbox, and whether s says the same as that one or, where the site recorded none,
+// as any other site's.
+func (l *standings) of(site string, s mailboxStanding) (last mailboxStanding, said bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if last, own := l.last[s.Address][site]; own {
@@ -96,9 +110,26 @@ func (l *standings) of(site string, s standing) (last standing, said bool) {
 	return last, said
 }
 
+// formerUntil is until when what was chosen for a mailbox is a former holder's, at a site. The other site's closing ends it too, or the next
+// holder would get it from there; but not while the mailbox is closed there alone and this site has had it open since before: that the
+// other one has deleted it is no order, and its holder is still here.
+func (l *standings) formerUntil(site, address string) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	own, known := l.last[address][site]
+	until := l.ended[address][site]
+	for other, ended := range l.ended[address] {
+		stays := known && !own.Closed && own.since().Before(ended) && l.last[address][other].Closed
+		if other != site && !stays {
+			until = latest(until, ended)
+		}
+	}
+	return until
+}
+
 // lost is how the row of an address stood that this site's directory should have: its own last word; or that it is closed at the other
 // site, where the mail is. What is open over there comes here by its resource.
-func (l *standings) lost(site, address string) (s standing, ok bool) {
+func (l *standings) lost(site, address string) (s mailboxStanding, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s, ok = l.last[address][site]; ok {
@@ -143,16 +174,14 @@ func (e *Engine) noteStanding(row admin.Mailbox, closedNow bool) error {
 	default:
 		s.At = e.holders.instant(row.Address, s.At, row.ClosedAt, last.At)
 	}
+	if !s.Closed && last.Address != "" && !last.Closed {
+		s.Since = last.since()
+	}
 	if _, err := e.record(kindStanding, s.key(), "", &s); err != nil {
 		return err
 	}
-	e.takeStanding(e.settings.Site, s)
+	e.standings.take(e.settings.Site, s)
 	return nil
-}
-
-func (e *Engine) takeStanding(site string, s standing) {
-	e.standings.take(site, s)
-	e.holders.end(s.Address, s.ended())
 }
 
 // noteStandings records how the rows stand of which the log says something else: those of a release that recorded nothing of it, and
@@ -280,8 +309,8 @@ func (e *Engine) putWhole(r *http.Request) (any, error) {
 	return nil, nil
 }
 
-// begin notes at the beginning of a log that it is new: what this site was before, if it was, is at the other one.
-func (e *Engine) begin() error {
+// noteBegun notes at the beginning of a log that it is new: what this site was before, if it was, is at the other one.
+func (e *Engine) noteBegun() error {
 	if records, _ := e.evidence.Head(); records > 0 {
 		return nil
 	}

@@ -251,9 +251,9 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	e.doveadm = w
+	e.doveadmHTTP = w
 	if w.dovecot != "" {
-		e.doveadm = newDoveadm("http://"+w.dovecot+":24280", func() (string, error) { return mailtest.DoveadmKey, nil })
+		e.doveadmHTTP = newDoveadmHTTP("http://"+w.dovecot+":24280", func() (string, error) { return mailtest.DoveadmKey, nil })
 	}
 	w.engine = e
 	w.t.Cleanup(func() { _ = e.Close() })
