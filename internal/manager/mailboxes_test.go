@@ -125,14 +125,7 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 		if err := s.Delete(context.Background(), box); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, func() (err error) {
-			s.behind(t, func(e *apitest.Engine) {
-				if err = failed; err == nil && e.Meanwhile != nil {
-					err = errors.New("its row is not closed")
-				}
-			})
-			return err
-		})
+		s.happened(t, &failed)
 		s.settle(t)
 		s.behind(t, func(e *apitest.Engine) {
 			if is := e.Rows[address]; is.Access != admin.AccessFull || is.Owner.UID != string(again.UID) || e.Closed != 0 {
@@ -154,20 +147,26 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 			}
 		})
 		update(t, s, late, func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessReadOnly })
-		eventually(t, func() (err error) {
-			s.behind(t, func(e *apitest.Engine) {
-				if err = failed; err == nil && e.Meanwhile != nil {
-					err = errors.New("its access is not changed")
-				}
-			})
-			return err
-		})
+		s.happened(t, &failed)
 		s.settle(t)
 		s.behind(t, func(e *apitest.Engine) {
 			if is := e.Rows[late.Address()]; is.Access != admin.AccessClosed || !is.ClosedAt.Equal(closed) || e.Closed != 0 {
 				t.Errorf("its row is %s since %s, and %d were closed after it was opened again", is.Access, is.ClosedAt, e.Closed)
 			}
 		})
+	})
+}
+
+// happened waits until what the engine does meanwhile was done.
+func (s *site) happened(t *testing.T, failed *error) {
+	t.Helper()
+	eventually(t, func() (err error) {
+		s.behind(t, func(e *apitest.Engine) {
+			if err = *failed; err == nil && e.Meanwhile != nil {
+				err = errors.New("no row was given another access")
+			}
+		})
+		return err
 	})
 }
 
