@@ -199,7 +199,7 @@ const (
 	ReasonDNSIgnored = "DNSIgnored"
 	// ReasonDNSNotLookedAt surfaces when no round over the servers has ended yet.
 	ReasonDNSNotLookedAt = "DNSNotLookedAt"
-	// ReasonNoMailHosts surfaces when nobody says which hosts the MX set should name: the host's PECDomain is not there.
+	// ReasonNoMailHosts surfaces when nobody says which hosts the MX set should name: the host's PECDomain is not there, or does not serve this one.
 	ReasonNoMailHosts = "NoMailHosts"
 	// ReasonRecordRequested surfaces when the records are asked for from who runs the zone.
 	ReasonRecordRequested = "RecordRequested"

@@ -27,10 +27,18 @@ func findMigrations(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
-// judgeAccess says what the holder is to be allowed.
+// judgeAccess says what the holder is to be allowed. The password that takes the place of one that he chose is a first one again.
 func judgeAccess(_ context.Context, s *scope) (reconcile.Result, error) {
-	s.access = effective(s.mailbox, s.migrations, s.has.Mailbox.PasswordChangedByHolder)
+	s.access = effective(s.mailbox, s.migrations, s.has.Mailbox.PasswordChangedByHolder && s.version() == s.has.Mailbox.CredentialsVersion)
 	return reconcile.Result{}, nil
+}
+
+// version is that of the password which the stack is to hold now: the Secret's, unless that cannot be used or a freeze keeps what is there.
+func (s *scope) version() string {
+	if s.credentials == nil || freezeOf(s.migrations) != nil {
+		return s.has.Mailbox.CredentialsVersion
+	}
+	return s.credentials.version
 }
 
 // showAccess shows what the holder may do, once the stack's row says so.

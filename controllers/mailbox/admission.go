@@ -47,11 +47,11 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 		has = contracts.Holding(s.has.Mailbox)
 	}
 	wants := contracts.Wanted(s.mailbox, s.domain, has)
+	s.countedIn = s.has.Mailbox.AdmittedIn
 	if wants == nil {
-		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionAdmitted, v1alpha1.ReasonQuotaNotGiven, fmt.Sprintf(
-			"neither this mailbox nor PECDomain %s says how much it may hold; give quota here, or mailboxDefaults.quota there", s.domain.Name))
+		return reconcile.Result{}, s.withoutQuota(has)
 	}
-	s.granted, s.countedIn = *wants, s.has.Mailbox.AdmittedIn
+	s.granted = *wants
 	pool, limited := refs.Pool(s.domain)
 	switch {
 	case !limited:
@@ -65,7 +65,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	case !takesMailboxes(s.domain): // its contract is not counted now; what else was changed is carried out
 		s.granted = kept(*has, *wants)
 		said, _ := reconcile.Verdict(s.domainWaits())
-		s.False(v1alpha1.ConditionAdmitted, said.Reason, fmt.Sprintf("%s; until then the mailbox stays as it is: %s, %s", said.Message, has.Type, contract.Size(has.Bytes)))
+		s.stays(*has, said.Reason, said.Message)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
 	page, err := s.page(ctx, *wants)
@@ -86,7 +86,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Held(heldRecheck, v1alpha1.ConditionAdmitted, reason, message)
 	default:
 		s.granted = kept(*has, *wants)
-		s.False(v1alpha1.ConditionAdmitted, reason, fmt.Sprintf("%s; until then the mailbox stays as it is: %s, %s", message, has.Type, contract.Size(has.Bytes)))
+		s.stays(*has, reason, message)
 		if reason == v1alpha1.ReasonStackRecalling {
 			return reconcile.Result{RequeueAfter: recheck}, nil
 		}
@@ -94,8 +94,25 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
+// withoutQuota judges a mailbox of which nobody says how much it may hold. One that is there keeps what it has, and what else its spec says is
+// carried out: whoever is to be out must be out.
+func (s *scope) withoutQuota(has *contract.Holding) error {
+	message := fmt.Sprintf("neither this mailbox nor PECDomain %s says how much it may hold; give quota here, or mailboxDefaults.quota there", s.domain.Name)
+	if has == nil {
+		return reconcile.Stalled(v1alpha1.ConditionAdmitted, v1alpha1.ReasonQuotaNotGiven, message)
+	}
+	s.granted = *has
+	s.stays(*has, v1alpha1.ReasonQuotaNotGiven, message)
+	return nil
+}
+
+// stays says that a mailbox which is there is not admitted as it is wanted, and keeps what it has.
+func (s *scope) stays(has contract.Holding, reason, message string) {
+	s.False(v1alpha1.ConditionAdmitted, reason, fmt.Sprintf("%s; until then the mailbox stays as it is: %s, %s", message, has.Type, contract.Size(has.Bytes)))
+}
+
 // errNotYet ends a pass of which nothing is written: what it needs is there in a moment, be it the requests that come together with this
-// one, a first look, or the first word of an engine.
+// one, a first look, the first word of an engine, or the row that took the place of the one that was read.
 var errNotYet = errors.New("not all that the pass needs is there")
 
 // page is the contract's page, with what this mailbox wants on it, and with the requests that come together with that.

@@ -45,7 +45,7 @@ var table = reconcile.Table{
 
 // provisioned is the way of a mailbox on a stack of ours.
 var provisioned = reconcile.Road[*scope]{Table: table, Phases: []reconcile.Phase[*scope]{
-	findStack, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, compareSecrets, watchUsage,
+	findStack, readRow, findMigrations, holdNew, admit, readCredentials, judgeAccess, placeRow, compareSecrets, watchUsage,
 }}
 
 // Reconciler makes Mailboxes real at one site.

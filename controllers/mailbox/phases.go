@@ -187,7 +187,7 @@ func (s *scope) ask(ctx context.Context, has engines.Known, p admin.Place) error
 	if err := s.place(ctx, p); err != nil {
 		return err
 	}
-	if p.Mailbox != nil && has.Mailbox.Access == admin.AccessClosed {
+	if reopens(has, p) {
 		readopted(s.Recorder, s.mailbox, has.Mailbox.ClosedAt)
 	}
 	return nil
@@ -212,7 +212,11 @@ func (s *scope) place(ctx context.Context, p admin.Place) error {
 		s.has.Placed = held
 		s.showAccess()
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, engines.ErrChanged):
+		s.comeBack = pageAgeAgain
+		return errNotYet
+	case err != nil:
 		return s.waits(err)
 	}
 	return nil
@@ -221,7 +225,7 @@ func (s *scope) place(ctx context.Context, p admin.Place) error {
 // showRow shows the row that the stack holds now.
 func (s *scope) showRow(row admin.Mailbox) {
 	quota := s.mailbox.QuotaIn(s.domain)
-	if quota.Value() != row.QuotaBytes {
+	if quota == nil || quota.Value() != row.QuotaBytes {
 		quota = resource.NewQuantity(row.QuotaBytes, resource.BinarySI)
 	}
 	s.mailbox.Status.AdmittedAs, s.mailbox.Status.Quota = v1alpha1.MailboxType(row.AdmittedAs), quota.String()

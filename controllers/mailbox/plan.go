@@ -13,7 +13,8 @@ const (
 
 // plan is what to ask of the stack so that it holds the row and what is given to the holder, nil where it does; and what a freeze keeps from
 // being asked, "" where that is nothing. A row that comes with the password it has, by the version of the Secret, keeps the hash of it:
-// a hash has a random salt and would differ on every pass. Pure.
+// a hash has a random salt and would differ on every pass. A row is asked for only in the place of the one that was read: the Mailbox may be
+// deleted by now, and its row closed. Pure.
 func plan(has engines.Known, want admin.Mailbox, gives admin.Given, frozen bool) (ask *admin.Place, held string) {
 	row, given := want, gives
 	if frozen {
@@ -27,7 +28,7 @@ func plan(has engines.Known, want admin.Mailbox, gives admin.Given, frozen bool)
 	}
 	p := admin.Place{Address: want.Address}
 	if !has.There || !has.Settled || !has.Mailbox.Same(row) {
-		p.Mailbox = &row
+		p.Mailbox, p.If = &row, &has.Mailbox
 	}
 	if !has.Holder.Given.Same(given) {
 		p.Given = &given
@@ -36,6 +37,11 @@ func plan(has engines.Known, want admin.Mailbox, gives admin.Given, frozen bool)
 		return nil, held
 	}
 	return &p, held
+}
+
+// reopens says whether a place opens a mailbox that is closed: one whose closing was left half done is placed closed. Pure.
+func reopens(has engines.Known, p admin.Place) bool {
+	return has.Mailbox.Access == admin.AccessClosed && p.Mailbox != nil && p.Mailbox.Access != admin.AccessClosed
 }
 
 // newPassword says whether a row needs the hash of another password than the stack holds. Pure.

@@ -63,6 +63,9 @@ func TestPlan(t *testing.T) {
 		"what is half done is asked for again in a freeze too":    {has: halfDone, want: larger, frozen: true, ask: place(&row, nil), held: heldRow},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if c.ask != nil && c.ask.Mailbox != nil {
+				c.ask.If = &c.has.Mailbox
+			}
 			ask, held := plan(c.has, c.want, c.gives, c.frozen)
 			if diff := cmp.Diff(c.ask, ask); diff != "" || held != c.held {
 				t.Errorf("held %q (-want +asked):\n%s", held, diff)

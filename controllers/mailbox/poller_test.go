@@ -14,6 +14,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/imapx"
+	"github.com/pec-operator/pec-operator/internal/reach"
 )
 
 func TestPausesBetweenLooks(t *testing.T) {
@@ -60,7 +61,7 @@ func TestALookGoesNowhereInside(t *testing.T) {
 			}()
 			p.see(m, l, credentials{}, noon)
 			<-looked
-			if seen := p.see(m, l, credentials{}, noon); seen.last == nil || seen.last.err == nil || errors.Is(seen.last.err, imapx.ErrInside) != c.inside {
+			if seen := p.see(m, l, credentials{}, noon); seen.last == nil || seen.last.err == nil || errors.Is(seen.last.err, reach.ErrInside) != c.inside {
 				t.Errorf("it saw %+v", seen.last)
 			}
 		})

@@ -15,7 +15,7 @@ import (
 
 // refused are the phases of a mailbox whose domain's host does not list the namespace any more. The stack serves on what it holds of it: who
 // is to be out must be out, whoever quarrels with whom.
-var refused = []reconcile.Phase[*scope]{readRow, findMigrations, judgeAccess, readCredentials, takeAway}
+var refused = []reconcile.Phase[*scope]{readRow, findMigrations, readCredentials, judgeAccess, takeAway}
 
 // isRefused says whether a domain's host does not list its namespace, or not any more. Pure.
 func isRefused(d *v1alpha1.PECDomain) bool {
@@ -36,13 +36,10 @@ func (s *scope) refusedStack(ctx context.Context) (reconcile.Result, error) {
 
 // takeAway has the stack take from a mailbox what the spec does not allow any more, and a password that was replaced.
 func takeAway(ctx context.Context, s *scope) (reconcile.Result, error) {
-	version := s.has.Mailbox.CredentialsVersion
-	if s.credentials != nil && freezeOf(s.migrations) == nil {
-		version = s.credentials.version
-	}
 	access, sending := rowAccess(s.access)
-	if row := takenAway(s.has.Mailbox, access, sending, version); !s.isAway() && (!s.has.Settled || !s.has.Mailbox.Same(row)) {
-		if err := s.ask(ctx, s.has, admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
+	if row := takenAway(s.has.Mailbox, access, sending, s.version()); !s.isAway() && (!s.has.Settled || !s.has.Mailbox.Same(row)) {
+		has := s.has
+		if err := s.ask(ctx, has, admin.Place{Address: row.Address, Mailbox: &row, If: &has.Mailbox}); err != nil {
 			return reconcile.Result{}, err
 		}
 	}

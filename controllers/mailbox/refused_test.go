@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
 )
 
 func TestTakenAway(t *testing.T) {
@@ -31,6 +32,27 @@ func TestTakenAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, takenAway(c.has, c.access, c.sending, c.version)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestReopens(t *testing.T) {
+	closed, open := &admin.Mailbox{Access: admin.AccessClosed}, &admin.Mailbox{Access: admin.AccessReadOnly}
+	for name, c := range map[string]struct {
+		has  admin.Mailbox
+		asks *admin.Mailbox
+		want bool
+	}{
+		"a closed mailbox that is opened":      {*closed, open, true},
+		"one whose closing was left half done": {*closed, closed, false},
+		"rules alone":                          {*closed, nil, false},
+		"a mailbox that is open":               {*open, open, false},
+		"a new mailbox":                        {admin.Mailbox{}, open, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := reopens(engines.Known{Placed: admin.Placed{Mailbox: c.has}}, admin.Place{Mailbox: c.asks}); got != c.want {
+				t.Errorf("reopens: %t", got)
 			}
 		})
 	}

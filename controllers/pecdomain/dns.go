@@ -24,25 +24,32 @@ import (
 // waits for a name server, and never ends a pass: mail is served whatever the DNS says.
 func observeDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 	key := client.ObjectKeyFromObject(s.domain)
-	if ignores(s.domain) {
+	t, ok, err := s.findTarget(ctx)
+	switch {
+	case err != nil:
+		return reconcile.Result{}, err
+	case ignores(s.domain):
+		s.True(v1alpha1.ConditionDNSVerified, v1alpha1.ReasonDNSIgnored, "spec.dns.mode is Ignore: the domain's records are looked after elsewhere")
+	case !ok, t.quiet:
+		s.Say(v1alpha1.ConditionDNSVerified, metav1.ConditionUnknown, v1alpha1.ReasonNoMailHosts, "which hosts the MX set should name is known once the host's PECDomain serves this one")
+	}
+	switch {
+	case !ok && ignores(s.domain):
 		s.DNS.forget(key)
 		s.domain.Status.DNS = nil
-		s.True(v1alpha1.ConditionDNSVerified, v1alpha1.ReasonDNSIgnored, "spec.dns.mode is Ignore: the domain's records are looked after elsewhere")
 		return reconcile.Result{}, nil
-	}
-	t, ok, err := s.findTarget(ctx)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	if !ok {
-		s.Say(v1alpha1.ConditionDNSVerified, metav1.ConditionUnknown, v1alpha1.ReasonNoMailHosts, "which hosts the MX set should name is known once the host's PECDomain serves this one")
+	case !ok:
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
 	m := s.DNS.memory(key)
 	t = s.notice(t, m)
-	if m.looked.IsZero() {
+	switch {
+	case !m.looked.IsZero():
+		err = s.judgeDNS(ctx, t, m)
+	case !t.quiet:
 		s.recall()
-	} else if err := s.judgeDNS(ctx, t, m); err != nil {
+	}
+	if err != nil {
 		return reconcile.Result{}, err
 	}
 	s.target = &t
@@ -120,6 +127,7 @@ func (m *memory) settle(s *scope, t target) {
 	if m.settled.State != before || m.since.IsZero() {
 		m.since = s.Now
 	}
+	m.departure = m.departure.after(verdict, t.want, s.Now)
 	m.due = s.Now.Add(reconcile.Jitter(s.DNS.again(verdict.State == m.settled.State, m.settled.State == dns.Ours, m.waits, s.Now.Sub(m.since))))
 }
 
@@ -144,13 +152,17 @@ func (s *scope) recall() {
 // judgeDNS judges what is known of the domain's records, and says and shows it.
 func (s *scope) judgeDNS(ctx context.Context, t target, m *memory) error {
 	o := outlook{want: t.want, verdict: dns.Classify(t.want, m.last.seen), settled: m.settled, mode: dns.VerifyOnly, takeover: takeover(s.domain),
-		role: s.role(t), unfit: m.last.unfit, otherSite: s.otherSite(m), since: m.since, deadline: m.since.Add(requestTime), now: s.Now}
+		role: s.role(t), unfit: m.last.unfit, otherSite: s.otherSite(m), since: m.since, departure: m.departure, deadline: m.since.Add(requestTime), now: s.Now}
 	s.outlook = &o
 	if name := s.DNS.known().Of(o.verdict.Seen.MX); name != "" && o.verdict.State == dns.Foreign {
 		o.verdict.Sentence += " (" + name + ")"
 	}
 	if o.otherSite != "" {
 		m.due = earlier(m.due, m.looked.Add(s.DNS.Interval/24))
+	}
+	if t.quiet {
+		s.showDNS(o, t, m)
+		return nil
 	}
 	if s.domain.DNSMode() == v1alpha1.DNSRFC2136 {
 		o.mode = dns.UpdateMode

@@ -43,9 +43,10 @@ type outlook struct {
 	// otherSite says what the other site sees, where that is something else.
 	otherSite string
 	// since is when the settled state became what it is, and deadline until when somebody has time to mend it.
-	since    time.Time
-	deadline time.Time
-	now      time.Time
+	since     time.Time
+	deadline  time.Time
+	departure departure
+	now       time.Time
 }
 
 // trouble is a reason and a message; the zero trouble is none.

@@ -24,14 +24,19 @@ type target struct {
 	extra     dns.Extra
 	contact   string // who answers questions about the request
 	preferred string // the site that writes; "" where nothing says so
+	// quiet says that the records are looked at for the stack's sake, and nothing is asked of anybody.
+	quiet bool
+	// external says that the hosts are another provider's.
+	external bool
 }
 
 // fingerprint changes when what is wanted does. The epoch is not part of it: it only moves with what was seen.
 func (t target) fingerprint() string {
-	return fmt.Sprint(t.want.Domain, t.want.MX, t.sites, t.endpoints, t.extra)
+	return fmt.Sprint(t.want.Domain, t.want.MX, t.sites, t.endpoints, t.extra, t.quiet)
 }
 
-// findTarget reads the host of a Hosted domain; ok is false where nobody says which hosts the MX set should name.
+// findTarget reads the host of a Hosted domain; ok is false where nobody says which hosts the MX set should name, or who owns the stack
+// answers for the records. A guest that is not served, or that alone ignores its records, may still have its mail delivered by the stack.
 func (s *scope) findTarget(ctx context.Context) (t target, ok bool, err error) {
 	host := s.domain
 	if s.domain.Spec.Provider.Type == v1alpha1.ProviderHosted {
@@ -42,12 +47,16 @@ func (s *scope) findTarget(ctx context.Context) (t target, ok bool, err error) {
 			return target{}, false, nil
 		case err != nil:
 			return target{}, false, fmt.Errorf("reading host %s: %w", s.host, err)
-		case !host.Serves(s.domain.Namespace):
-			return target{}, false, nil // whoever is not served must not send mail there
+		case host.Spec.Provider.Managed == nil:
+			return target{}, false, nil
 		}
 	}
+	if ignores(s.domain) && ignores(host) {
+		return target{}, false, nil
+	}
 	t = targetOf(s.domain, host)
-	if s.domain.DNSMode() == v1alpha1.DNSRFC2136 {
+	t.quiet = ignores(s.domain) || host != s.domain && !host.Serves(s.domain.Namespace) // whoever is not served must not send mail there
+	if s.domain.DNSMode() == v1alpha1.DNSRFC2136 && !t.quiet {
 		t.want.Owner = dns.Owner{Operator: s.DNS.Operator, Object: s.domain.Namespace + "/" + s.domain.Name}
 	}
 	return t, true, nil
@@ -69,6 +78,7 @@ func targetOf(d, host *v1alpha1.PECDomain) target {
 		}
 	}
 	if e := host.Spec.Provider.External; e != nil {
+		t.external = true
 		for i, name := range e.MailExchangers {
 			records = append(records, dns.MX{Preference: uint16(10 * (i + 1)), Host: string(name)}) //nolint:gosec // at most eight
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/patrol"
+	"github.com/pec-operator/pec-operator/internal/reach"
 )
 
 // DNSView is this site's view of the DNS: what it looks at domains with, and what it remembers of them between passes. Looking takes
@@ -35,6 +36,8 @@ type DNSView struct {
 	StandIn time.Duration
 	// Ledger counts what was written.
 	Ledger *WriteLedger
+	// Networks are those of ours in which other providers' servers may stand.
+	Networks []netip.Prefix
 
 	patrol  *patrol.Patrol[finding]
 	events  chan event.GenericEvent
@@ -141,11 +144,12 @@ type memory struct {
 	looked  time.Time // when the last round was taken; zero before the first
 	due     time.Time // when the next one is
 	// failure of the last write, how many there were in a row, and when it may be tried again.
-	failure  error
-	failures int
-	retry    time.Time
-	timer    *time.Timer
-	since    time.Time // when the settled state became what it is
+	failure   error
+	failures  int
+	retry     time.Time
+	timer     *time.Timer
+	since     time.Time // when the settled state became what it is
+	departure departure // since this process looks
 	// waits says that the stack holds the domain and does not deliver its mail: what comes in for it once its MX names the stack is
 	// turned away until that is seen.
 	waits bool
@@ -244,6 +248,14 @@ func (v *DNSView) known() dns.Providers {
 	return known
 }
 
+// may says where hosts are knocked at: those of another provider only on the internet, and in the networks that are listed. nil is everywhere.
+func (v *DNSView) may(external bool) func(netip.Addr) bool {
+	if !external {
+		return nil
+	}
+	return func(a netip.Addr) bool { return reach.May(a, v.Networks) }
+}
+
 // work is what is to be looked at, and what to write first.
 type work struct {
 	target
@@ -292,7 +304,7 @@ func refused(err error) bool {
 
 // look makes a round over the domain, its mail hosts and what else is verified.
 func (v *DNSView) look(ctx context.Context, w work, f *finding, now func() time.Time) {
-	prober := &dns.Prober{Observer: v.Observer, TLS: dns.NamedAndTimely(now)}
+	prober := &dns.Prober{Observer: v.Observer, TLS: dns.NamedAndTimely(now), May: v.may(w.external)}
 	f.seen = v.Observer.Observe(ctx, w.want.Domain)
 	var hosts []dns.MailHost
 	for _, mx := range w.want.MX {

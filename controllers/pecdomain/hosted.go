@@ -7,6 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -29,6 +30,11 @@ func findHost(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonHostNotReady {
 		s.Say(c.Type, c.Status, c.Reason, c.Message)
 		return reconcile.Result{RequeueAfter: later}, nil
+	}
+	if c.Reason == v1alpha1.ReasonHostRefused {
+		if _, err := reconcile.Walk(ctx, s, askEngine, leaveStack); err != nil {
+			logf.FromContext(ctx).V(4).Info("what is over of a refused domain is not ended in this pass", "reason", err.Error())
+		}
 	}
 	return reconcile.Result{}, reconcile.Waiting(later, c.Type, c.Reason, c.Message)
 }

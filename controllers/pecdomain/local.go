@@ -63,7 +63,25 @@ func (w whereabouts) decide() admin.Domain {
 // thing: then it is the names of the mail hosts in the spec that changed, and who runs the zone has not followed yet.
 func (w whereabouts) goneForGood() bool {
 	seen := w.here.verdict.Seen.MX
-	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed && w.here.now.Sub(w.here.since) >= w.lasting
+	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed && w.here.departure.set == seen.Hash() && w.here.now.Sub(w.here.departure.since) >= w.lasting
+}
+
+// departure is an MX set of which no host is this stack's, and since when it stands. The state says less: it is the same of two such sets.
+type departure struct {
+	set   string
+	since time.Time
+}
+
+// after takes one more round into account. Pure.
+func (d departure) after(v dns.Verdict, want dns.Desired, now time.Time) departure {
+	switch set := v.Seen.MX.Hash(); {
+	case !v.State.Definite(), v.Elsewhere(want) && set == d.set:
+		return d
+	case v.Elsewhere(want):
+		return departure{set, now}
+	default:
+		return departure{}
+	}
 }
 
 // whereabouts gathers it for the domain of this pass.
@@ -90,36 +108,65 @@ func receiptsOf(d *v1alpha1.PECDomain) string {
 // where its host says the same. Pure.
 func ignores(d *v1alpha1.PECDomain) bool { return d.DNSMode() == v1alpha1.DNSIgnore }
 
+// held is a domain as the stack holds it.
+func (s *scope) held(name string) (d admin.Domain, there bool) {
+	if i := s.heldAt(name); i >= 0 {
+		return s.heldDomains[i], true
+	}
+	return admin.Domain{Name: name}, false
+}
+
+func (s *scope) heldAt(name string) int {
+	return slices.IndexFunc(s.heldDomains, func(d admin.Domain) bool { return d.Name == name })
+}
+
+// hold makes the stack hold a domain so.
+func (s *scope) hold(ctx context.Context, d admin.Domain) error {
+	if err := s.engine.PutDomain(ctx, d); err != nil {
+		return s.directoryWaits(err)
+	}
+	if i := s.heldAt(d.Name); i >= 0 {
+		s.heldDomains[i] = d
+	} else {
+		s.heldDomains = append(s.heldDomains, d)
+	}
+	return nil
+}
+
 // placeDomain makes the stack hold the domain, and deliver its mail once its MX names the stack.
 func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
-	i := slices.IndexFunc(s.heldDomains, func(d admin.Domain) bool { return d.Name == s.domain.Name })
-	held := admin.Domain{Name: s.domain.Name}
-	if i >= 0 {
-		held = s.heldDomains[i]
-	}
+	held, there := s.held(s.domain.Name)
 	want := s.whereabouts(held, s.receipts).decide()
-	if i < 0 || want != held {
-		if err := s.engine.PutDomain(ctx, want); err != nil {
-			return reconcile.Result{}, s.directoryWaits(err)
+	if !there || want != held {
+		if err := s.hold(ctx, want); err != nil {
+			return reconcile.Result{}, err
 		}
 		logf.FromContext(ctx).Info("domain placed", "local", want.Local)
-		if s.heldDomains = append(s.heldDomains, want); i >= 0 {
-			s.heldDomains = slices.Delete(s.heldDomains, i, i+1)
-		}
 	}
 	if s.outlook != nil {
 		s.DNS.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
 	}
 	if !want.Local {
-		until := "it names this stack"
-		if ignores(s.domain) {
-			until = "that was seen to name this stack: dns.mode Ignore of a guest counts only where its host has it too, set another one"
-		}
 		s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainNotLocal,
-			"the stack's directory holds the domain and its mailboxes; mail for them goes where the domain's MX says, and none is sent from them, until "+until)
+			"the stack's directory holds the domain and its mailboxes; mail for them goes where the domain's MX says, and none is sent from them, until it names this stack")
 		return reconcile.Result{}, nil
 	}
 	s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainPlaced, "the stack's directory holds the domain")
+	return reconcile.Result{}, nil
+}
+
+// leaveStack has the stack end what is over of a domain that it serves no more: it begins nothing. The guest that is told to go leaves with its
+// MX, and its neighbours' mail to it is not to end in the mailboxes that stay behind.
+func leaveStack(ctx context.Context, s *scope) (reconcile.Result, error) {
+	held, there := s.held(s.domain.Name)
+	want := s.whereabouts(held, s.receipts).decide()
+	if !there || !held.Local || want == held {
+		return reconcile.Result{}, nil
+	}
+	if err := s.hold(ctx, want); err != nil {
+		return reconcile.Result{}, err
+	}
+	logf.FromContext(ctx).Info("domain of a guest that is not served any more", "local", want.Local)
 	return reconcile.Result{}, nil
 }
 
@@ -127,7 +174,7 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 // another stack. Their rows are closed after that, in closeRows. That none is there says nothing.
 func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.elsewhere = map[string]string{}
-	for i, held := range s.heldDomains {
+	for _, held := range s.heldDomains {
 		if held.Name == s.domain.Name || held.Name == s.receipts {
 			continue
 		}
@@ -142,10 +189,9 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 			continue
 		}
 		held.Local = false
-		if err := s.engine.PutDomain(ctx, held); err != nil {
-			return reconcile.Result{}, s.directoryWaits(err)
+		if err := s.hold(ctx, held); err != nil {
+			return reconcile.Result{}, err
 		}
-		s.heldDomains[i] = held
 		logf.FromContext(ctx).Info("domain let go, it is elsewhere now", "domain", held.Name, "by", home.Namespace+"/"+home.Name)
 	}
 	return reconcile.Result{}, nil

@@ -21,11 +21,15 @@ func TestDecideWhetherADomainIsLocal(t *testing.T) {
 	ours, old, others := set("mx-a.gestore.it", "mx-b.gestore.it"), set("mx-vecchio.gestore.it"), set("mx.altro.it")
 	want := dns.Desired{Domain: "pec.comune.it", MX: ours}
 	sees := func(state dns.State, seen dns.Set, ago time.Duration) *outlook {
-		return &outlook{want: want, now: now, since: now.Add(-ago),
+		return &outlook{want: want, now: now, since: now.Add(-9 * day), departure: departure{seen.Hash(), now.Add(-ago)},
 			verdict: dns.Verdict{State: state, Seen: dns.Records{MX: seen}}, settled: dns.Settled{State: state, At: now}}
 	}
 	unconfirmed := func(o *outlook, before dns.State) *outlook {
 		o.settled.State = before
+		return o
+	}
+	unseen := func(o *outlook) *outlook {
+		o.departure = departure{}
 		return o
 	}
 	unknown := func(o *outlook) *outlook {
@@ -52,7 +56,8 @@ func TestDecideWhetherADomainIsLocal(t *testing.T) {
 
 		"another provider's MX that stood for a day, at both sites, ends": {whereabouts{held: here, here: sees(dns.Foreign, others, day), agreed: true, lasting: day}, admin.Domain{Name: here.Name, MX: here.MX}},
 		"so does one under another operator's mark":                       {whereabouts{held: here, here: sees(dns.Conflict, others, day), agreed: true, lasting: day}, admin.Domain{Name: here.Name, MX: here.MX}},
-		"one that has stood for less does not":                            {whereabouts{held: here, here: sees(dns.Foreign, others, day-time.Second), agreed: true, lasting: day}, here},
+		"one that a new process has not looked at does not":               {whereabouts{held: here, here: unseen(sees(dns.Foreign, others, 9*day)), agreed: true, lasting: day}, here},
+		"one that has stood for less, in a state of nine days, does not":  {whereabouts{held: here, here: sees(dns.Foreign, others, day-time.Second), agreed: true, lasting: day}, here},
 		"one that the other site does not see does not":                   {whereabouts{held: here, here: sees(dns.Foreign, others, 9*day), lasting: day}, here},
 		"one look alone ends nothing":                                     {whereabouts{held: here, here: unconfirmed(sees(dns.Foreign, others, 9*day), dns.Ours), agreed: true, lasting: day}, here},
 		"a set that has not changed since it named the stack ends nothing": {whereabouts{held: admin.Domain{Name: here.Name, Local: true, MX: old.Hash()}, here: sees(dns.Foreign, old, 9*day), agreed: true, lasting: day},
@@ -66,6 +71,31 @@ func TestDecideWhetherADomainIsLocal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, c.decide()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestSinceWhenASetIsElsewhere(t *testing.T) {
+	want := dns.Desired{Domain: "pec.comune.it", MX: wantSet}
+	third := dns.NewSet(dns.MX{Preference: 10, Host: "mx.terzo.test"})
+	before := departure{otherSet.Hash(), now.Add(-time.Hour)}
+	for name, c := range map[string]struct {
+		state dns.State
+		seen  dns.Set
+		want  departure
+	}{
+		"the same set stands on":              {dns.Foreign, otherSet, before},
+		"under another's mark too":            {dns.Conflict, otherSet, before},
+		"another set begins now":              {dns.Foreign, third, departure{third.Hash(), now}},
+		"a host of this stack beside it ends": {dns.Hybrid, append(wantSet[:1:1], otherSet...), departure{}},
+		"no MX ends it":                       {dns.None, nil, departure{}},
+		"this stack's ends it":                {dns.Ours, wantSet, departure{}},
+		"a silent server changes nothing":     {dns.Unverifiable, nil, before},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := before.after(dns.Verdict{State: c.state, Seen: dns.Records{MX: c.seen}}, want, now); got != c.want {
+				t.Errorf("got %+v, want %+v", got, c.want)
 			}
 		})
 	}

@@ -63,21 +63,22 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: later}, nil
 }
 
-// closeFirst is closeRows in a domain whose last pass came to no word on its directory, and may not come so far in this one either: a volume
-// that is lost, or a namespace that was withdrawn, leaves nobody in whose Mailbox is deleted, on the whole stack. An engine that does not answer
+// closeFirst is letGo and closeRows in a domain whose last pass came to no word on its directory, and may not come so far in this one either: a volume
+// that is lost, or a namespace that was withdrawn, leaves nobody in whose Mailbox is deleted, on the whole stack, and no domain that has moved. An engine that does not answer
 // is not waited for here.
 func closeFirst(ctx context.Context, s *scope) (reconcile.Result, error) {
 	c := meta.FindStatusCondition(s.domain.Status.Conditions, v1alpha1.ConditionDirectoryInSync)
 	if c == nil || c.Status != metav1.ConditionUnknown || !s.directory().Answers() {
 		return reconcile.Result{}, nil
 	}
-	status, err := s.Engines.For(engines.First(s.host)).Status(ctx)
+	s.engine = s.Engines.For(engines.First(s.host))
+	status, err := s.engine.Status(ctx)
 	if err == nil {
 		s.heldDomains = status.Domains
-		_, err = closeRows(ctx, s)
+		_, err = reconcile.Walk(ctx, s, letGo, closeRows)
 	}
 	if err != nil {
-		logf.FromContext(ctx).V(4).Info("rows are not closed in this pass", "reason", err.Error())
+		logf.FromContext(ctx).V(4).Info("what is over is not ended in this pass", "reason", err.Error())
 	}
 	return reconcile.Result{}, nil
 }

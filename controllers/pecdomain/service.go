@@ -84,21 +84,21 @@ type news struct {
 // functionsOf are what a domain's service consists of, each with the doors of which one must answer: whoever may send reaches submission,
 // whoever may read IMAP, and whoever writes from outside one of the mail hosts. An endpoint carries the addresses of both sites. POP3 is
 // a second way to read. Pure.
-func functionsOf(e *v1alpha1.EndpointsStatus) [][]dns.Door {
+func functionsOf(e *v1alpha1.EndpointsStatus, external bool) [][]dns.Door {
 	if e == nil {
 		return nil
 	}
 	var functions [][]dns.Door
 	one := func(at *v1alpha1.Endpoint, greeting string) {
 		if at != nil {
-			functions = append(functions, []dns.Door{{Host: string(at.Host), Port: uint16(*at.Port), TLS: true, Greeting: greeting}}) //nolint:gosec // the schema bounds it
+			functions = append(functions, []dns.Door{{Host: string(at.Host), Port: uint16(*at.Port), TLS: true, Greeting: greeting, External: external}}) //nolint:gosec // the schema bounds it
 		}
 	}
 	one(e.Submission, "220")
 	one(e.IMAP, "* ")
 	var exchangers []dns.Door
 	for _, host := range e.MailExchangers {
-		exchangers = append(exchangers, dns.Door{Host: string(host), Port: 25, Greeting: "220"})
+		exchangers = append(exchangers, dns.Door{Host: string(host), Port: 25, Greeting: "220", External: external})
 	}
 	if len(exchangers) > 0 {
 		functions = append(functions, exchangers)
@@ -154,7 +154,7 @@ func (m *ServiceMeter) on(d *v1alpha1.PECDomain) {
 	if m.watched[key] == nil {
 		m.watched[key] = &watched{made: d.CreationTimestamp.Time}
 	}
-	m.watched[key].functions, m.watched[key].gone = functionsOf(d.Status.Endpoints), false
+	m.watched[key].functions, m.watched[key].gone = functionsOf(d.Status.Endpoints, d.Spec.Provider.External != nil), false
 }
 
 // seen is what is known of a domain's service; false before the first look. Its news are told once.
@@ -217,7 +217,6 @@ func whyOf(functions [][]dns.Door, whys map[dns.Door]string) string {
 func (m *ServiceMeter) knock(ctx context.Context, functions map[types.NamespacedName][][]dns.Door) (answers map[dns.Door]dns.Answer, whys map[dns.Door]string) {
 	answers, whys = map[dns.Door]dns.Answer{}, map[dns.Door]string{}
 	rooted := m.DNS.roots(ctx)
-	prober := &dns.Prober{Observer: m.DNS.Observer, Timeout: knockTimeout}
 	slots := make(chan struct{}, lookWidth)
 	var lock sync.Mutex
 	var wait sync.WaitGroup
@@ -232,6 +231,7 @@ func (m *ServiceMeter) knock(ctx context.Context, functions map[types.Namespaced
 			}
 			wait.Go(func() {
 				slots <- struct{}{}
+				prober := &dns.Prober{Observer: m.DNS.Observer, Timeout: knockTimeout, May: m.DNS.may(door.External)}
 				answer, why := prober.Knock(ctx, door)
 				<-slots
 				lock.Lock()

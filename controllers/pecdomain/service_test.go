@@ -2,6 +2,8 @@ package pecdomain
 
 import (
 	"context"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 
 func TestJudgeLook(t *testing.T) {
 	functions := functionsOf(&v1alpha1.EndpointsStatus{Submission: named("smtps.g.test", 465), IMAP: named("imaps.g.test", 993), POP3: named("pop3s.g.test", 995),
-		MailExchangers: []v1alpha1.Hostname{"mx-a.g.test", "mx-b.g.test"}})
+		MailExchangers: []v1alpha1.Hostname{"mx-a.g.test", "mx-b.g.test"}}, false)
 	for name, c := range map[string]struct {
 		functions [][]dns.Door
 		but       map[string]dns.Answer // of a host, where it did not greet
@@ -34,7 +36,7 @@ func TestJudgeLook(t *testing.T) {
 		"what cannot be asked is not known":          {functions, map[string]dns.Answer{"imaps.g.test": dns.Unasked}, availability.Unmeasured},
 		"a mail host that nobody could ask may live": {functions, map[string]dns.Answer{"mx-a.g.test": dns.Silent, "mx-b.g.test": dns.Unasked}, availability.Unmeasured},
 		"what is known to be down is down":           {functions, map[string]dns.Answer{"imaps.g.test": dns.Unasked, "smtps.g.test": dns.Silent}, availability.Down},
-		"a domain without a host is not measured":    {functionsOf(nil), nil, availability.Unmeasured},
+		"a domain without a host is not measured":    {functionsOf(nil, false), nil, availability.Unmeasured},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answers := map[dns.Door]dns.Answer{}
@@ -50,6 +52,28 @@ func TestJudgeLook(t *testing.T) {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// Whoever writes an External domain names hosts and ports as he likes.
+func TestAnotherProvidersHostsAreKnockedAtOutside(t *testing.T) {
+	d := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{Provider: v1alpha1.DomainProvider{Type: v1alpha1.ProviderExternal, External: &v1alpha1.ExternalProvider{
+		MailExchangers: []v1alpha1.Hostname{"mx.altro.test"}, IMAP: v1alpha1.Endpoint{Host: "imaps.altro.test"}, Submission: &v1alpha1.Endpoint{Host: "smtps.altro.test"}}}}}
+	m := &ServiceMeter{}
+	d.Status.Endpoints = endpointsOf(d, d)
+	m.on(d)
+	doors := slices.Concat(m.watched[client.ObjectKeyFromObject(d)].functions...)
+	if inside := func(door dns.Door) bool { return !door.External }; len(doors) != 3 || slices.ContainsFunc(doors, inside) || !targetOf(d, d).external {
+		t.Errorf("what is another provider's is not known to be: %+v, %+v", doors, targetOf(d, d))
+	}
+	view := &DNSView{Networks: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}}
+	for address, want := range map[string]bool{"8.8.4.4": true, "10.20.1.1": true, "10.21.1.1": false, "127.0.0.1": false} {
+		if view.may(true)(netip.MustParseAddr(address)) != want {
+			t.Errorf("%s: %t", address, !want)
+		}
+	}
+	if view.may(false) != nil {
+		t.Error("a stack of ours is not knocked at where it is")
 	}
 }
 

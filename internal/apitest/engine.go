@@ -61,7 +61,7 @@ type Engine struct {
 	Fails map[string]string
 	// RefusesPeer is why it takes no peer.
 	RefusesPeer string
-	// Meanwhile, if any, is called once, before the next place that ends a row: what happens while that is on its way.
+	// Meanwhile, if any, is called once, before the next place that gives a row another access: what happens while that is on its way.
 	Meanwhile func()
 	// Problems are what the engine complains of.
 	Problems []string
@@ -288,7 +288,7 @@ func (e *Engine) place(p admin.Place) admin.Answer {
 	if refusal := e.Refuses[p.Address]; refusal != "" {
 		return admin.Answer{Refused: refusal}
 	}
-	if meanwhile := e.Meanwhile; meanwhile != nil && p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed {
+	if meanwhile := e.Meanwhile; meanwhile != nil && p.Mailbox != nil && p.Mailbox.Access != e.Rows[p.Address].Access {
 		e.Meanwhile = nil
 		meanwhile()
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pec-operator/pec-operator/internal/reach"
 )
 
 // Door is one service of a host: where it is knocked at, and what it greets with.
@@ -22,6 +24,8 @@ type Door struct {
 	TLS bool
 	// Greeting is what its first line begins with.
 	Greeting string
+	// External says that it is another provider's.
+	External bool
 }
 
 // Answer is what a knock came to.
@@ -32,7 +36,8 @@ const (
 	Answered Answer = "Answered"
 	// Silent: the host has no address, or none greeted.
 	Silent Answer = "Silent"
-	// Unasked: nobody got as far as the host, so that nothing is known of it: the name servers did not answer, or no route leads there.
+	// Unasked: nobody got as far as the host, so that nothing is known of it: the name servers did not answer, no route leads
+	// there, or the Prober may not go there.
 	Unasked Answer = "Unasked"
 )
 
@@ -51,6 +56,8 @@ func (p *Prober) Knock(ctx context.Context, d Door) (answer Answer, why string) 
 		switch err := p.greeted(ctx, d, net.JoinHostPort(address.String(), strconv.Itoa(int(d.Port)))); {
 		case err == nil:
 			return Answered, ""
+		case errors.Is(err, reach.ErrInside):
+			why = cmp.Or(why, fmt.Sprintf("%s: %v", d.Host, err))
 		case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EAFNOSUPPORT):
 			why = cmp.Or(why, fmt.Sprintf("%s port %d: no route leads there", d.Host, d.Port))
 		default:
@@ -64,7 +71,7 @@ func (p *Prober) Knock(ctx context.Context, d Door) (answer Answer, why string) 
 func (p *Prober) greeted(ctx context.Context, d Door, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.Timeout, 10*time.Second))
 	defer cancel()
-	conn, err := p.Observer.dial(ctx, "tcp", address)
+	conn, err := p.dial(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}

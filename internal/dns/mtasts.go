@@ -53,7 +53,7 @@ func (p *Prober) policy(ctx context.Context, host string) (string, error) {
 		if len(found.Addresses) == 0 {
 			return nil, fmt.Errorf("%s has no address", host)
 		}
-		return p.Observer.dial(ctx, network, net.JoinHostPort(found.Addresses[0].String(), "443"))
+		return p.dial(ctx, network, net.JoinHostPort(found.Addresses[0].String(), "443"))
 	}}
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return errors.New("it redirects, which senders do not follow")

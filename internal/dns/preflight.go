@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pec-operator/pec-operator/internal/reach"
 )
 
 // MailHost is what a preflight finds out about one MX host.
@@ -79,6 +81,20 @@ type Prober struct {
 	Web *tls.Config
 	// Timeout bounds one conversation, ten seconds when zero.
 	Timeout time.Duration
+	// May says which addresses are knocked at; all when nil. Whoever names a host names its address too, and ports inside are none of his concern.
+	May func(netip.Addr) bool
+}
+
+// dial connects to "address:port", where it may.
+func (p *Prober) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(address)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.May != nil && !p.May(to.Addr()):
+		return nil, reach.ErrInside
+	}
+	return p.Observer.dial(ctx, network, address)
 }
 
 // Probe looks a mail host up and talks to port 25 of each address, up to STARTTLS.
@@ -104,8 +120,11 @@ func (p *Prober) Endpoint(ctx context.Context, name string) Host {
 func (p *Prober) greet(ctx context.Context, host string, address netip.Addr) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.Timeout, 10*time.Second))
 	defer cancel()
-	conn, err := p.Observer.dial(ctx, "tcp", net.JoinHostPort(address.String(), "25"))
-	if err != nil {
+	conn, err := p.dial(ctx, "tcp", net.JoinHostPort(address.String(), "25"))
+	switch {
+	case errors.Is(err, reach.ErrInside):
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("port 25 does not answer: %w", plain(err))
 	}
 	defer func() { _ = conn.Close() }()

@@ -264,7 +264,7 @@ var (
 var ErrChanged = errors.New("the row has become another since it was judged")
 
 // Changes are the rows that became others without their Mailbox's asking since the last call: as they are now, or as they were when they
-// are gone. What is placed on a condition, which is a row's end, is among them: the Mailbox may be there again.
+// are gone. A row's end is among them: the Mailbox may be there again.
 func (m *Mirror) Changes() []admin.Mailbox {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -316,7 +316,7 @@ func (m *Mirror) flush() {
 // settle takes over an answer.
 func (m *Mirror) settle(w *placing, a admin.Answer) {
 	if a.Changed {
-		w.err = ErrChanged
+		w.err, m.asked = ErrChanged, time.Time{} // what it has become is read before anybody goes by what it was
 		return
 	}
 	delete(m.unsettled, w.place.Address)
@@ -328,7 +328,7 @@ func (m *Mirror) settle(w *placing, a admin.Answer) {
 		if m.placed != nil {
 			m.set(w.placed)
 		}
-		if w.place.If != nil {
+		if row := w.place.Mailbox; row != nil && row.Access == admin.AccessClosed {
 			m.changes = append(m.changes, w.placed.Mailbox)
 		}
 	}

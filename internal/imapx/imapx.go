@@ -19,6 +19,8 @@ import (
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 	"golang.org/x/time/rate"
+
+	"github.com/pec-operator/pec-operator/internal/reach"
 )
 
 const (
@@ -114,7 +116,7 @@ func connect(ctx context.Context, o Options, config *tls.Config) (net.Conn, *cou
 	case o.Own:
 		o.Connect = (&net.Dialer{}).DialContext
 	default:
-		o.Connect = outward(o.Networks).DialContext
+		o.Connect = reach.Dialer(o.Networks).DialContext
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()

@@ -14,6 +14,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 
 	"github.com/pec-operator/pec-operator/internal/mailage"
+	"github.com/pec-operator/pec-operator/internal/reach"
 )
 
 const (
@@ -220,8 +221,8 @@ func Why(err error) string {
 	var name *net.DNSError
 	var network net.Error
 	switch {
-	case errors.Is(err, ErrInside):
-		return ErrInside.Error()
+	case errors.Is(err, reach.ErrInside):
+		return reach.ErrInside.Error()
 	case errors.As(err, &unknown):
 		return "its certificate is of no authority that is known here"
 	case errors.As(err, &hostname):

@@ -645,9 +645,22 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 	})
 	t.Run("a quota that nobody gives is asked for", func(t *testing.T) {
 		update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.MailboxDefaults = nil })
-		s.waitFor(t, box, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonQuotaNotGiven)
+		s.waitFor(t, box, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonQuotaNotGiven)
 		if row := s.row(t, box.Address()); row.QuotaBytes != 3<<30 || row.Access != admin.AccessFull {
 			t.Errorf("the row is %+v", row)
+		}
+		fresh := makeMailbox(s.ns, "senza-misura", s.domain, func(m *v1alpha1.Mailbox) { m.Spec.Quota = nil })
+		s.create(t, fresh)
+		s.waitFor(t, fresh, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonQuotaNotGiven)
+		if row := s.row(t, fresh.Address()); row.Address != "" {
+			t.Errorf("a mailbox without a quota was made: %+v", row)
+		}
+
+		// What else its spec says is carried out: its holder has left.
+		update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessSuspended })
+		is(v1alpha1.EffectiveAccess{Access: v1alpha1.LevelSuspended, Reason: v1alpha1.RuleSpec}, admin.AccessSuspended, "")
+		if box.Status.Quota != "3Gi" {
+			t.Errorf("its quota is %q", box.Status.Quota)
 		}
 	})
 }

@@ -87,8 +87,42 @@ func TestAGuestIsLocalWhileItsMXNamesTheStack(t *testing.T) {
 	}
 	s.ready(t, box) // its holder still reads what is here
 
-	// A guest cannot say by itself that a name's mail is its own.
+	// Neither who is not served any more nor who ignores his own records keeps the mail that is elsewhere.
+	leaves := func(what string) {
+		t.Helper()
+		if !s.local(t, guest.Name) {
+			t.Fatalf("%s: a guest whose MX names the stack is not local", what)
+		}
+		n.Set("trasloco.test", guest.Name, miekg.TypeMX, "10 mx.altro.test.")
+		eventually(t, func() error {
+			if s.local(t, guest.Name) {
+				return fmt.Errorf("%s: a guest that has left is local", what)
+			}
+			return nil
+		})
+		s.get(t, guest.Namespace, guest.Name, guest)
+		if guest.Status.DNS == nil || guest.Status.DNS.RecordRequest != nil {
+			t.Errorf("%s: what is seen of its records is not shown, or something is asked for: %+v", what, guest.Status.DNS)
+		}
+		n.Set("trasloco.test", guest.Name, miekg.TypeMX, ours...)
+	}
+	n.Set("trasloco.test", guest.Name, miekg.TypeMX, ours...)
+	s.ready(t, guest)
+	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = nil })
+	s.waitFor(t, guest, v1alpha1.ConditionHostReady, metav1.ConditionFalse, v1alpha1.ReasonHostRefused)
+	leaves("not served any more")
+	state(t, s, guest, "Ours")
+	if s.local(t, guest.Name) {
+		t.Error("a domain that the stack does not serve became local")
+	}
+	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"locale-comune"} })
+	s.waitFor(t, guest, v1alpha1.ConditionDirectoryInSync, metav1.ConditionTrue, v1alpha1.ReasonDomainPlaced)
 	update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.DNS = nil })
+	update(t, s, guest, func(d *v1alpha1.PECDomain) { d.Spec.DNS = &v1alpha1.DomainDNS{Mode: v1alpha1.DNSIgnore} })
+	s.waitFor(t, guest, v1alpha1.ConditionDNSVerified, metav1.ConditionTrue, v1alpha1.ReasonDNSIgnored)
+	leaves("it alone ignores its records")
+
+	// A guest cannot say by itself that a name's mail is its own.
 	taker := s.hostedDomain("locale-comune", "pec.altrui.test")
 	s.create(t, taker)
 	s.waitFor(t, taker, v1alpha1.ConditionDirectoryInSync, metav1.ConditionTrue, v1alpha1.ReasonDomainNotLocal)
@@ -148,15 +182,20 @@ func TestAGuestThatMovesIsLetGo(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	moved := outside("lasciato-comune")
-	eventually(t, func() error { return s.Create(t.Context(), moved) })
-	poke(t, s, host)
-	eventually(t, func() error {
-		if s.local(t, name) || row().Access != admin.AccessClosed {
-			return fmt.Errorf("it is at another provider: local %t, row %s", s.local(t, name), row().Access)
-		}
-		return nil
-	})
+	leaves := func(what string) (moved *v1alpha1.PECDomain) {
+		t.Helper()
+		moved = outside("lasciato-comune")
+		eventually(t, func() error { return s.Create(t.Context(), moved) })
+		poke(t, s, host)
+		eventually(t, func() error {
+			if s.local(t, name) || row().Access != admin.AccessClosed {
+				return fmt.Errorf("%s it is at another provider: local %t, row %s", what, s.local(t, name), row().Access)
+			}
+			return nil
+		})
+		return moved
+	}
+	moved := leaves("while its host is well")
 	if err := s.Get(t.Context(), client.ObjectKeyFromObject(box), box); err != nil {
 		t.Errorf("its Mailbox is gone: %v", err)
 	}
@@ -164,11 +203,20 @@ func TestAGuestThatMovesIsLetGo(t *testing.T) {
 	if err := s.Delete(t.Context(), moved); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error { return s.Create(t.Context(), s.hostedDomain("lasciato-comune", name)) })
+	back := s.hostedDomain("lasciato-comune", name)
+	eventually(t, func() error { return s.Create(t.Context(), back) })
 	eventually(t, func() error {
 		if !s.local(t, name) || row().Access != admin.AccessFull {
 			return fmt.Errorf("it came back: local %t, row %s", s.local(t, name), row().Access)
 		}
 		return nil
 	})
+
+	s.loseClaim(t)
+	poke(t, s, host)
+	s.waitFor(t, host, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonClaimMissing)
+	if err := s.Delete(t.Context(), back); err != nil {
+		t.Fatal(err)
+	}
+	leaves("while its host's pass ends early")
 }

@@ -95,6 +95,14 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 			}
 			return nil
 		}},
+		{"a first password for his successor", func() {
+			update(t, s, password(s.ns, ""), func(secret *corev1.Secret) { secret.Data["password"] = []byte(hashed) })
+		}, func() error {
+			if now := row(); !strings.Contains(now.Password, "$12$") || now.Sending != admin.RefusalFirstLogin {
+				return fmt.Errorf("sending is refused: %q", now.Sending)
+			}
+			return nil
+		}},
 	} {
 		t.Run(step.name, func(t *testing.T) {
 			began := time.Now()
@@ -117,14 +125,7 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 		if err := s.Delete(context.Background(), box); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, func() (err error) {
-			s.behind(t, func(e *apitest.Engine) {
-				if err = failed; err == nil && e.Meanwhile != nil {
-					err = errors.New("its row is not closed")
-				}
-			})
-			return err
-		})
+		s.happened(t, &failed)
 		s.settle(t)
 		s.behind(t, func(e *apitest.Engine) {
 			if is := e.Rows[address]; is.Access != admin.AccessFull || is.Owner.UID != string(again.UID) || e.Closed != 0 {
@@ -132,6 +133,40 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 			}
 		})
 		s.ready(t, again)
+	})
+	t.Run("a mailbox that is deleted, and its row closed, while a change of it is on its way", func(t *testing.T) {
+		late := makeMailbox(s.ns, "in.ritardo", s.domain)
+		closed := time.Now().Truncate(time.Second).UTC()
+		var failed error
+		s.behind(t, func(e *apitest.Engine) {
+			e.Meanwhile = func() {
+				failed = s.Delete(context.Background(), late)
+				over := e.Rows[late.Address()]
+				over.Access, over.ClosedAt = admin.AccessClosed, closed
+				e.Rows[late.Address()] = over
+			}
+		})
+		update(t, s, late, func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessReadOnly })
+		s.happened(t, &failed)
+		s.settle(t)
+		s.behind(t, func(e *apitest.Engine) {
+			if is := e.Rows[late.Address()]; is.Access != admin.AccessClosed || !is.ClosedAt.Equal(closed) || e.Closed != 0 {
+				t.Errorf("its row is %s since %s, and %d were closed after it was opened again", is.Access, is.ClosedAt, e.Closed)
+			}
+		})
+	})
+}
+
+// happened waits until what the engine does meanwhile was done.
+func (s *site) happened(t *testing.T, failed *error) {
+	t.Helper()
+	eventually(t, func() (err error) {
+		s.behind(t, func(e *apitest.Engine) {
+			if err = *failed; err == nil && e.Meanwhile != nil {
+				err = errors.New("no row was given another access")
+			}
+		})
+		return err
 	})
 }
 

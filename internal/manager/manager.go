@@ -232,7 +232,7 @@ func (k kinds) namespaces() reconcile.Namespaces {
 func (k kinds) domains(ctx context.Context) error {
 	view := (&pecdomain.DNSView{
 		Observer: &dns.Observer{Roots: k.DNSRoots, Dial: k.DNSDial, Now: k.Now}, Interval: k.DNSInterval, Operator: k.DNSOperator,
-		Providers: k.DNSProviders, StandIn: k.StandIn, Ledger: &pecdomain.WriteLedger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
+		Providers: k.DNSProviders, StandIn: k.StandIn, Networks: k.ExternalNetworks, Ledger: &pecdomain.WriteLedger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
 	}).Ready()
 	if err := k.mgr.Add(view); err != nil {
 		return fmt.Errorf("adding the DNS patrol: %w", err)

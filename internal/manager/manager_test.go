@@ -599,6 +599,18 @@ func poke(t *testing.T, s *site, d *v1alpha1.PECDomain) {
 	update(t, s, d, func(d *v1alpha1.PECDomain) { d.Spec.Holder.Name += "." })
 }
 
+// loseClaim takes the claim of the mail of the site's domain away.
+func (s *site) loseClaim(t *testing.T) *corev1.PersistentVolumeClaim {
+	t.Helper()
+	claim := &corev1.PersistentVolumeClaim{}
+	s.get(t, s.ns, stack.NamesFor(s.domain).MailClaim, claim)
+	claim.Finalizers = nil // no controller here releases pvc-protection
+	if err := errors.Join(s.Update(context.Background(), claim), s.Delete(context.Background(), claim)); err != nil {
+		t.Fatal(err)
+	}
+	return claim
+}
+
 func TestALostClaimIsNotMadeAgain(t *testing.T) {
 	ctx := context.Background()
 	s := newSite(t, "perduto", siteOptions{})
@@ -609,19 +621,7 @@ func TestALostClaimIsNotMadeAgain(t *testing.T) {
 	stays, goes := makeMailbox(s.ns, "resta", s.domain), makeMailbox(s.ns, "va", s.domain)
 	s.create(t, password(s.ns, hashed), stays, goes)
 	s.ready(t, stays, goes)
-	lose := func() *corev1.PersistentVolumeClaim {
-		claim := &corev1.PersistentVolumeClaim{}
-		s.get(t, s.ns, stack.NamesFor(s.domain).MailClaim, claim)
-		claim.Finalizers = nil // no controller here releases pvc-protection
-		if err := s.Update(ctx, claim); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Delete(ctx, claim); err != nil {
-			t.Fatal(err)
-		}
-		return claim
-	}
-	lost := lose()
+	lost := s.loseClaim(t)
 	poke(t, s, domain)
 	s.waitFor(t, domain, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonClaimMissing)
 	if err := s.Get(ctx, client.ObjectKeyFromObject(lost), &corev1.PersistentVolumeClaim{}); err == nil {

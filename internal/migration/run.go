@@ -13,6 +13,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/exit"
 	"github.com/pec-operator/pec-operator/internal/imapx"
 	"github.com/pec-operator/pec-operator/internal/jobs/worker"
+	"github.com/pec-operator/pec-operator/internal/reach"
 	"github.com/pec-operator/pec-operator/internal/store"
 )
 
@@ -163,7 +164,7 @@ func dial(ctx context.Context, job worker.Job, plan Plan, m Mailbox) (*imapx.Cli
 	switch {
 	case errors.Is(err, imapx.ErrCredentials):
 		return nil, &exit.Error{Status: worker.ExitCredentials, Reason: ReasonLoginRefused, Err: err}
-	case errors.Is(err, imapx.ErrInside):
+	case errors.Is(err, reach.ErrInside):
 		return nil, &exit.Error{Status: worker.ExitConfiguration, Reason: ReasonSourceInside, Err: err}
 	case err != nil:
 		return nil, &exit.Error{Status: worker.ExitAgain, Reason: ReasonSourceUnreachable, Err: err}

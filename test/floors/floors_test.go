@@ -18,6 +18,7 @@ var floors = map[string]int{
 	"internal/hostile":                0,
 	"internal/mailage":                0,
 	"internal/durable":                0,
+	"internal/reach":                  0,
 	"internal/patrol":                 1,
 	"internal/availability":           0,
 	"internal/settings":               1,
@@ -76,6 +77,7 @@ var forbidden = map[string][]string{
 	"internal/stack":        {"k8s.io/client-go/kubernetes"},
 	"internal/mailage":      {"k8s.io/", "sigs.k8s.io/", "net/http"},
 	"internal/patrol":       {"k8s.io/", "sigs.k8s.io/"},
+	"internal/reach":        {"k8s.io/", "sigs.k8s.io/", "net/http"},
 }
 
 func TestImportsOnlyGoDown(t *testing.T) {

@@ -1,4 +1,5 @@
-package imapx
+// Package reach says where the operator connects to servers that somebody else named.
+package reach
 
 import (
 	"errors"
@@ -31,21 +32,21 @@ func within(networks []netip.Prefix, address netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address) })
 }
 
-// reachable says whether a connection to an address may be made. Pure.
-func reachable(address netip.Addr, allowed []netip.Prefix) bool {
+// May says whether a connection to an address may be made: it is on the internet, or in a network that is allowed. Pure.
+func May(address netip.Addr, allowed []netip.Prefix) bool {
 	address = address.Unmap().WithZone("")
 	return within(allowed, address) || address.IsGlobalUnicast() && !address.IsPrivate() && !within(inside, address)
 }
 
-// outward makes connections to servers of others. What a name leads to is judged when it was resolved, for each address: judged before,
+// Dialer makes connections to servers of others. What a name leads to is judged when it was resolved, for each address: judged before,
 // the name could lead elsewhere a moment later.
-func outward(allowed []netip.Prefix) *net.Dialer {
+func Dialer(allowed []netip.Prefix) *net.Dialer {
 	return &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return err
 		}
-		if !reachable(to.Addr(), allowed) {
+		if !May(to.Addr(), allowed) {
 			return ErrInside
 		}
 		return nil
