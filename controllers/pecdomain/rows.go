@@ -92,7 +92,7 @@ type leftOpen struct {
 // silent says whether a row was not closed because the engine gave no answer. Pure.
 func silent(left []leftOpen) bool {
 	return slices.ContainsFunc(left, func(l leftOpen) bool {
-		return !errors.Is(l.err, engines.ErrRefused) && !errors.Is(l.err, engines.ErrUnfinished)
+		return !errors.Is(l.err, admin.ErrRefused) && !errors.Is(l.err, engines.ErrUnfinished)
 	})
 }
 
@@ -135,7 +135,7 @@ func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
 	row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
 	_, err := s.directory().Place(ctx, admin.Place{Address: row.Address, Mailbox: &row, If: &judged})
 	switch {
-	case errors.Is(err, engines.ErrChanged):
+	case errors.Is(err, admin.ErrChanged):
 		return nil
 	case err != nil:
 		return err
@@ -149,7 +149,7 @@ func judgeLeftOpen(left []leftOpen) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionRowsLeftOpen, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonClosingFails}
 	var whys []string
 	for i, l := range left {
-		if errors.Is(l.err, engines.ErrRefused) {
+		if errors.Is(l.err, admin.ErrRefused) {
 			c.Reason = v1alpha1.ReasonClosingRefused
 		}
 		if i < maxNames {

@@ -252,7 +252,10 @@ type PeerState struct {
 var ErrNotFound = errors.New("not in the stack's directory")
 
 // ErrRefused is answered for what the engine does not take as it is: to ask the same again cannot help.
-var ErrRefused = errors.New("the engine refuses it")
+var ErrRefused = errors.New("the engine refuses")
+
+// ErrChanged is answered for a place whose row is not the one that was judged any more: who asked looks again.
+var ErrChanged = errors.New("the row has become another since it was judged")
 
 // Client calls one engine.
 type Client struct {

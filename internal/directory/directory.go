@@ -30,9 +30,6 @@ const FileName = "directory.sqlite"
 // ErrInvalid marks a row that the directory refuses; the caller has to change it.
 var ErrInvalid = errors.New("refused by the directory")
 
-// ErrChanged marks a place on the condition that a row is what was judged, which it is not any more.
-var ErrChanged = errors.New("the row has become another since it was judged")
-
 const schema = `
 CREATE TABLE IF NOT EXISTS domain (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS mailbox (

@@ -158,7 +158,7 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	eachOf(asked, func(i int) {
 		answer := &answers[good[i]]
 		if err := outcomes[i].Err; err != nil {
-			answer.Refused, answer.Changed = err.Error(), errors.Is(err, directory.ErrChanged)
+			answer.Refused, answer.Changed = err.Error(), errors.Is(err, admin.ErrChanged)
 			return
 		}
 		placed, err := e.placedNow(ctx, asked[i].Address)

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -187,6 +189,41 @@ func TestOnePlaceHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// What an engine of an earlier release does not know, it refuses with all that came with it: nobody else is told that it was his.
+func TestAnUnknownFieldHoldsUpNoOther(t *testing.T) {
+	m := newMirrored(t)
+	m.must(m.Compare(t.Context()))
+	newer := m.row(1)
+	newer.AdmittedIn = "gestore/nuovo.example"
+	handler := m.server.Handler
+	m.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		raw, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		raw = bytes.ReplaceAll(raw, []byte(`"admittedIn":`), []byte(`"admittedByALaterRelease":`))
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+		handler.ServeHTTP(w, r)
+	})
+	var group errgroup.Group
+	for n := 10; n < 60; n++ {
+		group.Go(func() error { return m.placeRow(m.row(n)) })
+		if n != 30 { // in the midst of the others, so that it goes with some of them
+			continue
+		}
+		group.Go(func() error {
+			if err := m.placeRow(newer); !errors.Is(err, admin.ErrRefused) || !strings.Contains(err.Error(), "admittedByALaterRelease") {
+				return fmt.Errorf("of what the engine does not know it says: %w", err)
+			}
+			return nil
+		})
+	}
+	m.must(group.Wait())
+	if _, there, _, err := m.Mailbox(t.Context(), newer.Address); there || err != nil {
+		t.Errorf("it is there: %v, %v", there, err)
+	}
+}
+
 // A Dovecot that says nothing of one mailbox's sessions costs the mailboxes that are placed with it a wait, and no answer.
 func TestSessionsThatDoNotEndHoldUpNoOther(t *testing.T) {
 	m := newMirrored(t)
@@ -219,7 +256,7 @@ func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
 	again := judged
 	again.Password, again.Owner.UID = "", "made again"
 	m.must(m.placeRow(again))
-	if _, err := m.Place(t.Context(), end); !errors.Is(err, engines.ErrChanged) {
+	if _, err := m.Place(t.Context(), end); !errors.Is(err, admin.ErrChanged) {
 		t.Errorf("a row of another Mailbox than was judged: %v", err)
 	}
 	held, _, settled, err := m.Mailbox(t.Context(), judged.Address)
@@ -237,7 +274,7 @@ func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
 		t.Errorf("its end is told of %v", got)
 	}
 	missing := m.row(2)
-	if _, err := m.Place(t.Context(), admin.Place{Address: missing.Address, Mailbox: &missing, If: &missing}); !errors.Is(err, engines.ErrChanged) {
+	if _, err := m.Place(t.Context(), admin.Place{Address: missing.Address, Mailbox: &missing, If: &missing}); !errors.Is(err, admin.ErrChanged) {
 		t.Errorf("a row that is not there: %v", err)
 	}
 }

@@ -247,15 +247,8 @@ func (m *Mirror) set(p admin.Placed) {
 	m.tree.Set(address, p.Digest)
 }
 
-var (
-	// ErrRefused marks a place that the engine does not take as it is. To ask the same again cannot help.
-	ErrRefused = errors.New("the engine refuses")
-	// ErrUnfinished marks a place that the engine began, and answers that it did not come to the end.
-	ErrUnfinished = errors.New("the engine could not place it")
-)
-
-// ErrChanged is answered for a place whose row is not the one that was judged any more: who asked looks again.
-var ErrChanged = errors.New("the row has become another since it was judged")
+// ErrUnfinished marks a place that the engine began, and answers that it did not come to the end.
+var ErrUnfinished = errors.New("the engine could not place it")
 
 // Changes are the rows that became others without their Mailbox's asking since the last call: as they are now, or as they were when they
 // are gone. What is placed on a condition, which is a row's end, is among them: the Mailbox may be there again.
@@ -268,7 +261,7 @@ func (m *Mirror) Changes() []admin.Mailbox {
 }
 
 // Place asks for one mailbox, together with those that others ask for. When it returns without an error, the place is durable and
-// acts, and the mailbox is as it answers.
+// acts, and the mailbox is as it answers. admin.ErrRefused, admin.ErrChanged and ErrUnfinished mark what the engine answers instead.
 func (m *Mirror) Place(ctx context.Context, place admin.Place) (admin.Placed, error) {
 	w := &placing{place: place, done: make(chan struct{})}
 	m.mu.Lock()
@@ -310,12 +303,12 @@ func (m *Mirror) flush() {
 // settle takes over an answer.
 func (m *Mirror) settle(w *placing, a admin.Answer) {
 	if a.Changed {
-		w.err = ErrChanged
+		w.err = admin.ErrChanged
 		return
 	}
 	delete(m.unsettled, w.place.Address)
 	if a.Refused != "" {
-		w.err = fmt.Errorf("%w: %s", ErrRefused, a.Refused)
+		w.err = fmt.Errorf("%w: %s", admin.ErrRefused, a.Refused)
 	}
 	if a.Placed != nil {
 		w.placed = *a.Placed
@@ -334,6 +327,13 @@ func (m *Mirror) send(batch []*placing) {
 		places[i] = w.place
 	}
 	answers, err := m.client.Place(context.Background(), places) // for all who wait; the client bounds it
+	if errors.Is(err, admin.ErrRefused) && len(batch) > 1 {
+		// Nothing says which of them it does not know, as one of an earlier release: each is asked for by itself.
+		for i := range batch {
+			m.send(batch[i : i+1])
+		}
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, w := range batch {
