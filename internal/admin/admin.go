@@ -74,8 +74,8 @@ const (
 )
 
 // What the holder of a mailbox that may not send is told: by Postfix as a message begins, and by the engine at its end. A refusal by
-// rule is not a fault of ours: it is final. That of a domain that is not local is not: in what is sent from there this provider would vouch
-// for another's user, and the receipts would go to the other one.
+// rule is final, because it is no fault of ours. AnswerElsewhere is not final: were mail taken from a domain that is not local, this provider
+// would vouch for another's user, and the receipts would go there.
 const (
 	AnswerElsewhere  = "450 4.7.1 mail of this domain is not handled here now, see its DNS; la posta di questo dominio per ora non si tratta qui"
 	AnswerFirstLogin = "550 5.7.1 change your first password before you send; cambiare la prima password per poter inviare"

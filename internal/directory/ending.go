@@ -11,8 +11,8 @@ import (
 type End struct {
 	// Change is a number that no other change has.
 	Change int64
-	// Closed says that the mailbox was closed: by this change, or by one before it that was not carried out yet. Who has the address now must
-	// not have the messages filed by the former holder's script.
+	// Closed says that the mailbox was closed: by this change, or by one before it that was not carried out yet. Whoever has the address
+	// now must not have his messages filed by the former holder's script.
 	Closed bool
 }
 
