@@ -35,7 +35,7 @@ func judgeAccess(_ context.Context, s *scope) (reconcile.Result, error) {
 
 // showAccess shows what the holder may do, once the stack's row says so.
 func (s *scope) showAccess() {
-	if access, sending := rowAccess(s.access); s.row.Access == access && s.row.Sending == sending {
+	if access, sending := rowAccess(s.access); s.row.Access == access && s.row.SendingRefused == sending {
 		s.mailbox.Status.EffectiveAccess = &s.access
 	}
 }

@@ -93,7 +93,7 @@ type scope struct {
 	road    road                // of its domain
 	engine  *admin.Client
 	// directory is that of the stack that serves the mailbox.
-	directory *engines.Mirror
+	directory *engines.Directory
 	// row is what the stack holds of the address, and holder what its holder made of it; fresh says that it holds nothing, and
 	// settled that nothing which was asked for it is half done.
 	row            admin.Mailbox

@@ -205,7 +205,7 @@ func (s *scope) wantedRow() admin.Mailbox {
 		Shard: s.row.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
-	row.Access, row.Sending = rowAccess(s.access)
+	row.Access, row.SendingRefused = rowAccess(s.access)
 	return row
 }
 

@@ -59,9 +59,9 @@ func takenAway(row admin.Mailbox, access admin.Access, sending admin.Refusal, ve
 	case row.Access == admin.AccessClosed:
 		return row
 	case rank[access] > rank[row.Access]:
-		row.Access, row.Sending = access, sending
-	case access == row.Access && row.Sending == "":
-		row.Sending = sending
+		row.Access, row.SendingRefused = access, sending
+	case access == row.Access && row.SendingRefused == "":
+		row.SendingRefused = sending
 	}
 	row.CredentialsVersion = version
 	return row

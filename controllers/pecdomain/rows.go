@@ -132,7 +132,7 @@ func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (left []left
 // closeRow closes a row if it still is what was judged: a Mailbox that was made again meanwhile may have taken it over.
 func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
 	row := judged
-	row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
+	row.Access, row.SendingRefused, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
 	_, err := s.directory().Place(ctx, admin.Place{Address: row.Address, Mailbox: &row, If: &judged})
 	switch {
 	case errors.Is(err, admin.ErrChanged):
@@ -186,7 +186,7 @@ func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
 	return false, nil
 }
 
-func (s *scope) directory() *engines.Mirror { return s.Engines.Directory(engines.First(s.host)) }
+func (s *scope) directory() *engines.Directory { return s.Engines.Directory(engines.First(s.host)) }
 
 // without are the open rows that no Mailbox stands for, as far as the reader knows.
 func (s *scope) without(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {

@@ -101,8 +101,8 @@ type Mailbox struct {
 	// OrdinaryMail is Discard when not given.
 	OrdinaryMail OrdinaryMail `json:"ordinaryMail,omitempty"`
 	ForwardTo    string       `json:"forwardTo,omitempty"` // exactly with Forward
-	// Sending is why nothing may be sent though Access is Full.
-	Sending Refusal `json:"sendingRefused,omitempty"`
+	// SendingRefused is why nothing may be sent though Access is Full.
+	SendingRefused Refusal `json:"sendingRefused,omitempty"`
 	// AdmittedAs is the type that the domain's contract counts the mailbox as.
 	AdmittedAs string `json:"admittedAs,omitempty"`
 	// AdmittedIn is the PECDomain, namespace/name, whose contract counts the mailbox: also while its own domain's resource is not there.

@@ -204,7 +204,7 @@ const mailboxColumns = `address, domain, credentials_version, quota_bytes, acces
 func scanMailbox(row interface{ Scan(...any) error }, more ...any) (m admin.Mailbox, err error) {
 	var closedAt, frozenUntil int64
 	err = row.Scan(append([]any{&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access,
-		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil, &m.AdmittedIn, &m.Shard}, more...)...)
+		&m.SendingRefused, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil, &m.AdmittedIn, &m.Shard}, more...)...)
 	m.ClosedAt, m.FrozenUntil = timeOf(closedAt), timeOf(frozenUntil)
 	return m, err
 }

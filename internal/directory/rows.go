@@ -118,7 +118,7 @@ func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox, judged *a
 	}
 	_, err = tx.ExecContext(ctx, storeMailbox,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
-		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard)
+		string(m.SendingRefused), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard)
 	if err != nil {
 		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
 	}
@@ -152,7 +152,7 @@ func check(m admin.Mailbox) error {
 		reason = "unknown access"
 	case !slices.Contains([]admin.OrdinaryMail{admin.OrdinaryDiscard, admin.OrdinaryForward, admin.OrdinaryDeliver}, m.OrdinaryMail):
 		reason = "unknown policy for ordinary mail"
-	case !slices.Contains([]admin.Refusal{"", admin.RefusalFirstLogin, admin.RefusalMigration}, m.Sending):
+	case !slices.Contains([]admin.Refusal{"", admin.RefusalFirstLogin, admin.RefusalMigration}, m.SendingRefused):
 		reason = "unknown refusal of sending"
 	default:
 		reason = checkForwarding(m)

@@ -27,26 +27,26 @@ import (
 // host is the engine under test.
 var host = engines.First(types.NamespacedName{Namespace: "gestore", Name: ours})
 
-// mirrored is an engine and what an operator knows of its directory.
-type mirrored struct {
+// operated is an engine and what an operator knows of its directory.
+type operated struct {
 	*site
-	*engines.Mirror
+	*engines.Directory
 	clock  time.Time // the operator's
 	server *http.Server
 }
 
-func newMirrored(t *testing.T) *mirrored {
+func newOperated(t *testing.T) *operated {
 	t.Helper()
-	m := &mirrored{site: newSite(t, "a", admin.EngineURI("a", ours))}
+	m := &operated{site: newSite(t, "a", admin.EngineURI("a", ours))}
 	m.clock, m.server = m.now, m.engine.adminServer()
 	address := m.listen(serveHTTP(m.server))
 	_, port, _ := net.SplitHostPort(address)
 	pool := engines.NewPool("a", m.authority, func() time.Time { return m.clock }, func(engines.Key) string { return "localhost:" + port })
-	m.Mirror = pool.Directory(host)
+	m.Directory = pool.Directory(host)
 	return m
 }
 
-func (m *mirrored) must(err error) {
+func (m *operated) must(err error) {
 	m.t.Helper()
 	if err != nil {
 		m.t.Fatal(err)
@@ -54,20 +54,20 @@ func (m *mirrored) must(err error) {
 }
 
 // row is a row of the n-th mailbox.
-func (m *mirrored) row(n int) admin.Mailbox {
+func (m *operated) row(n int) admin.Mailbox {
 	return admin.Mailbox{
 		Address: fmt.Sprintf("casella.%d@%s", n, ours), Domain: ours, Password: "{BLF-CRYPT}$2y$05$x", CredentialsVersion: "1", QuotaBytes: 5,
 		Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDiscard, Owner: admin.Owner{Namespace: "comune", UID: "u"},
 	}
 }
 
-func (m *mirrored) placeRow(row admin.Mailbox) error {
+func (m *operated) placeRow(row admin.Mailbox) error {
 	_, err := m.Place(context.Background(), admin.Place{Address: row.Address, Mailbox: &row})
 	return err
 }
 
 // shell runs a statement as a person would who opens the database in the pod.
-func (m *mirrored) shell(statement string, args ...any) {
+func (m *operated) shell(statement string, args ...any) {
 	m.t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(m.settings.Files.State, directoryDir, directory.FileName))
 	m.must(err)
@@ -77,7 +77,7 @@ func (m *mirrored) shell(statement string, args ...any) {
 }
 
 // changes are the addresses that a comparison finds changed.
-func (m *mirrored) changes() (addresses []string) {
+func (m *operated) changes() (addresses []string) {
 	m.t.Helper()
 	m.must(m.Compare(context.Background()))
 	for _, row := range m.Changes() {
@@ -87,8 +87,8 @@ func (m *mirrored) changes() (addresses []string) {
 	return addresses
 }
 
-func TestTheMirrorHoldsWhatTheDirectoryHolds(t *testing.T) {
-	m := newMirrored(t)
+func TestTheOperatorKnowsWhatTheDirectoryHolds(t *testing.T) {
+	m := newOperated(t)
 	if got := m.changes(); got != nil {
 		t.Fatalf("what is read first passes for changed: %v", got)
 	}
@@ -154,7 +154,7 @@ func TestTheMirrorHoldsWhatTheDirectoryHolds(t *testing.T) {
 }
 
 func TestOnePlaceHoldsUpNoOther(t *testing.T) {
-	m := newMirrored(t)
+	m := newOperated(t)
 	m.must(m.Compare(t.Context()))
 	foreign, own, ruled := m.row(1), m.row(2), m.row(3)
 	foreign.Address, foreign.Domain = "x@altro.test", "altro.test"
@@ -185,13 +185,13 @@ func TestOnePlaceHoldsUpNoOther(t *testing.T) {
 		t.Errorf("bad rules kept an access from being withdrawn: %+v, %v", held.Mailbox, err)
 	}
 	if got := m.changes(); got != nil {
-		t.Errorf("the mirror holds something else than the directory: %v", got)
+		t.Errorf("the operator knows something else than the directory holds: %v", got)
 	}
 }
 
 // What an engine of an earlier release does not know, it refuses with all that came with it: nobody else is told that it was his.
 func TestAnUnknownFieldHoldsUpNoOther(t *testing.T) {
-	m := newMirrored(t)
+	m := newOperated(t)
 	m.must(m.Compare(t.Context()))
 	newer := m.row(1)
 	newer.AdmittedIn = "gestore/nuovo.example"
@@ -226,7 +226,7 @@ func TestAnUnknownFieldHoldsUpNoOther(t *testing.T) {
 
 // A Dovecot that says nothing of one mailbox's sessions costs the mailboxes that are placed with it a wait, and no answer.
 func TestSessionsThatDoNotEndHoldUpNoOther(t *testing.T) {
-	m := newMirrored(t)
+	m := newOperated(t)
 	c := m.client(admin.OperatorURI("a"), m.authority)
 	first, second := m.row(1), m.row(2)
 	m.must(m.placeRow(first))
@@ -245,7 +245,7 @@ func TestSessionsThatDoNotEndHoldUpNoOther(t *testing.T) {
 // Whoever judged a row and lingered (a pass over a thousand, a leader that was paused) finds it another's, and closes nothing. Every other
 // end of a row is told to who may have made its Mailbox again.
 func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
-	m := newMirrored(t)
+	m := newOperated(t)
 	m.must(m.Compare(t.Context()))
 	judged := m.row(1)
 	m.must(m.placeRow(judged))
@@ -281,7 +281,7 @@ func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
 
 // The rights of before end with the sessions, also when Dovecot did not answer at first.
 func TestSessionsEndWithTheirRights(t *testing.T) {
-	m := newMirrored(t)
+	m := newOperated(t)
 	row := m.row(1)
 	m.must(m.placeRow(row))
 	row.Password = ""

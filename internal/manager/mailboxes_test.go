@@ -90,7 +90,7 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 				e.Rows[address] = other
 			})
 		}, func() error {
-			if sending := row().Sending; sending != "" {
+			if sending := row().SendingRefused; sending != "" {
 				return fmt.Errorf("sending is refused: %s", sending)
 			}
 			return nil

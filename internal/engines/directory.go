@@ -14,13 +14,13 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
-// maxAge is how old the mirror's word may be: what the stack changed by itself is seen after that at the latest.
+// maxAge is how old the copy's word may be: what the stack changed by itself is seen after that at the latest.
 const maxAge = 2 * time.Second
 
-// Mirror is the directory of one engine as the operator knows it. Passes read it instead of the engine, and hand it what they want
+// Directory is the operator's copy of the directory of one engine. Passes read it instead of the engine, and hand it what they want
 // placed: while one request is under way, those that come meanwhile gather for the next. One small request in a while says whether
 // both still hold the same; only buckets that differ are read. It is safe for concurrent use.
-type Mirror struct {
+type Directory struct {
 	client *admin.Client
 	now    func() time.Time
 	asking singleflight.Group
@@ -33,10 +33,10 @@ type Mirror struct {
 	tree    admin.Tree
 	known   string // the digest over all
 	recall  admin.Recall
-	asked   time.Time // when the engine last answered
-	failed  error     // why it did not, at refused
-	refused time.Time
-	retried bool // somebody asks again since it failed
+	// answered is when the engine last did, and failed why it did not, at failedAt.
+	answered, failedAt time.Time
+	failed             error
+	retrying           bool // somebody asks again since it failed
 	// unsettled are the addresses whose last place was not carried out to its end.
 	unsettled map[string]bool
 	changes   []admin.Mailbox
@@ -52,51 +52,51 @@ type placing struct {
 	err    error
 }
 
-func newMirror(c *admin.Client, now func() time.Time) *Mirror {
-	return &Mirror{client: c, now: now, domains: map[string]map[string]bool{}, unsettled: map[string]bool{}}
+func newDirectory(c *admin.Client, now func() time.Time) *Directory {
+	return &Directory{client: c, now: now, domains: map[string]map[string]bool{}, unsettled: map[string]bool{}}
 }
 
 // Mailbox is what the stack holds of an address; false when it holds nothing. settled says that nothing asked for it is half done. With an
 // error it is what the stack last answered.
-func (m *Mirror) Mailbox(ctx context.Context, address string) (p admin.Placed, there, settled bool, err error) {
-	err = m.fresh(ctx)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	p, there = m.placed[address]
-	return p, there, !m.unsettled[address], err
+func (d *Directory) Mailbox(ctx context.Context, address string) (p admin.Placed, there, settled bool, err error) {
+	err = d.fresh(ctx)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p, there = d.placed[address]
+	return p, there, !d.unsettled[address], err
 }
 
 // Answers says whether the engine answered when it was last asked.
-func (m *Mirror) Answers() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.placed != nil && m.failed == nil
+func (d *Directory) Answers() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.placed != nil && d.failed == nil
 }
 
 // Recall is how far the stack is with what it was before its log began. What it says holds for the rows that were read with it.
-func (m *Mirror) Recall() admin.Recall {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.recall
+func (d *Directory) Recall() admin.Recall {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.recall
 }
 
 // Learn asks the engine if it never answered: what it last said stands otherwise.
-func (m *Mirror) Learn(ctx context.Context) {
-	m.mu.Lock()
-	unread := m.placed == nil
-	m.mu.Unlock()
+func (d *Directory) Learn(ctx context.Context) {
+	d.mu.Lock()
+	unread := d.placed == nil
+	d.mu.Unlock()
 	if unread {
-		_ = m.fresh(ctx) // an engine that does not answer has no rows to tell
+		_ = d.fresh(ctx) // an engine that does not answer has no rows to tell
 	}
 }
 
 // AdmittedIn are the rows of all domains that say that they were admitted in a pool, or do not say where, as they were last answered; the
 // engine is not asked. Every guest with a contract of its own wants them: the rows of all others are not copied for it.
-func (m *Mirror) AdmittedIn(pool string) []admin.Mailbox {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (d *Directory) AdmittedIn(pool string) []admin.Mailbox {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var rows []admin.Mailbox
-	for _, p := range m.placed {
+	for _, p := range d.placed {
 		if p.Mailbox.AdmittedIn == pool || p.Mailbox.AdmittedIn == "" {
 			rows = append(rows, p.Mailbox)
 		}
@@ -105,16 +105,16 @@ func (m *Mirror) AdmittedIn(pool string) []admin.Mailbox {
 }
 
 // Rows are the rows of a domain, sorted by address. With an error they are those of the last answer, and nil if there was none.
-func (m *Mirror) Rows(ctx context.Context, domain string) ([]admin.Mailbox, error) {
-	err := m.fresh(ctx)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.placed == nil {
+func (d *Directory) Rows(ctx context.Context, domain string) ([]admin.Mailbox, error) {
+	err := d.fresh(ctx)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.placed == nil {
 		return nil, err
 	}
-	rows := make([]admin.Mailbox, 0, len(m.domains[domain]))
-	for address := range m.domains[domain] {
-		rows = append(rows, m.placed[address].Mailbox)
+	rows := make([]admin.Mailbox, 0, len(d.domains[domain]))
+	for address := range d.domains[domain] {
+		rows = append(rows, d.placed[address].Mailbox)
 	}
 	slices.SortFunc(rows, func(a, b admin.Mailbox) int { return cmp.Compare(a.Address, b.Address) })
 	return rows, err
@@ -122,13 +122,14 @@ func (m *Mirror) Rows(ctx context.Context, domain string) ([]admin.Mailbox, erro
 
 // fresh asks the engine unless it was asked a moment ago. Those who come together share one answer, also when it is none: a dead
 // engine costs one timeout, and not one for each of its mailboxes. While it is asked again after that, one waits for it, and nobody else.
-func (m *Mirror) fresh(ctx context.Context) error {
-	m.mu.Lock()
-	now, err := m.now(), m.failed
-	isFresh, isDead := m.placed != nil && now.Sub(m.asked) < maxAge, err != nil && (m.retried || now.Sub(m.refused) < maxAge/2)
+func (d *Directory) fresh(ctx context.Context) error {
+	d.mu.Lock()
+	now, err := d.now(), d.failed
+	isFresh := d.placed != nil && now.Sub(d.answered) < maxAge
+	isDead := err != nil && (d.retrying || now.Sub(d.failedAt) < maxAge/2)
 	retry := err != nil && !isDead && !isFresh
-	m.retried = m.retried || retry
-	m.mu.Unlock()
+	d.retrying = d.retrying || retry
+	d.mu.Unlock()
 	switch {
 	case isFresh:
 		return nil
@@ -136,17 +137,17 @@ func (m *Mirror) fresh(ctx context.Context) error {
 		return err
 	case retry:
 		defer func() {
-			m.mu.Lock()
-			m.retried = false
-			m.mu.Unlock()
+			d.mu.Lock()
+			d.retrying = false
+			d.mu.Unlock()
 		}()
 	}
-	return m.Compare(ctx)
+	return d.Compare(ctx)
 }
 
 // Compare asks whether the directory is as it was, and reads what is not.
-func (m *Mirror) Compare(ctx context.Context) error {
-	asked := m.asking.DoChan("", func() (any, error) { return nil, m.compare() })
+func (d *Directory) Compare(ctx context.Context) error {
+	asked := d.asking.DoChan("", func() (any, error) { return nil, d.compare() })
 	select {
 	case r := <-asked:
 		return r.Err
@@ -155,96 +156,96 @@ func (m *Mirror) Compare(ctx context.Context) error {
 	}
 }
 
-func (m *Mirror) compare() error {
-	m.turn.Lock()
-	defer m.turn.Unlock()
-	err := m.read(context.Background()) // for all who wait; the client bounds it
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.failed = err; err != nil {
-		m.refused = m.now()
+func (d *Directory) compare() error {
+	d.turn.Lock()
+	defer d.turn.Unlock()
+	err := d.read(context.Background()) // for all who wait; the client bounds it
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failed = err; err != nil {
+		d.failedAt = d.now()
 		return err
 	}
-	m.asked = m.now()
+	d.answered = d.now()
 	return nil
 }
 
-func (m *Mirror) read(ctx context.Context) error {
-	m.mu.Lock()
-	known, first := m.known, m.placed == nil
-	m.mu.Unlock()
-	theirs, err := m.client.Digests(ctx, known)
+func (d *Directory) read(ctx context.Context) error {
+	d.mu.Lock()
+	known, first := d.known, d.placed == nil
+	d.mu.Unlock()
+	theirs, err := d.client.Digests(ctx, known)
 	if err != nil {
 		return err
 	}
 	if theirs.All == known && !first {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.recall = theirs.Recall
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.recall = theirs.Recall
 		return nil
 	}
 	if len(theirs.Buckets) != admin.Buckets {
 		return fmt.Errorf("the engine answered %d digests of %d", len(theirs.Buckets), admin.Buckets)
 	}
-	m.mu.Lock()
+	d.mu.Lock()
 	var other []int
-	for b, digest := range m.tree.Digests().Buckets {
+	for b, digest := range d.tree.Digests().Buckets {
 		if digest != theirs.Buckets[b] {
 			other = append(other, b)
 		}
 	}
-	m.mu.Unlock()
+	d.mu.Unlock()
 	var read []admin.Placed
 	if len(other) > 0 {
-		if read, err = m.client.Placed(ctx, other...); err != nil {
+		if read, err = d.client.Placed(ctx, other...); err != nil {
 			return err
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if first {
-		m.placed = map[string]admin.Placed{}
+		d.placed = map[string]admin.Placed{}
 	}
-	m.take(other, read, !first)
-	m.recall = theirs.Recall // after the rows that it speaks of
+	d.take(other, read, !first)
+	d.recall = theirs.Recall // after the rows that it speaks of
 	return nil
 }
 
-// take makes the mirror hold what was read of some buckets.
-func (m *Mirror) take(buckets []int, read []admin.Placed, tell bool) {
+// take makes the copy hold what was read of some buckets.
+func (d *Directory) take(buckets []int, read []admin.Placed, tell bool) {
 	there := make(map[string]bool, len(read))
 	for _, p := range read {
 		there[p.Mailbox.Address] = true
-		if was := m.placed[p.Mailbox.Address]; was.Digest != p.Digest {
-			m.set(p)
+		if was := d.placed[p.Mailbox.Address]; was.Digest != p.Digest {
+			d.set(p)
 			if tell {
-				m.changes = append(m.changes, p.Mailbox)
+				d.changes = append(d.changes, p.Mailbox)
 			}
 		}
 	}
 	for _, b := range buckets {
-		for _, address := range m.tree.Of(b) {
+		for _, address := range d.tree.Of(b) {
 			if there[address] {
 				continue
 			}
-			gone := m.placed[address].Mailbox
-			delete(m.placed, address)
-			delete(m.domains[gone.Domain], address)
-			m.tree.Set(address, "")
-			m.changes = append(m.changes, gone)
+			gone := d.placed[address].Mailbox
+			delete(d.placed, address)
+			delete(d.domains[gone.Domain], address)
+			d.tree.Set(address, "")
+			d.changes = append(d.changes, gone)
 		}
 	}
-	m.known = m.tree.Digests().All
+	d.known = d.tree.Digests().All
 }
 
-func (m *Mirror) set(p admin.Placed) {
+func (d *Directory) set(p admin.Placed) {
 	address, domain := p.Mailbox.Address, p.Mailbox.Domain
-	m.placed[address] = p
-	if m.domains[domain] == nil {
-		m.domains[domain] = map[string]bool{}
+	d.placed[address] = p
+	if d.domains[domain] == nil {
+		d.domains[domain] = map[string]bool{}
 	}
-	m.domains[domain][address] = true
-	m.tree.Set(address, p.Digest)
+	d.domains[domain][address] = true
+	d.tree.Set(address, p.Digest)
 }
 
 // ErrUnfinished marks a place that the engine began, and answers that it did not come to the end.
@@ -252,25 +253,25 @@ var ErrUnfinished = errors.New("the engine could not place it")
 
 // Changes are the rows that became others without their Mailbox's asking since the last call: as they are now, or as they were when they
 // are gone. What is placed on a condition, which is a row's end, is among them: the Mailbox may be there again.
-func (m *Mirror) Changes() []admin.Mailbox {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	changes := m.changes
-	m.changes = nil
+func (d *Directory) Changes() []admin.Mailbox {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	changes := d.changes
+	d.changes = nil
 	return changes
 }
 
 // Place asks for one mailbox, together with those that others ask for. When it returns without an error, the place is durable and
 // acts, and the mailbox is as it answers. admin.ErrRefused, admin.ErrChanged and ErrUnfinished mark what the engine answers instead.
-func (m *Mirror) Place(ctx context.Context, place admin.Place) (admin.Placed, error) {
+func (d *Directory) Place(ctx context.Context, place admin.Place) (admin.Placed, error) {
 	w := &placing{place: place, done: make(chan struct{})}
-	m.mu.Lock()
-	m.waiting = append(m.waiting, w)
-	begin := !m.flushing
-	m.flushing = true
-	m.mu.Unlock()
+	d.mu.Lock()
+	d.waiting = append(d.waiting, w)
+	begin := !d.flushing
+	d.flushing = true
+	d.mu.Unlock()
 	if begin {
-		go m.flush()
+		go d.flush()
 	}
 	select {
 	case <-w.done:
@@ -281,19 +282,19 @@ func (m *Mirror) Place(ctx context.Context, place admin.Place) (admin.Placed, er
 }
 
 // flush makes the requests, until nothing waits.
-func (m *Mirror) flush() {
+func (d *Directory) flush() {
 	for {
-		m.turn.Lock()
-		m.mu.Lock()
-		n := min(len(m.waiting), admin.MaxPlaces)
-		batch := slices.Clone(m.waiting[:n])
-		m.waiting = slices.Delete(m.waiting, 0, n)
-		m.flushing = n > 0
-		m.mu.Unlock()
+		d.turn.Lock()
+		d.mu.Lock()
+		n := min(len(d.waiting), admin.MaxPlaces)
+		batch := slices.Clone(d.waiting[:n])
+		d.waiting = slices.Delete(d.waiting, 0, n)
+		d.flushing = n > 0
+		d.mu.Unlock()
 		if n > 0 {
-			m.send(batch)
+			d.send(batch)
 		}
-		m.turn.Unlock()
+		d.turn.Unlock()
 		if n == 0 {
 			return
 		}
@@ -301,54 +302,54 @@ func (m *Mirror) flush() {
 }
 
 // settle takes over an answer.
-func (m *Mirror) settle(w *placing, a admin.Answer) {
+func (d *Directory) settle(w *placing, a admin.Answer) {
 	if a.Changed {
 		w.err = admin.ErrChanged
 		return
 	}
-	delete(m.unsettled, w.place.Address)
+	delete(d.unsettled, w.place.Address)
 	if a.Refused != "" {
 		w.err = fmt.Errorf("%w: %s", admin.ErrRefused, a.Refused)
 	}
 	if a.Placed != nil {
 		w.placed = *a.Placed
-		if m.placed != nil {
-			m.set(w.placed)
+		if d.placed != nil {
+			d.set(w.placed)
 		}
 		if w.place.If != nil {
-			m.changes = append(m.changes, w.placed.Mailbox)
+			d.changes = append(d.changes, w.placed.Mailbox)
 		}
 	}
 }
 
-func (m *Mirror) send(batch []*placing) {
+func (d *Directory) send(batch []*placing) {
 	places := make([]admin.Place, len(batch))
 	for i, w := range batch {
 		places[i] = w.place
 	}
-	answers, err := m.client.Place(context.Background(), places) // for all who wait; the client bounds it
+	answers, err := d.client.Place(context.Background(), places) // for all who wait; the client bounds it
 	if errors.Is(err, admin.ErrRefused) && len(batch) > 1 {
 		// Nothing says which of them it does not know, as one of an earlier release: each is asked for by itself.
 		for i := range batch {
-			m.send(batch[i : i+1])
+			d.send(batch[i : i+1])
 		}
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for i, w := range batch {
 		address := w.place.Address
 		switch {
 		case err != nil:
 			w.err = err
-			m.unsettled[address] = true
+			d.unsettled[address] = true
 		case answers[i].Failed != "":
 			w.err = fmt.Errorf("%w: %s", ErrUnfinished, answers[i].Failed)
-			m.unsettled[address] = true
+			d.unsettled[address] = true
 		default:
-			m.settle(w, answers[i])
+			d.settle(w, answers[i])
 		}
 		close(w.done)
 	}
-	m.known = m.tree.Digests().All
+	d.known = d.tree.Digests().All
 }
