@@ -76,7 +76,7 @@ func Open(ctx context.Context, dir string) (*Directory, error) {
 		return nil, fmt.Errorf("opening directory: %w", err)
 	}
 	path := filepath.Join(dir, FileName)
-	if err := readable(dir, path); err != nil {
+	if err := makeReadable(dir, path); err != nil {
 		return nil, err
 	}
 	pragmas := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
@@ -122,9 +122,9 @@ func (d *Directory) addColumns(ctx context.Context) error {
 	return nil
 }
 
-// readable gives the modes that a reader of another uid needs. SQLite gives -wal and -shm the mode of the database file, so
-// that is made first; chmod, because the umask of a container is not ours to choose.
-func readable(dir, path string) error {
+// makeReadable makes the database file, with the modes that a reader of another uid needs. SQLite gives -wal and -shm the mode of the database
+// file, so that is made first; chmod, because the umask of a container is not ours to choose.
+func makeReadable(dir, path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return fmt.Errorf("making %s: %w", path, err)
@@ -154,6 +154,14 @@ func (d *Directory) keepWAL(ctx context.Context) error {
 
 // Close closes the database.
 func (d *Directory) Close() error { return d.db.Close() }
+
+// Version changes whenever somebody else than this Directory has changed the database.
+func (d *Directory) Version(ctx context.Context) (n int64, err error) {
+	if err := d.db.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&n); err != nil {
+		return 0, fmt.Errorf("reading the version of the directory: %w", err)
+	}
+	return n, nil
+}
 
 // PutDomain makes a domain's row.
 func (d *Directory) PutDomain(ctx context.Context, domain admin.Domain) error {

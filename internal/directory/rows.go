@@ -257,6 +257,14 @@ func (d *Directory) Peer(ctx context.Context) (p admin.Peer, ok bool, err error)
 	return p, true, nil
 }
 
+// foundOne is admin.ErrNotFound unless a statement changed one row.
+func foundOne(result sql.Result, address string) error {
+	if n, err := result.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	return fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
+}
+
 func collect[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) ([]T, error) {
 	defer func() { _ = rows.Close() }()
 	list := []T{}
