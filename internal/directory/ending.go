@@ -11,8 +11,7 @@ import (
 type End struct {
 	// Change is a number that no other change has.
 	Change int64
-	// Closed says that the mailbox was closed: by this change, or by one before it that was not carried out yet. Whoever has the address
-	// now must not have his messages filed by the former holder's script.
+	// Closed says that the former holder's script is still to be put aside: whoever has the address now must not have his messages filed by it.
 	Closed bool
 }
 
@@ -52,6 +51,19 @@ func (d *Directory) Ended(ctx context.Context, ended map[string]End) error {
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("noting whose sessions ended: %w", err)
+	}
+	return nil
+}
+
+// PutAside notes that the scripts of mailboxes were deactivated. Of one that is still closed it is done again with the next end of its
+// sessions, which could have activated them; one that is open again has the next holder's.
+func (d *Directory) PutAside(ctx context.Context, addresses []string) error {
+	for _, address := range addresses {
+		_, err := d.db.ExecContext(ctx, `UPDATE ending SET closed = 0 WHERE address = ?1 AND
+			NOT EXISTS (SELECT 1 FROM mailbox WHERE address = ?1 AND access = 'Closed')`, address)
+		if err != nil {
+			return fmt.Errorf("noting that the scripts of %s are put aside: %w", address, err)
+		}
 	}
 	return nil
 }

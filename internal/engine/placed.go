@@ -223,7 +223,7 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 	// The provider may have taken the address of a mailbox that is there: then that can be closed, or its row would stay open for good.
 	closes := p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed && p.Given == nil && p.Compared == nil
 	switch {
-	case e.ours(p.Address) && !closes:
+	case e.isProvidersOwn(p.Address) && !closes:
 		p.Mailbox, p.Given, p.Compared = nil, nil, nil
 		return "it is the provider's own address, which the engine reads itself"
 	case p.Mailbox != nil && fold(p.Mailbox.Address) != p.Address:

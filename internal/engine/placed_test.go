@@ -67,13 +67,16 @@ func (m *operated) placeRow(row admin.Mailbox) error {
 }
 
 // shell runs a statement as a person would who opens the database in the pod.
-func (m *operated) shell(statement string, args ...any) {
-	m.t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(m.settings.Files.State, directoryDir, directory.FileName))
-	m.must(err)
+func (w *world) shell(statement string, args ...any) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(w.settings.Files.State, directoryDir, directory.FileName))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	defer db.Close()
-	_, err = db.Exec(statement, args...)
-	m.must(err)
+	if _, err := db.Exec(statement, args...); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // changes are the addresses that a comparison finds changed.
@@ -101,9 +104,9 @@ func TestTheOperatorKnowsWhatTheDirectoryHolds(t *testing.T) {
 	if got := m.changes(); got != nil {
 		t.Fatalf("what was asked for passes for changed by somebody else: %v", got)
 	}
-	held, there, settled, err := m.Mailbox(t.Context(), m.row(7).Address)
-	if err != nil || !there || !settled || !held.Mailbox.Same(m.row(7)) || held.Mailbox.Password != "" {
-		t.Fatalf("placed %+v, %v %v %v", held, there, settled, err)
+	held, err := m.Mailbox(t.Context(), m.row(7).Address)
+	if err != nil || !held.There || !held.Settled || !held.Mailbox.Same(m.row(7)) || held.Mailbox.Password != "" {
+		t.Fatalf("placed %+v, %v", held, err)
 	}
 	rows, err := m.Rows(t.Context(), ours)
 	if err != nil || len(rows) < many {
@@ -136,16 +139,16 @@ func TestTheOperatorKnowsWhatTheDirectoryHolds(t *testing.T) {
 			t.Errorf("after %s (-want +changed):\n%s", step.name, diff)
 		}
 	}
-	if _, there, _, err := m.Mailbox(t.Context(), m.row(1).Address); there || err != nil {
+	if gone, err := m.Mailbox(t.Context(), m.row(1).Address); gone.There || err != nil {
 		t.Errorf("a row that was taken out is there: %v", err)
 	}
 
 	m.must(m.server.Close())
-	if _, _, _, err := m.Mailbox(t.Context(), m.row(7).Address); err != nil {
+	if _, err := m.Mailbox(t.Context(), m.row(7).Address); err != nil {
 		t.Errorf("an answer of just now is not good enough: %v", err)
 	}
 	m.clock = m.clock.Add(time.Minute)
-	if _, _, _, err := m.Mailbox(t.Context(), m.row(7).Address); err == nil {
+	if _, err := m.Mailbox(t.Context(), m.row(7).Address); err == nil {
 		t.Error("an engine that does not answer is taken at its word of a minute ago")
 	}
 	if rows, err := m.Rows(t.Context(), ours); err == nil || len(rows) < many-2 {
@@ -181,7 +184,7 @@ func TestOnePlaceHoldsUpNoOther(t *testing.T) {
 	})
 	m.must(good.Wait())
 	m.must(bad.Wait())
-	if held, there, settled, err := m.Mailbox(t.Context(), ruled.Address); err != nil || !there || !settled || held.Mailbox.Access != admin.AccessSuspended {
+	if held, err := m.Mailbox(t.Context(), ruled.Address); err != nil || !held.There || !held.Settled || held.Mailbox.Access != admin.AccessSuspended {
 		t.Errorf("bad rules kept an access from being withdrawn: %+v, %v", held.Mailbox, err)
 	}
 	if got := m.changes(); got != nil {
@@ -259,11 +262,11 @@ func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
 	if _, err := m.Place(t.Context(), end); !errors.Is(err, admin.ErrChanged) {
 		t.Errorf("a row of another Mailbox than was judged: %v", err)
 	}
-	held, _, settled, err := m.Mailbox(t.Context(), judged.Address)
-	if err != nil || !settled || !held.Mailbox.Same(again) {
-		t.Errorf("it is %+v, settled %v, %v", held.Mailbox, settled, err)
+	held, err := m.Mailbox(t.Context(), judged.Address)
+	if err != nil || !held.Settled || !held.Mailbox.Same(again) {
+		t.Errorf("it is %+v, settled %v, %v", held.Mailbox, held.Settled, err)
 	}
-	if last, _ := m.engine.standings.of("a", standing{Address: judged.Address}); last.Closed || last.Owner != again.Owner {
+	if last, _ := m.engine.standings.of("a", mailboxStanding{Address: judged.Address}); last.Closed || last.Owner != again.Owner {
 		t.Errorf("the log says %+v", last)
 	}
 	end.If = &held.Mailbox
@@ -319,7 +322,7 @@ func TestSessionsEndWithTheirRights(t *testing.T) {
 	if err := m.placeRow(row); err == nil {
 		t.Fatal("the sessions live on, and nobody says so")
 	}
-	if _, _, settled, err := m.Mailbox(t.Context(), row.Address); settled || err != nil {
+	if half, err := m.Mailbox(t.Context(), row.Address); half.Settled || err != nil {
 		t.Errorf("what is half done passes for done: %v", err)
 	}
 	m.kicks.fail = false
@@ -327,7 +330,7 @@ func TestSessionsEndWithTheirRights(t *testing.T) {
 	if got := kicked(); !slices.Equal(got, []string{row.Address}) {
 		t.Errorf("the second time ended %v", got)
 	}
-	if _, _, settled, err := m.Mailbox(t.Context(), row.Address); !settled || err != nil {
+	if whole, err := m.Mailbox(t.Context(), row.Address); !whole.Settled || err != nil {
 		t.Errorf("what is done passes for half done: %v", err)
 	}
 }
@@ -379,12 +382,13 @@ func TestAClosedMailboxHasNoActiveScript(t *testing.T) {
 			if failed := w.engine.endSessions(t.Context()); len(failed) > 0 || !slices.Equal(w.deactivated(), []string{sender}) {
 				t.Errorf("%v; the scripts of %v were deactivated", failed, w.deactivated())
 			}
-			w.later(endAgain[len(endAgain)-1])
-			w.engine.endSessions(t.Context())
-			w.later(endAgain[len(endAgain)-1])
-			w.engine.endSessions(t.Context())
+			w.put(sender, "s/3", second, admin.AccessFull) // which puts aside what a session under way made of it
 			before := len(w.deactivated())
-			w.put(sender, "s/3", second, admin.AccessFull)
+			for _, again := range endAgain {
+				w.later(again)
+				w.put(sender, "s/4", first, admin.AccessFull)
+				w.engine.endSessions(t.Context())
+			}
 			if after := w.deactivated(); len(after) != before {
 				t.Errorf("the next holder's script is put aside: %v", after)
 			}

@@ -52,27 +52,31 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 		defer cancel()
 		errs[i] = e.endSessionsIn(ctx, due[i], ending[due[i]].Closed)
 	})
-	ended := map[string]directory.End{}
+	ended, aside := map[string]directory.End{}, []string{}
 	for i, address := range due {
+		if errs[i] == nil && ending[address].Closed {
+			aside = append(aside, address)
+		}
 		if errs[i] != nil {
 			fail(errs[i], address)
 		} else if e.ended.note(address, ending[address].Change, e.now()) {
 			ended[address] = ending[address]
 		}
 	}
-	if err := e.directory.Ended(context.WithoutCancel(ctx), ended); err != nil { // what ended did so, also when one of them took all the time
+	ctx = context.WithoutCancel(ctx) // what ended did so, also when one of them took all the time
+	if err := errors.Join(e.directory.PutAside(ctx, aside), e.directory.Ended(ctx, ended)); err != nil {
 		e.log.Warn("the sessions of mailboxes ended, and will be ended again", "error", err)
 	}
 	return failed
 }
 
-// endSessionsIn has Dovecot end the sessions of a mailbox, and then, where it was closed, its script do nothing: an open session could have
-// activated it again. The sync takes that to the other site as it takes every newer word on which script is active.
+// endSessionsIn ends a mailbox's sessions in Dovecot and then, where it was closed, deactivates its script: an open session could have
+// activated it again. The sync takes that to the other site like any later choice of a script.
 func (e *Engine) endSessionsIn(ctx context.Context, address string, closed bool) error {
-	if err := e.doveadm.kick(ctx, address); err != nil || !closed {
+	if err := e.doveadmHTTP.kick(ctx, address); err != nil || !closed {
 		return err
 	}
-	return e.doveadm.deactivate(ctx, address)
+	return e.doveadmHTTP.deactivate(ctx, address)
 }
 
 // ended are the mailboxes whose sessions were ended since their last change, and not for the last time. It is kept in memory: an engine

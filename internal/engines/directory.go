@@ -56,14 +56,20 @@ func newDirectory(c *admin.Client, now func() time.Time) *Directory {
 	return &Directory{client: c, now: now, domains: map[string]map[string]bool{}, unsettled: map[string]bool{}}
 }
 
-// Mailbox is what the stack holds of an address; false when it holds nothing. settled says that nothing asked for it is half done. With an
-// error it is what the stack last answered.
-func (d *Directory) Mailbox(ctx context.Context, address string) (p admin.Placed, there, settled bool, err error) {
-	err = d.fresh(ctx)
+// Known is what the stack holds of an address, as far as the operator knows.
+type Known struct {
+	admin.Placed
+	There   bool // it holds something
+	Settled bool // nothing that was asked for it is half done
+}
+
+// Mailbox is what the stack holds of an address; with an error it is what the stack last answered.
+func (d *Directory) Mailbox(ctx context.Context, address string) (Known, error) {
+	err := d.fresh(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p, there = d.placed[address]
-	return p, there, !d.unsettled[address], err
+	placed, there := d.placed[address]
+	return Known{Placed: placed, There: there, Settled: !d.unsettled[address]}, err
 }
 
 // Answers says whether the engine answered when it was last asked.

@@ -72,7 +72,7 @@ func TestOneOfSeveralStacksIsNamed(t *testing.T) {
 	}
 	book := New(allThere{}, pool, Sites{Own: "a", Peer: true}, time.Now)
 	for range 20 {
-		if name, err := book.recallingHost(t.Context(), hosts); err != nil || name != "pec.primo.test" {
+		if name, err := book.awaited(t.Context(), hosts); err != nil || name != "pec.primo.test" {
 			t.Fatalf("it names %q, %v", name, err)
 		}
 	}
