@@ -11,7 +11,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
@@ -20,7 +20,7 @@ import (
 // unknown address to come again. What the other site may still tell it is awaited, and then each Mailbox that is to have a row. Neither
 // for ever: one that cannot be placed must not keep all wrong addresses without an answer.
 func vouch(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if !s.said.Incomplete {
+	if !s.engineStatus.Incomplete {
 		return reconcile.Result{}, nil
 	}
 	if err := s.directory().Compare(ctx); err != nil { // what was last read may be the former volume's
@@ -48,13 +48,13 @@ func vouch(ctx context.Context, s *scope) (reconcile.Result, error) {
 
 // unplaced is how many Mailboxes of the stack's domains are to have a row there and have none.
 func (s *scope) unplaced(ctx context.Context) (n int, err error) {
-	for _, held := range s.placed {
+	for _, held := range s.heldDomains {
 		rows, err := s.directory().Rows(ctx, held.Name)
 		if err != nil {
 			return 0, s.directoryWaits(err)
 		}
 		var mailboxes v1alpha1.MailboxList
-		if err := s.Client.List(ctx, &mailboxes, client.MatchingFields{index.MailboxDomain: held.Name}, client.UnsafeDisableDeepCopy); err != nil {
+		if err := s.Client.List(ctx, &mailboxes, client.MatchingFields{refs.MailboxDomain: held.Name}, client.UnsafeDisableDeepCopy); err != nil {
 			return 0, fmt.Errorf("listing the mailboxes of %s: %w", held.Name, err)
 		}
 		n += missing(mailboxes.Items, rows)
