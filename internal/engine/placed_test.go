@@ -222,8 +222,8 @@ func TestAnUnknownFieldHoldsUpNoOther(t *testing.T) {
 		})
 	}
 	m.must(group.Wait())
-	if _, there, _, err := m.Mailbox(t.Context(), newer.Address); there || err != nil {
-		t.Errorf("it is there: %v, %v", there, err)
+	if held, err := m.Mailbox(t.Context(), newer.Address); held.There || err != nil {
+		t.Errorf("it is there: %v, %v", held.There, err)
 	}
 }
 

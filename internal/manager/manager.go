@@ -245,8 +245,12 @@ func (k kinds) namespaces() reconcile.Namespaces {
 
 func (k kinds) domains(ctx context.Context) error {
 	view := (&pecdomain.DNSView{
-		Observer: &dns.Observer{Roots: k.DNSRoots, Dial: k.DNSDial, Now: k.Now}, Interval: k.DNSInterval, Operator: k.DNSOperator,
-		Providers: k.DNSProviders, StandIn: k.StandIn, Ledger: &pecdomain.WriteLedger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
+		Observer:  &dns.Observer{Roots: k.DNSRoots, Dial: k.DNSDial, Now: k.Now},
+		Interval:  k.DNSInterval,
+		Operator:  k.DNSOperator,
+		Providers: k.DNSProviders,
+		StandIn:   k.StandIn,
+		Ledger:    &pecdomain.WriteLedger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
 	}).Ready()
 	if err := k.mgr.Add(view); err != nil {
 		return fmt.Errorf("adding the DNS patrol: %w", err)
@@ -255,13 +259,28 @@ func (k kinds) domains(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	meter := &pecdomain.ServiceMeter{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), DNS: view, Every: cmp.Or(k.ServiceEvery, 30*time.Second), Alive: alive, Now: k.Now}
+	meter := &pecdomain.ServiceMeter{
+		Live:   k.mgr.GetAPIReader(),
+		Client: k.mgr.GetClient(),
+		DNS:    view,
+		Every:  cmp.Or(k.ServiceEvery, 30*time.Second),
+		Alive:  alive,
+		Now:    k.Now,
+	}
 	if err := k.mgr.Add(meter); err != nil {
 		return fmt.Errorf("adding the meter of the services: %w", err)
 	}
 	return (&pecdomain.Reconciler{
-		Mechanism: k.mechanism("PECDomain", k.Now), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Authority: k.authority, Engines: k.pool,
-		Peer: k.peer, DNS: view, Meter: meter, Book: k.book, Stack: stack.Settings{Site: k.Site, Image: k.MailImage},
+		Mechanism:  k.mechanism("PECDomain", k.Now),
+		Live:       k.mgr.GetAPIReader(),
+		Namespaces: k.namespaces(),
+		Authority:  k.authority,
+		Engines:    k.pool,
+		Book:       k.book,
+		Peer:       k.peer,
+		DNS:        view,
+		Meter:      meter,
+		Stack:      stack.Settings{Site: k.Site, Image: k.MailImage},
 	}).SetupWithManager(k.mgr)
 }
 
@@ -270,27 +289,57 @@ func (k kinds) mailboxes() error {
 	if err != nil {
 		return err
 	}
-	poller := (&mailbox.ProviderPoller{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Networks: k.ExternalNetworks, Connect: k.ExternalConnect, Now: k.Now}).Ready()
+	poller := (&mailbox.ProviderPoller{
+		Interval: k.ExternalInterval,
+		Roots:    k.ExternalRoots,
+		Networks: k.ExternalNetworks,
+		Connect:  k.ExternalConnect,
+		Now:      k.Now,
+	}).Ready()
 	if err := k.mgr.Add(poller); err != nil {
 		return fmt.Errorf("adding the poller of other providers' mailboxes: %w", err)
 	}
 	return (&mailbox.Reconciler{
-		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Namespaces: k.namespaces(), Engines: k.pool, Book: k.book, Poller: poller,
-		Peer: k.peer, Site: k.Site, StandIn: k.StandIn, UsageEvery: cmp.Or(k.UsageEvery, 5*time.Minute),
+		Mechanism:  k.mechanism("Mailbox", k.Now),
+		Live:       k.mgr.GetAPIReader(),
+		Secrets:    secrets,
+		Namespaces: k.namespaces(),
+		Engines:    k.pool,
+		Book:       k.book,
+		Poller:     poller,
+		Peer:       k.peer,
+		Site:       k.Site,
+		StandIn:    k.StandIn,
+		UsageEvery: cmp.Or(k.UsageEvery, 5*time.Minute),
 	}).SetupWithManager(k.mgr)
 }
 
 func (k kinds) migrations() error {
 	return (&mailboxmigration.Reconciler{
-		Mechanism: k.mechanism("MailboxMigration", k.calendar()), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Engines: k.pool, Image: k.MailImage, Site: k.Site,
-		Jobs: k.work, Peer: k.peer, StandIn: k.StandIn, Networks: k.ExternalNetworks,
+		Mechanism:  k.mechanism("MailboxMigration", k.calendar()),
+		Live:       k.mgr.GetAPIReader(),
+		Namespaces: k.namespaces(),
+		Engines:    k.pool,
+		Jobs:       k.work,
+		Peer:       k.peer,
+		Site:       k.Site,
+		StandIn:    k.StandIn,
+		Image:      k.MailImage,
+		Networks:   k.ExternalNetworks,
 	}).SetupWithManager(k.mgr)
 }
 
 func (k kinds) policies() error {
 	return (&retentionpolicy.Reconciler{
-		Mechanism: k.mechanism("RetentionPolicy", k.calendar()), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Engines: k.pool, Peer: k.peer, StandIn: k.StandIn,
-		Site: k.Site, Image: k.MailImage, Jobs: k.work,
+		Mechanism:  k.mechanism("RetentionPolicy", k.calendar()),
+		Live:       k.mgr.GetAPIReader(),
+		Namespaces: k.namespaces(),
+		Engines:    k.pool,
+		Jobs:       k.work,
+		Peer:       k.peer,
+		Site:       k.Site,
+		StandIn:    k.StandIn,
+		Image:      k.MailImage,
 	}).SetupWithManager(k.mgr)
 }
 
