@@ -321,11 +321,11 @@ func (k kinds) migrations() error {
 		Namespaces: k.namespaces(),
 		Engines:    k.pool,
 		Jobs:       k.work,
+		Image:      k.MailImage,
+		Networks:   k.ExternalNetworks,
 		Peer:       k.peer,
 		Site:       k.Site,
 		StandIn:    k.StandIn,
-		Image:      k.MailImage,
-		Networks:   k.ExternalNetworks,
 	}).SetupWithManager(k.mgr)
 }
 
@@ -336,10 +336,10 @@ func (k kinds) policies() error {
 		Namespaces: k.namespaces(),
 		Engines:    k.pool,
 		Jobs:       k.work,
+		Image:      k.MailImage,
 		Peer:       k.peer,
 		Site:       k.Site,
 		StandIn:    k.StandIn,
-		Image:      k.MailImage,
 	}).SetupWithManager(k.mgr)
 }
 
