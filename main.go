@@ -56,20 +56,20 @@ func status(err error) int {
 
 // run does what a role is asked for. Help that was asked for is no error.
 func run(ctx context.Context, role string, args []string) error {
-	if err := play(ctx, role, args); !errors.Is(err, flag.ErrHelp) {
+	if err := dispatch(ctx, role, args); !errors.Is(err, flag.ErrHelp) {
 		return err
 	}
 	return nil
 }
 
-func play(ctx context.Context, role string, args []string) error {
+func dispatch(ctx context.Context, role string, args []string) error {
 	switch role {
 	case "manager":
 		return manager.Run(ctx, args)
 	case "engine":
 		return engine.Run(ctx, args, os.Stdout, os.Stderr)
 	case "index":
-		return engine.RunIndex(ctx, args, os.Stdout, os.Stderr)
+		return engine.RunIndex(ctx, args, time.Now(), os.Stdout, os.Stderr)
 	case "migrate":
 		return migration.Run(ctx, args, os.Stderr)
 	case "retain":

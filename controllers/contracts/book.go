@@ -43,8 +43,8 @@ type Sites struct {
 	// Own is this one's name, and Peer says whether there is another.
 	Own  string
 	Peer bool
-	// Patience is how long the other one may be silent before this one does without it.
-	Patience time.Duration
+	// StandIn is how long the other one may be silent before this one does without it.
+	StandIn time.Duration
 }
 
 // entry holds one pool's page; its lock is held while the page is read, so that only one pass reads it.
@@ -246,8 +246,8 @@ const (
 	brief = 500 * time.Millisecond
 	// quiet is that where there is hardly room for what waits, so that a request which is late matters.
 	quiet = 2 * time.Second
-	// patience is how long a request waits for that quiet.
-	patience = 15 * time.Second
+	// longestQuiet is how long a request waits for that quiet.
+	longestQuiet = 15 * time.Second
 )
 
 // Settled is when a request is decided by the page as it is: when those that come together with it are there. It is decided by a page
@@ -261,10 +261,10 @@ func (p *Page) Settled(address string) time.Time {
 	if p.Decisions[address].Near {
 		still = quiet
 	}
-	if calm := p.newest.Add(still); calm.Before(since.Add(patience)) {
+	if calm := p.newest.Add(still); calm.Before(since.Add(longestQuiet)) {
 		return calm
 	}
-	return since.Add(patience)
+	return since.Add(longestQuiet)
 }
 
 // Read is when the page was read.
@@ -309,9 +309,10 @@ func (b *Book) rows(ctx context.Context, d *v1alpha1.PECDomain, e *entry, silent
 	return rows, known
 }
 
-// absent are the claims of mailboxes that were admitted under a pool's contract, and that no domain of it has now: its resource is gone,
-// another stack serves it, or the pool lends to it no longer. Their mail is there, and a domain that is made again has them back. A domain that is there and draws on
-// something else took them along. A row that says not where it was admitted, of an earlier release, counts with its host.
+// absent are the claims of mailboxes that were admitted under a pool's contract and that no domain of it has now: the domain's resource is
+// gone, another stack serves it, or the pool no longer lends to it. Their mail is still there, and a domain that is made again gets them
+// back. Where the domain is there and draws on another contract, they count there instead. A row of an earlier release, which does not say
+// where it was admitted, counts in its host's contract. hosts are the stacks that hold these rows.
 func (b *Book) absent(ctx context.Context, pool types.NamespacedName, all []v1alpha1.PECDomain, claims []contract.Claim) (absent []contract.Claim, hosts []types.NamespacedName) {
 	draws := make(map[types.NamespacedName]types.NamespacedName, len(all))
 	for i := range all {
@@ -399,8 +400,8 @@ func (b *Book) Recall(ctx context.Context, host types.NamespacedName) (Recall, e
 	linked := d.Spec.Provider.Managed != nil && d.Spec.Provider.Managed.HasOtherLink(b.sites.Own) && !lacks
 	isPulling := state == admin.RecallUnderWay
 	return Recall{
-		Awaited: b.sites.Peer && (isPulling || linked && silent < b.sites.Patience),
-		Overdue: !isPulling && silent >= 2*b.sites.Patience,
+		Awaited: b.sites.Peer && (isPulling || linked && silent < b.sites.StandIn),
+		Overdue: !isPulling && silent >= 2*b.sites.StandIn,
 	}, nil
 }
 
@@ -440,8 +441,6 @@ func terms(pool *v1alpha1.PECDomain, members []v1alpha1.PECDomain, now time.Time
 	return c
 }
 
-const gib = 1 << 30
-
 func numbers(c *v1alpha1.Contract) contract.Terms {
 	count := func(n *int32, unit int64) *int64 {
 		if n == nil {
@@ -450,5 +449,5 @@ func numbers(c *v1alpha1.Contract) contract.Terms {
 		total := int64(*n) * unit
 		return &total
 	}
-	return contract.Terms{Standard: count(c.Standard, 1), Massive: count(c.Massive, 1), Bytes: count(c.StorageGiB, gib)}
+	return contract.Terms{Standard: count(c.Standard, 1), Massive: count(c.Massive, 1), Bytes: count(c.StorageGiB, contract.GiB)}
 }

@@ -43,7 +43,7 @@ func (s *scope) version() string {
 
 // showAccess shows what the holder may do, once the stack's row says so.
 func (s *scope) showAccess() {
-	if access, sending := rowAccess(s.access); s.has.Mailbox.Access == access && s.has.Mailbox.Sending == sending {
+	if access, sending := rowAccess(s.access); s.has.Mailbox.Access == access && s.has.Mailbox.SendingRefused == sending {
 		s.mailbox.Status.EffectiveAccess = &s.access
 	}
 }

@@ -85,7 +85,7 @@ type scope struct {
 	road    reconcile.Road[*scope] // by who runs its domain
 	engine  *admin.Client
 	// directory is that of the stack that serves the mailbox.
-	directory *engines.Mirror
+	directory *engines.Directory
 	// has is what the stack holds of the address; what it says of its being there, and settled, is from before this pass asked for anything.
 	has engines.Known
 	// away is why the engine does not answer: then has is what it last said, and nothing can be changed.

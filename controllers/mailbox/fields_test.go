@@ -82,14 +82,14 @@ func holdsWhatWasMeant(t *testing.T, d *directory.Directory, path string, m *v1a
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
-	all, err := d.HeldAll(t.Context())
+	all, err := d.Entries(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	row.Address, row.Domain = strings.ToLower(row.Address), strings.ToLower(row.Domain)
-	want := []directory.Held{{Mailbox: neighbour}}
+	want := []directory.Entry{{Mailbox: neighbour}}
 	if outcomes[0].Err == nil {
-		want = append(want, directory.Held{Mailbox: row, Given: g})
+		want = append(want, directory.Entry{Mailbox: row, Given: g})
 	}
 	got := all[:0]
 	for _, held := range all {
@@ -97,7 +97,7 @@ func holdsWhatWasMeant(t *testing.T, d *directory.Directory, path string, m *v1a
 			got = append(got, held)
 		}
 	}
-	byAddress := cmpopts.SortSlices(func(a, b directory.Held) int { return strings.Compare(a.Address, b.Address) })
+	byAddress := cmpopts.SortSlices(func(a, b directory.Entry) int { return strings.Compare(a.Address, b.Address) })
 	if diff := cmp.Diff(want, got, byAddress); diff != "" {
 		t.Errorf("%s (-meant +held):\n%s", path, diff)
 	}

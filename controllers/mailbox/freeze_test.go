@@ -40,7 +40,7 @@ func TestUnchanged(t *testing.T) {
 		"a new password is held":            {func(m *admin.Mailbox) { m.CredentialsVersion = "2" }, false},
 		"a policy of ordinary mail is held": {func(m *admin.Mailbox) { m.OrdinaryMail, m.ForwardTo = admin.OrdinaryForward, "x@y" }, false},
 		"a lock is placed":                  {func(m *admin.Mailbox) { m.Access = admin.AccessSuspended }, true},
-		"a phase of the letter is placed":   {func(m *admin.Mailbox) { m.Sending = admin.RefusalMigration }, true},
+		"a phase of the letter is placed":   {func(m *admin.Mailbox) { m.SendingRefused = admin.RefusalMigration }, true},
 		"the end of the freeze is placed":   {func(m *admin.Mailbox) { m.FrozenUntil = time.Unix(1000, 0) }, true},
 		"a resource made again is placed":   {func(m *admin.Mailbox) { m.Owner.UID = "other" }, true},
 	} {

@@ -201,7 +201,7 @@ func (s *scope) wantedRow() admin.Mailbox {
 		Shard: s.has.Mailbox.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
-	row.Access, row.Sending = rowAccess(s.access)
+	row.Access, row.SendingRefused = rowAccess(s.access)
 	return row
 }
 
@@ -213,7 +213,7 @@ func (s *scope) place(ctx context.Context, p admin.Place) error {
 		s.showAccess()
 	}
 	switch {
-	case errors.Is(err, engines.ErrChanged):
+	case errors.Is(err, admin.ErrChanged):
 		s.comeBack = pageAgeAgain
 		return errNotYet
 	case err != nil:
@@ -253,9 +253,9 @@ const refusedLongest = 10 * time.Minute
 
 // waits ends a pass that the engine did not let come to its end.
 func (s *scope) waits(err error) error {
-	if errors.Is(err, engines.ErrRefused) {
+	if errors.Is(err, admin.ErrRefused) {
 		return reconcile.Waiting(refusedPause(s.mailbox, s.Now), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses,
-			err.Error()+"; correct that in this mailbox or its Secret; what the stack holds of the mailbox stays as it is until then")
+			err.Error()+"; correct that in this mailbox or its Secret, or see whether the engine's release is that of the operator; what the stack holds of the mailbox stays as it is until then")
 	}
 	if errors.Is(err, engines.ErrUnfinished) {
 		return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, "the directory cannot be brought up to date: "+engines.Why(err))

@@ -56,9 +56,9 @@ func takenAway(row admin.Mailbox, access admin.Access, sending admin.Refusal, ve
 	case row.Access == admin.AccessClosed:
 		return row
 	case rowStrictness[access] > rowStrictness[row.Access]:
-		row.Access, row.Sending = access, sending
-	case access == row.Access && row.Sending == "":
-		row.Sending = sending
+		row.Access, row.SendingRefused = access, sending
+	case access == row.Access && row.SendingRefused == "":
+		row.SendingRefused = sending
 	}
 	row.CredentialsVersion = version
 	return row

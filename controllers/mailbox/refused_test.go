@@ -11,7 +11,7 @@ import (
 
 func TestTakenAway(t *testing.T) {
 	row := func(access admin.Access, sending admin.Refusal, version string) admin.Mailbox {
-		return admin.Mailbox{Address: "anna@pec.test", QuotaBytes: 1, Access: access, Sending: sending, CredentialsVersion: version}
+		return admin.Mailbox{Address: "anna@pec.test", QuotaBytes: 1, Access: access, SendingRefused: sending, CredentialsVersion: version}
 	}
 	for name, c := range map[string]struct {
 		has     admin.Mailbox

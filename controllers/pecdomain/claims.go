@@ -62,7 +62,7 @@ type claims struct {
 }
 
 func (s *scope) observeClaims(ctx context.Context) (claims, error) {
-	o := claims{desired: stack.Claims(s.domain, s.Stack), live: map[string]*corev1.PersistentVolumeClaim{}, recorded: s.domain.Status.Claims}
+	o := claims{desired: stack.Claims(s.domain), live: map[string]*corev1.PersistentVolumeClaim{}, recorded: s.domain.Status.Claims}
 	for _, want := range o.desired {
 		have := &corev1.PersistentVolumeClaim{}
 		err := s.Live.Get(ctx, client.ObjectKeyFromObject(want), have)

@@ -83,8 +83,7 @@ func words(t contract.Tally, terms contract.Terms) string {
 }
 
 func use(t contract.Tally) v1alpha1.ContractUse {
-	const gib = 1 << 30
-	return v1alpha1.ContractUse{Standard: count(t.Standard), Massive: count(t.Massive), Closed: count(t.Closed), StorageGiB: count((t.Bytes + gib - 1) / gib)}
+	return v1alpha1.ContractUse{Standard: count(t.Standard), Massive: count(t.Massive), Closed: count(t.Closed), StorageGiB: count((t.Bytes + contract.GiB - 1) / contract.GiB)}
 }
 
 func count(n int64) *int32 { return ptr.To(int32(min(n, math.MaxInt32))) }

@@ -92,7 +92,7 @@ type leftOpen struct {
 // silent says whether a row was not closed because the engine gave no answer. Pure.
 func silent(stillOpen []leftOpen) bool {
 	return slices.ContainsFunc(stillOpen, func(l leftOpen) bool {
-		return !errors.Is(l.err, engines.ErrRefused) && !errors.Is(l.err, engines.ErrUnfinished)
+		return !errors.Is(l.err, admin.ErrRefused) && !errors.Is(l.err, engines.ErrUnfinished)
 	})
 }
 
@@ -132,10 +132,10 @@ func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (stillOpen [
 // closeRow closes a row if it still is what was judged: a Mailbox that was made again meanwhile may have taken it over.
 func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
 	row := judged
-	row.Access, row.Sending, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
+	row.Access, row.SendingRefused, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
 	_, err := s.directory().Place(ctx, admin.Place{Address: row.Address, Mailbox: &row, If: &judged})
 	switch {
-	case errors.Is(err, engines.ErrChanged):
+	case errors.Is(err, admin.ErrChanged):
 		return nil
 	case err != nil:
 		return err
@@ -149,7 +149,7 @@ func judgeLeftOpen(stillOpen []leftOpen) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionRowsLeftOpen, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonClosingFails}
 	whys := make([]string, len(stillOpen))
 	for i, l := range stillOpen {
-		if errors.Is(l.err, engines.ErrRefused) {
+		if errors.Is(l.err, admin.ErrRefused) {
 			c.Reason = v1alpha1.ReasonClosingRefused
 		}
 		whys[i] = l.address + ": " + engines.Why(l.err)
@@ -182,7 +182,7 @@ func (s *scope) keptOpenByFreeze(ctx context.Context, row admin.Mailbox) (bool, 
 	return false, nil
 }
 
-func (s *scope) directory() *engines.Mirror { return s.Engines.Directory(engines.First(s.host)) }
+func (s *scope) directory() *engines.Directory { return s.Engines.Directory(engines.First(s.host)) }
 
 // without are the open rows that no Mailbox stands for, as far as the reader knows.
 func (s *scope) without(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {

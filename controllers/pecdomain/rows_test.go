@@ -16,7 +16,7 @@ import (
 )
 
 func TestJudgeLeftOpen(t *testing.T) {
-	refused := leftOpen{"a@uno.test", fmt.Errorf("%w: no", engines.ErrRefused)}
+	refused := leftOpen{"a@uno.test", fmt.Errorf("%w: no", admin.ErrRefused)}
 	failed := leftOpen{"b@uno.test", fmt.Errorf("%w: Dovecot is silent", engines.ErrUnfinished)}
 	dead := leftOpen{"c@uno.test", fmt.Errorf("calling engine: %w", &url.Error{Op: "Put", URL: "https://10.0.0.1:8443", Err: errors.New("connection refused")})}
 	var many []leftOpen

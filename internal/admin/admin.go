@@ -74,8 +74,8 @@ const (
 )
 
 // What the holder of a mailbox that may not send is told: by Postfix as a message begins, and by the engine at its end. A refusal by
-// rule is not a fault of ours: it is final. That of a domain that is not local is not: in what is sent from there this provider would vouch
-// for another's user, and the receipts would go to the other one.
+// rule is final, because it is no fault of ours. AnswerElsewhere is not final: were mail taken from a domain that is not local, this provider
+// would vouch for another's user, and the receipts would go there.
 const (
 	AnswerElsewhere  = "450 4.7.1 mail of this domain is not handled here now, see its DNS; la posta di questo dominio per ora non si tratta qui"
 	AnswerFirstLogin = "550 5.7.1 change your first password before you send; cambiare la prima password per poter inviare"
@@ -101,8 +101,8 @@ type Mailbox struct {
 	// OrdinaryMail is Discard when not given.
 	OrdinaryMail OrdinaryMail `json:"ordinaryMail,omitempty"`
 	ForwardTo    string       `json:"forwardTo,omitempty"` // exactly with Forward
-	// Sending is why nothing may be sent though Access is Full.
-	Sending Refusal `json:"sendingRefused,omitempty"`
+	// SendingRefused is why nothing may be sent though Access is Full.
+	SendingRefused Refusal `json:"sendingRefused,omitempty"`
 	// AdmittedAs is the type that the domain's contract counts the mailbox as.
 	AdmittedAs string `json:"admittedAs,omitempty"`
 	// AdmittedIn is the PECDomain, namespace/name, whose contract counts the mailbox: also while its own domain's resource is not there.
@@ -257,7 +257,10 @@ type PeerState struct {
 var ErrNotFound = errors.New("not in the stack's directory")
 
 // ErrRefused is answered for what the engine does not take as it is: to ask the same again cannot help.
-var ErrRefused = errors.New("the engine refuses it")
+var ErrRefused = errors.New("the engine refuses")
+
+// ErrChanged is answered for a place whose row is not the one that was judged any more: who asked looks again.
+var ErrChanged = errors.New("the row has become another since it was judged")
 
 // Client calls one engine.
 type Client struct {

@@ -1,6 +1,7 @@
 package apitest
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -57,6 +58,8 @@ type Engine struct {
 	Usage map[string]admin.Usage
 	// Refuses are the addresses that it refuses to place, with why.
 	Refuses map[string]string
+	// Unknown is a field that it does not know, as one of an earlier release: it refuses all of a request that has it.
+	Unknown string
 	// Fails are the addresses whose place it does not carry out to its end, with why.
 	Fails map[string]string
 	// RefusesPeer is why it takes no peer.
@@ -248,8 +251,14 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 	case path == "whole":
 		e.Incomplete = false
 	case path == "placed":
+		var raw []byte
+		raw, err = io.ReadAll(r.Body)
+		if e.Unknown != "" && bytes.Contains(raw, []byte(strconv.Quote(e.Unknown))) {
+			http.Error(w, "reading the request: unknown field "+e.Unknown, http.StatusUnprocessableEntity)
+			return
+		}
 		var places []admin.Place
-		if err = json.NewDecoder(r.Body).Decode(&places); err == nil {
+		if err = errors.Join(err, json.Unmarshal(raw, &places)); err == nil {
 			answers := make([]admin.Answer, len(places))
 			for i := range places {
 				answers[i] = e.place(places[i])

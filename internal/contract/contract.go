@@ -91,7 +91,7 @@ type Decision struct {
 	Part string
 	// Place is the claim's place among those that wait for the same, from 1; 0 when it does not wait for room.
 	Place int
-	// Near says that there is hardly room for all that wait for something: a claim that nobody here knows of yet may matter.
+	// Near says that there is hardly room for all open claims, so that one which is not known here yet may decide.
 	Near bool
 }
 
@@ -169,7 +169,7 @@ func Decide(c Contract, claims []Claim) Outcome {
 	slices.SortFunc(open, func(a, b Claim) int {
 		return cmp.Or(a.RequestedAt.Compare(b.RequestedAt), strings.Compare(a.Address, b.Address))
 	})
-	places := map[Decision]int{}
+	places := map[queue]int{}
 	for _, claim := range open {
 		o.Decisions[claim.Address] = o.judge(c, claim, places)
 	}
@@ -181,12 +181,11 @@ func Decide(c Contract, claims []Claim) Outcome {
 	return o
 }
 
-// spare is how many more claims like one there must be room for, at least, besides those that are open, for the one not to be near a
-// limit.
+// spare is how many more claims like one there must be room for, at least, once the open ones are decided: else the one is near a limit.
 const spare = 10
 
-// near says whether one of the limits that an admitted claim is measured by has no room for as many again as are open, and for spare
-// more: then it may matter which of the claims that come together is seen first.
+// near says whether one of an admitted claim's limits has no room for as many more like it as are open now, and for spare of them where
+// fewer are: then it may matter which of the claims that come together is seen first.
 func (o *Outcome) near(c Contract, claim Claim, open int64) bool {
 	more := max(open, spare)
 	for l, each := range map[Limit]int64{mailboxesOf(claim.Wants.Type): 1, Storage: claim.Wants.Bytes} {
@@ -202,9 +201,15 @@ func (o *Outcome) count(domain string, h Holding, sign int64) {
 	o.Domains[domain].add(h, sign)
 }
 
-// judge answers one claim, given everything that is provisioned and those who asked before. What it has makes room for what it
-// wants.
-func (o *Outcome) judge(c Contract, claim Claim, places map[Decision]int) Decision {
+// queue is what claims wait for: room under one limit, of the contract or of one domain's part.
+type queue struct {
+	limit Limit
+	part  string
+}
+
+// judge answers one claim, given everything that is provisioned, those who asked before, and how many wait in each queue. What it has makes
+// room for what it wants.
+func (o *Outcome) judge(c Contract, claim Claim, places map[queue]int) Decision {
 	if claim.Has != nil {
 		o.count(claim.Domain, *claim.Has, -1)
 	}
@@ -221,9 +226,9 @@ func (o *Outcome) judge(c Contract, claim Claim, places map[Decision]int) Decisi
 	o.Total.Held++
 	o.Domains[claim.Domain].Held++
 	if d.Limit != Validity && d.Limit != Grant {
-		queue := Decision{Limit: d.Limit, Part: d.Part}
-		places[queue]++
-		d.Place = places[queue]
+		in := queue{d.Limit, d.Part}
+		places[in]++
+		d.Place = places[in]
 	}
 	return d
 }

@@ -42,11 +42,14 @@ func (o Outcome) Held(c Contract, address string) string {
 		whose, used, limit, what, closed, place, field)
 }
 
+// GiB is the unit of a contract's storage, in bytes.
+const GiB = 1 << 30
+
 // Size is a number of bytes in words.
 func Size(bytes int64) string {
-	const mib, gib = 1 << 20, 1 << 30
-	if bytes < gib/10 {
+	const mib = 1 << 20
+	if bytes < GiB/10 {
 		return strconv.FormatInt((bytes+mib-1)/mib, 10) + " MiB"
 	}
-	return strconv.FormatFloat(float64((bytes*10+gib-1)/gib)/10, 'f', -1, 64) + " GiB"
+	return strconv.FormatFloat(float64((bytes*10+GiB-1)/GiB)/10, 'f', -1, 64) + " GiB"
 }

@@ -30,9 +30,6 @@ const FileName = "directory.sqlite"
 // ErrInvalid marks a row that the directory refuses; the caller has to change it.
 var ErrInvalid = errors.New("refused by the directory")
 
-// ErrChanged marks a place on the condition that a row is what was judged, which it is not any more.
-var ErrChanged = errors.New("the row has become another since it was judged")
-
 const schema = `
 CREATE TABLE IF NOT EXISTS domain (name TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS mailbox (
@@ -82,7 +79,7 @@ func Open(ctx context.Context, dir string) (*Directory, error) {
 		return nil, fmt.Errorf("opening directory: %w", err)
 	}
 	path := filepath.Join(dir, FileName)
-	if err := readable(dir, path); err != nil {
+	if err := makeReadable(dir, path); err != nil {
 		return nil, err
 	}
 	pragmas := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
@@ -128,9 +125,9 @@ func (d *Directory) addColumns(ctx context.Context) error {
 	return nil
 }
 
-// readable gives the modes that a reader of another uid needs. SQLite gives -wal and -shm the mode of the database file, so
-// that is made first; chmod, because the umask of a container is not ours to choose.
-func readable(dir, path string) error {
+// makeReadable makes the database file, with the modes that a reader of another uid needs. SQLite gives -wal and -shm the mode of the database
+// file, so that is made first; chmod, because the umask of a container is not ours to choose.
+func makeReadable(dir, path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return fmt.Errorf("making %s: %w", path, err)
@@ -160,6 +157,14 @@ func (d *Directory) keepWAL(ctx context.Context) error {
 
 // Close closes the database.
 func (d *Directory) Close() error { return d.db.Close() }
+
+// Version changes whenever somebody else than this Directory has changed the database.
+func (d *Directory) Version(ctx context.Context) (n int64, err error) {
+	if err := d.db.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&n); err != nil {
+		return 0, fmt.Errorf("reading the version of the directory: %w", err)
+	}
+	return n, nil
+}
 
 // PutDomain makes a domain's row.
 func (d *Directory) PutDomain(ctx context.Context, domain admin.Domain) error {
@@ -240,7 +245,7 @@ const mailboxColumns = `address, domain, credentials_version, quota_bytes, acces
 func scanMailbox(row interface{ Scan(...any) error }, more ...any) (m admin.Mailbox, err error) {
 	var closedAt, frozenUntil int64
 	err = row.Scan(append([]any{&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access,
-		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil, &m.AdmittedIn, &m.Shard, &m.Restored}, more...)...)
+		&m.SendingRefused, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil, &m.AdmittedIn, &m.Shard, &m.Restored}, more...)...)
 	m.ClosedAt, m.FrozenUntil = timeOf(closedAt), timeOf(frozenUntil)
 	return m, err
 }

@@ -46,7 +46,7 @@ func TestPutMailboxRefuses(t *testing.T) {
 		"a password of scheme PLAIN":               func(m *admin.Mailbox) { m.Password = "{PLAIN}$segreta" },
 		"a new mailbox without a password":         func(m *admin.Mailbox) { m.Password = "" },
 		"an access that does not exist":            func(m *admin.Mailbox) { m.Access = "Half" },
-		"a refusal of sending that does not exist": func(m *admin.Mailbox) { m.Sending = "Whim" },
+		"a refusal of sending that does not exist": func(m *admin.Mailbox) { m.SendingRefused = "Whim" },
 		"a shard below the first":                  func(m *admin.Mailbox) { m.Shard = -1 },
 		"a quota of zero":                          func(m *admin.Mailbox) { m.QuotaBytes = 0 },
 	}
@@ -116,7 +116,7 @@ func TestPutMailboxKeepsThePasswordThatIsNotGiven(t *testing.T) {
 func TestATombstoneSaysWhoseItWasAndSinceWhen(t *testing.T) {
 	d := opened(t)
 	m := row()
-	m.Owner, m.AdmittedAs, m.Sending = admin.Owner{Namespace: "comune", UID: "u-1"}, "Massive", admin.RefusalMigration
+	m.Owner, m.AdmittedAs, m.SendingRefused = admin.Owner{Namespace: "comune", UID: "u-1"}, "Massive", admin.RefusalMigration
 	m.Access, m.ClosedAt = admin.AccessClosed, time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("Rome", 3600))
 	if _, err := d.PutMailbox(t.Context(), m); err != nil {
 		t.Fatal(err)

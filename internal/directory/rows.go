@@ -25,7 +25,7 @@ var (
 type Outcome struct {
 	// Before is the row as it was, without its password, and the zero Mailbox for a new one.
 	Before admin.Mailbox
-	// Err wraps ErrInvalid, ErrChanged or admin.ErrNotFound when the place was refused.
+	// Err wraps ErrInvalid, admin.ErrChanged or admin.ErrNotFound when the place was refused.
 	Err error
 }
 
@@ -52,7 +52,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 		if end && o.Err == nil {
 			o.Err = endSessions(ctx, tx, p.Address, p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed)
 		}
-		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
+		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, admin.ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them
 		}
 	}
@@ -85,7 +85,7 @@ func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
 	if err == nil {
 		err = outcomes[0].Err
 	}
-	if errors.Is(err, ErrChanged) {
+	if errors.Is(err, admin.ErrChanged) {
 		return nil
 	}
 	return err
@@ -104,7 +104,7 @@ func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox, judged *a
 		return before, fmt.Errorf("reading mailbox %s: %w", m.Address, err)
 	}
 	if judged != nil && !before.Same(*judged) {
-		return before, fmt.Errorf("mailbox %s: %w", m.Address, ErrChanged)
+		return before, fmt.Errorf("mailbox %s: %w", m.Address, admin.ErrChanged)
 	}
 	if isNew && m.Password == "" {
 		return before, fmt.Errorf("mailbox %s: %w: a new mailbox needs a password hash", m.Address, ErrInvalid)
@@ -118,7 +118,7 @@ func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox, judged *a
 	}
 	_, err = tx.ExecContext(ctx, storeMailbox,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
-		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard, m.Restored)
+		string(m.SendingRefused), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard, m.Restored)
 	if err != nil {
 		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
 	}
@@ -152,7 +152,7 @@ func check(m admin.Mailbox) error {
 		reason = "unknown access"
 	case !slices.Contains([]admin.OrdinaryMail{admin.OrdinaryDiscard, admin.OrdinaryForward, admin.OrdinaryDeliver}, m.OrdinaryMail):
 		reason = "unknown policy for ordinary mail"
-	case !slices.Contains([]admin.Refusal{"", admin.RefusalFirstLogin, admin.RefusalMigration}, m.Sending):
+	case !slices.Contains([]admin.Refusal{"", admin.RefusalFirstLogin, admin.RefusalMigration}, m.SendingRefused):
 		reason = "unknown refusal of sending"
 	default:
 		reason = checkForwarding(m)
@@ -255,6 +255,14 @@ func (d *Directory) Peer(ctx context.Context) (p admin.Peer, ok bool, err error)
 		return p, false, fmt.Errorf("reading the peer: %w", err)
 	}
 	return p, true, nil
+}
+
+// foundOne is admin.ErrNotFound unless a statement changed one row.
+func foundOne(result sql.Result, address string) error {
+	if n, err := result.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	return fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
 }
 
 func collect[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) ([]T, error) {

@@ -9,7 +9,7 @@ import (
 // The queries of every placing and every reading of one mailbox.
 const (
 	readMailbox = `SELECT ` + mailboxColumns + ` FROM mailbox WHERE address = ?`
-	readHeld    = heldQuery + ` WHERE address = ?`
+	readEntry   = entryQuery + ` WHERE address = ?`
 	readGiven   = `SELECT given FROM mailbox WHERE address = ?`
 	countDomain = `SELECT count(*) FROM domain WHERE name = ?`
 	storeGiven  = `UPDATE mailbox SET given = ? WHERE address = ?`
@@ -40,7 +40,7 @@ type transaction struct {
 // compile is called once, when the schema is there.
 func (d *database) compile(ctx context.Context) error {
 	d.compiled = map[string]*sql.Stmt{}
-	for _, query := range []string{readMailbox, readHeld, readGiven, countDomain, storeGiven, storeEnding, storeMailbox} {
+	for _, query := range []string{readMailbox, readEntry, readGiven, countDomain, storeGiven, storeEnding, storeMailbox} {
 		statement, err := d.PrepareContext(ctx, query)
 		if err != nil {
 			return fmt.Errorf("compiling %q for the directory: %w", query, err)

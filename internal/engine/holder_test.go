@@ -700,11 +700,11 @@ func TestRightsAreAskedForAtTheEndOfAMessage(t *testing.T) {
 		"a suspended one":                          {row: admin.Mailbox{Access: admin.AccessSuspended}, want: answerNotEnabled},
 		"one that may only read":                   {row: admin.Mailbox{Access: admin.AccessReadOnly}, want: answerNotEnabled},
 		"one whose resource is gone":               {row: admin.Mailbox{Access: admin.AccessClosed}, want: answerNotEnabled},
-		"one that moves away":                      {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalMigration}, want: admin.AnswerMigration},
-		"one that moves away, with a new password": {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalMigration}, changed: true, want: admin.AnswerMigration},
-		"one with its first password":              {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalFirstLogin}, want: admin.AnswerFirstLogin},
-		"one whose first password was changed":     {row: admin.Mailbox{Access: admin.AccessFull, Sending: admin.RefusalFirstLogin}, changed: true},
-		"a suspended one that moves away":          {row: admin.Mailbox{Access: admin.AccessSuspended, Sending: admin.RefusalMigration}, want: answerNotEnabled},
+		"one that moves away":                      {row: admin.Mailbox{Access: admin.AccessFull, SendingRefused: admin.RefusalMigration}, want: admin.AnswerMigration},
+		"one that moves away, with a new password": {row: admin.Mailbox{Access: admin.AccessFull, SendingRefused: admin.RefusalMigration}, changed: true, want: admin.AnswerMigration},
+		"one with its first password":              {row: admin.Mailbox{Access: admin.AccessFull, SendingRefused: admin.RefusalFirstLogin}, want: admin.AnswerFirstLogin},
+		"one whose first password was changed":     {row: admin.Mailbox{Access: admin.AccessFull, SendingRefused: admin.RefusalFirstLogin}, changed: true},
+		"a suspended one that moves away":          {row: admin.Mailbox{Access: admin.AccessSuspended, SendingRefused: admin.RefusalMigration}, want: answerNotEnabled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := givenWorld(t)

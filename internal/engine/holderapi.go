@@ -294,7 +294,7 @@ func (e *Engine) settingsOf(ctx context.Context, address string) (holderSettings
 		OrdinaryMail: h.InForce.OrdinaryMail, Notifications: h.InForce.Notifications, Rules: append([]admin.Rule{}, h.InForce.Rules...),
 		Antispam: cmp.Or(h.InForce.Antispam, admin.AntispamDisabled),
 		Sending:  holderSending{MessagesPerDay: h.Given.MessagesPerDay, RecipientsPerMessage: limit, SentToday: h.SentToday},
-		Password: holderPassword{MustChange: row.Sending == admin.RefusalFirstLogin && !row.PasswordChangedByHolder, ChangedAt: h.PasswordChangedAt},
+		Password: holderPassword{MustChange: row.SendingRefused == admin.RefusalFirstLogin && !row.PasswordChangedByHolder, ChangedAt: h.PasswordChangedAt},
 	}, nil
 }
 

@@ -40,7 +40,7 @@ func (w *world) indexRecord(args ...string) []byte {
 		w.t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
-	if err := RunIndex(w.t.Context(), append([]string{"record", "--settings", writeFile(w.t, "engine.json", raw)}, args...), &stdout, &stderr); err != nil {
+	if err := RunIndex(w.t.Context(), append([]string{"record", "--settings", writeFile(w.t, "engine.json", raw)}, args...), w.now, &stdout, &stderr); err != nil {
 		w.t.Fatalf("%v\n%s", err, &stderr)
 	}
 	return stdout.Bytes()

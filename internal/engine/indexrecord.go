@@ -26,8 +26,8 @@ certificate; as LDIF, or signed as .p7m. Run it in the engine's container of the
 
 `
 
-// RunIndex is the command "index" with its arguments.
-func RunIndex(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+// RunIndex is the command "index" with its arguments; a signed record says that it was signed now.
+func RunIndex(ctx context.Context, args []string, now time.Time, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("index record", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, indexUsage); flags.PrintDefaults() }
@@ -59,7 +59,7 @@ func RunIndex(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err == nil && *signed {
 		var signer *pec.Signer
 		if signer, err = newSigner(s).Get(); err == nil {
-			record, err = signer.SignEnclosed(record, time.Now())
+			record, err = signer.SignEnclosed(record, now)
 		}
 	}
 	if err != nil {

@@ -41,17 +41,17 @@ func (d *digests) upToDate(ctx context.Context, e *Engine) error {
 		return err
 	}
 	if d.tree == nil || version != d.version {
-		all, err := e.directory.HeldAll(ctx)
+		all, err := e.directory.Entries(ctx)
 		if err != nil {
 			return err
 		}
 		tree := &admin.Tree{}
-		for _, held := range all {
-			placed, err := e.placedOf(held)
+		for _, entry := range all {
+			placed, err := e.placedOf(entry)
 			if err != nil {
 				return err
 			}
-			tree.Set(held.Address, placed.Digest)
+			tree.Set(entry.Address, placed.Digest)
 		}
 		d.tree, d.version, d.touched = tree, version, nil
 	}
@@ -66,17 +66,17 @@ func (d *digests) upToDate(ctx context.Context, e *Engine) error {
 	return nil
 }
 
-func (e *Engine) placedOf(h directory.Held) (admin.Placed, error) {
-	p := admin.Placed{Mailbox: h.Mailbox, Holder: e.holderOf(h.Mailbox, h.Given)}
-	return p, p.Seal(h.Password)
+func (e *Engine) placedOf(entry directory.Entry) (admin.Placed, error) {
+	p := admin.Placed{Mailbox: entry.Mailbox, Holder: e.holderOf(entry.Mailbox, entry.Given)}
+	return p, p.Seal(entry.Password)
 }
 
 func (e *Engine) placedNow(ctx context.Context, address string) (admin.Placed, error) {
-	held, err := e.directory.Held(ctx, address)
+	entry, err := e.directory.Entry(ctx, address)
 	if err != nil {
 		return admin.Placed{}, err
 	}
-	return e.placedOf(held)
+	return e.placedOf(entry)
 }
 
 func (e *Engine) getDigests(r *http.Request) (any, error) {
@@ -103,16 +103,16 @@ func (e *Engine) getPlaced(r *http.Request) (any, error) {
 		}
 		asked[n] = true
 	}
-	all, err := e.directory.HeldAll(r.Context())
+	all, err := e.directory.Entries(r.Context())
 	if err != nil {
 		return nil, err
 	}
 	answer := []admin.Placed{}
-	for _, held := range all {
-		if !asked[admin.Bucket(held.Address)] {
+	for _, entry := range all {
+		if !asked[admin.Bucket(entry.Address)] {
 			continue
 		}
-		placed, err := e.placedOf(held)
+		placed, err := e.placedOf(entry)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +158,7 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	eachOf(asked, func(i int) {
 		answer := &answers[good[i]]
 		if err := outcomes[i].Err; err != nil {
-			answer.Refused, answer.Changed = err.Error(), errors.Is(err, directory.ErrChanged)
+			answer.Refused, answer.Changed = err.Error(), errors.Is(err, admin.ErrChanged)
 			return
 		}
 		placed, err := e.placedNow(ctx, asked[i].Address)

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -25,26 +27,26 @@ import (
 // host is the engine under test.
 var host = engines.First(types.NamespacedName{Namespace: "gestore", Name: ours})
 
-// mirrored is an engine and what an operator knows of its directory.
-type mirrored struct {
+// operated is an engine and what an operator knows of its directory.
+type operated struct {
 	*site
-	*engines.Mirror
+	*engines.Directory
 	clock  time.Time // the operator's
 	server *http.Server
 }
 
-func newMirrored(t *testing.T) *mirrored {
+func newOperated(t *testing.T) *operated {
 	t.Helper()
-	m := &mirrored{site: newSite(t, "a", admin.EngineURI("a", ours))}
+	m := &operated{site: newSite(t, "a", admin.EngineURI("a", ours))}
 	m.clock, m.server = m.now, m.engine.adminServer()
 	address := m.listen(serveHTTP(m.server))
 	_, port, _ := net.SplitHostPort(address)
 	pool := engines.NewPool("a", m.authority, func() time.Time { return m.clock }, func(engines.Key) string { return "localhost:" + port })
-	m.Mirror = pool.Directory(host)
+	m.Directory = pool.Directory(host)
 	return m
 }
 
-func (m *mirrored) must(err error) {
+func (m *operated) must(err error) {
 	m.t.Helper()
 	if err != nil {
 		m.t.Fatal(err)
@@ -52,14 +54,14 @@ func (m *mirrored) must(err error) {
 }
 
 // row is a row of the n-th mailbox.
-func (m *mirrored) row(n int) admin.Mailbox {
+func (m *operated) row(n int) admin.Mailbox {
 	return admin.Mailbox{
 		Address: fmt.Sprintf("casella.%d@%s", n, ours), Domain: ours, Password: "{BLF-CRYPT}$2y$05$x", CredentialsVersion: "1", QuotaBytes: 5,
 		Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDiscard, Owner: admin.Owner{Namespace: "comune", UID: "u"},
 	}
 }
 
-func (m *mirrored) placeRow(row admin.Mailbox) error {
+func (m *operated) placeRow(row admin.Mailbox) error {
 	_, err := m.Place(context.Background(), admin.Place{Address: row.Address, Mailbox: &row})
 	return err
 }
@@ -78,7 +80,7 @@ func (w *world) shell(statement string, args ...any) {
 }
 
 // changes are the addresses that a comparison finds changed.
-func (m *mirrored) changes() (addresses []string) {
+func (m *operated) changes() (addresses []string) {
 	m.t.Helper()
 	m.must(m.Compare(context.Background()))
 	for _, row := range m.Changes() {
@@ -88,8 +90,8 @@ func (m *mirrored) changes() (addresses []string) {
 	return addresses
 }
 
-func TestTheMirrorHoldsWhatTheDirectoryHolds(t *testing.T) {
-	m := newMirrored(t)
+func TestTheOperatorKnowsWhatTheDirectoryHolds(t *testing.T) {
+	m := newOperated(t)
 	if got := m.changes(); got != nil {
 		t.Fatalf("what is read first passes for changed: %v", got)
 	}
@@ -155,7 +157,7 @@ func TestTheMirrorHoldsWhatTheDirectoryHolds(t *testing.T) {
 }
 
 func TestOnePlaceHoldsUpNoOther(t *testing.T) {
-	m := newMirrored(t)
+	m := newOperated(t)
 	m.must(m.Compare(t.Context()))
 	foreign, own, ruled := m.row(1), m.row(2), m.row(3)
 	foreign.Address, foreign.Domain = "x@altro.test", "altro.test"
@@ -186,13 +188,48 @@ func TestOnePlaceHoldsUpNoOther(t *testing.T) {
 		t.Errorf("bad rules kept an access from being withdrawn: %+v, %v", held.Mailbox, err)
 	}
 	if got := m.changes(); got != nil {
-		t.Errorf("the mirror holds something else than the directory: %v", got)
+		t.Errorf("the operator knows something else than the directory holds: %v", got)
+	}
+}
+
+// What an engine of an earlier release does not know, it refuses with all that came with it: nobody else is told that it was his.
+func TestAnUnknownFieldHoldsUpNoOther(t *testing.T) {
+	m := newOperated(t)
+	m.must(m.Compare(t.Context()))
+	newer := m.row(1)
+	newer.AdmittedIn = "gestore/nuovo.example"
+	handler := m.server.Handler
+	m.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		raw, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		raw = bytes.ReplaceAll(raw, []byte(`"admittedIn":`), []byte(`"admittedByALaterRelease":`))
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+		handler.ServeHTTP(w, r)
+	})
+	var group errgroup.Group
+	for n := 10; n < 60; n++ {
+		group.Go(func() error { return m.placeRow(m.row(n)) })
+		if n != 30 { // in the midst of the others, so that it goes with some of them
+			continue
+		}
+		group.Go(func() error {
+			if err := m.placeRow(newer); !errors.Is(err, admin.ErrRefused) || !strings.Contains(err.Error(), "admittedByALaterRelease") {
+				return fmt.Errorf("of what the engine does not know it says: %w", err)
+			}
+			return nil
+		})
+	}
+	m.must(group.Wait())
+	if held, err := m.Mailbox(t.Context(), newer.Address); held.There || err != nil {
+		t.Errorf("it is there: %v, %v", held.There, err)
 	}
 }
 
 // A Dovecot that says nothing of one mailbox's sessions costs the mailboxes that are placed with it a wait, and no answer.
 func TestSessionsThatDoNotEndHoldUpNoOther(t *testing.T) {
-	m := newMirrored(t)
+	m := newOperated(t)
 	c := m.client(admin.OperatorURI("a"), m.authority)
 	first, second := m.row(1), m.row(2)
 	m.must(m.placeRow(first))
@@ -211,7 +248,7 @@ func TestSessionsThatDoNotEndHoldUpNoOther(t *testing.T) {
 // Whoever judged a row and lingered (a pass over a thousand, a leader that was paused) finds it another's, and closes nothing. Every other
 // end of a row is told to who may have made its Mailbox again.
 func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
-	m := newMirrored(t)
+	m := newOperated(t)
 	m.must(m.Compare(t.Context()))
 	judged := m.row(1)
 	m.must(m.placeRow(judged))
@@ -222,7 +259,7 @@ func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
 	again := judged
 	again.Password, again.Owner.UID = "", "made again"
 	m.must(m.placeRow(again))
-	if _, err := m.Place(t.Context(), end); !errors.Is(err, engines.ErrChanged) {
+	if _, err := m.Place(t.Context(), end); !errors.Is(err, admin.ErrChanged) {
 		t.Errorf("a row of another Mailbox than was judged: %v", err)
 	}
 	held, err := m.Mailbox(t.Context(), judged.Address)
@@ -240,14 +277,14 @@ func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
 		t.Errorf("its end is told of %v", got)
 	}
 	missing := m.row(2)
-	if _, err := m.Place(t.Context(), admin.Place{Address: missing.Address, Mailbox: &missing, If: &missing}); !errors.Is(err, engines.ErrChanged) {
+	if _, err := m.Place(t.Context(), admin.Place{Address: missing.Address, Mailbox: &missing, If: &missing}); !errors.Is(err, admin.ErrChanged) {
 		t.Errorf("a row that is not there: %v", err)
 	}
 }
 
 // The rights of before end with the sessions, also when Dovecot did not answer at first.
 func TestSessionsEndWithTheirRights(t *testing.T) {
-	m := newMirrored(t)
+	m := newOperated(t)
 	row := m.row(1)
 	m.must(m.placeRow(row))
 	row.Password = ""

@@ -53,9 +53,9 @@ func mayNotSend(row admin.Mailbox) string {
 	switch {
 	case row.Access != admin.AccessFull:
 		return answerNotEnabled
-	case row.Sending == admin.RefusalMigration:
+	case row.SendingRefused == admin.RefusalMigration:
 		return admin.AnswerMigration
-	case row.Sending == admin.RefusalFirstLogin && !row.PasswordChangedByHolder:
+	case row.SendingRefused == admin.RefusalFirstLogin && !row.PasswordChangedByHolder:
 		return admin.AnswerFirstLogin
 	}
 	return ""

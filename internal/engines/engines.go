@@ -19,9 +19,6 @@ import (
 	"github.com/pec-operator/pec-operator/internal/stack"
 )
 
-// AdminPort is where an engine's admin API listens, in its pod and on its Service.
-const AdminPort = 8443
-
 // Key names one engine of this site: that of a shard of a Managed domain's stack.
 type Key struct {
 	types.NamespacedName // of the domain
@@ -40,10 +37,10 @@ type Pool struct {
 	// address answers host:port of an engine.
 	address func(Key) string
 
-	mu      sync.Mutex
-	clients map[Key]*admin.Client
-	mirrors map[Key]*Mirror
-	pair    pki.Pair
+	mu          sync.Mutex
+	clients     map[Key]*admin.Client
+	directories map[Key]*Directory
+	pair        pki.Pair
 }
 
 // NewPool makes a pool for a site. address is nil for the engines' Services; another one serves whoever stands elsewhere.
@@ -51,13 +48,13 @@ func NewPool(site string, authority *pki.Authority, now func() time.Time, addres
 	if address == nil {
 		address = serviceAddress
 	}
-	return &Pool{site: site, authority: authority, now: now, address: address, clients: map[Key]*admin.Client{}, mirrors: map[Key]*Mirror{}}
+	return &Pool{site: site, authority: authority, now: now, address: address, clients: map[Key]*admin.Client{}, directories: map[Key]*Directory{}}
 }
 
 func (k Key) hosts() []string { return stack.ShardNames(k.Name, k.Shard).EngineHosts(k.Namespace) }
 
 func serviceAddress(k Key) string {
-	return k.hosts()[0] + ":" + strconv.Itoa(AdminPort)
+	return k.hosts()[0] + ":" + strconv.Itoa(stack.AdminPort)
 }
 
 // URL is where the pods of this cluster reach an engine.
@@ -76,13 +73,13 @@ func (p *Pool) For(k Key) *admin.Client {
 }
 
 // Directory is the directory of an engine.
-func (p *Pool) Directory(k Key) *Mirror {
+func (p *Pool) Directory(k Key) *Directory {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mirrors[k] == nil {
-		p.mirrors[k] = newMirror(p.client(k), p.now)
+	if p.directories[k] == nil {
+		p.directories[k] = newDirectory(p.client(k), p.now)
 	}
-	return p.mirrors[k]
+	return p.directories[k]
 }
 
 // Forget lets go of the engines of a domain that is gone, and of what was known of their directories.
@@ -90,7 +87,7 @@ func (p *Pool) Forget(domain types.NamespacedName) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	maps.DeleteFunc(p.clients, func(k Key, _ *admin.Client) bool { return k.NamespacedName == domain })
-	maps.DeleteFunc(p.mirrors, func(k Key, _ *Mirror) bool { return k.NamespacedName == domain })
+	maps.DeleteFunc(p.directories, func(k Key, _ *Directory) bool { return k.NamespacedName == domain })
 }
 
 func (p *Pool) client(k Key) *admin.Client {

@@ -107,7 +107,7 @@ func TestDomainsThatAreGoneAreForgotten(t *testing.T) {
 	for i := range 99 {
 		pool.Forget(key(i).NamespacedName)
 	}
-	if len(pool.clients) != 1 || len(pool.mirrors) != 1 || pool.mirrors[key(99)] == nil {
-		t.Errorf("of one domain there are %d clients and %d mirrors", len(pool.clients), len(pool.mirrors))
+	if len(pool.clients) != 1 || len(pool.directories) != 1 || pool.directories[key(99)] == nil {
+		t.Errorf("of one domain there are %d clients and %d directories", len(pool.clients), len(pool.directories))
 	}
 }

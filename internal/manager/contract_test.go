@@ -530,8 +530,8 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 		eventually(t, func() error {
 			s.get(t, s.ns, box.Name, box)
 			row := s.row(t, box.Address())
-			if got := box.Status.EffectiveAccess; got == nil || *got != want || row.Access != access || row.Sending != refusal {
-				return fmt.Errorf("access is %+v, the row has %s %q", got, row.Access, row.Sending)
+			if got := box.Status.EffectiveAccess; got == nil || *got != want || row.Access != access || row.SendingRefused != refusal {
+				return fmt.Errorf("access is %+v, the row has %s %q", got, row.Access, row.SendingRefused)
 			}
 			return nil
 		})

@@ -17,8 +17,8 @@ const leaseName = "pec-operator"
 // leaseEvery is how often a replica that stands by looks at the Lease; less than what counts as an absence.
 const leaseEvery = 30 * time.Second
 
-// lease remembers when an operator of this site last renewed its Lease before this one was elected: that is how long somebody looked
-// after the services, at no write of ours.
+// lease remembers when an operator of this site last renewed its Lease before this one was elected: until then the services were measured.
+// Reading it costs no write.
 type lease struct {
 	reader  client.Reader
 	key     client.ObjectKey

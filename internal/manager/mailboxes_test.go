@@ -90,7 +90,7 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 				e.Rows[address] = other
 			})
 		}, func() error {
-			if sending := row().Sending; sending != "" {
+			if sending := row().SendingRefused; sending != "" {
 				return fmt.Errorf("sending is refused: %s", sending)
 			}
 			return nil
@@ -198,6 +198,7 @@ func TestABadMailboxHoldsUpNoOther(t *testing.T) {
 	s.create(t, weak)
 	s.behind(t, func(e *apitest.Engine) {
 		e.Refuses = map[string]string{"rifiutata@" + s.domain: "its rules cannot be followed"}
+		e.Unknown = "forwardTo"
 	})
 	secret := func(name string) func(*v1alpha1.Mailbox) {
 		return func(m *v1alpha1.Mailbox) { m.Spec.Credentials.SecretRef.Name = name }
@@ -209,6 +210,9 @@ func TestABadMailboxHoldsUpNoOther(t *testing.T) {
 		{makeMailbox(s.ns, "senza.secret", s.domain, secret("nessuno")), v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonSecretMissing},
 		{makeMailbox(s.ns, "parola.debole", s.domain, secret("debole")), v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonPasswordUnusable},
 		{makeMailbox(s.ns, "rifiutata", s.domain), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses},
+		{makeMailbox(s.ns, "inoltrata", s.domain, func(m *v1alpha1.Mailbox) {
+			m.Spec.OrdinaryMail = &v1alpha1.OrdinaryMail{Policy: v1alpha1.OrdinaryMailForward, ForwardTo: "ufficio@example.it"}
+		}), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses},
 		{makeMailbox(s.ns, "ricevute", s.domain), v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved},
 	}
 	for _, b := range bad {
@@ -230,8 +234,9 @@ func TestABadMailboxHoldsUpNoOther(t *testing.T) {
 			t.Errorf("the stack holds %d rows, want those of the %d good mailboxes", len(e.Rows), neighbours)
 		}
 	})
-	s.behind(t, func(e *apitest.Engine) { e.Refuses = nil })
+	s.behind(t, func(e *apitest.Engine) { e.Refuses, e.Unknown = nil, "" })
 	s.ready(t, bad[2].box)
+	s.ready(t, bad[3].box)
 
 	t.Run("nor one that is deleted and cannot be closed", func(t *testing.T) {
 		refused, failing, gone := good[0], good[1], good[2]

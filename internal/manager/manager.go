@@ -45,8 +45,14 @@ import (
 	"github.com/pec-operator/pec-operator/internal/stack"
 )
 
-// Options are the role's flags.
+// Options are what an operator is started with.
 type Options struct {
+	Flags
+	Hooks
+}
+
+// Flags are the role's.
+type Flags struct {
 	Site           string   // name of this building
 	Namespace      string   // the operator's own: its Lease and its certificate authority
 	Namespaces     []string // those with a Role
@@ -69,19 +75,21 @@ type Options struct {
 	ExternalInterval time.Duration
 	// ExternalNetworks are those of ours in which other providers' servers may stand.
 	ExternalNetworks []netip.Prefix
+}
 
-	// EngineAddress answers where the engine of a domain is reached; nil is its Service. No flag: for whoever runs the operator
-	// outside of the cluster.
+// Hooks are what has no flag: for tests, and for whoever runs the operator outside of a cluster. The zero value is what production has.
+type Hooks struct {
+	// EngineAddress answers where the engine of a domain is reached; nil is its Service.
 	EngineAddress func(engines.Key) string
-	// ServiceEvery is the time between two looks at a service; zero is half a minute. No flag: an outage is counted in minutes.
+	// ServiceEvery is the time between two looks at a service; zero is half a minute, because an outage is counted in minutes.
 	ServiceEvery time.Duration
-	// UsageEvery is the time between two looks at a mailbox's use; zero is five minutes. No flag: Dovecot opens the mailbox for each.
+	// UsageEvery is the time between two looks at a mailbox's use; zero is five minutes, because Dovecot opens the mailbox for each.
 	UsageEvery time.Duration
 	// Calendar is the clock of dated plans; nil is Now.
 	Calendar func() time.Time
-	// DNSDial replaces the network under the DNS, in tests; no flag either.
+	// DNSDial replaces the network under the DNS.
 	DNSDial func(ctx context.Context, network, address string) (net.Conn, error)
-	// ExternalConnect and ExternalRoots replace the network to other providers, and their authorities, in tests; no flags either.
+	// ExternalConnect and ExternalRoots replace the network to other providers, and their authorities.
 	ExternalConnect func(ctx context.Context, network, address string) (net.Conn, error)
 	ExternalRoots   *x509.CertPool
 	// Now is the clock; nil is the machine's.
@@ -193,9 +201,15 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 		return nil, err
 	}
 	pool := engines.NewPool(o.Site, authority, o.Now, o.EngineAddress)
+	sites := contracts.Sites{Own: o.Site, Peer: o.PeerKubeconfig != "", StandIn: o.StandIn}
 	k := kinds{
-		Options: o, mgr: mgr, authority: authority, pool: pool, peer: peer.New(o.PeerKubeconfig, mgr.GetScheme(), o.Now), book: contracts.New(mgr.GetClient(), pool, contracts.Sites{Own: o.Site, Peer: o.PeerKubeconfig != "", Patience: o.StandIn}, o.Now),
-		work: &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now},
+		Options:   o,
+		mgr:       mgr,
+		authority: authority,
+		pool:      pool,
+		peer:      peer.New(o.PeerKubeconfig, mgr.GetScheme(), o.Now),
+		book:      contracts.New(mgr.GetClient(), pool, sites, o.Now),
+		work:      &jobs.Cluster{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient(), Authority: authority, Site: o.Site, Now: o.Now},
 	}
 	if err := mgr.Add(k.peer); err != nil {
 		return nil, fmt.Errorf("adding the peer's prober: %w", err)
@@ -231,8 +245,13 @@ func (k kinds) namespaces() reconcile.Namespaces {
 
 func (k kinds) domains(ctx context.Context) error {
 	view := (&pecdomain.DNSView{
-		Observer: &dns.Observer{Roots: k.DNSRoots, Dial: k.DNSDial, Now: k.Now}, Interval: k.DNSInterval, Operator: k.DNSOperator,
-		Providers: k.DNSProviders, StandIn: k.StandIn, Networks: k.ExternalNetworks, Ledger: &pecdomain.WriteLedger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
+		Observer:  &dns.Observer{Roots: k.DNSRoots, Dial: k.DNSDial, Now: k.Now},
+		Interval:  k.DNSInterval,
+		Operator:  k.DNSOperator,
+		Providers: k.DNSProviders,
+		StandIn:   k.StandIn,
+		Networks:  k.ExternalNetworks,
+		Ledger:    &pecdomain.WriteLedger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
 	}).Ready()
 	if err := k.mgr.Add(view); err != nil {
 		return fmt.Errorf("adding the DNS patrol: %w", err)
@@ -241,13 +260,28 @@ func (k kinds) domains(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	meter := &pecdomain.ServiceMeter{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), DNS: view, Every: cmp.Or(k.ServiceEvery, 30*time.Second), Alive: alive, Now: k.Now}
+	meter := &pecdomain.ServiceMeter{
+		Live:   k.mgr.GetAPIReader(),
+		Client: k.mgr.GetClient(),
+		DNS:    view,
+		Every:  cmp.Or(k.ServiceEvery, 30*time.Second),
+		Alive:  alive,
+		Now:    k.Now,
+	}
 	if err := k.mgr.Add(meter); err != nil {
 		return fmt.Errorf("adding the meter of the services: %w", err)
 	}
 	return (&pecdomain.Reconciler{
-		Mechanism: k.mechanism("PECDomain", k.Now), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Authority: k.authority, Engines: k.pool,
-		Peer: k.peer, DNS: view, Meter: meter, Book: k.book, Stack: stack.Settings{Site: k.Site, Image: k.MailImage},
+		Mechanism:  k.mechanism("PECDomain", k.Now),
+		Live:       k.mgr.GetAPIReader(),
+		Namespaces: k.namespaces(),
+		Authority:  k.authority,
+		Engines:    k.pool,
+		Book:       k.book,
+		Peer:       k.peer,
+		DNS:        view,
+		Meter:      meter,
+		Stack:      stack.Settings{Site: k.Site, Image: k.MailImage},
 	}).SetupWithManager(k.mgr)
 }
 
@@ -256,27 +290,57 @@ func (k kinds) mailboxes() error {
 	if err != nil {
 		return err
 	}
-	poller := (&mailbox.ProviderPoller{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Networks: k.ExternalNetworks, Connect: k.ExternalConnect, Now: k.Now}).Ready()
+	poller := (&mailbox.ProviderPoller{
+		Interval: k.ExternalInterval,
+		Roots:    k.ExternalRoots,
+		Networks: k.ExternalNetworks,
+		Connect:  k.ExternalConnect,
+		Now:      k.Now,
+	}).Ready()
 	if err := k.mgr.Add(poller); err != nil {
 		return fmt.Errorf("adding the poller of other providers' mailboxes: %w", err)
 	}
 	return (&mailbox.Reconciler{
-		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Namespaces: k.namespaces(), Engines: k.pool, Book: k.book, Poller: poller,
-		Peer: k.peer, Site: k.Site, StandIn: k.StandIn, UsageEvery: cmp.Or(k.UsageEvery, 5*time.Minute),
+		Mechanism:  k.mechanism("Mailbox", k.Now),
+		Live:       k.mgr.GetAPIReader(),
+		Secrets:    secrets,
+		Namespaces: k.namespaces(),
+		Engines:    k.pool,
+		Book:       k.book,
+		Poller:     poller,
+		Peer:       k.peer,
+		Site:       k.Site,
+		StandIn:    k.StandIn,
+		UsageEvery: cmp.Or(k.UsageEvery, 5*time.Minute),
 	}).SetupWithManager(k.mgr)
 }
 
 func (k kinds) migrations() error {
 	return (&mailboxmigration.Reconciler{
-		Mechanism: k.mechanism("MailboxMigration", k.calendar()), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Engines: k.pool, Image: k.MailImage, Site: k.Site,
-		Jobs: k.work, Peer: k.peer, StandIn: k.StandIn, Networks: k.ExternalNetworks,
+		Mechanism:  k.mechanism("MailboxMigration", k.calendar()),
+		Live:       k.mgr.GetAPIReader(),
+		Namespaces: k.namespaces(),
+		Engines:    k.pool,
+		Jobs:       k.work,
+		Image:      k.MailImage,
+		Networks:   k.ExternalNetworks,
+		Peer:       k.peer,
+		Site:       k.Site,
+		StandIn:    k.StandIn,
 	}).SetupWithManager(k.mgr)
 }
 
 func (k kinds) policies() error {
 	return (&retentionpolicy.Reconciler{
-		Mechanism: k.mechanism("RetentionPolicy", k.calendar()), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Engines: k.pool, Peer: k.peer, StandIn: k.StandIn,
-		Site: k.Site, Image: k.MailImage, Jobs: k.work,
+		Mechanism:  k.mechanism("RetentionPolicy", k.calendar()),
+		Live:       k.mgr.GetAPIReader(),
+		Namespaces: k.namespaces(),
+		Engines:    k.pool,
+		Jobs:       k.work,
+		Image:      k.MailImage,
+		Peer:       k.peer,
+		Site:       k.Site,
+		StandIn:    k.StandIn,
 	}).SetupWithManager(k.mgr)
 }
 
@@ -297,6 +361,12 @@ func watchSecrets(cluster *rest.Config, o Options) (*mailbox.Secrets, error) {
 }
 
 func managerOptions(o Options) ctrl.Options {
+	ours := map[client.Object]cache.ByObject{
+		&v1alpha1.PECDomain{}:        {},
+		&v1alpha1.Mailbox{}:          {},
+		&v1alpha1.MailboxMigration{}: {},
+		&v1alpha1.RetentionPolicy{}:  {},
+	}
 	return ctrl.Options{
 		Scheme:                        Scheme(),
 		Metrics:                       metricsserver.Options{BindAddress: o.MetricsAddress},
@@ -309,7 +379,7 @@ func managerOptions(o Options) ctrl.Options {
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		// Only our own kinds are cached: whatever else is read through this client is a mistake that must not become a watch.
 		// Who wrote which field is nobody's question here, and takes a good part of the memory of ten thousand mailboxes.
-		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: map[client.Object]cache.ByObject{&v1alpha1.PECDomain{}: {}, &v1alpha1.Mailbox{}: {}, &v1alpha1.MailboxMigration{}: {}, &v1alpha1.RetentionPolicy{}: {}}},
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: ours},
 		NewCache: func(cluster *rest.Config, opts cache.Options) (cache.Cache, error) {
 			opts.ReaderFailOnMissingInformer = true
 			return cache.New(cluster, opts)

@@ -139,9 +139,12 @@ func newSite(t *testing.T, ns string, o siteOptions) *site {
 	operator := o.server.AddOperator(t, own, granted...)
 	s.pods = apitest.RunPods(t, o.name, c)
 	options := manager.Options{
-		Site: o.name, Namespace: own, Namespaces: listed, MailImage: "mail:test",
-		LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", EngineAddress: s.pods.Address, DNSInterval: 24 * time.Hour, ExternalInterval: time.Hour,
-		DNSRoots: []netip.Addr{apitest.Root}, DNSDial: noDNS, ExternalConnect: noDNS,
+		Flags: manager.Flags{
+			Site: o.name, Namespace: own, Namespaces: listed, MailImage: "mail:test",
+			LeaderElect: true, MetricsAddress: "0", HealthAddress: "0", DNSInterval: 24 * time.Hour, ExternalInterval: time.Hour,
+			DNSRoots: []netip.Addr{apitest.Root},
+		},
+		Hooks: manager.Hooks{EngineAddress: s.pods.Address, DNSDial: noDNS, ExternalConnect: noDNS},
 	}
 	if o.change != nil {
 		o.change(&options)

@@ -527,8 +527,8 @@ func (d *duet) moving(t *testing.T) (m *v1alpha1.MailboxMigration, box *v1alpha1
 func (j *journey) access(box *v1alpha1.Mailbox, refused admin.Refusal) {
 	j.t.Helper()
 	eventually(j.t, func() error {
-		if row := j.row(j.t, box.Address()); row.Sending != refused {
-			return fmt.Errorf("at site %s the row's refusal is %q, want %q", j.options.Site, row.Sending, refused)
+		if row := j.row(j.t, box.Address()); row.SendingRefused != refused {
+			return fmt.Errorf("at site %s the row's refusal is %q, want %q", j.options.Site, row.SendingRefused, refused)
 		}
 		return nil
 	})

@@ -44,8 +44,8 @@ type State struct {
 	Since time.Time
 	// Why is the reason of the last failed probe, in words that do not change from probe to probe; "" while Reachable.
 	Why string
-	// Silent says, while not Reachable, that nothing answers there: not that our credential is refused or our kubeconfig unusable,
-	// which says nothing about the building.
+	// Silent says that the last probe met with silence, also before that makes the peer unreachable: a refused credential or an unusable
+	// kubeconfig says nothing about the building.
 	Silent bool
 	// SilentSince is since when nothing answers there, while Silent: a refusal is an answer, and begins it anew.
 	SilentSince time.Time

@@ -76,7 +76,7 @@ func (m *Mechanism) Working(ctx context.Context, p *Pass, reason, message string
 		return nil
 	}
 	early := &Pass{Object: p.before.DeepCopyObject().(Object), Now: p.Now, before: p.before}
-	m.Table.begin(early, reason, message)
+	m.Table.working(early, reason, message)
 	if _, err := m.patch(ctx, early); err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (m *Mechanism) announce(ctx context.Context, p *Pass) {
 // maxNote is what the events API accepts, in bytes.
 const maxNote = 1024
 
-// Jitter spreads a pause over ±10 %, so that a thousand objects made at once are not looked at all at once forever.
+// Jitter spreads a pause over ±10 %, so that a thousand objects made at once do not come back at the same moment for ever.
 func Jitter(d time.Duration) time.Duration {
 	return d + time.Duration((rand.Float64()-0.5)*0.2*float64(d))
 }

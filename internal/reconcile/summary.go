@@ -118,8 +118,8 @@ func (t Table) suspend(p *Pass) {
 	p.Object.SetObservedGeneration(p.Object.GetGeneration())
 }
 
-// begin shows that work towards a spec has begun.
-func (t Table) begin(p *Pass, reason, message string) {
+// working shows that work towards a spec is under way.
+func (t Table) working(p *Pass, reason, message string) {
 	top := t.topOf(p)
 	if top.Status == metav1.ConditionUnknown {
 		top.Reason, top.Message = reason, message

@@ -330,7 +330,7 @@ func TestAMessageThatWasBegunIsJudgedAtItsEnd(t *testing.T) {
 		postfix := p.started("postfix")
 		defer postfix.stop()
 		sending := func(why admin.Refusal) func(*admin.Mailbox) {
-			return func(m *admin.Mailbox) { m.Sending = why }
+			return func(m *admin.Mailbox) { m.SendingRefused = why }
 		}
 		for name, c := range map[string]struct {
 			access          admin.Access

@@ -36,7 +36,7 @@ func spamFilter(m *v1alpha1.ManagedProvider, s Settings) []corev1.Container {
 	}
 	c := restricted("antispam", s)
 	c.Command = []string{"/usr/bin/rspamd", "--no-fork", "--config", antispamDir + "/" + fileRspamd}
-	c.VolumeMounts = []corev1.VolumeMount{fixed(volumeAntispam, antispamDir), mount(volumeAntispamTemp, "/tmp")}
+	c.VolumeMounts = []corev1.VolumeMount{readOnly(volumeAntispam, antispamDir), mount(volumeAntispamTemp, "/tmp")}
 	return []corev1.Container{c}
 }
 

@@ -36,7 +36,7 @@ func antivirus(m *v1alpha1.ManagedProvider, s Settings) []corev1.Container {
 	c.Resources.Requests[corev1.ResourceMemory] = memory
 	c.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: memory}
 	c.Command = []string{"/usr/sbin/clamd", "--foreground", "--config-file=" + antivirusDir + "/" + fileClamd}
-	c.VolumeMounts = []corev1.VolumeMount{fixed(volumeAntivirus, antivirusDir), fixed(volumeDefinitions, definitionsDir), mount(volumeAntivirusTemp, "/tmp")}
+	c.VolumeMounts = []corev1.VolumeMount{readOnly(volumeAntivirus, antivirusDir), readOnly(volumeDefinitions, definitionsDir), mount(volumeAntivirusTemp, "/tmp")}
 	return []corev1.Container{c}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // Claims are the volume claims of a Managed domain. They are made once and have no owner: deleting the PECDomain, the namespace's
 // other objects or the chart leaves every message where it is.
-func Claims(d *v1alpha1.PECDomain, _ Settings) []*corev1.PersistentVolumeClaim {
+func Claims(d *v1alpha1.PECDomain) []*corev1.PersistentVolumeClaim {
 	n := NamesFor(d.Name)
 	storage := d.Spec.Provider.Managed.Storage
 	var out []*corev1.PersistentVolumeClaim

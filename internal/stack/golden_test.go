@@ -66,7 +66,7 @@ func TestRenderedObjects(t *testing.T) {
 		}
 		all = append(all, string(raw))
 	}
-	for _, c := range Claims(makeDomain(), makeSettings()) {
+	for _, c := range Claims(makeDomain()) {
 		raw, err := yaml.Marshal(c)
 		if err != nil {
 			t.Fatal(err)

@@ -94,7 +94,7 @@ func port(name string, outside, inside int32) corev1.ServicePort {
 func headlessService(d *v1alpha1.PECDomain) *corev1.Service {
 	return service(d, NamesFor(d.Name).StatefulSet, corev1.ServiceSpec{
 		Type: corev1.ServiceTypeClusterIP, ClusterIP: corev1.ClusterIPNone,
-		Ports: []corev1.ServicePort{port("admin", portAdmin, portAdmin)},
+		Ports: []corev1.ServicePort{port("admin", AdminPort, AdminPort)},
 	})
 }
 
@@ -114,7 +114,7 @@ func mailService(d *v1alpha1.PECDomain) *corev1.Service {
 func engineService(d *v1alpha1.PECDomain) *corev1.Service {
 	return service(d, NamesFor(d.Name).Engine, corev1.ServiceSpec{
 		Type: corev1.ServiceTypeClusterIP, PublishNotReadyAddresses: true,
-		Ports: []corev1.ServicePort{port("admin", portAdmin, portAdmin)},
+		Ports: []corev1.ServicePort{port("admin", AdminPort, AdminPort)},
 	})
 }
 

@@ -179,7 +179,7 @@ func TestWhoSeesWhat(t *testing.T) {
 }
 
 func TestClaimsHaveNoOwner(t *testing.T) {
-	claims := Claims(makeDomain(), makeSettings())
+	claims := Claims(makeDomain())
 	if len(claims) != 3 {
 		t.Errorf("%d claims, want 3", len(claims))
 	}

@@ -81,7 +81,7 @@ func podSpec(d *v1alpha1.PECDomain, s Settings) corev1.PodSpec {
 func prepare(s Settings) corev1.Container {
 	c := restricted("prepare", s)
 	c.Command = []string{program, "engine", "prepare", "--settings", settingsFile}
-	c.VolumeMounts = []corev1.VolumeMount{mount(volumeEngine, stateDir), fixed(volumeSettings, engineDir)}
+	c.VolumeMounts = []corev1.VolumeMount{mount(volumeEngine, stateDir), readOnly(volumeSettings, engineDir)}
 	return c
 }
 
@@ -107,9 +107,9 @@ func signer(hsm *v1alpha1.PKCS11, s Settings) corev1.Container {
 		c.Env = append(c.Env, corev1.EnvVar{Name: v.Name, Value: v.Value})
 	}
 	c.Lifecycle = lingering(5) // as long as the engine
-	c.VolumeMounts = []corev1.VolumeMount{fixed(volumePIN, pinDir), mount(volumeSignerRun, signerRun), mount(volumeTemporary, "/tmp")}
+	c.VolumeMounts = []corev1.VolumeMount{readOnly(volumePIN, pinDir), mount(volumeSignerRun, signerRun), mount(volumeTemporary, "/tmp")}
 	if hsm.ConfigSecretRef != nil {
-		c.VolumeMounts = append(c.VolumeMounts, fixed(volumePKCS11, pkcs11Dir))
+		c.VolumeMounts = append(c.VolumeMounts, readOnly(volumePKCS11, pkcs11Dir))
 	}
 	return c
 }
@@ -117,23 +117,23 @@ func signer(hsm *v1alpha1.PKCS11, s Settings) corev1.Container {
 func engine(m *v1alpha1.ManagedProvider, s Settings) corev1.Container {
 	c := restricted("engine", s)
 	c.Command = []string{program, "engine", "run", "--settings", settingsFile}
-	c.Ports = []corev1.ContainerPort{containerPort("admin", portAdmin), containerPort("peer", portPeerLink), containerPort("holders", portHolder), containerPort("health", portHealth)}
+	c.Ports = []corev1.ContainerPort{containerPort("admin", AdminPort), containerPort("peer", portPeerLink), containerPort("holders", portHolder), containerPort("health", portHealth)}
 	c.StartupProbe = probe(get("/healthz"), 2, 60)
 	c.LivenessProbe = probe(get("/healthz"), 10, 6)
 	c.ReadinessProbe = probe(get("/readyz"), 5, 3)
 	c.Lifecycle = lingering(5) // longer than its neighbours, to take what they still hand over
 	c.VolumeMounts = []corev1.VolumeMount{
-		mount(volumeEngine, stateDir), fixed(volumeSettings, engineDir), fixed(volumeSigning, signingDir), fixed(volumeKeys, keysDir),
-		fixed(volumeIndex, indexDir), fixed(volumeTLS, tlsDir), mount(volumeTemporary, "/tmp"),
+		mount(volumeEngine, stateDir), readOnly(volumeSettings, engineDir), readOnly(volumeSigning, signingDir), readOnly(volumeKeys, keysDir),
+		readOnly(volumeIndex, indexDir), readOnly(volumeTLS, tlsDir), mount(volumeTemporary, "/tmp"),
 	}
 	if m.Antivirus != nil {
-		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeDefinitions, definitionsDir))
+		c.VolumeMounts = append(c.VolumeMounts, readOnly(volumeDefinitions, definitionsDir))
 	}
 	for _, a := range auxiliarySecrets(m) {
-		c.VolumeMounts = append(c.VolumeMounts, fixed(a.volume, a.path))
+		c.VolumeMounts = append(c.VolumeMounts, readOnly(a.volume, a.path))
 	}
 	if m.Signing.PKCS11 != nil {
-		c.VolumeMounts = append(c.VolumeMounts, fixed(volumeSignerRun, signerRun))
+		c.VolumeMounts = append(c.VolumeMounts, readOnly(volumeSignerRun, signerRun))
 	}
 	return c
 }
@@ -146,7 +146,7 @@ func dovecot(s Settings) corev1.Container {
 	c.ReadinessProbe = probe(connect(portIMAPS), 10, 3)
 	c.Lifecycle = lingering(3)
 	c.VolumeMounts = []corev1.VolumeMount{
-		mount(volumeMail, mailDir), directoryMount(), fixed(volumeDovecot, dovecotDir), fixed(volumeTLS, tlsDir), fixed(volumeDoveadm, keysDir),
+		mount(volumeMail, mailDir), directoryMount(), readOnly(volumeDovecot, dovecotDir), readOnly(volumeTLS, tlsDir), readOnly(volumeDoveadm, keysDir),
 		mount(volumeDovecotRun, dovecotRun), mount(volumeTemporary, "/tmp"),
 	}
 	return c
@@ -163,7 +163,7 @@ func postfix(s Settings) corev1.Container {
 	c.ReadinessProbe = probe(connect(portMX), 10, 3)
 	c.Lifecycle = lingering(3)
 	c.VolumeMounts = []corev1.VolumeMount{
-		mount(volumeQueue, queueDir), directoryMount(), fixed(volumePostfix, postfixDir), fixed(volumeTLS, tlsDir), mount(volumePostfixRun, postfixRun),
+		mount(volumeQueue, queueDir), directoryMount(), readOnly(volumePostfix, postfixDir), readOnly(volumeTLS, tlsDir), mount(volumePostfixRun, postfixRun),
 	}
 	return c
 }

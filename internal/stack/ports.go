@@ -11,7 +11,7 @@ const (
 	portSieve       = 14190
 	portHolder      = 10443
 	portPeerLink    = 9443
-	portAdmin       = 8443
+	AdminPort       = 8443 // of the engine's admin API, also on its Service
 	portHealth      = 8081
 )
 

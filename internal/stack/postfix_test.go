@@ -141,7 +141,7 @@ func checkSubmission(t *testing.T, p *pod) {
 func checkRefusals(t *testing.T, p *pod) {
 	address := "moving@" + domain
 	for refusal, want := range map[admin.Refusal]string{admin.RefusalFirstLogin: admin.AnswerFirstLogin, admin.RefusalMigration: admin.AnswerMigration} {
-		p.mailbox("moving", admin.AccessFull, func(m *admin.Mailbox) { m.Sending = refusal })
+		p.mailbox("moving", admin.AccessFull, func(m *admin.Mailbox) { m.SendingRefused = refusal })
 		err := submit(strings.ToUpper(address), password, address, []string{"x@altro.test"}, note)
 		refused := (*smtp.SMTPError)(nil)
 		if !errors.As(err, &refused) || refused.Code != 550 || refused.EnhancedCode != (smtp.EnhancedCode{5, 7, 1}) || !strings.Contains(refused.Message, want[len("550 5.7.1 "):]) {
@@ -153,7 +153,7 @@ func checkRefusals(t *testing.T, p *pod) {
 			t.Errorf("mail to it went to %+v", d)
 		}
 	}
-	p.mailbox("moving", admin.AccessFull, func(m *admin.Mailbox) { m.Sending = admin.RefusalFirstLogin })
+	p.mailbox("moving", admin.AccessFull, func(m *admin.Mailbox) { m.SendingRefused = admin.RefusalFirstLogin })
 	hash, err := p.directory.Password(t.Context(), address)
 	p.must(err)
 	p.must(p.directory.SetPassword(t.Context(), address, hash))

@@ -104,14 +104,14 @@ func mount(volume, path string) corev1.VolumeMount {
 	return corev1.VolumeMount{Name: volume, MountPath: path}
 }
 
-// fixed is a mount that is only read.
-func fixed(volume, path string) corev1.VolumeMount {
+// readOnly is a mount that is only read.
+func readOnly(volume, path string) corev1.VolumeMount {
 	return corev1.VolumeMount{Name: volume, MountPath: path, ReadOnly: true}
 }
 
 // directoryMount shows Postfix and Dovecot the directory, and nothing else of the engine's claim.
 func directoryMount() corev1.VolumeMount {
-	m := fixed(volumeEngine, directoryDir)
+	m := readOnly(volumeEngine, directoryDir)
 	m.SubPath = directoryName
 	return m
 }

@@ -50,27 +50,6 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	}
 }
 
-// The tour names rooms and documents as code, not as links.
-func TestEveryPathOfTheTourIsThere(t *testing.T) {
-	_, tour, _ := strings.Cut(read(t, filepath.Join(root, "README.md")), "| where | what |")
-	seen := 0
-	for _, row := range strings.Split(tour, "\n") {
-		cells := strings.Split(row, "|")
-		if len(cells) < 3 {
-			continue
-		}
-		for _, path := range code.FindAllString(cells[1], -1) {
-			seen++
-			if _, err := os.Stat(filepath.Join(root, strings.Trim(path, "`"))); err != nil {
-				t.Errorf("README.md: the tour names %s: %v", path, err)
-			}
-		}
-	}
-	if seen < 20 {
-		t.Fatalf("saw %d paths: the test does not find the tour", seen)
-	}
-}
-
 // Who copies a command without a namespace is told that nothing is there.
 func TestEveryCommandNamesItsNamespace(t *testing.T) {
 	command := regexp.MustCompile(`kubectl (?:--context \S+ )?(get|describe|wait|annotate|delete|patch|exec|logs|create secret|create rolebinding)\b[^|;&\n]*`)

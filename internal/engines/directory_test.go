@@ -24,12 +24,12 @@ func TestADeadEngineIsAwaitedByOne(t *testing.T) {
 	}))
 	defer server.Close()
 	now := time.Now()
-	m := newMirror(admin.NewClient(server.URL, nil), func() time.Time { return now })
+	d := newDirectory(admin.NewClient(server.URL, nil), func() time.Time { return now })
 	look := func() error {
-		_, err := m.Mailbox(context.Background(), "a@uno.test")
+		_, err := d.Mailbox(context.Background(), "a@uno.test")
 		return err
 	}
-	if look() == nil || m.Answers() {
+	if look() == nil || d.Answers() {
 		t.Fatal("a dead engine answers")
 	}
 	for range 2 { // the second time nobody is left over from the first
