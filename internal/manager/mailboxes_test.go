@@ -98,8 +98,8 @@ func TestWhatChangesIsSeenAtOnce(t *testing.T) {
 		{"a first password for his successor", func() {
 			update(t, s, password(s.ns, ""), func(secret *corev1.Secret) { secret.Data["password"] = []byte(hashed) })
 		}, func() error {
-			if now := row(); !strings.Contains(now.Password, "$12$") || now.Sending != admin.RefusalFirstLogin {
-				return fmt.Errorf("sending is refused: %q", now.Sending)
+			if now := row(); !strings.Contains(now.Password, "$12$") || now.SendingRefused != admin.RefusalFirstLogin {
+				return fmt.Errorf("sending is refused: %q", now.SendingRefused)
 			}
 			return nil
 		}},
