@@ -62,7 +62,7 @@ type turnedAway struct {
 }
 
 // ask says whether a password may be checked. It takes no try: a right login costs none, and whoever opens many sessions is let in to
-// all. No more are checked at a time for a mailbox than it has tries, or all would be looked at before the first is found wrong.
+// all. But no more are checked at a time for a mailbox than it has tries left, or all would be looked at before the first is found wrong.
 func (g *gate) ask(address, client string, now time.Time) turnedAway {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -78,16 +78,16 @@ func (g *gate) ask(address, client string, now time.Time) turnedAway {
 		if now.Sub(mailbox.asked) > checkTimeout {
 			mailbox.checking = 0
 		}
-		if mailbox.checking >= triesPerAddress {
-			return mailbox.refuse(time.Second, now)
+		if mailbox.TokensAt(now) < float64(mailbox.checking+1) {
+			return mailbox.refuse(mailbox.refill, now)
 		}
 		mailbox.checking, mailbox.asked = mailbox.checking+1, now
 	}
 	return turnedAway{}
 }
 
-// told notes what became of a password that ask let be checked. A wrong one takes its try even where there is none left: those that came
-// at once were let in together.
+// told notes what became of a password that ask let be checked. A wrong one takes its try even where there is none left: those that a
+// client gave at once were let in together.
 func (g *gate) told(address, client, outcome string, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -156,7 +156,11 @@ func dovecotLoginPolicy() []dc.Node {
 			dc.Set("pwhash", dc.Empty()),
 			dc.Set("session_id", dc.Empty()),
 			dc.Set("device_id", dc.Empty())),
-		dc.Block("auth_policy", "", dc.Set("http_client_request_absolute_timeout", dc.Word("1s"))),
+		dc.Block("auth_policy", "",
+			dc.Set("http_client_request_absolute_timeout", dc.Word("1s")),
+			// Each connection that an engine takes with it as it ends doubles how long Dovecot stays away from the next; nothing is bounded
+			// then. With one, that is as long as there was none.
+			dc.Set("http_client_max_parallel_connections", dc.Int(1))),
 	}
 }
 

@@ -46,7 +46,7 @@ func Start(t *testing.T, domain, passwordHash string, mailboxes ...string) *Site
 	free := "127.0.0.1:0"
 	e, err := engine.New(context.Background(), settings.Engine{
 		Site: Name, Domain: domain, Hostname: "mx-a." + domain,
-		Listen: settings.Listen{Access: free, Incoming: free, MilterMX: free, MilterSubmit: free, PeerLink: free, Health: free, SyncDestination: free, Admin: "127.0.0.1:8443"},
+		Listen: settings.Listen{Access: free, Incoming: free, MilterMX: free, MilterSubmit: free, PeerLink: free, Health: free, LoginPolicy: free, SyncDestination: free, Admin: "127.0.0.1:8443"},
 		Next:   settings.Next{Reinject: free, LMTP: "127.0.0.1:2424", Doveadm: "127.0.0.1:24245", DoveadmHTTP: "http://127.0.0.1:24280"},
 		Files: settings.Files{
 			State: s.State, AdminCert: filepath.Join(keys, "tls.crt"), AdminKey: filepath.Join(keys, "tls.key"), AdminCA: filepath.Join(keys, "ca.crt"),
