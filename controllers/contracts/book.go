@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/engines"
@@ -86,7 +86,7 @@ type Page struct {
 // Page answers the page of a domain's contract, no older than maxAge and never older than the specs of the domain and of the
 // pool. The domain must have a contract.
 func (b *Book) Page(ctx context.Context, d *v1alpha1.PECDomain, maxAge time.Duration) (*Page, error) {
-	key, _ := index.Pool(d)
+	key, _ := refs.Pool(d)
 	pool, why, err := Pool(ctx, b.cache, d)
 	if err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (b *Book) Page(ctx context.Context, d *v1alpha1.PECDomain, maxAge time.Dura
 
 // Pool is the domain whose contract counts for a domain, or why that cannot draw on it and what to do. The domain must have a contract.
 func Pool(ctx context.Context, cache client.Reader, d *v1alpha1.PECDomain) (pool *v1alpha1.PECDomain, unusable string, err error) {
-	key, _ := index.Pool(d)
+	key, _ := refs.Pool(d)
 	pool = &v1alpha1.PECDomain{}
 	err = cache.Get(ctx, key, pool)
 	switch {
@@ -165,12 +165,12 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 	for i := range members {
 		d := &members[i]
 		var mailboxes v1alpha1.MailboxList
-		err := b.cache.List(ctx, &mailboxes, client.InNamespace(d.Namespace), client.MatchingFields{index.MailboxDomain: d.Name}, client.UnsafeDisableDeepCopy)
+		err := b.cache.List(ctx, &mailboxes, client.InNamespace(d.Namespace), client.MatchingFields{refs.MailboxDomain: d.Name}, client.UnsafeDisableDeepCopy)
 		if err != nil {
 			return nil, fmt.Errorf("listing the mailboxes of %s: %w", d.Name, err)
 		}
 		rows, known := b.rows(ctx, d, e, silent)
-		hosts[index.Host(d)] = true
+		hosts[refs.Host(d)] = true
 		claims = append(claims, claimsOf(d, mailboxes.Items, rows, known)...)
 	}
 	var all v1alpha1.PECDomainList
@@ -193,7 +193,7 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 func (b *Book) drawers(ctx context.Context, pool *v1alpha1.PECDomain, p *Page) ([]v1alpha1.PECDomain, error) {
 	var named v1alpha1.PECDomainList
 	key := client.ObjectKeyFromObject(pool)
-	if err := b.cache.List(ctx, &named, client.MatchingFields{index.DomainPool: index.Key(key)}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := b.cache.List(ctx, &named, client.MatchingFields{refs.DomainPool: refs.Key(key)}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing who draws on the contract of %s: %w", key, err)
 	}
 	members := named.Items[:0]
@@ -220,7 +220,7 @@ func (b *Book) drawers(ctx context.Context, pool *v1alpha1.PECDomain, p *Page) (
 // barred says why a domain has no part in a contract that it may draw on. Whose name is another's would set the other's part and grants;
 // who can never be served would take room from those who are.
 func (b *Book) barred(ctx context.Context, d *v1alpha1.PECDomain) (string, error) {
-	claimant, err := index.Claimant(ctx, b.cache, d.Name)
+	claimant, err := refs.Claimant(ctx, b.cache, d.Name)
 	if err != nil {
 		return "", err
 	}
@@ -230,7 +230,7 @@ func (b *Book) barred(ctx context.Context, d *v1alpha1.PECDomain) (string, error
 	if d.Spec.Contract.From == nil || d.Spec.Provider.Hosted == nil {
 		return "", nil
 	}
-	key, host := index.Host(d), &v1alpha1.PECDomain{}
+	key, host := refs.Host(d), &v1alpha1.PECDomain{}
 	if err := b.cache.Get(ctx, key, host); client.IgnoreNotFound(err) != nil {
 		return "", fmt.Errorf("reading host %s of %s: %w", key, d.Name, err)
 	}
@@ -297,7 +297,7 @@ func Diverged(d *v1alpha1.PECDomain) bool {
 // rows are what the domain's stack holds of it, or held when it last answered; false when it never did. A stack that does not
 // answer is asked once, however many domains it has: one dead stack must not hold up the others of a contract for long.
 func (b *Book) rows(ctx context.Context, d *v1alpha1.PECDomain, e *entry, silent map[types.NamespacedName]bool) ([]admin.Mailbox, bool) {
-	key, host := client.ObjectKeyFromObject(d), index.Host(d)
+	key, host := client.ObjectKeyFromObject(d), refs.Host(d)
 	if meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDirectoryInSync) && !silent[host] {
 		rows, err := b.engines.Directory(engines.First(host)).Rows(ctx, d.Name)
 		if err == nil {
@@ -315,7 +315,7 @@ func (b *Book) rows(ctx context.Context, d *v1alpha1.PECDomain, e *entry, silent
 func (b *Book) absent(ctx context.Context, pool types.NamespacedName, all []v1alpha1.PECDomain, claims []contract.Claim) (absent []contract.Claim, hosts []types.NamespacedName) {
 	draws := make(map[types.NamespacedName]types.NamespacedName, len(all))
 	for i := range all {
-		draws[client.ObjectKeyFromObject(&all[i])], _ = index.Pool(&all[i])
+		draws[client.ObjectKeyFromObject(&all[i])], _ = refs.Pool(&all[i])
 	}
 	claimed := make(map[string]bool, len(claims))
 	for i := range claims {
@@ -330,7 +330,7 @@ func (b *Book) absent(ctx context.Context, pool types.NamespacedName, all []v1al
 		if meta.IsStatusConditionTrue(all[i].Status.Conditions, v1alpha1.ConditionDirectoryInSync) {
 			directory.Learn(ctx)
 		}
-		for _, row := range directory.AdmittedIn(index.Key(pool)) {
+		for _, row := range directory.AdmittedIn(refs.Key(pool)) {
 			if claimed[row.Address] || !drew(row, pool, draws[key], draws) {
 				continue
 			}
@@ -354,33 +354,54 @@ func drew(row admin.Mailbox, pool, hosts types.NamespacedName, draws map[types.N
 	case row.AdmittedIn == "":
 		return hosts == pool && !there
 	}
-	return row.AdmittedIn == index.Key(pool)
+	return row.AdmittedIn == refs.Key(pool)
 }
 
-// awaited is the first host among some, so that one name stays in many statuses, that says that it was built anew and does not know what it was, while the other site may still tell it:
-// for as long as that tells, and for the book's patience when it does not.
+// awaited is the first by name, so that many statuses name the same one, of the hosts that were built anew and that the other site may still
+// tell which mailboxes were closed; "" if there is none.
 func (b *Book) awaited(ctx context.Context, hosts map[types.NamespacedName]bool) (string, error) {
-	if !b.sites.Peer {
-		return "", nil
-	}
-	for _, key := range slices.SortedFunc(maps.Keys(hosts), func(a, b types.NamespacedName) int { return cmp.Compare(a.String(), b.String()) }) {
-		host := &v1alpha1.PECDomain{}
-		if err := b.cache.Get(ctx, key, host); err != nil {
-			if apierrors.IsNotFound(err) {
-				continue
-			}
-			return "", fmt.Errorf("reading host %s: %w", key, err)
+	for _, host := range slices.SortedFunc(maps.Keys(hosts), func(a, b types.NamespacedName) int { return cmp.Compare(a.String(), b.String()) }) {
+		recall, err := b.Recall(ctx, host)
+		if err != nil {
+			return "", err
 		}
-		recall := b.engines.Directory(engines.First(key)).Recall()
-		since := b.recallingSince(key, recall)
-		c := meta.FindStatusCondition(host.Status.Conditions, v1alpha1.ConditionSpecInSync)
-		lacks := c != nil && c.Reason == v1alpha1.ReasonPeerLacksObject
-		linked := host.Spec.Provider.Managed != nil && host.Spec.Provider.Managed.HasOtherLink(b.sites.Own) && !lacks
-		if recall == admin.RecallUnderWay || recall == admin.RecallSilent && linked && b.now().Sub(since) < b.sites.Patience {
+		if recall.Awaited {
 			return host.Name, nil
 		}
 	}
 	return "", nil
+}
+
+// Recall is where a stack stands that was built anew.
+type Recall struct {
+	// Awaited says that the other site may still tell it what it was: while that does, and for as long as it may be silent.
+	Awaited bool
+	// Overdue says that nothing is awaited any more, neither that nor what this site can do by itself, which had as long again.
+	Overdue bool
+}
+
+// Recall is the zero Recall for a stack that knows what it was.
+func (b *Book) Recall(ctx context.Context, host types.NamespacedName) (Recall, error) {
+	state := b.engines.Directory(engines.First(host)).Recall()
+	silent := b.now().Sub(b.recallingSince(host, state))
+	if state != admin.RecallUnderWay && state != admin.RecallSilent {
+		return Recall{}, nil
+	}
+	d := &v1alpha1.PECDomain{}
+	if err := b.cache.Get(ctx, host, d); err != nil {
+		if apierrors.IsNotFound(err) {
+			return Recall{}, nil
+		}
+		return Recall{}, fmt.Errorf("reading host %s: %w", host, err)
+	}
+	c := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionSpecInSync)
+	lacks := c != nil && c.Reason == v1alpha1.ReasonPeerLacksObject
+	linked := d.Spec.Provider.Managed != nil && d.Spec.Provider.Managed.HasOtherLink(b.sites.Own) && !lacks
+	isPulling := state == admin.RecallUnderWay
+	return Recall{
+		Awaited: b.sites.Peer && (isPulling || linked && silent < b.sites.Patience),
+		Overdue: !isPulling && silent >= 2*b.sites.Patience,
+	}, nil
 }
 
 // recallingSince notes since when a stack says that it does not know what it was.

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
@@ -19,7 +19,7 @@ import (
 func findMigrations(ctx context.Context, s *scope) (reconcile.Result, error) {
 	var migrations v1alpha1.MailboxMigrationList
 	key := s.mailbox.Namespace + "/" + s.mailbox.Address()
-	if err := s.Client.List(ctx, &migrations, client.MatchingFields{index.MigrationAddress: key}); err != nil {
+	if err := s.Client.List(ctx, &migrations, client.MatchingFields{refs.MigrationAddress: key}); err != nil {
 		return reconcile.Result{}, fmt.Errorf("listing the migrations of %s: %w", s.mailbox.Address(), err)
 	}
 	slices.SortFunc(migrations.Items, func(a, b v1alpha1.MailboxMigration) int { return strings.Compare(a.Name, b.Name) })
@@ -29,13 +29,13 @@ func findMigrations(ctx context.Context, s *scope) (reconcile.Result, error) {
 
 // judgeAccess says what the holder is to be allowed.
 func judgeAccess(_ context.Context, s *scope) (reconcile.Result, error) {
-	s.access = effective(s.mailbox, s.migrations, s.row.PasswordChangedByHolder)
+	s.access = effective(s.mailbox, s.migrations, s.has.Mailbox.PasswordChangedByHolder)
 	return reconcile.Result{}, nil
 }
 
 // showAccess shows what the holder may do, once the stack's row says so.
 func (s *scope) showAccess() {
-	if access, sending := rowAccess(s.access); s.row.Access == access && s.row.Sending == sending {
+	if access, sending := rowAccess(s.access); s.has.Mailbox.Access == access && s.has.Mailbox.Sending == sending {
 		s.mailbox.Status.EffectiveAccess = &s.access
 	}
 }

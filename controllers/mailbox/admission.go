@@ -10,29 +10,31 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
 const (
-	// pageAge and anew are the ages of a contract's page that a request is decided by: the second when the first has not seen it.
-	pageAge, anew = time.Second, 200 * time.Millisecond
+	// pageAge is how old the contract's page may be that a request is decided by.
+	pageAge = time.Second
+	// pageAgeAgain is how old it may be when the first page has not seen the request.
+	pageAgeAgain = 200 * time.Millisecond
 	// heldRecheck is how often a held mailbox is looked at again. The watch on its contract's domain comes first.
 	heldRecheck = 10 * time.Minute
 )
 
 // readRow reads what the stack holds of the address. A row of another namespace is another body's mail.
 func readRow(ctx context.Context, s *scope) (reconcile.Result, error) {
-	held, there, settled, err := s.directory.Mailbox(ctx, s.mailbox.Address())
-	s.row, s.holder, s.fresh, s.settled = held.Mailbox, held.Holder, !there, settled
+	has, err := s.directory.Mailbox(ctx, s.mailbox.Address())
+	s.has = has
 	if err := s.silent(err); err != nil {
 		return reconcile.Result{}, err
 	}
-	if there && contracts.Foreign(s.mailbox, s.row) {
+	if has.There && contracts.Foreign(s.mailbox, has.Mailbox) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressTaken, fmt.Sprintf(
 			"%s is, or was, a mailbox of namespace %s, whose mail is kept and is not shown to another body; create the Mailbox there, or choose another local part",
-			s.row.Address, s.row.Owner.Namespace))
+			has.Mailbox.Address, has.Mailbox.Owner.Namespace))
 	}
 	return reconcile.Result{}, nil
 }
@@ -41,16 +43,16 @@ func readRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 // more keeps what it has while that is held.
 func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	var has *contract.Holding
-	if !s.fresh {
-		has = contracts.Holding(s.row)
+	if s.has.There {
+		has = contracts.Holding(s.has.Mailbox)
 	}
 	wants := contracts.Wanted(s.mailbox, s.domain, has)
 	if wants == nil {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionAdmitted, v1alpha1.ReasonQuotaNotGiven, fmt.Sprintf(
 			"neither this mailbox nor PECDomain %s says how much it may hold; give quota here, or mailboxDefaults.quota there", s.domain.Name))
 	}
-	s.granted, s.countedIn = *wants, s.row.AdmittedIn
-	pool, limited := index.Pool(s.domain)
+	s.granted, s.countedIn = *wants, s.has.Mailbox.AdmittedIn
+	pool, limited := refs.Pool(s.domain)
 	switch {
 	case !limited:
 		s.countedIn = ""
@@ -60,7 +62,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, s.counted(ctx)
 	case s.isAway():
 		return reconcile.Result{}, s.waits(s.away)
-	case !placed(s.domain): // its contract is not counted now; what else was changed is carried out
+	case !takesMailboxes(s.domain): // its contract is not counted now; what else was changed is carried out
 		s.granted = kept(*has, *wants)
 		said, _ := reconcile.Verdict(s.domainWaits())
 		s.False(v1alpha1.ConditionAdmitted, said.Reason, fmt.Sprintf("%s; until then the mailbox stays as it is: %s, %s", said.Message, has.Type, contract.Size(has.Bytes)))
@@ -71,7 +73,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, err
 	}
 	if page.Unusable == "" {
-		s.countedIn = index.Key(pool)
+		s.countedIn = refs.Key(pool)
 	}
 	reason, message := verdict(page, s.mailbox.Address())
 	switch {
@@ -92,12 +94,13 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
-// errUnsettled ends a pass of which nothing is written: the request is decided in a moment, with those that come with it.
-var errUnsettled = errors.New("not all requests that come together are there")
+// errNotYet ends a pass of which nothing is written: what it needs is there in a moment, be it the requests that come together with this
+// one, a first look, or the first word of an engine.
+var errNotYet = errors.New("not all that the pass needs is there")
 
 // page is the contract's page, with what this mailbox wants on it, and with the requests that come together with that.
 func (s *scope) page(ctx context.Context, wants contract.Holding) (*contracts.Page, error) {
-	for _, age := range []time.Duration{pageAge, anew} {
+	for _, age := range []time.Duration{pageAge, pageAgeAgain} {
 		page, err := s.Book.Page(ctx, s.domain, age)
 		if err != nil {
 			return nil, err
@@ -109,8 +112,8 @@ func (s *scope) page(ctx context.Context, wants contract.Holding) (*contracts.Pa
 			return s.settledPage(ctx, page)
 		}
 	}
-	s.unsettled = anew
-	return nil, errUnsettled
+	s.comeBack = pageAgeAgain
+	return nil, errNotYet
 }
 
 // settledPage is a page on which the request is decided, or the time until there may be one.
@@ -128,8 +131,8 @@ func (s *scope) settledPage(ctx context.Context, page *contracts.Page) (*contrac
 			return again, nil
 		}
 	}
-	s.unsettled = max(at.Sub(s.Now), time.Millisecond)
-	return nil, errUnsettled
+	s.comeBack = max(at.Sub(s.Now), time.Millisecond)
+	return nil, errNotYet
 }
 
 // verdict is the reason of Admitted, and its message, for an address on a contract's page. Pure.
@@ -169,7 +172,7 @@ func (s *scope) counted(ctx context.Context) error {
 		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, "the mailbox was admitted and stays, though "+unusable)
 		return nil
 	}
-	s.countedIn = index.Key(client.ObjectKeyFromObject(pool))
+	s.countedIn = refs.Key(client.ObjectKeyFromObject(pool))
 	s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, counts(pool.Spec.Contract.Reference))
 	return nil
 }

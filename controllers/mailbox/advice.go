@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/mailage"
 )
@@ -68,7 +68,7 @@ func (s *scope) archivedBy(ctx context.Context) (archiver, error) {
 	if err := s.Client.List(ctx, &policies, client.InNamespace(s.mailbox.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return archiver{}, fmt.Errorf("listing the retention policies of %s: %w", s.mailbox.Address(), err)
 	}
-	name, _ := index.PolicyOf(policies.Items, s.mailbox)
+	name, _ := refs.PolicyOf(policies.Items, s.mailbox)
 	for i := range policies.Items {
 		if p := &policies.Items[i]; p.Name == name && p.Spec.Archive != nil {
 			return archiver{policy: name, days: *p.Spec.Archive.OlderThanDays}, nil

@@ -15,14 +15,14 @@ import (
 // thousand writes and as many when it returns would keep waiting whoever has something to change. Their domain says so at once.
 const awayLong = 5 * time.Minute
 
-// served says whether what the stack holds of a domain's mailboxes counts while the domain does not say that it takes mailboxes: its engine may
-// be away, or something of its own be wrong. A domain that was not judged yet, or that another one claims, has nothing on
-// the stack, and of one that its host does not serve any more the stack is asked for less only (refused.go). Pure.
-func served(d *v1alpha1.PECDomain) bool {
+// rowsCount says whether the rows that a stack holds of a domain count while the domain takes no mailboxes: its engine may be away, or
+// something else of its own be wrong. They do not count before the domain was judged, where another PECDomain claims its name, and where
+// its host does not serve it (there the stack is only asked to take away: refused.go). Pure.
+func rowsCount(d *v1alpha1.PECDomain) bool {
 	conditions := d.Status.Conditions
 	host := meta.FindStatusCondition(conditions, v1alpha1.ConditionHostReady)
-	isRefused := host != nil && host.Status == metav1.ConditionFalse && host.Reason != v1alpha1.ReasonHostNotReady
-	return meta.FindStatusCondition(conditions, v1alpha1.ConditionDirectoryInSync) != nil && !isRefused &&
+	hostFails := host != nil && host.Status == metav1.ConditionFalse && host.Reason != v1alpha1.ReasonHostNotReady
+	return meta.FindStatusCondition(conditions, v1alpha1.ConditionDirectoryInSync) != nil && !hostFails &&
 		!meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionDomainConflict)
 }
 
@@ -45,18 +45,18 @@ func (s *scope) isAway() bool { return s.away != nil }
 // counts while there is nothing to change.
 func (s *scope) silent(err error) error {
 	switch {
-	case err == nil && s.fresh && !placed(s.domain):
+	case err == nil && !s.has.There && !takesMailboxes(s.domain):
 		return s.domainWaits()
 	case err == nil:
 		return nil
-	case !s.fresh:
+	case s.has.There:
 		s.away = err
 		s.repeat(v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSecretsDiffer)
 		return nil
 	case wasPlaced(s.mailbox) && !awayForLong(s.domain, s.Now): // an operator that has just started has not heard the engine yet
-		s.unsettled = reconcile.Jitter(recheck)
-		return errUnsettled
-	case placed(s.domain):
+		s.comeBack = reconcile.Jitter(recheck)
+		return errNotYet
+	case takesMailboxes(s.domain):
 		return s.waits(err)
 	}
 	return s.domainWaits()

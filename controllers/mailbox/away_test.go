@@ -9,7 +9,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 )
 
-func TestServedAndConcerned(t *testing.T) {
+func TestRowsThatCountAndWhoIsConcerned(t *testing.T) {
 	now := time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
 	domain := func(conditions ...metav1.Condition) *v1alpha1.PECDomain {
 		return &v1alpha1.PECDomain{Status: v1alpha1.PECDomainStatus{Conditions: conditions}}
@@ -26,9 +26,9 @@ func TestServedAndConcerned(t *testing.T) {
 	}
 	well := domain(taken)
 	for name, c := range map[string]struct {
-		domain       *v1alpha1.PECDomain
-		served, long bool
-		all          bool // its mailboxes are concerned when it becomes so, having been well
+		domain     *v1alpha1.PECDomain
+		rows, long bool
+		all        bool // its mailboxes are concerned when it becomes so, having been well
 	}{
 		"a domain that takes mailboxes":               {domain(taken), true, false, false},
 		"one that was not looked at yet":              {domain(), false, false, true},
@@ -40,10 +40,10 @@ func TestServedAndConcerned(t *testing.T) {
 		"one that an older resource elsewhere claims": {domain(gone(time.Minute), is(v1alpha1.ConditionDomainConflict, metav1.ConditionTrue, v1alpha1.ReasonDomainClaimed, time.Minute)), false, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if served(c.domain) != c.served || awayForLong(c.domain, now) != c.long || concernsAll(well, c.domain) != c.all {
-				t.Errorf("served %t, away for long %t, all concerned %t", served(c.domain), awayForLong(c.domain, now), concernsAll(well, c.domain))
+			if rowsCount(c.domain) != c.rows || awayForLong(c.domain, now) != c.long || concernsAll(well, c.domain) != c.all {
+				t.Errorf("rows count %t, away for long %t, all concerned %t", rowsCount(c.domain), awayForLong(c.domain, now), concernsAll(well, c.domain))
 			}
-			if waits := placed(c.domain); concernsWaiting(well, c.domain) || concernsWaiting(c.domain, well) == waits {
+			if waits := takesMailboxes(c.domain); concernsWaiting(well, c.domain) || concernsWaiting(c.domain, well) == waits {
 				t.Errorf("whoever waits is not woken when it is well again, or at another time")
 			}
 		})

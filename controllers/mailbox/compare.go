@@ -21,20 +21,20 @@ func compareSecrets(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if !s.Peer.State().Configured {
 		return reconcile.Result{}, nil
 	}
-	if s.holder.Secrets.Theirs != "" && s.credentials != nil && !s.isAway() {
+	if s.has.Holder.Secrets.Theirs != "" && s.credentials != nil && !s.isAway() {
 		if err := s.checkTheirs(ctx); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
-	if since := s.holder.Secrets.DifferSince; !since.IsZero() {
+	if since := s.has.Holder.Secrets.DifferSince; !since.IsZero() {
 		if wait := since.Add(apartAfter).Sub(s.Now); wait > 0 {
 			return reconcile.Result{RequeueAfter: wait}, nil
 		}
-		c, _, _, err := s.secret(ctx)
+		secret, err := s.secret(ctx)
 		if err != nil && !apierrors.IsForbidden(err) { // which CredentialsValid says
 			return reconcile.Result{}, err
 		}
-		s.True(v1alpha1.ConditionSecretsDiffer, v1alpha1.ReasonSitesGivenOtherSecrets, differing(c, s.mailbox.Spec.Credentials.SecretRef))
+		s.True(v1alpha1.ConditionSecretsDiffer, v1alpha1.ReasonSitesGivenOtherSecrets, differing(secret.credentials, s.mailbox.Spec.Credentials.SecretRef))
 	}
 	return reconcile.Result{}, nil
 }
@@ -52,13 +52,13 @@ func differing(c credentials, ref v1alpha1.SecretKeyReference) string {
 // checkTheirs checks the hash that the other site made against the Secret that this site's row is from, and tells the stack, which keeps the
 // answer: the check is as slow as a login.
 func (s *scope) checkTheirs(ctx context.Context) error {
-	c, _, _, err := s.secret(ctx)
-	if err != nil || c.version != s.row.CredentialsVersion {
+	secret, err := s.secret(ctx)
+	if err != nil || secret.version != s.has.Mailbox.CredentialsVersion {
 		return err // a Secret that has become another is placed first
 	}
-	same, err := c.gives(s.holder.Secrets.Theirs)
+	same, err := secret.gives(s.has.Holder.Secrets.Theirs)
 	if err != nil {
 		return fmt.Errorf("checking the other site's hash of %s: %w", s.mailbox.Address(), err)
 	}
-	return s.place(ctx, admin.Place{Address: s.mailbox.Address(), Compared: &admin.Compared{Pair: s.holder.Secrets.Pair, Same: same}})
+	return s.place(ctx, admin.Place{Address: s.mailbox.Address(), Compared: &admin.Compared{Pair: s.has.Holder.Secrets.Pair, Same: same}})
 }

@@ -22,7 +22,7 @@ func TestDiffering(t *testing.T) {
 		"a Secret that has gone gave a password":                     {"", "different passwords", "cannot be compared"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			own, _, _ := judge([]byte(c.own))
+			own := judgeSecret([]byte(c.own)).credentials
 			got := differing(own, v1alpha1.SecretKeyReference{Name: "protocollo"})
 			for _, said := range []string{c.says, in, "give Secret protocollo the same key password at both"} {
 				if !strings.Contains(got, said) {

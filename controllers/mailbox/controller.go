@@ -12,9 +12,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -45,14 +43,8 @@ var table = reconcile.Table{
 	Served:      "the mailbox works at this site as its spec says",
 }
 
-// road is how a mailbox is made real, by who runs its domain.
-type road struct {
-	table  reconcile.Table
-	phases []reconcile.Phase[*scope]
-}
-
 // provisioned is the way of a mailbox on a stack of ours.
-var provisioned = road{table: table, phases: []reconcile.Phase[*scope]{
+var provisioned = reconcile.Road[*scope]{Table: table, Phases: []reconcile.Phase[*scope]{
 	findStack, readRow, findMigrations, holdNew, admit, judgeAccess, readCredentials, placeRow, compareSecrets, watchUsage,
 }}
 
@@ -63,14 +55,14 @@ type Reconciler struct {
 	Live client.Reader
 	// Secrets says when one changed.
 	Secrets *Secrets
-	// Access lists the namespaces that the operator may work in.
-	Access reconcile.Access
+	// Namespaces are those that the operator may work in.
+	Namespaces reconcile.Namespaces
 	// Engines dials the engines of this site.
 	Engines *engines.Pool
 	// Book says who is admitted under each contract.
 	Book *contracts.Book
-	// Watch looks at the mailboxes that other providers run.
-	Watch *Watch
+	// Poller looks at the mailboxes that other providers run.
+	Poller *ProviderPoller
 	// Peer is the other site.
 	Peer *peer.Peer
 	// Site is this one.
@@ -89,17 +81,14 @@ type scope struct {
 	*reconcile.Pass
 	*Reconciler
 	mailbox *v1alpha1.Mailbox
-	domain  *v1alpha1.PECDomain // the mailbox's, when it was found
-	road    road                // of its domain
+	domain  *v1alpha1.PECDomain    // the mailbox's, when it was found
+	road    reconcile.Road[*scope] // by who runs its domain
 	engine  *admin.Client
 	// directory is that of the stack that serves the mailbox.
 	directory *engines.Mirror
-	// row is what the stack holds of the address, and holder what its holder made of it; fresh says that it holds nothing, and
-	// settled that nothing which was asked for it is half done.
-	row            admin.Mailbox
-	holder         admin.Holder
-	fresh, settled bool
-	// away is why the engine does not answer: then row and holder are what it last said, and nothing can be changed.
+	// has is what the stack holds of the address; what it says of its being there, and settled, is from before this pass asked for anything.
+	has engines.Known
+	// away is why the engine does not answer: then has is what it last said, and nothing can be changed.
 	away error
 	// access is what the holder is to be allowed.
 	access v1alpha1.EffectiveAccess
@@ -109,8 +98,8 @@ type scope struct {
 	granted contract.Holding
 	// countedIn is the domain, namespace/name, whose contract counts the mailbox; "" when none does.
 	countedIn string
-	// unsettled is how long the requests are awaited that come together with this one.
-	unsettled time.Duration
+	// comeBack is when a pass that ended in errNotYet comes again.
+	comeBack time.Duration
 	// credentials are what the Secret holds; nil when it holds nothing usable.
 	credentials *credentials
 }
@@ -120,7 +109,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	mailbox := &v1alpha1.Mailbox{}
 	if err := r.Client.Get(ctx, req.NamespacedName, mailbox); err != nil {
 		r.looks.Forget(req.NamespacedName)
-		r.Watch.forget(req.NamespacedName)
+		r.Poller.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !mailbox.DeletionTimestamp.IsZero() {
@@ -133,12 +122,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	mailbox.Status.Address = mailbox.Address()
 	s := &scope{Pass: pass, Reconciler: r, mailbox: mailbox, road: provisioned}
 	result, err := reconcile.Walk(ctx, s, showHolds, findDomain, takeRoad)
-	if errors.Is(err, errUnsettled) {
-		return ctrl.Result{RequeueAfter: s.unsettled}, nil
+	if errors.Is(err, errNotYet) {
+		return ctrl.Result{RequeueAfter: s.comeBack}, nil
 	}
-	m := *r.Mechanism
-	m.Table = s.road.table
-	return m.Finish(ctx, pass, result, err, nil)
+	return r.With(s.road.Table).Finish(ctx, pass, result, err, nil)
 }
 
 // SetupWithManager starts the controller with a manager whose cache has the indexes.
@@ -147,24 +134,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("mailbox").
 		For(&v1alpha1.Mailbox{}, builder.WithPredicates(reconcile.SpecOrRequest())).
-		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.ofDomain), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAll(e.ObjectOld, e.ObjectNew) },
-		})).
-		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.onStack), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsStack(e.ObjectOld, e.ObjectNew) },
-		})).
-		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.waitingIn), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsWaiting(e.ObjectOld, e.ObjectNew) },
-		})).
-		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.heldUnder), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsHeld(e.ObjectOld, e.ObjectNew) },
-		})).
-		Watches(&v1alpha1.MailboxMigration{}, handler.EnqueueRequestsFromMapFunc(migrated), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsAccess(e.ObjectOld, e.ObjectNew) },
-		})).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.ofDomain), builder.WithPredicates(reconcile.OnUpdate(concernsAll))).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.onStack), builder.WithPredicates(reconcile.OnUpdate(concernsStack))).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.waitingIn), builder.WithPredicates(reconcile.OnUpdate(concernsWaiting))).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.heldUnder), builder.WithPredicates(reconcile.OnUpdate(concernsHeld))).
+		Watches(&v1alpha1.MailboxMigration{}, handler.EnqueueRequestsFromMapFunc(migrated), builder.WithPredicates(reconcile.OnUpdate(concernsAccess))).
 		WatchesRawSource(source.Func(r.compareStacks)).
 		WatchesRawSource(source.Func(r.watchSecrets)).
-		WatchesRawSource(source.Channel(r.Watch.events, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.Poller.events, &handler.EnqueueRequestForObject{})).
 		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {

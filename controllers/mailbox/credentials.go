@@ -35,20 +35,26 @@ func (c credentials) gives(hash string) (bool, error) {
 	return password.Matches(hash, c.password)
 }
 
-// judge says whether the bytes of a Secret can be a mailbox's credentials, in one reason and one sentence that tells what to do
-// and never repeats them. Pure.
-func judge(raw []byte) (c credentials, reason, message string) {
+// judgedSecret is what a Secret holds, no credentials where it cannot be used, and why, in one reason and one sentence that tells what to do
+// and never repeats them.
+type judgedSecret struct {
+	credentials
+	reason, message string
+}
+
+// judgeSecret says whether the bytes of a Secret can be a mailbox's credentials. Pure.
+func judgeSecret(raw []byte) judgedSecret {
 	if len(raw) == 0 {
-		return c, v1alpha1.ReasonSecretMissing, "it is missing or empty; create it with the mailbox's password"
+		return judgedSecret{reason: v1alpha1.ReasonSecretMissing, message: "it is missing or empty; create it with the mailbox's password"}
 	}
 	if hash, problem, isHash := password.Ready(raw); isHash {
 		if problem != "" {
-			return c, v1alpha1.ReasonHashUnusable, problem
+			return judgedSecret{reason: v1alpha1.ReasonHashUnusable, message: problem}
 		}
-		return credentials{hashed: hash}, v1alpha1.ReasonCredentialsAccepted, "the hash is one that the stack checks"
+		return judgedSecret{credentials{hashed: hash}, v1alpha1.ReasonCredentialsAccepted, "the hash is one that the stack checks"}
 	}
-	if message = password.Problem(raw); message == "" {
-		return credentials{password: raw}, v1alpha1.ReasonCredentialsAccepted, "the password can be used"
+	if problem := password.Problem(raw); problem != "" {
+		return judgedSecret{reason: v1alpha1.ReasonPasswordUnusable, message: problem}
 	}
-	return c, v1alpha1.ReasonPasswordUnusable, message
+	return judgedSecret{credentials{password: raw}, v1alpha1.ReasonCredentialsAccepted, "the password can be used"}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/directory"
 )
 
-func TestJudge(t *testing.T) {
+func TestJudgeSecret(t *testing.T) {
 	const salted = "abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234" // 53 characters
 	sha := strings.Repeat("A", 86)
 	directory, err := directory.Open(t.Context(), t.TempDir())
@@ -52,26 +52,25 @@ func TestJudge(t *testing.T) {
 		"a brace alone is a password":                       {"{password", v1alpha1.ReasonCredentialsAccepted},
 	} {
 		t.Run(name, func(t *testing.T) {
-			credentials, reason, message := judge([]byte(c.raw))
-			if reason != c.want {
-				t.Errorf("%s (%s), want %s", reason, message, c.want)
+			got := judgeSecret([]byte(c.raw))
+			if got.reason != c.want {
+				t.Errorf("%s (%s), want %s", got.reason, got.message, c.want)
 			}
-			if reason == v1alpha1.ReasonCredentialsAccepted && credentials.hashed != "" {
-				row := admin.Mailbox{Address: "a@pec.example.it", Domain: "pec.example.it", Password: credentials.hashed, QuotaBytes: 1, Access: admin.AccessFull}
+			if got.reason == v1alpha1.ReasonCredentialsAccepted && got.hashed != "" {
+				row := admin.Mailbox{Address: "a@pec.example.it", Domain: "pec.example.it", Password: got.hashed, QuotaBytes: 1, Access: admin.AccessFull}
 				if _, err := directory.PutMailbox(t.Context(), row); err != nil {
 					t.Errorf("what is accepted is refused by the stack's directory: %v", err)
 				}
 			}
-			if c.raw != "" && strings.Contains(message, c.raw) {
-				t.Errorf("the message repeats the password: %q", message)
+			if c.raw != "" && strings.Contains(got.message, c.raw) {
+				t.Errorf("the message repeats the password: %q", got.message)
 			}
 		})
 	}
 }
 
 func TestHash(t *testing.T) {
-	c, _, _ := judge([]byte("una password lunga"))
-	hash, err := c.hash()
+	hash, err := judgeSecret([]byte("una password lunga")).hash()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +84,7 @@ func TestHash(t *testing.T) {
 }
 
 func TestCredentialsAreNeverPrinted(t *testing.T) {
-	c, _, _ := judge([]byte("segretissima"))
+	c := judgeSecret([]byte("segretissima")).credentials
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 		if got := fmt.Sprintf(verb, c); strings.Contains(got, "segretissima") {
 			t.Errorf("%s prints %q", verb, got)

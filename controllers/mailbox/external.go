@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/imapx"
 	"github.com/pec-operator/pec-operator/internal/mailage"
 	"github.com/pec-operator/pec-operator/internal/peer"
@@ -34,7 +34,7 @@ var externalTable = reconcile.Table{
 }
 
 // external is the way of a mailbox that another provider runs.
-var external = road{table: externalTable, phases: []reconcile.Phase[*scope]{leaveUnprovisioned, readCredentials, giveItsWord, watchProvider}}
+var external = reconcile.Road[*scope]{Table: externalTable, Phases: []reconcile.Phase[*scope]{leaveUnprovisioned, readCredentials, giveItsWord, watchProvider}}
 
 // leaveUnprovisioned shows nothing of what only a stack has.
 func leaveUnprovisioned(_ context.Context, s *scope) (reconcile.Result, error) {
@@ -59,7 +59,7 @@ func (s *scope) provider() *v1alpha1.ExternalProvider { return s.domain.Spec.Pro
 // watchProvider shows what the last look at the provider saw. Looking is done in the background.
 func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 	status := &s.mailbox.Status
-	if !peer.RoleOf(s.Site, index.PreferredSite(s.domain, s.domain), s.Peer.State(), s.StandIn, s.Now).Acts {
+	if !peer.RoleOf(s.Site, refs.PreferredSite(s.domain, s.domain), s.Peer.State(), s.StandIn, s.Now).Acts {
 		status.Usage, status.Quota, status.TriedSecretVersion = nil, "", "" // what is not looked at grows old
 		s.True(v1alpha1.ConditionWatched, v1alpha1.ReasonPreferredSiteWatches, "site "+s.domain.Spec.PreferredSite+" is the preferred one of "+s.domain.Name+" and looks; its Mailbox has what it saw")
 		return reconcile.Result{RequeueAfter: recheck}, nil
@@ -68,7 +68,7 @@ func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 		s.sayAll(s.judgeExternal)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
-	seen := s.Watch.see(s.mailbox, look{provider: s.provider().IMAP.HostPort(imapsPort), version: s.credentials.version}, *s.credentials, s.Now)
+	seen := s.Poller.see(s.mailbox, look{provider: s.provider().IMAP.HostPort(imapsPort), version: s.credentials.version}, *s.credentials, s.Now)
 	if seen.last == nil {
 		return s.awaitLook(seen)
 	}
@@ -82,8 +82,8 @@ func (s *scope) awaitLook(seen watched) (reconcile.Result, error) {
 		s.sayAll(s.judgeExternal)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
-	if s.unsettled = seen.since.Add(firstLook).Sub(s.Now); s.unsettled > 0 {
-		return reconcile.Result{}, errUnsettled
+	if s.comeBack = seen.since.Add(firstLook).Sub(s.Now); s.comeBack > 0 {
+		return reconcile.Result{}, errNotYet
 	}
 	s.sayAll(s.judgeExternal)
 	return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionWatched, v1alpha1.ReasonFirstLook, fmt.Sprintf(

@@ -14,8 +14,8 @@ import (
 // holdNew keeps a listed mailbox from being made or opened again while a migration away freezes its domain: the source's list is
 // being copied. The end of the freeze wakes the mailbox.
 func holdNew(_ context.Context, s *scope) (reconcile.Result, error) {
-	if freeze := freezeOf(s.migrations); freeze != nil && (s.fresh || s.row.Access == admin.AccessClosed) {
-		return reconcile.Result{}, s.frozen(freeze, "the mailbox is not made")
+	if freeze := freezeOf(s.migrations); freeze != nil && (!s.has.There || s.has.Mailbox.Access == admin.AccessClosed) {
+		return reconcile.Result{}, s.heldByFreeze(freeze, "the mailbox is not made")
 	}
 	return reconcile.Result{}, nil
 }
@@ -47,8 +47,8 @@ func unchanged(row, want admin.Mailbox) admin.Mailbox {
 	return row
 }
 
-// frozen holds what is not done until a freeze ends.
-func (s *scope) frozen(by *v1alpha1.MailboxMigration, held string) error {
+// heldByFreeze ends a pass in which something is not done until a freeze ends.
+func (s *scope) heldByFreeze(by *v1alpha1.MailboxMigration, held string) error {
 	end := "its end"
 	if until, _ := by.Freezing(); until != nil {
 		end = calendar.Minute(until.Time)

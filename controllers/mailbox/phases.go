@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -57,17 +57,17 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 
 // takeRoad does what is done for a mailbox of its domain.
 func takeRoad(ctx context.Context, s *scope) (reconcile.Result, error) {
-	return reconcile.Walk(ctx, s, s.road.phases...)
+	return reconcile.Walk(ctx, s, s.road.Phases...)
 }
 
 // findStack finds the stack that serves the mailbox's domain.
 func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
-	s.Watch.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
+	s.Poller.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
 	s.mailbox.Status.TriedSecretVersion = ""
-	if !placed(s.domain) && !served(s.domain) {
+	if !takesMailboxes(s.domain) && !rowsCount(s.domain) {
 		return s.refusedStack(ctx)
 	}
-	key := index.Host(s.domain)
+	key := refs.Host(s.domain)
 	host := &v1alpha1.PECDomain{}
 	if err := s.Client.Get(ctx, key, host); err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", key, s.domain.Name, err)
@@ -97,26 +97,26 @@ func ownAddresses(host *v1alpha1.PECDomain) []string {
 // readCredentials reads the Secret and judges it. Credentials that cannot be used do not end the pass: an access that was
 // withdrawn must be withdrawn whatever the Secret says.
 func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if message := s.Access.Missing(s.mailbox.Namespace, nil); message != "" {
+	if message := s.Namespaces.Missing(s.mailbox.Namespace, nil); message != "" {
 		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, message)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
 	if s.credentials = s.unread(); s.credentials != nil {
 		return reconcile.Result{}, nil
 	}
-	c, reason, message, err := s.secret(ctx)
+	secret, err := s.secret(ctx)
 	switch {
 	case apierrors.IsForbidden(err):
-		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, s.Access.Missing(s.mailbox.Namespace, err))
+		s.False(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonNamespaceNotGranted, s.Namespaces.Missing(s.mailbox.Namespace, err))
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	case err != nil:
 		return reconcile.Result{}, err
-	case reason != v1alpha1.ReasonCredentialsAccepted:
-		s.False(v1alpha1.ConditionCredentialsValid, reason, message)
+	case secret.reason != v1alpha1.ReasonCredentialsAccepted:
+		s.False(v1alpha1.ConditionCredentialsValid, secret.reason, secret.message)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
-	s.credentials = &c
-	s.True(v1alpha1.ConditionCredentialsValid, reason, message)
+	s.credentials = &secret.credentials
+	s.True(v1alpha1.ConditionCredentialsValid, secret.reason, secret.message)
 	if _, watched := s.Secrets.version(s.mailbox.Namespace, s.mailbox.Spec.Credentials.SecretRef.Name); watched && s.directory != nil {
 		return reconcile.Result{}, nil
 	}
@@ -124,21 +124,22 @@ func readCredentials(ctx context.Context, s *scope) (reconcile.Result, error) {
 }
 
 // secret reads the Secret and judges it: one that is not there has a reason too.
-func (s *scope) secret(ctx context.Context) (c credentials, reason, message string, err error) {
+func (s *scope) secret(ctx context.Context) (judgedSecret, error) {
 	ref, secret := s.mailbox.Spec.Credentials.SecretRef, &corev1.Secret{}
 	// The API server answers from its memory, without asking etcd, once that is no older than what the watch told.
 	known := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: s.Secrets.resourceVersion(s.mailbox.Namespace, ref.Name)}}
-	err = s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret, known)
+	err := s.Live.Get(ctx, client.ObjectKey{Namespace: s.mailbox.Namespace, Name: ref.Name}, secret, known)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return c, "", "", fmt.Errorf("reading Secret %s/%s: %w", s.mailbox.Namespace, ref.Name, err)
+		return judgedSecret{}, fmt.Errorf("reading Secret %s/%s: %w", s.mailbox.Namespace, ref.Name, err)
 	}
-	c, reason, message = judge(secret.Data[ref.KeyOrDefault()])
-	if reason != v1alpha1.ReasonCredentialsAccepted {
-		return c, reason, fmt.Sprintf("Secret %s, key %s: %s", ref.Name, ref.KeyOrDefault(), message), nil
+	judged := judgeSecret(secret.Data[ref.KeyOrDefault()])
+	if judged.reason != v1alpha1.ReasonCredentialsAccepted {
+		judged.message = fmt.Sprintf("Secret %s, key %s: %s", ref.Name, ref.KeyOrDefault(), judged.message)
+		return judged, nil
 	}
-	c.resourceVersion = secret.ResourceVersion
-	c.version = versionOf(secret) + "#" + ref.KeyOrDefault()
-	return c, reason, message, nil
+	judged.resourceVersion = secret.ResourceVersion
+	judged.version = versionOf(secret) + "#" + ref.KeyOrDefault()
+	return judged, nil
 }
 
 // placeRow makes the stack hold what the spec says, as far as it is admitted.
@@ -147,13 +148,13 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	switch {
 	case s.credentials != nil:
 		want.CredentialsVersion = s.credentials.version
-	case s.fresh, s.row.Access == admin.AccessClosed: // nobody gets in with what the former holder had
+	case !s.has.There, s.has.Mailbox.Access == admin.AccessClosed: // nobody gets in with what the former holder had
 		said, _ := s.Said(v1alpha1.ConditionCredentialsValid)
 		return reconcile.Result{}, reconcile.Waiting(recheck, said.Type, said.Reason, said.Message)
 	default:
-		want.CredentialsVersion = s.row.CredentialsVersion
+		want.CredentialsVersion = s.has.Mailbox.CredentialsVersion
 	}
-	freeze, has := freezeOf(s.migrations), s.stands()
+	freeze, has := freezeOf(s.migrations), s.has
 	ask, held := plan(has, want, given(s.mailbox, s.domain), freeze != nil)
 	switch {
 	case ask != nil && s.isAway():
@@ -166,21 +167,16 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 	}
 	s.showAccess()
-	s.placed(s.row)
-	s.mailbox.Status.Holder = holderStatus(s.holder)
+	s.showRow(s.has.Mailbox)
+	s.mailbox.Status.Holder = holderStatus(s.has.Holder)
 	if held != "" {
-		return reconcile.Result{}, s.frozen(freeze, held)
+		return reconcile.Result{}, s.heldByFreeze(freeze, held)
 	}
 	return reconcile.Result{}, nil
 }
 
-// stands is what the stack held when it was read.
-func (s *scope) stands() stands {
-	return stands{row: s.row, given: s.holder.Given, there: !s.fresh, settled: s.settled}
-}
-
 // ask asks the stack for what was planned, with the hash of a new password.
-func (s *scope) ask(ctx context.Context, has stands, p admin.Place) error {
+func (s *scope) ask(ctx context.Context, has engines.Known, p admin.Place) error {
 	if p.Mailbox != nil && newPassword(has, *p.Mailbox) {
 		hash, err := s.credentials.hash()
 		if err != nil {
@@ -191,8 +187,8 @@ func (s *scope) ask(ctx context.Context, has stands, p admin.Place) error {
 	if err := s.place(ctx, p); err != nil {
 		return err
 	}
-	if p.Mailbox != nil && has.row.Access == admin.AccessClosed {
-		readopted(s.Recorder, s.mailbox, has.row.ClosedAt)
+	if p.Mailbox != nil && has.Mailbox.Access == admin.AccessClosed {
+		readopted(s.Recorder, s.mailbox, has.Mailbox.ClosedAt)
 	}
 	return nil
 }
@@ -201,8 +197,8 @@ func (s *scope) ask(ctx context.Context, has stands, p admin.Place) error {
 func (s *scope) wantedRow() admin.Mailbox {
 	row := admin.Mailbox{
 		Address: s.mailbox.Address(), Domain: s.domain.Name, QuotaBytes: s.granted.Bytes, AdmittedAs: string(s.granted.Type), AdmittedIn: s.countedIn,
-		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.row.ClosedAt,
-		Shard: s.row.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
+		Owner: admin.Owner{Namespace: s.mailbox.Namespace, UID: string(s.mailbox.UID)}, ClosedAt: s.has.Mailbox.ClosedAt,
+		Shard: s.has.Mailbox.Shard, FrozenUntil: frozenUntil(s.migrations), // what is in one shard is not moved by a pass
 	}
 	row.OrdinaryMail, row.ForwardTo = ordinaryMail(s.mailbox, s.domain)
 	row.Access, row.Sending = rowAccess(s.access)
@@ -211,9 +207,9 @@ func (s *scope) wantedRow() admin.Mailbox {
 
 // place has the stack hold something of the mailbox, and takes over what it holds then.
 func (s *scope) place(ctx context.Context, p admin.Place) error {
-	placed, err := s.directory.Place(ctx, p)
-	if placed.Mailbox.Address != "" { // also when a part of it was refused
-		s.row, s.holder = placed.Mailbox, placed.Holder
+	held, err := s.directory.Place(ctx, p)
+	if held.Mailbox.Address != "" { // also when a part of it was refused
+		s.has.Placed = held
 		s.showAccess()
 	}
 	if err != nil {
@@ -222,8 +218,8 @@ func (s *scope) place(ctx context.Context, p admin.Place) error {
 	return nil
 }
 
-// placed shows the row that the stack holds now.
-func (s *scope) placed(row admin.Mailbox) {
+// showRow shows the row that the stack holds now.
+func (s *scope) showRow(row admin.Mailbox) {
 	quota := s.mailbox.QuotaIn(s.domain)
 	if quota.Value() != row.QuotaBytes {
 		quota = resource.NewQuantity(row.QuotaBytes, resource.BinarySI)

@@ -2,14 +2,8 @@ package mailbox
 
 import (
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
 )
-
-// stands is what the stack holds of an address: there says whether it holds anything, and settled that nothing asked for it is half done.
-type stands struct {
-	row            admin.Mailbox
-	given          admin.Given
-	there, settled bool
-}
 
 // What a freeze keeps from being carried out, in words.
 const (
@@ -20,10 +14,10 @@ const (
 // plan is what to ask of the stack so that it holds the row and what is given to the holder, nil where it does; and what a freeze keeps from
 // being asked, "" where that is nothing. A row that comes with the password it has, by the version of the Secret, keeps the hash of it:
 // a hash has a random salt and would differ on every pass. Pure.
-func plan(has stands, want admin.Mailbox, gives admin.Given, frozen bool) (ask *admin.Place, held string) {
+func plan(has engines.Known, want admin.Mailbox, gives admin.Given, frozen bool) (ask *admin.Place, held string) {
 	row, given := want, gives
 	if frozen {
-		row, given = unchanged(has.row, want), has.given
+		row, given = unchanged(has.Mailbox, want), has.Holder.Given
 	}
 	switch {
 	case !row.Same(want):
@@ -32,10 +26,10 @@ func plan(has stands, want admin.Mailbox, gives admin.Given, frozen bool) (ask *
 		held = heldGiven
 	}
 	p := admin.Place{Address: want.Address}
-	if !has.there || !has.settled || !has.row.Same(row) {
+	if !has.There || !has.Settled || !has.Mailbox.Same(row) {
 		p.Mailbox = &row
 	}
-	if !has.given.Same(given) {
+	if !has.Holder.Given.Same(given) {
 		p.Given = &given
 	}
 	if p.Mailbox == nil && p.Given == nil {
@@ -45,6 +39,6 @@ func plan(has stands, want admin.Mailbox, gives admin.Given, frozen bool) (ask *
 }
 
 // newPassword says whether a row needs the hash of another password than the stack holds. Pure.
-func newPassword(has stands, row admin.Mailbox) bool {
-	return !has.there || has.row.CredentialsVersion != row.CredentialsVersion
+func newPassword(has engines.Known, row admin.Mailbox) bool {
+	return !has.There || has.Mailbox.CredentialsVersion != row.CredentialsVersion
 }

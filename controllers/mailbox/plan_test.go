@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
 )
 
 func TestPlan(t *testing.T) {
@@ -24,12 +25,16 @@ func TestPlan(t *testing.T) {
 	closed := with(func(m *admin.Mailbox) { m.Access, m.ClosedAt = admin.AccessClosed, time.Unix(1000, 0) })
 	opened := with(func(m *admin.Mailbox) { m.ClosedAt = time.Unix(1000, 0) })
 	holder := with(func(m *admin.Mailbox) { m.PasswordChangedByHolder = true })
-	here := stands{row: row, there: true, settled: true}
+	known := func(row admin.Mailbox, given admin.Given) engines.Known {
+		return engines.Known{Placed: admin.Placed{Mailbox: row, Holder: admin.Holder{Given: given}}, There: true, Settled: true}
+	}
+	here, halfDone, nothing := known(row, admin.Given{}), known(row, admin.Given{}), engines.Known{Settled: true}
+	halfDone.Settled = false
 	place := func(m *admin.Mailbox, g *admin.Given) *admin.Place {
 		return &admin.Place{Address: row.Address, Mailbox: m, Given: g}
 	}
 	for name, c := range map[string]struct {
-		has    stands
+		has    engines.Known
 		want   admin.Mailbox
 		gives  admin.Given
 		frozen bool
@@ -39,15 +44,15 @@ func TestPlan(t *testing.T) {
 		password bool
 	}{
 		"what is there as it is wanted asks for nothing":          {has: here, want: row},
-		"what its holder changed himself is no difference":        {has: stands{row: holder, there: true, settled: true}, want: row},
-		"a new mailbox is its row and a password":                 {has: stands{settled: true}, want: row, ask: place(&row, nil), password: true},
-		"with what its holder is given":                           {has: stands{settled: true}, want: row, gives: rules, ask: place(&row, &rules), password: true},
+		"what its holder changed himself is no difference":        {has: known(holder, admin.Given{}), want: row},
+		"a new mailbox is its row and a password":                 {has: nothing, want: row, ask: place(&row, nil), password: true},
+		"with what its holder is given":                           {has: nothing, want: row, gives: rules, ask: place(&row, &rules), password: true},
 		"a quota is the row alone, with the password that it has": {has: here, want: larger, ask: place(&larger, nil)},
 		"a new Secret is another password":                        {has: here, want: changed, ask: place(&changed, nil), password: true},
-		"a closed mailbox is opened":                              {has: stands{row: closed, there: true, settled: true}, want: opened, ask: place(&opened, nil)},
-		"what is half done is asked for again":                    {has: stands{row: row, there: true}, want: row, ask: place(&row, nil)},
+		"a closed mailbox is opened":                              {has: known(closed, admin.Given{}), want: opened, ask: place(&opened, nil)},
+		"what is half done is asked for again":                    {has: halfDone, want: row, ask: place(&row, nil)},
 		"rules are not the row":                                   {has: here, want: row, gives: rules, ask: place(nil, &rules)},
-		"rules that are taken back are":                           {has: stands{row: row, given: rules, there: true, settled: true}, want: row, ask: place(nil, &admin.Given{})},
+		"rules that are taken back are":                           {has: known(row, rules), want: row, ask: place(nil, &admin.Given{})},
 		"a change of both is asked for at once":                   {has: here, want: larger, gives: rules, ask: place(&larger, &rules)},
 		"a freeze holds a quota":                                  {has: here, want: larger, frozen: true, held: heldRow},
 		"and a password":                                          {has: here, want: changed, frozen: true, held: heldRow},
@@ -55,7 +60,7 @@ func TestPlan(t *testing.T) {
 		"and of both it names the row":                            {has: here, want: larger, gives: rules, frozen: true, held: heldRow},
 		"a freeze does not hold a lock":                           {has: here, want: suspended, frozen: true, ask: place(&suspended, nil)},
 		"nor lets a quota by with it":                             {has: here, want: both, gives: rules, frozen: true, ask: place(&suspended, nil), held: heldRow},
-		"what is half done is asked for again in a freeze too":    {has: stands{row: row, there: true}, want: larger, frozen: true, ask: place(&row, nil), held: heldRow},
+		"what is half done is asked for again in a freeze too":    {has: halfDone, want: larger, frozen: true, ask: place(&row, nil), held: heldRow},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ask, held := plan(c.has, c.want, c.gives, c.frozen)

@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -29,20 +29,20 @@ func (s *scope) refusedStack(ctx context.Context) (reconcile.Result, error) {
 	if !isRefused(s.domain) {
 		return reconcile.Result{}, s.domainWaits()
 	}
-	engine := engines.First(index.Host(s.domain))
+	engine := engines.First(refs.Host(s.domain))
 	s.engine, s.directory = s.Engines.For(engine), s.Engines.Directory(engine)
 	return reconcile.Walk(ctx, s, refused...)
 }
 
 // takeAway has the stack take from a mailbox what the spec does not allow any more, and a password that was replaced.
 func takeAway(ctx context.Context, s *scope) (reconcile.Result, error) {
-	version := s.row.CredentialsVersion
+	version := s.has.Mailbox.CredentialsVersion
 	if s.credentials != nil && freezeOf(s.migrations) == nil {
 		version = s.credentials.version
 	}
 	access, sending := rowAccess(s.access)
-	if row := takenAway(s.row, access, sending, version); !s.isAway() && (!s.settled || !s.row.Same(row)) {
-		if err := s.ask(ctx, s.stands(), admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
+	if row := takenAway(s.has.Mailbox, access, sending, version); !s.isAway() && (!s.has.Settled || !s.has.Mailbox.Same(row)) {
+		if err := s.ask(ctx, s.has, admin.Place{Address: row.Address, Mailbox: &row}); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
@@ -50,15 +50,15 @@ func takeAway(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, s.domainWaits()
 }
 
-// rank orders the accesses of a row.
-var rank = map[admin.Access]int{admin.AccessFull: 0, admin.AccessReadOnly: 1, admin.AccessSuspended: 2, admin.AccessClosed: 3}
+// rowStrictness orders the accesses of a row.
+var rowStrictness = map[admin.Access]int{admin.AccessFull: 0, admin.AccessReadOnly: 1, admin.AccessSuspended: 2, admin.AccessClosed: 3}
 
 // takenAway is a row with what is taken from it, and nothing that is given. Pure.
 func takenAway(row admin.Mailbox, access admin.Access, sending admin.Refusal, version string) admin.Mailbox {
 	switch {
 	case row.Access == admin.AccessClosed:
 		return row
-	case rank[access] > rank[row.Access]:
+	case rowStrictness[access] > rowStrictness[row.Access]:
 		row.Access, row.Sending = access, sending
 	case access == row.Access && row.Sending == "":
 		row.Sending = sending

@@ -16,7 +16,7 @@ import (
 	crreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 )
 
 // Secrets knows which Secrets of the listed namespaces exist and when they change, and nothing of what is in them: it asks for
@@ -103,7 +103,7 @@ func (r *Reconciler) watchSecrets(ctx context.Context, queue workqueue.TypedRate
 		if !is {
 			return
 		}
-		for _, request := range r.listed(ctx, client.InNamespace(secret.GetNamespace()), client.MatchingFields{index.MailboxSecret: secret.GetName()}) {
+		for _, request := range r.listed(ctx, client.InNamespace(secret.GetNamespace()), client.MatchingFields{refs.MailboxSecret: secret.GetName()}) {
 			queue.Add(request)
 		}
 	}
@@ -130,7 +130,7 @@ func (s *scope) unread() *credentials {
 	ref := s.mailbox.Spec.Credentials.SecretRef
 	version, known := s.Secrets.version(s.mailbox.Namespace, ref.Name)
 	was := meta.FindStatusCondition(s.mailbox.Status.Conditions, v1alpha1.ConditionCredentialsValid)
-	if version += "#" + ref.KeyOrDefault(); s.fresh || !known || s.row.CredentialsVersion != version || was == nil || was.Status != metav1.ConditionTrue {
+	if version += "#" + ref.KeyOrDefault(); !s.has.There || !known || s.has.Mailbox.CredentialsVersion != version || was == nil || was.Status != metav1.ConditionTrue {
 		return nil
 	}
 	s.True(was.Type, was.Reason, was.Message)

@@ -19,7 +19,7 @@ import (
 const (
 	// compareEvery is how often each stack is asked whether its directory is still as it was.
 	compareEvery = time.Second
-	// stacksAtOnce are asked at the same time, so that dead ones do not keep the others waiting.
+	// stacksAtOnce are asked at the same time; a round takes as long as its slowest stack, ten seconds for one that does not answer.
 	stacksAtOnce = 32
 )
 
@@ -44,7 +44,7 @@ func (r *Reconciler) compareAll(ctx context.Context, queue workqueue.TypedRateLi
 		}
 		key := client.ObjectKeyFromObject(d)
 		directory := r.Engines.Directory(engines.First(key))
-		if answers := placed(d) || served(d) && directory.Answers(); !answers {
+		if answers := takesMailboxes(d) || rowsCount(d) && directory.Answers(); !answers {
 			continue
 		}
 		group.Go(func() error {

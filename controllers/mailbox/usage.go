@@ -50,7 +50,7 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 			judgeType(u, s.reasonWas(v1alpha1.ConditionUsageMatchesType), s.typed()))
 	}
 	switch {
-	case s.fresh && s.mailbox.Status.Usage == nil: // made by this pass; Dovecot would make its folders now, to answer nothing
+	case !s.has.There && s.mailbox.Status.Usage == nil: // made by this pass; Dovecot would make its folders now, to answer nothing
 		s.show(measure{quota: s.granted.Bytes, sent: new(int64)}, judge)
 	case due:
 		u, err := s.engine.Usage(ctx, s.mailbox.Address())

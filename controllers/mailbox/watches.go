@@ -12,18 +12,18 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 )
 
-// placed says whether a domain's stack takes mailboxes.
-func placed(o client.Object) bool {
-	return meta.IsStatusConditionTrue(o.(*v1alpha1.PECDomain).Status.Conditions, v1alpha1.ConditionDirectoryInSync)
+// takesMailboxes says whether a domain's stack takes mailboxes. Pure.
+func takesMailboxes(d *v1alpha1.PECDomain) bool {
+	return meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDirectoryInSync)
 }
 
 // concernsAll says whether a change of a domain concerns all its mailboxes. That its engine went away does not, nor that it is back. Pure.
 func concernsAll(before, after client.Object) bool {
 	old, is := before.(*v1alpha1.PECDomain), after.(*v1alpha1.PECDomain)
-	return served(old) != served(is) || concernsWatched(old, is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
+	return rowsCount(old) != rowsCount(is) || concernsWatched(old, is) || !equality.Semantic.DeepEqual(old.Spec.MailboxDefaults, is.Spec.MailboxDefaults) ||
 		(old.Spec.Contract == nil) != (is.Spec.Contract == nil)
 }
 
@@ -34,7 +34,9 @@ func concernsStack(before, after client.Object) bool {
 }
 
 // concernsWaiting says whether a change of a domain lets mailboxes go on that wait for its stack. Pure.
-func concernsWaiting(before, after client.Object) bool { return !placed(before) && placed(after) }
+func concernsWaiting(before, after client.Object) bool {
+	return !takesMailboxes(before.(*v1alpha1.PECDomain)) && takesMailboxes(after.(*v1alpha1.PECDomain))
+}
 
 // concernsHeld says whether a change of a domain may let in whom its contract holds, or give them another place in the queue. Pure.
 func concernsHeld(before, after client.Object) bool {
@@ -51,17 +53,17 @@ func concernsAccess(before, after client.Object) bool {
 
 // ofDomain are the mailboxes of a domain.
 func (r *Reconciler) ofDomain(ctx context.Context, o client.Object) []crreconcile.Request {
-	return r.listed(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{index.MailboxDomain: o.GetName()})
+	return r.listed(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{refs.MailboxDomain: o.GetName()})
 }
 
 // onStack are the mailboxes of the domains that a domain's stack serves, itself among them.
 func (r *Reconciler) onStack(ctx context.Context, o client.Object) (requests []crreconcile.Request) {
-	var served v1alpha1.PECDomainList
-	if r.Client.List(ctx, &served, client.MatchingFields{index.DomainHost: index.Key(client.ObjectKeyFromObject(o))}, client.UnsafeDisableDeepCopy) != nil {
+	var domains v1alpha1.PECDomainList
+	if r.Client.List(ctx, &domains, client.MatchingFields{refs.DomainHost: refs.Key(client.ObjectKeyFromObject(o))}, client.UnsafeDisableDeepCopy) != nil {
 		return nil // a cache that cannot list is being stopped
 	}
-	for i := range served.Items {
-		requests = append(requests, r.ofDomain(ctx, &served.Items[i])...)
+	for i := range domains.Items {
+		requests = append(requests, r.ofDomain(ctx, &domains.Items[i])...)
 	}
 	return requests
 }
@@ -69,7 +71,7 @@ func (r *Reconciler) onStack(ctx context.Context, o client.Object) (requests []c
 // waitingIn are the mailboxes of a domain that are not Ready.
 func (r *Reconciler) waitingIn(ctx context.Context, o client.Object) []crreconcile.Request {
 	var list v1alpha1.MailboxList
-	if r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{index.MailboxDomain: o.GetName()}, client.UnsafeDisableDeepCopy) != nil {
+	if r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{refs.MailboxDomain: o.GetName()}, client.UnsafeDisableDeepCopy) != nil {
 		return nil // a cache that cannot list is being stopped
 	}
 	var requests []crreconcile.Request
@@ -83,15 +85,15 @@ func (r *Reconciler) waitingIn(ctx context.Context, o client.Object) []crreconci
 
 // heldUnder are the held mailboxes of a domain, and of all domains that draw on its contract.
 func (r *Reconciler) heldUnder(ctx context.Context, o client.Object) []crreconcile.Request {
-	key := index.Key(client.ObjectKeyFromObject(o))
-	requests := r.listed(ctx, client.MatchingFields{index.MailboxHeld: key})
+	key := refs.Key(client.ObjectKeyFromObject(o))
+	requests := r.listed(ctx, client.MatchingFields{refs.MailboxHeld: key})
 	var members v1alpha1.PECDomainList
-	if r.Client.List(ctx, &members, client.MatchingFields{index.DomainPool: key}, client.UnsafeDisableDeepCopy) != nil {
+	if r.Client.List(ctx, &members, client.MatchingFields{refs.DomainPool: key}, client.UnsafeDisableDeepCopy) != nil {
 		return requests // a cache that cannot list is being stopped
 	}
 	for i := range members.Items {
-		if member := index.Key(client.ObjectKeyFromObject(&members.Items[i])); member != key {
-			requests = append(requests, r.listed(ctx, client.MatchingFields{index.MailboxHeld: member})...)
+		if member := refs.Key(client.ObjectKeyFromObject(&members.Items[i])); member != key {
+			requests = append(requests, r.listed(ctx, client.MatchingFields{refs.MailboxHeld: member})...)
 		}
 	}
 	return requests

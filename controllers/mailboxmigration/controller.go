@@ -25,9 +25,10 @@ import (
 const (
 	// soon is the pause while a Job runs, longest the one while nothing is due: another clock may be set meanwhile.
 	soon, longest = 2 * time.Second, 10 * time.Minute
-	// followed is the pause of the site that does not act: so late does it bind its mailboxes to a phase that began at the other.
+	// followed is the pause of the site that does not act, and so the longest delay before its mailboxes are bound by a phase that began at
+	// the other.
 	followed = 15 * time.Second
-	// noticed is the longest pause of the preferred site: so late does it notice that it was stood in for.
+	// noticed is the longest pause of the preferred site, and so the longest delay before it notices that it was stood in for.
 	noticed = time.Minute
 	// passTimeout bounds a pass.
 	passTimeout = time.Minute
@@ -47,9 +48,9 @@ var table = reconcile.Table{
 type Reconciler struct {
 	*reconcile.Mechanism
 	// Live reads past the cache: what was written a moment ago must be seen.
-	Live    client.Reader
-	Access  reconcile.Access
-	Engines *engines.Pool
+	Live       client.Reader
+	Namespaces reconcile.Namespaces
+	Engines    *engines.Pool
 	// Jobs is where copies run, Image what their pods run.
 	Jobs *jobs.Cluster
 	// Peer reads the other site, StandIn is how long it must be silent before this one acts in its place.
@@ -60,8 +61,8 @@ type Reconciler struct {
 	// Networks are those of ours in which a source may stand; any other one is on the internet.
 	Networks []netip.Prefix
 
-	// seen is when promises are looked at next: it takes two Secrets a mailbox, and a pass comes every two seconds while a Job runs.
-	seen reconcile.Looks
+	// promiseLooks is when promises are looked at next: it takes two Secrets a mailbox, and a pass comes every two seconds while a Job runs.
+	promiseLooks reconcile.Looks
 }
 
 // scope is what the phases of one pass share.
@@ -73,20 +74,20 @@ type scope struct {
 	outlook   calendar.Outlook
 	ledger    *ledger
 	part      part
-	// target and engine are the host of the target's domain; engine is nil while it takes no mailboxes.
-	target target
-	engine *admin.Client
-	failed []v1alpha1.FailedMailbox // of a Job that is not settled
-	far    string                   // how far the Job is that runs
-	note   string                   // why the current work does not go on
-	reason string                   // of note
+	target    target
+	source    source
+	engine    *admin.Client            // of the target's stack; nil while it takes no mailboxes
+	failed    []v1alpha1.FailedMailbox // of a Job that is not settled
+	far       string                   // how far the Job is that runs
+	note      string                   // why the current work does not go on
+	reason    string                   // of note
 }
 
 // Reconcile is one pass over one migration.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	migration := &v1alpha1.MailboxMigration{}
 	if err := r.Client.Get(ctx, req.NamespacedName, migration); err != nil {
-		r.seen.Forget(req.NamespacedName)
+		r.promiseLooks.Forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !migration.DeletionTimestamp.IsZero() {
@@ -97,13 +98,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	s := &scope{Pass: pass, Reconciler: r, migration: migration}
-	result, err := reconcile.Walk(ctx, s, settleCalendar, showHolds, openLedger, findDomain, chooseSite, findTarget, keepDates, judgePromises)
+	result, err := reconcile.Walk(ctx, s, settleCalendar, showHolds, openLedger, findTargetDomain, chooseSite, findEnds, keepDates, judgePromises)
 	return r.Finish(ctx, pass, result, err, s.show)
 }
 
 // SetupWithManager starts the controller.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	r.Table, r.seen.Every = table, longest
+	r.Table, r.promiseLooks.Every = table, longest
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("mailboxmigration").
 		For(&v1alpha1.MailboxMigration{}, builder.WithPredicates(reconcile.SpecOrRequest())).

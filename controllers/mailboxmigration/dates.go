@@ -111,7 +111,7 @@ func (s *scope) do(ctx context.Context, a calendar.Action) (bool, error) {
 	case calendar.CutOver:
 		return s.cutOver(ctx, a.Slot)
 	case calendar.Destroy:
-		s.wait(v1alpha1.ReasonAwaitingAgreement, "Destroy is due, and nothing is destroyed before both sites agree on the same list, which this release cannot do yet; all of it stays")
+		s.holdUp(v1alpha1.ReasonAwaitingAgreement, "Destroy is due, and nothing is destroyed before both sites agree on the same list, which this release cannot do yet; all of it stays")
 		return false, nil
 	case calendar.RequestsClose, calendar.BlockSending:
 		if _, closed := s.closed(); !closed {
@@ -153,22 +153,22 @@ func (s *scope) settle(ctx context.Context, slot calendar.Slot, how string, e en
 	return nil
 }
 
-// wait remembers why the work that is due does not go on.
-func (s *scope) wait(reason, note string) { s.reason, s.note = reason, note }
+// holdUp remembers why the work that is due does not go on.
+func (s *scope) holdUp(reason, note string) { s.reason, s.note = reason, note }
 
 // cutOver waits until mail goes to the new mailboxes. Where the operator writes the MX records, the servers say so; else it is a
 // person's word, another token than the one of the verification.
 func (s *scope) cutOver(ctx context.Context, slot calendar.Slot) (bool, error) {
 	if dns := s.target.domain.Spec.DNS; dns != nil && dns.Mode == v1alpha1.DNSRFC2136 {
 		if !meta.IsStatusConditionTrue(s.target.domain.Status.Conditions, v1alpha1.ConditionDNSVerified) {
-			s.wait(v1alpha1.ReasonAwaitingCutOver, fmt.Sprintf("all is verified, and the MX records of %s are not those of its mailHosts everywhere; kubectl describe pecd -n %s %s says more", s.target.domain.Name, s.target.domain.Namespace, s.target.domain.Name))
+			s.holdUp(v1alpha1.ReasonAwaitingCutOver, fmt.Sprintf("all is verified, and the MX records of %s are not those of its mailHosts everywhere; kubectl describe pecd -n %s %s says more", s.target.domain.Name, s.target.domain.Namespace, s.target.domain.Name))
 			return false, nil
 		}
 		return true, s.settle(ctx, slot, recordedDone, entry{Evidence: "every server of the zone answers with the mailHosts"})
 	}
-	verified := s.ledger.entries["verify"+recordedDone]
+	verified, _ := s.ledger.done(calendar.Verify)
 	if token := s.migration.Token(); token == "" || token == verified.Token {
-		s.wait(v1alpha1.ReasonAwaitingCutOver, fmt.Sprintf(
+		s.holdUp(v1alpha1.ReasonAwaitingCutOver, fmt.Sprintf(
 			"all is verified: move the MX records of %s to its mailHosts, then set spec.run.token to another value than %q", s.migration.Spec.Target.DomainRef.Name, verified.Token))
 		return false, nil
 	}

@@ -95,7 +95,7 @@ func identity(m *v1alpha1.MailboxMigration) string {
 
 // openLedger reads what was done.
 func openLedger(ctx context.Context, s *scope) (reconcile.Result, error) {
-	if message := s.Access.Missing(s.migration.Namespace, nil); message != "" {
+	if message := s.Namespaces.Missing(s.migration.Namespace, nil); message != "" {
 		return reconcile.Result{}, reconcile.Waiting(longest, v1alpha1.ConditionTargetReady, v1alpha1.ReasonNamespaceNotGranted, message)
 	}
 	l := &ledger{object: &corev1.ConfigMap{}, entries: map[string]entry{}, last: term{Epoch: 1}}
@@ -103,7 +103,7 @@ func openLedger(ctx context.Context, s *scope) (reconcile.Result, error) {
 	err := s.Live.Get(ctx, key, l.object)
 	switch {
 	case apierrors.IsForbidden(err):
-		return reconcile.Result{}, reconcile.Waiting(longest, v1alpha1.ConditionTargetReady, v1alpha1.ReasonNamespaceNotGranted, s.Access.Missing(key.Namespace, err))
+		return reconcile.Result{}, reconcile.Waiting(longest, v1alpha1.ConditionTargetReady, v1alpha1.ReasonNamespaceNotGranted, s.Namespaces.Missing(key.Namespace, err))
 	case apierrors.IsNotFound(err):
 		l.missing = true
 		l.object = &corev1.ConfigMap{
@@ -133,6 +133,12 @@ func openLedger(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.ledger = l
 	s.True(v1alpha1.ConditionCalendarSettled, v1alpha1.ReasonTimetableMade, "the dates make a timetable; what is done is kept in ConfigMap "+key.Name)
 	return reconcile.Result{}, nil
+}
+
+// done is what was recorded when a phase was done.
+func (l *ledger) done(phase calendar.Name) (entry, bool) {
+	e, ok := l.entries[calendar.SlotName(phase)+recordedDone]
+	return e, ok
 }
 
 // states are the ledger as the calendar wants it.
@@ -194,10 +200,13 @@ func (s *scope) listed() []string {
 	return all
 }
 
+// listClosers are the phases at which the list of mailboxes closes, at the first of them.
+var listClosers = []calendar.Name{calendar.RequestsClose, calendar.BlockSending}
+
 // closed is what was recorded when the list closed.
 func (s *scope) closed() (entry, bool) {
-	for _, slot := range []string{"requests-close", "block-sending"} {
-		if e, ok := s.ledger.entries[slot+recordedDone]; ok {
+	for _, phase := range listClosers {
+		if e, ok := s.ledger.done(phase); ok {
 			return e, true
 		}
 	}

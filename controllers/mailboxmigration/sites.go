@@ -147,7 +147,7 @@ func (s *scope) learn(ctx context.Context, theirs *v1alpha1.MigrationActing, beg
 // unknown are the slots that the other site settled and this one did not. What it copied and verified counts once mail goes to the new
 // mailboxes: before, whoever acts proves the copy that lies at his own site; after it there is nothing left to copy.
 func (s *scope) unknown(settled []string) []string {
-	over := slices.Contains(settled, "cut-over"+recordedDone)
+	over := slices.Contains(settled, calendar.SlotName(calendar.CutOver)+recordedDone)
 	states := s.ledger.states()
 	var keys []string
 	for _, slot := range s.timetable.Slots {
@@ -176,7 +176,7 @@ func (s *scope) standBack(ctx context.Context) error {
 			continue
 		}
 		s.engine = s.Engines.For(engines.First(s.target.host))
-		if err := s.takeBack(ctx, slot, ""); err != nil {
+		if err := s.revoke(ctx, slot, ""); err != nil {
 			return err
 		}
 		if err := s.Jobs.Suspend(ctx, job, true); err != nil {
@@ -264,7 +264,9 @@ func (s *scope) acting() *v1alpha1.MigrationActing {
 }
 
 // closesList says whether a slot is one at which the list of mailboxes closes.
-func closesList(slot string) bool { return slot == "requests-close" || slot == "block-sending" }
+func closesList(slot string) bool {
+	return slices.ContainsFunc(listClosers, func(phase calendar.Name) bool { return calendar.SlotName(phase) == slot })
+}
 
 // listDigest is the digest of a list of mailboxes.
 func listDigest(addresses []string) string {

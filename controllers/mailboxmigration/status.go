@@ -20,7 +20,7 @@ const maxFailed, maxEvidence = 16, 384
 
 // sayProgress says how far the phases and the mailboxes are.
 func (s *scope) sayProgress() {
-	if verified, ok := s.ledger.entries["verify"+recordedDone]; ok {
+	if verified, ok := s.ledger.done(calendar.Verify); ok {
 		s.True(v1alpha1.ConditionMailboxesCopied, v1alpha1.ReasonMailboxesVerified, verified.Evidence)
 	} else if s.reason == v1alpha1.ReasonMailboxesFailed {
 		s.False(v1alpha1.ConditionMailboxesCopied, s.reason, s.note)
@@ -82,7 +82,7 @@ func (s *scope) show() {
 		keepBegun(phases, status.Phases)
 	}
 	status.Phases = phases
-	if verified, ok := s.ledger.entries["verify"+recordedDone]; s.part == dates || ok && verified.Outcome == nil {
+	if verified, ok := s.ledger.done(calendar.Verify); s.part == dates || ok && verified.Outcome == nil {
 		return // the other site counted
 	}
 	status.Run = s.migration.Token()

@@ -14,19 +14,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 	"github.com/pec-operator/pec-operator/internal/stack"
 )
 
-// target is where mail goes, and source whence.
+// target is where mail goes.
 type target struct {
 	domain *v1alpha1.PECDomain
 	host   types.NamespacedName
 	// preferred is the site that acts while it lives; "" is none.
 	preferred string
-	source    source
 }
 
 // source is the IMAPS server that mail is copied from.
@@ -51,8 +50,8 @@ func targetAddress(address string, m *v1alpha1.MailboxMigration) string {
 	return local + "@" + m.Spec.Target.DomainRef.Name
 }
 
-// findDomain finds the target's domain, and the one whose stack serves it.
-func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
+// findTargetDomain finds the target's domain, and the one whose stack serves it.
+func findTargetDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 	name := s.migration.Spec.Target.DomainRef.Name
 	domain := &v1alpha1.PECDomain{}
 	err := s.Client.Get(ctx, types.NamespacedName{Namespace: s.migration.Namespace, Name: name}, domain)
@@ -63,18 +62,18 @@ func findDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading the target's domain %s: %w", name, err)
 	}
-	s.target = target{domain: domain, host: index.Host(domain)}
+	s.target = target{domain: domain, host: refs.Host(domain)}
 	host := &v1alpha1.PECDomain{}
 	if err := s.Client.Get(ctx, s.target.host, host); client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", s.target.host, name, err)
 	}
-	s.target.preferred = index.PreferredSite(domain, host)
+	s.target.preferred = refs.PreferredSite(domain, host)
 	return reconcile.Result{}, nil
 }
 
-// findTarget finds the engine that takes the copies, and the server that they come from. Dates are kept whether or not it is there:
+// findEnds finds the engine that takes the copies, and the server that they come from. Dates are kept whether or not it is there:
 // only copying waits.
-func findTarget(ctx context.Context, s *scope) (reconcile.Result, error) {
+func findEnds(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if s.part != acts {
 		return reconcile.Result{}, nil
 	}
@@ -100,7 +99,7 @@ const imapsPort = 993
 func (s *scope) findSource(ctx context.Context) (problem string, err error) {
 	spec := s.migration.Spec.Source
 	if spec.IMAP != nil {
-		s.target.source = source{address: spec.IMAP.HostPort(imapsPort), ca: spec.IMAP.CASecretRef}
+		s.source = source{address: spec.IMAP.HostPort(imapsPort), ca: spec.IMAP.CASecretRef}
 		return "", nil
 	}
 	domain := &v1alpha1.PECDomain{}
@@ -111,10 +110,10 @@ func (s *scope) findSource(ctx context.Context) (problem string, err error) {
 	case err != nil:
 		return "", fmt.Errorf("reading the source's domain %s: %w", spec.DomainRef.Name, err)
 	case external != nil:
-		s.target.source = source{address: external.IMAP.HostPort(imapsPort)}
+		s.source = source{address: external.IMAP.HostPort(imapsPort)}
 		return "", nil
 	}
-	return s.findStack(ctx, index.Host(domain))
+	return s.findStack(ctx, refs.Host(domain))
 }
 
 // findStack names the IMAPS server of a stack of this site, by its Service: it must be found also while the domain's public names are
@@ -131,7 +130,7 @@ func (s *scope) findStack(ctx context.Context, host types.NamespacedName) (probl
 	}
 	secret := &corev1.Secret{}
 	err = s.Live.Get(ctx, client.ObjectKey{Namespace: host.Namespace, Name: stack.TLSSecret(domain)}, secret)
-	if message := s.Access.Missing(host.Namespace, err); message != "" {
+	if message := s.Namespaces.Missing(host.Namespace, err); message != "" {
 		return message, nil
 	}
 	if client.IgnoreNotFound(err) != nil {
@@ -142,7 +141,7 @@ func (s *scope) findStack(ctx context.Context, host types.NamespacedName) (probl
 		return fmt.Sprintf("Secret %s of namespace %s has no certificate of the source's mail ports; the source's PECDomain says more", stack.TLSSecret(domain), host.Namespace), nil
 	}
 	address := stack.NamesFor(host.Name).Mail + "." + host.Namespace + ".svc"
-	s.target.source = source{address: hostPort(address), own: true, name: managed.Endpoints.IMAP, roots: roots}
+	s.source = source{address: hostPort(address), own: true, name: managed.Endpoints.IMAP, roots: roots}
 	return "", nil
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/migration"
 )
 
-// grantLife is how long a Job may use the mailboxes it was granted: longer than any pass, and not for ever if nobody takes it back.
+// grantLife is how long a Job may use the mailboxes it was granted: longer than any pass, and not for ever if nobody revokes that.
 const grantLife = 14 * 24 * time.Hour
 
 // jobPlan is the Job of a slot, and of one attempt at it: "" is the first, and another one is named by the token that asked for it.
@@ -36,8 +36,8 @@ func (s *scope) jobPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, att
 	for i, m := range list {
 		p.Sources = append(p.Sources, jobs.Source{File: strconv.Itoa(i), Secret: m.SourceCredentials.Name, Key: m.SourceCredentials.KeyOrDefault()})
 	}
-	if s.target.source.ca != nil {
-		p.Sources = append(p.Sources, jobs.Source{File: "ca", Secret: s.target.source.ca.SecretName, Key: "ca.crt"})
+	if s.source.ca != nil {
+		p.Sources = append(p.Sources, jobs.Source{File: "ca", Secret: s.source.ca.SecretName, Key: "ca.crt"})
 	}
 	return p
 }
@@ -46,11 +46,11 @@ func (s *scope) jobPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, att
 func (s *scope) workPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, attempt string) migration.Plan {
 	plan := migration.Plan{
 		Migration: s.migration.Namespace + "/" + s.migration.Name, Kind: migration.KindCopy, DryRun: s.migration.DryRun(), AlignFlags: true,
-		Store: engines.URL(engines.First(s.target.host)), Source: s.target.source.address, SourceName: s.target.source.name, SourceRoots: s.target.source.roots, ApproveSkipped: s.migration.Spec.ApproveSkipped,
+		Store: engines.URL(engines.First(s.target.host)), Source: s.source.address, SourceName: s.source.name, SourceRoots: s.source.roots, ApproveSkipped: s.migration.Spec.ApproveSkipped,
 		Networks: s.Networks,
 	}
-	if s.target.source.own {
-		plan.Own = s.target.source.address
+	if s.source.own {
+		plan.Own = s.source.address
 	}
 	switch {
 	case slot.Phase == calendar.Verify && attempt != "":
@@ -61,7 +61,7 @@ func (s *scope) workPlan(slot calendar.Slot, list []v1alpha1.MigratedMailbox, at
 	if c := s.migration.Spec.Copy; c != nil && c.MaxMessagesPerSecond != nil {
 		plan.PerSecond = float64(*c.MaxMessagesPerSecond) / float64(min(s.migration.ParallelOrDefault(), int32(len(list)))) //nolint:gosec // at most 128
 	}
-	if s.target.source.ca != nil {
+	if s.source.ca != nil {
 		plan.SourceCA = "ca"
 	}
 	if slot.Phase == calendar.Verify {
@@ -80,12 +80,12 @@ func (s *scope) start(ctx context.Context, slot calendar.Slot) (bool, error) {
 	case s.engine == nil:
 		return false, nil // TargetReady says why
 	case s.listUnknown():
-		s.wait(v1alpha1.ReasonListUnknown, "the other site closed the list of mailboxes, and this spec lists others; list here those that were listed then, as kubectl describe shows them there")
+		s.holdUp(v1alpha1.ReasonListUnknown, "the other site closed the list of mailboxes, and this spec lists others; list here those that were listed then, as kubectl describe shows them there")
 		return false, nil
 	case len(list) == 0:
 		return true, s.settle(ctx, slot, recordedDone, entry{Evidence: "no mailbox is listed that was listed when the list closed"})
 	case s.migration.DryRun() && slot.Phase != calendar.Copy:
-		s.wait(v1alpha1.ReasonDryRun, "copy.dryRun is Enabled: the copy passes count and write nothing, and nothing goes beyond them; set it to Disabled to go on")
+		s.holdUp(v1alpha1.ReasonDryRun, "copy.dryRun is Enabled: the copy passes count and write nothing, and nothing goes beyond them; set it to Disabled to go on")
 		return false, nil
 	}
 	job, err := s.launch(ctx, slot, list, "")
@@ -146,11 +146,11 @@ func (s *scope) follow(ctx context.Context, slot calendar.Slot) (bool, error) {
 	o := outcomeOf(*state, moved)
 	if slot.Phase != calendar.Copy && !whole(state) {
 		s.failed = o.Failed
-		s.wait(v1alpha1.ReasonMailboxesFailed, explain(o, state.Problem))
+		s.holdUp(v1alpha1.ReasonMailboxesFailed, explain(o, state.Problem))
 		return false, nil
 	}
 	for _, a := range slices.Compact([]string{"", attempt}) {
-		if err := s.takeBack(ctx, slot, a); err != nil {
+		if err := s.revoke(ctx, slot, a); err != nil {
 			return false, err
 		}
 	}
@@ -195,14 +195,14 @@ func (s *scope) stop(ctx context.Context, slot calendar.Slot) error {
 			return err
 		}
 	}
-	if err := s.takeBack(ctx, slot, ""); err != nil {
+	if err := s.revoke(ctx, slot, ""); err != nil {
 		return err
 	}
 	return s.settle(ctx, slot, recordedDone, entry{Evidence: "stopped: the final delta copies the rest"})
 }
 
-// takeBack ends an attempt's grant.
-func (s *scope) takeBack(ctx context.Context, slot calendar.Slot, attempt string) error {
+// revoke ends an attempt's grant.
+func (s *scope) revoke(ctx context.Context, slot calendar.Slot, attempt string) error {
 	if s.engine == nil {
 		return nil // it ends by itself
 	}
@@ -230,22 +230,19 @@ func (s *scope) moved(ctx context.Context, slot calendar.Slot, attempt string) (
 	return all, nil
 }
 
+// withReasons are mailboxes, each with what it failed by.
+func withReasons(failed []v1alpha1.FailedMailbox) []string {
+	list := make([]string, len(failed))
+	for i, f := range failed {
+		list[i] = fmt.Sprintf("%s (%s)", f.Address, f.Reason)
+	}
+	return list
+}
+
 // explain says which mailboxes failed and what to do.
 func explain(o outcome, problem string) string {
 	if problem != "" {
 		return "the Job failed: " + problem + "; correct it and set spec.run.token to another value to run again"
 	}
-	const shown = 5
-	text := ""
-	for i, f := range o.Failed {
-		if i == shown {
-			text += fmt.Sprintf(", and %d more", len(o.Failed)-shown)
-			break
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += fmt.Sprintf("%s (%s)", f.Address, f.Reason)
-	}
-	return text + ": correct what their pods say, then set spec.run.token to another value to run again"
+	return few(withReasons(o.Failed)) + ": correct what their pods say, then set spec.run.token to another value to run again"
 }

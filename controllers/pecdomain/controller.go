@@ -1,5 +1,6 @@
 // Package pecdomain makes a PECDomain real at this site: the mail stack of a Managed one, a place on its host's stack for a
-// Hosted one, and for all, External ones too, an MX set that is right and nobody else's. Files: controller (wiring, the pass), phases by subject, status (facts to conditions), watches.
+// Hosted one, and for all, External ones too, an MX set that is right and nobody else's. Files: controller (wiring, the pass),
+// phases by subject, status (facts to conditions), watches.
 package pecdomain
 
 import (
@@ -14,7 +15,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/engines"
@@ -37,18 +38,18 @@ type Reconciler struct {
 	// Live reads past the cache: Secrets must not stand in our memory, and a cache over namespaces whose Role is missing
 	// would never sync.
 	Live client.Reader
-	// Access lists the namespaces that the operator may work in.
-	Access reconcile.Access
+	// Namespaces are those that the operator may work in.
+	Namespaces reconcile.Namespaces
 	// Authority signs the certificates of this site's engines.
 	Authority *pki.Authority
 	// Engines dials the engines of this site.
 	Engines *engines.Pool
 	// Peer reads the other site.
 	Peer *peer.Peer
-	// Names is this site's view of the DNS.
-	Names *Names
-	// Watch measures the services that were promised.
-	Watch *Watch
+	// DNS is this site's view of the DNS.
+	DNS *DNSView
+	// Meter measures the services that were promised.
+	Meter *ServiceMeter
 	// Book says who is admitted under each contract.
 	Book *contracts.Book
 	// Stack is what the stacks of this site have in common.
@@ -66,16 +67,16 @@ type scope struct {
 	// host is the domain whose stack serves this one; itself when Managed.
 	host   types.NamespacedName
 	engine *admin.Client // of host, once it is known to be one
-	// placed are the domains that the engine held when it was asked in this pass, and what was placed since.
-	placed []admin.Domain
+	// heldDomains are those that the engine held when it was asked in this pass, and what was placed since.
+	heldDomains []admin.Domain
 	// receipts is the mail domain of the provider whose stack serves the domain.
 	receipts string
 	// ignored says that whoever owns the stack answers for the domain's records.
 	ignored bool
-	// left are the domains that the stack let go, with the namespace of the PECDomain that has them elsewhere.
-	left map[string]string
-	// said is what the engine answered in this pass.
-	said admin.Status
+	// elsewhere are the domains that the stack let go, with the namespace of the PECDomain that has them now.
+	elsewhere map[string]string
+	// engineStatus is what the engine answered in this pass.
+	engineStatus admin.Status
 	// peer is the other site's resource as it was read in this pass; nil when it could not be.
 	peer *v1alpha1.PECDomain
 	// specs are this site's Mailbox resources of the domain; nil where they were not read. apart is where the other site's differ.
@@ -92,14 +93,9 @@ type scope struct {
 	key     dns.Key
 }
 
-// road is how a domain of one provider type is made real.
-type road struct {
-	phases []reconcile.Phase[*scope]
-	table  reconcile.Table
-}
-
-var roads = map[v1alpha1.ProviderType]road{
-	v1alpha1.ProviderManaged: {table: managedTable, phases: []reconcile.Phase[*scope]{
+// roads are those of the provider types.
+var roads = map[v1alpha1.ProviderType]reconcile.Road[*scope]{
+	v1alpha1.ProviderManaged: {Table: managedTable, Phases: []reconcile.Phase[*scope]{
 		digestMailboxes,
 		observePeer,
 		claimDomain,
@@ -108,7 +104,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		measureService,
 		observeDNS,
 		honourContract,
-		checkAccess,
+		checkNamespace,
 		keepCertificate,
 		readSecrets,
 		keepClaims,
@@ -120,10 +116,11 @@ var roads = map[v1alpha1.ProviderType]road{
 		letGo,
 		closeRows,
 		linkPeer,
+		vouch,
 		compareStores,
 		settleDNS,
 	}},
-	v1alpha1.ProviderHosted: {table: hostedTable, phases: []reconcile.Phase[*scope]{
+	v1alpha1.ProviderHosted: {Table: hostedTable, Phases: []reconcile.Phase[*scope]{
 		digestMailboxes,
 		observePeer,
 		claimDomain,
@@ -136,7 +133,7 @@ var roads = map[v1alpha1.ProviderType]road{
 		placeDomain,
 		settleDNS,
 	}},
-	v1alpha1.ProviderExternal: {table: externalTable, phases: []reconcile.Phase[*scope]{
+	v1alpha1.ProviderExternal: {Table: externalTable, Phases: []reconcile.Phase[*scope]{
 		digestMailboxes,
 		observePeer,
 		claimDomain,
@@ -152,11 +149,11 @@ var roads = map[v1alpha1.ProviderType]road{
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	domain := &v1alpha1.PECDomain{}
 	if err := r.Client.Get(ctx, req.NamespacedName, domain); err != nil {
-		r.Names.forget(req.NamespacedName)
+		r.DNS.forget(req.NamespacedName)
 		r.forget(req.NamespacedName)
 		r.Engines.Forget(req.NamespacedName)
 		r.Book.Forget(req.NamespacedName)
-		r.Watch.leave(req.NamespacedName)
+		r.Meter.leave(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !domain.DeletionTimestamp.IsZero() {
@@ -167,18 +164,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.watchOn(domain)
 		return ctrl.Result{}, err
 	}
-	host := index.Host(domain)
+	host := refs.Host(domain)
 	s := &scope{Pass: pass, Reconciler: r, domain: domain, host: host, receipts: receiptsOf(domain), ignored: ignores(domain)}
 	road := roads[domain.Spec.Provider.Type]
-	m := *r.Mechanism
-	m.Table = road.table
-	result, err := reconcile.Walk(ctx, s, road.phases...)
+	result, err := reconcile.Walk(ctx, s, road.Phases...)
 	if apierrors.IsForbidden(err) {
-		err = reconcile.Waiting(later, v1alpha1.ConditionStackReady, v1alpha1.ReasonNamespaceNotGranted, r.Access.Missing(domain.Namespace, err))
+		err = reconcile.Waiting(later, v1alpha1.ConditionStackReady, v1alpha1.ReasonNamespaceNotGranted, r.Namespaces.Missing(domain.Namespace, err))
 	}
 	counts, countErr := s.countMailboxes(ctx)
 	if err == nil {
 		err = countErr
 	}
-	return m.Finish(ctx, pass, result, err, func() { s.complete(counts) })
+	return r.With(road.Table).Finish(ctx, pass, result, err, func() { s.complete(counts) })
 }

@@ -236,7 +236,7 @@ func TestLinkPeer(t *testing.T) {
 				return
 			}
 			s := &scope{Reconciler: &Reconciler{Stack: stack.Settings{Site: "a"}}, domain: own, peer: c.other}
-			s.said.Peer = admin.PeerState{Site: c.told.Site, Digest: c.told.Digest()}
+			s.engineStatus.Peer = admin.PeerState{Site: c.told.Site, Digest: c.told.Digest()}
 			if result, err := linkPeer(t.Context(), s); err != nil || result.RequeueAfter != c.wantAgain {
 				t.Errorf("looked at again after %s, %v", result.RequeueAfter, err)
 			}
@@ -299,7 +299,7 @@ func TestJudgeSpec(t *testing.T) {
 		"a digest that moved and shows nothing":      {own.DeepCopy(), nil, peer.State{Reachable: true}, known, v1alpha1.ReasonSpecsEqual, &apart{since: now.Add(-time.Hour)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := judgeSpec(own, c.other, c.apart, c.err, c.state, c.known, now)
+			got := judgeSpec(own, peerWord{domain: c.other, err: c.err, apart: c.apart, state: c.state}, c.known, now)
 			if (got == nil) != (c.want == "") || (got != nil && got.Reason != c.want) {
 				t.Errorf("got %v, want %q", got, c.want)
 			}
@@ -380,30 +380,30 @@ func TestADomainThatIsGoneIsForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	pool := engines.NewPool("a", authority, time.Now, nil)
-	names := (&Names{}).Ready()
-	r := &Reconciler{Mechanism: &reconcile.Mechanism{Client: gone{}}, Engines: pool, Names: names, Watch: &Watch{}, Book: contracts.New(gone{}, pool, contracts.Sites{}, time.Now)}
+	view := (&DNSView{}).Ready()
+	r := &Reconciler{Mechanism: &reconcile.Mechanism{Client: gone{}}, Engines: pool, DNS: view, Meter: &ServiceMeter{}, Book: contracts.New(gone{}, pool, contracts.Sites{}, time.Now)}
 	key := types.NamespacedName{Namespace: "comune", Name: "pec.comune.test"}
-	names.domains[key] = &memory{}
+	view.domains[key] = &memory{}
 	r.compared = map[types.NamespacedName]*memoryOfSpecs{key: {}}
 	before := pool.Directory(engines.First(key))
 	if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: key}); err != nil {
 		t.Fatal(err)
 	}
-	if len(names.domains)+len(r.compared) > 0 || pool.Directory(engines.First(key)) == before {
-		t.Errorf("of a domain that is gone is left: %v, %v, and its directory", names.domains, r.compared)
+	if len(view.domains)+len(r.compared) > 0 || pool.Directory(engines.First(key)) == before {
+		t.Errorf("of a domain that is gone is left: %v, %v, and its directory", view.domains, r.compared)
 	}
 }
 
 func TestMailHostsThatNobodyNamesAreForgotten(t *testing.T) {
-	names := (&Names{Interval: 24 * time.Hour, Observer: &dns.Observer{}}).Ready()
+	view := (&DNSView{Interval: 24 * time.Hour, Observer: &dns.Observer{}}).Ready()
 	clock := now
 	for i := range 100 {
-		names.probes[fmt.Sprintf("mx.%d.test", i)] = &probe{until: now.Add(time.Duration(i) * time.Second)}
+		view.probes[fmt.Sprintf("mx.%d.test", i)] = &probe{until: now.Add(time.Duration(i) * time.Second)}
 	}
 	prober := &dns.Prober{Observer: &dns.Observer{Roots: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}, Timeout: time.Millisecond}
 	clock = clock.Add(90 * time.Second)
-	names.probe(t.Context(), prober, "mx.new.test", func() time.Time { return clock })
-	if len(names.probes) != 10 {
-		t.Errorf("%d mail hosts are remembered, want the nine that were knocked at a moment ago and the new one", len(names.probes))
+	view.probe(t.Context(), prober, "mx.new.test", func() time.Time { return clock })
+	if len(view.probes) != 10 {
+		t.Errorf("%d mail hosts are remembered, want the nine that were knocked at a moment ago and the new one", len(view.probes))
 	}
 }

@@ -25,7 +25,7 @@ import (
 func observeDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 	key := client.ObjectKeyFromObject(s.domain)
 	if ignores(s.domain) {
-		s.Names.forget(key)
+		s.DNS.forget(key)
 		s.domain.Status.DNS = nil
 		s.True(v1alpha1.ConditionDNSVerified, v1alpha1.ReasonDNSIgnored, "spec.dns.mode is Ignore: the domain's records are looked after elsewhere")
 		return reconcile.Result{}, nil
@@ -38,7 +38,7 @@ func observeDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 		s.Say(v1alpha1.ConditionDNSVerified, metav1.ConditionUnknown, v1alpha1.ReasonNoMailHosts, "which hosts the MX set should name is known once the host's PECDomain serves this one")
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
-	m := s.Names.memory(key)
+	m := s.DNS.memory(key)
 	t = s.notice(t, m)
 	if m.looked.IsZero() {
 		s.recall()
@@ -47,9 +47,9 @@ func observeDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	s.target = &t
 	if !s.Now.Before(m.due) {
-		s.Names.begin(key, work{target: t}, s.Mechanism.Now)
+		s.DNS.begin(key, work{target: t}, s.Mechanism.Now)
 	}
-	s.Names.wakeAt(key, m, max(soon, m.due.Sub(s.Now)))
+	s.DNS.wakeAt(key, m, max(soon, m.due.Sub(s.Now)))
 	return reconcile.Result{}, nil
 }
 
@@ -67,7 +67,7 @@ func (s *scope) notice(t target, m *memory) target {
 	case s.domain.Status.ObservedGeneration != s.domain.Generation:
 		m.due = s.Now
 	}
-	found, ok := s.Names.patrol.Take(client.ObjectKeyFromObject(s.domain).String())
+	found, ok := s.DNS.patrol.Take(client.ObjectKeyFromObject(s.domain).String())
 	if ok {
 		m.last, m.looked = found, s.Now
 	}
@@ -81,7 +81,7 @@ func (s *scope) notice(t target, m *memory) target {
 // informed is the target with what is taken from the records themselves: the epoch, and the preferences of another provider's hosts.
 func (s *scope) informed(t target, seen dns.Observation) target {
 	if s.domain.Spec.Provider.Type == v1alpha1.ProviderExternal {
-		t = t.published(s.Names.known(), seen)
+		t = t.published(s.DNS.known(), seen)
 	}
 	if t.want.Owner == (dns.Owner{}) {
 		return t
@@ -100,7 +100,7 @@ func (s *scope) informed(t target, seen dns.Observation) target {
 }
 
 func (s *scope) role(t target) peer.Role {
-	return peer.RoleOf(s.Stack.Site, t.preferred, s.Peer.State(), s.Names.StandIn, s.Now)
+	return peer.RoleOf(s.Stack.Site, t.preferred, s.Peer.State(), s.DNS.StandIn, s.Now)
 }
 
 // settle takes a finding into account.
@@ -113,14 +113,14 @@ func (m *memory) settle(s *scope, t target) {
 		m.settled = dns.Settled{} // we changed it ourselves: what was believed of it is over
 	default:
 		m.failure, m.failures = m.last.err, m.failures+1
-		m.retry = s.Now.Add(min(s.Names.Interval/24, quickest<<min(m.failures, 16)))
+		m.retry = s.Now.Add(min(s.DNS.Interval/24, quickest<<min(m.failures, 16)))
 	}
 	verdict := dns.Classify(t.want, m.last.seen)
-	m.settled = m.settled.Settle(verdict, m.last.seen, s.Names.pace(), s.Now)
+	m.settled = m.settled.Settle(verdict, m.last.seen, s.DNS.pace(), s.Now)
 	if m.settled.State != before || m.since.IsZero() {
 		m.since = s.Now
 	}
-	m.due = s.Now.Add(reconcile.Jitter(s.Names.again(verdict.State == m.settled.State, m.settled.State == dns.Ours, m.waits, s.Now.Sub(m.since))))
+	m.due = s.Now.Add(reconcile.Jitter(s.DNS.again(verdict.State == m.settled.State, m.settled.State == dns.Ours, m.waits, s.Now.Sub(m.since))))
 }
 
 // recall repeats what was said before, while nothing new is known.
@@ -146,11 +146,11 @@ func (s *scope) judgeDNS(ctx context.Context, t target, m *memory) error {
 	o := outlook{want: t.want, verdict: dns.Classify(t.want, m.last.seen), settled: m.settled, mode: dns.VerifyOnly, takeover: takeover(s.domain),
 		role: s.role(t), unfit: m.last.unfit, otherSite: s.otherSite(m), since: m.since, deadline: m.since.Add(requestTime), now: s.Now}
 	s.outlook = &o
-	if name := s.Names.known().Of(o.verdict.Seen.MX); name != "" && o.verdict.State == dns.Foreign {
+	if name := s.DNS.known().Of(o.verdict.Seen.MX); name != "" && o.verdict.State == dns.Foreign {
 		o.verdict.Sentence += " (" + name + ")"
 	}
 	if o.otherSite != "" {
-		m.due = earlier(m.due, m.looked.Add(s.Names.Interval/24))
+		m.due = earlier(m.due, m.looked.Add(s.DNS.Interval/24))
 	}
 	if s.domain.DNSMode() == v1alpha1.DNSRFC2136 {
 		o.mode = dns.UpdateMode
@@ -158,7 +158,7 @@ func (s *scope) judgeDNS(ctx context.Context, t target, m *memory) error {
 			return err
 		}
 	}
-	if s.judged = o.judged(); s.judged.keep {
+	if s.judged = o.judgeAndRetry(); s.judged.keep {
 		s.recall()
 		return nil
 	}
@@ -195,14 +195,14 @@ func (s *scope) readKey(ctx context.Context, o *outlook, m *memory) error {
 	spec := s.domain.Spec.DNS.RFC2136
 	secret := &corev1.Secret{}
 	err := s.Live.Get(ctx, client.ObjectKey{Namespace: s.domain.Namespace, Name: spec.TSIGSecretRef.SecretName}, secret)
-	missing := s.Access.Missing(s.domain.Namespace, err)
+	missing := s.Namespaces.Missing(s.domain.Namespace, err)
 	if err != nil && missing == "" && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("reading Secret %s/%s: %w", s.domain.Namespace, spec.TSIGSecretRef.SecretName, err)
 	}
 	raw, decodeErr := base64.StdEncoding.DecodeString(strings.TrimSpace(string(secret.Data["secret"])))
 	key, keyErr := dns.NewKey(strings.TrimSpace(string(secret.Data["name"])), strings.ToLower(spec.Algorithm), raw)
 	switch {
-	case s.Names.Operator == "":
+	case s.DNS.Operator == "":
 		o.trouble = trouble{v1alpha1.ReasonOperatorUnnamed, "the owner text would name no operator; set the chart's value dns.operatorID, the same at both sites"}
 	case missing != "":
 		o.trouble = trouble{v1alpha1.ReasonNamespaceNotGranted, missing}
@@ -266,29 +266,29 @@ func settleDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 }
 
-// fresh is how old a look may be that a write rests on.
-const fresh = time.Minute
+// maxLookAge is how old a look may be that a write rests on.
+const maxLookAge = time.Minute
 
 // writeDNS has a change made in the background, if the ledger allows it.
 func (s *scope) writeDNS(ctx context.Context, c dns.Change) error {
 	key := client.ObjectKeyFromObject(s.domain)
-	m := s.Names.memory(key)
+	m := s.DNS.memory(key)
 	if s.Now.Before(m.retry) {
 		return nil
 	}
-	if s.Now.Sub(m.looked) > fresh {
-		s.Names.begin(key, work{target: *s.target}, s.Mechanism.Now)
+	if s.Now.Sub(m.looked) > maxLookAge {
+		s.DNS.begin(key, work{target: *s.target}, s.Mechanism.Now)
 		return nil
 	}
 	of, err := s.countWritten(ctx)
 	if err != nil {
 		return err
 	}
-	pages, _, err := s.Names.Ledger.read(ctx)
+	pages, _, err := s.DNS.Ledger.read(ctx)
 	if err != nil {
 		return err
 	}
-	switch r := s.Names.limits().Allow(all(pages), c, of, s.Now); {
+	switch r := s.DNS.limits().Allow(all(pages), c, of, s.Now); {
 	case r == nil:
 	case r.Until.IsZero():
 		return reconcile.Stalled(v1alpha1.ConditionDNSVerified, v1alpha1.ReasonWriteBudgetSpent, r.Sentence)
@@ -298,7 +298,7 @@ func (s *scope) writeDNS(ctx context.Context, c dns.Change) error {
 		return reconcile.Waiting(min(later, max(time.Second, r.Until.Sub(s.Now))), v1alpha1.ConditionDNSVerified, v1alpha1.ReasonMXWriting, s.judged.message+"; "+r.Sentence)
 	}
 	c.Primary = dns.Name(string(s.domain.Spec.DNS.RFC2136.Server))
-	s.Names.begin(key, work{target: *s.target, change: &c, key: s.key, of: of}, s.Mechanism.Now)
+	s.DNS.begin(key, work{target: *s.target, change: &c, key: s.key, of: of}, s.Mechanism.Now)
 	return nil
 }
 

@@ -15,7 +15,7 @@ func (s *scope) cutOver(ctx context.Context, o outlook) error {
 	if o.mode != dns.UpdateMode || len(o.takeover.Expected) == 0 || !o.role.Acts || o.trouble.reason != "" || o.settled.Unknown {
 		return nil
 	}
-	pages, _, err := s.Names.Ledger.read(ctx)
+	pages, _, err := s.DNS.Ledger.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -34,9 +34,9 @@ func (s *scope) cutOver(ctx context.Context, o outlook) error {
 	if known != nil {
 		cut = *known
 	}
-	cut, step := advance(cut, dns.Moment{Now: s.Now, Verdict: o.verdict, Want: o.want, Takeover: o.takeover, WindowOpen: true, Agreed: s.agreed(o), Interval: s.Names.pace().Confirm})
+	cut, step := advance(cut, dns.Moment{Now: s.Now, Verdict: o.verdict, Want: o.want, Takeover: o.takeover, WindowOpen: true, Agreed: s.agreed(o), Interval: s.DNS.pace().Confirm})
 	if known == nil || *known != cut {
-		if err := s.Names.Ledger.keep(ctx, o.verdict.Domain, &cut, s.Now); err != nil {
+		if err := s.DNS.Ledger.keep(ctx, o.verdict.Domain, &cut, s.Now); err != nil {
 			return err
 		}
 	}

@@ -112,8 +112,8 @@ func (o outlook) judge() judgement {
 	return j
 }
 
-// judged is judge, with a write that failed before tried again behind what is said meanwhile.
-func (o outlook) judged() judgement {
+// judgeAndRetry is judge, with a write that failed before tried again behind what is said meanwhile.
+func (o outlook) judgeAndRetry() judgement {
 	j := o.judge()
 	if o.trouble.reason == "" || !o.retry || j.keep || j.do != nil {
 		return j

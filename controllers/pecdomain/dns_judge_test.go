@@ -111,7 +111,7 @@ func TestJudgeDNS(t *testing.T) {
 			if o.settled.State == "" {
 				o.settled = dns.Settled{State: o.verdict.State, Sentence: o.verdict.Sentence}
 			}
-			j := o.judged()
+			j := o.judgeAndRetry()
 			if j.keep != (c.want == want{}) {
 				t.Fatalf("keep is %v", j.keep)
 			}
@@ -152,7 +152,7 @@ func TestTroubleOf(t *testing.T) {
 }
 
 func TestAgain(t *testing.T) {
-	n := &Names{Interval: 24 * time.Hour}
+	v := &DNSView{Interval: 24 * time.Hour}
 	for name, c := range map[string]struct {
 		settled, right, waits bool
 		age, want             time.Duration
@@ -165,7 +165,7 @@ func TestAgain(t *testing.T) {
 		"and where mail waits for it, in five minutes":    {true, false, true, 7 * 24 * time.Hour, 5 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := n.again(c.settled, c.right, c.waits, c.age); got != c.want {
+			if got := v.again(c.settled, c.right, c.waits, c.age); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})

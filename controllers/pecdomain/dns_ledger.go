@@ -22,8 +22,8 @@ import (
 // cut-overs. Not in status: that is lost when a resource is made anew, and with it the count of how often its MX was put back.
 const ledgerName = "pec-dns-ledger"
 
-// Ledger keeps pages, one per domain that was written within a day or whose provider is being changed.
-type Ledger struct {
+// WriteLedger keeps pages, one per domain that was written within a day or whose provider is being changed.
+type WriteLedger struct {
 	// Live and Client read and write past the cache.
 	Live   client.Reader
 	Client client.Client
@@ -46,7 +46,7 @@ type page struct {
 }
 
 // read answers every page, by domain.
-func (l *Ledger) read(ctx context.Context) (map[string]page, *corev1.ConfigMap, error) {
+func (l *WriteLedger) read(ctx context.Context) (map[string]page, *corev1.ConfigMap, error) {
 	stored := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: ledgerName}}
 	if err := l.Live.Get(ctx, client.ObjectKeyFromObject(stored), stored); client.IgnoreNotFound(err) != nil {
 		return nil, nil, fmt.Errorf("reading the DNS ledger: %w", err)
@@ -63,7 +63,7 @@ func (l *Ledger) read(ctx context.Context) (map[string]page, *corev1.ConfigMap, 
 }
 
 // spend enters a write before it is tried, if the limits allow it; of is the number of domains that this operator writes.
-func (l *Ledger) spend(ctx context.Context, c dns.Change, limits dns.Limits, of int, now time.Time) error {
+func (l *WriteLedger) spend(ctx context.Context, c dns.Change, limits dns.Limits, of int, now time.Time) error {
 	return l.change(ctx, c.Domain, now, func(pages map[string]page) error {
 		if r := limits.Allow(all(pages), c, of, now); r != nil {
 			return refusal{*r}
@@ -76,7 +76,7 @@ func (l *Ledger) spend(ctx context.Context, c dns.Change, limits dns.Limits, of 
 }
 
 // refund takes a write out again that the server is known not to have made.
-func (l *Ledger) refund(ctx context.Context, c dns.Change, now time.Time) error {
+func (l *WriteLedger) refund(ctx context.Context, c dns.Change, now time.Time) error {
 	return l.change(ctx, c.Domain, now, func(pages map[string]page) error {
 		p := pages[pageOf(c.Domain)]
 		p.Writes = slices.DeleteFunc(p.Writes, func(w dns.Write) bool { return w.At.Equal(now) })
@@ -86,7 +86,7 @@ func (l *Ledger) refund(ctx context.Context, c dns.Change, now time.Time) error 
 }
 
 // keep remembers where a cut-over stands.
-func (l *Ledger) keep(ctx context.Context, domain string, c *dns.Cutover, now time.Time) error {
+func (l *WriteLedger) keep(ctx context.Context, domain string, c *dns.Cutover, now time.Time) error {
 	return l.change(ctx, domain, now, func(pages map[string]page) error {
 		p := pages[pageOf(domain)]
 		p.CutOver = c
@@ -100,7 +100,7 @@ func pageOf(domain string) string { return strings.TrimSuffix(domain, ".") }
 
 // change alters pages and drops what no longer counts. A write by somebody else in between makes it fail, and the next pass counts
 // again.
-func (l *Ledger) change(ctx context.Context, domain string, now time.Time, alter func(map[string]page) error) error {
+func (l *WriteLedger) change(ctx context.Context, domain string, now time.Time, alter func(map[string]page) error) error {
 	l.turn.Lock()
 	defer l.turn.Unlock()
 	pages, stored, err := l.read(ctx)

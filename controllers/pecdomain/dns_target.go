@@ -9,7 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/dns"
 )
 
@@ -48,7 +48,7 @@ func (s *scope) findTarget(ctx context.Context) (t target, ok bool, err error) {
 	}
 	t = targetOf(s.domain, host)
 	if s.domain.DNSMode() == v1alpha1.DNSRFC2136 {
-		t.want.Owner = dns.Owner{Operator: s.Names.Operator, Object: s.domain.Namespace + "/" + s.domain.Name}
+		t.want.Owner = dns.Owner{Operator: s.DNS.Operator, Object: s.domain.Namespace + "/" + s.domain.Name}
 	}
 	return t, true, nil
 }
@@ -56,7 +56,7 @@ func (s *scope) findTarget(ctx context.Context) (t target, ok bool, err error) {
 // targetOf is the target of a domain on the stack of host: itself when Managed or External. Pure.
 func targetOf(d, host *v1alpha1.PECDomain) target {
 	t := target{want: dns.Desired{Domain: d.Name, TTL: lastingTTL}, sites: map[string]string{}, contact: cmp.Or(host.Spec.Holder.Contact, d.Spec.Holder.Contact),
-		preferred: index.PreferredSite(d, host)}
+		preferred: refs.PreferredSite(d, host)}
 	var records []dns.MX
 	if m := host.Spec.Provider.Managed; m != nil {
 		for _, h := range m.MailHosts {

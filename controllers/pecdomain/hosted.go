@@ -26,8 +26,7 @@ func findHost(ctx context.Context, s *scope) (reconcile.Result, error) {
 		s.receipts, s.ignored = receiptsOf(host), ignores(s.domain) && ignores(host)
 	}
 	c := judgeHost(s.domain, host)
-	switch {
-	case c.Status == metav1.ConditionTrue, c.Reason == v1alpha1.ReasonHostNotReady:
+	if c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonHostNotReady {
 		s.Say(c.Type, c.Status, c.Reason, c.Message)
 		return reconcile.Result{RequeueAfter: later}, nil
 	}

@@ -10,7 +10,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -52,23 +52,23 @@ func (w whereabouts) decide() admin.Domain {
 	case w.sure() && isHere(w.here.settled.State):
 		d.Local, d.MX = true, w.here.verdict.Seen.MX.Hash()
 	case w.sure() && d.Local:
-		d.Local = !w.left()
+		d.Local = !w.goneForGood()
 	case !w.sure() && isHere(w.there):
 		d.Local = true
 	}
 	return d
 }
 
-// left says that the domain's MX went to another provider and stays there. A set that has not changed since it named this stack is no such
+// goneForGood says that the domain's MX went to another provider and stays there. A set that has not changed since it named this stack is no such
 // thing: then it is the names of the mail hosts in the spec that changed, and who runs the zone has not followed yet.
-func (w whereabouts) left() bool {
+func (w whereabouts) goneForGood() bool {
 	seen := w.here.verdict.Seen.MX
 	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed && w.here.now.Sub(w.here.since) >= w.lasting
 }
 
 // whereabouts gathers it for the domain of this pass.
 func (s *scope) whereabouts(held admin.Domain, receipts string) whereabouts {
-	w := whereabouts{held: held, receipts: held.Name == receipts, ignored: s.ignored, here: s.outlook, lasting: s.Names.Interval}
+	w := whereabouts{held: held, receipts: held.Name == receipts, ignored: s.ignored, here: s.outlook, lasting: s.DNS.Interval}
 	if s.outlook != nil {
 		w.agreed = s.agreed(*s.outlook)
 	}
@@ -92,10 +92,10 @@ func ignores(d *v1alpha1.PECDomain) bool { return d.DNSMode() == v1alpha1.DNSIgn
 
 // placeDomain makes the stack hold the domain, and deliver its mail once its MX names the stack.
 func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
-	i := slices.IndexFunc(s.placed, func(d admin.Domain) bool { return d.Name == s.domain.Name })
+	i := slices.IndexFunc(s.heldDomains, func(d admin.Domain) bool { return d.Name == s.domain.Name })
 	held := admin.Domain{Name: s.domain.Name}
 	if i >= 0 {
-		held = s.placed[i]
+		held = s.heldDomains[i]
 	}
 	want := s.whereabouts(held, s.receipts).decide()
 	if i < 0 || want != held {
@@ -103,12 +103,12 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
 		logf.FromContext(ctx).Info("domain placed", "local", want.Local)
-		if s.placed = append(s.placed, want); i >= 0 {
-			s.placed = slices.Delete(s.placed, i, i+1)
+		if s.heldDomains = append(s.heldDomains, want); i >= 0 {
+			s.heldDomains = slices.Delete(s.heldDomains, i, i+1)
 		}
 	}
 	if s.outlook != nil {
-		s.Names.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
+		s.DNS.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
 	}
 	if !want.Local {
 		until := "it names this stack"
@@ -126,8 +126,8 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 // letGo has the stack deliver no more the mail of domains that are elsewhere now by a PECDomain of their name: at another provider, or on
 // another stack. Their rows are closed after that, in closeRows. That none is there says nothing.
 func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
-	s.left = map[string]string{}
-	for i, held := range s.placed {
+	s.elsewhere = map[string]string{}
+	for i, held := range s.heldDomains {
 		if held.Name == s.domain.Name || held.Name == s.receipts {
 			continue
 		}
@@ -138,14 +138,14 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if home == nil {
 			continue
 		}
-		if s.left[held.Name] = home.Namespace; !held.Local {
+		if s.elsewhere[held.Name] = home.Namespace; !held.Local {
 			continue
 		}
 		held.Local = false
 		if err := s.engine.PutDomain(ctx, held); err != nil {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
-		s.placed[i] = held
+		s.heldDomains[i] = held
 		logf.FromContext(ctx).Info("domain let go, it is elsewhere now", "domain", held.Name, "by", home.Namespace+"/"+home.Name)
 	}
 	return reconcile.Result{}, nil
@@ -154,7 +154,7 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 // movedTo is the PECDomain that has a domain elsewhere, where something of it is still to end on this stack; else nil. A cache can be behind:
 // the API server's own word counts.
 func (s *scope) movedTo(ctx context.Context, held admin.Domain) (*v1alpha1.PECDomain, error) {
-	home, err := index.Claimant(ctx, s.Client, held.Name)
+	home, err := refs.Claimant(ctx, s.Client, held.Name)
 	if err == nil && home != nil {
 		home, err = s.servedElsewhere(ctx, home)
 	}
@@ -180,14 +180,14 @@ func (s *scope) movedTo(ctx context.Context, held admin.Domain) (*v1alpha1.PECDo
 
 // servedElsewhere is the PECDomain if its mail is at another provider, or on another stack that serves it; else nil.
 func (s *scope) servedElsewhere(ctx context.Context, d *v1alpha1.PECDomain) (*v1alpha1.PECDomain, error) {
-	if !d.DeletionTimestamp.IsZero() || index.Host(d) == s.host {
+	if !d.DeletionTimestamp.IsZero() || refs.Host(d) == s.host {
 		return nil, nil
 	}
 	if d.Spec.Provider.Type != v1alpha1.ProviderHosted {
 		return d, nil
 	}
 	host := &v1alpha1.PECDomain{}
-	if err := s.Client.Get(ctx, index.Host(d), host); err != nil {
+	if err := s.Client.Get(ctx, refs.Host(d), host); err != nil {
 		return nil, client.IgnoreNotFound(err) // a host that is not there serves nobody
 	}
 	switch judgeHost(d, host).Reason {

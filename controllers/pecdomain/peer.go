@@ -41,7 +41,7 @@ func observePeer(ctx context.Context, s *scope) (reconcile.Result, error) {
 	known := func(t string) *metav1.Condition { return meta.FindStatusCondition(s.domain.Status.Conditions, t) }
 	for _, c := range []*metav1.Condition{
 		judgeReachable(state, known(v1alpha1.ConditionPeerReachable), s.Now),
-		judgeSpec(s.domain, s.peer, s.apart, err, state, known(v1alpha1.ConditionSpecInSync), s.Now),
+		judgeSpec(s.domain, peerWord{domain: s.peer, err: err, apart: s.apart, state: state}, known(v1alpha1.ConditionSpecInSync), s.Now),
 	} {
 		if c != nil {
 			s.Say(c.Type, c.Status, c.Reason, c.Message)
@@ -65,21 +65,29 @@ func judgeReachable(state peer.State, known *metav1.Condition, now time.Time) *m
 	return c
 }
 
-// judgeSpec is SpecInSync; nil while nothing is known yet. err is the outcome of reading other, a how the mailboxes differ. Pure.
-func judgeSpec(own, other *v1alpha1.PECDomain, a *apart, err error, state peer.State, known *metav1.Condition, now time.Time) *metav1.Condition {
+// peerWord is what a pass knows of the other site's resource.
+type peerWord struct {
+	domain *v1alpha1.PECDomain // nil when it could not be read
+	err    error               // of reading it
+	apart  *apart              // where its mailboxes differ
+	state  peer.State
+}
+
+// judgeSpec is SpecInSync; nil while nothing is known yet. Pure.
+func judgeSpec(own *v1alpha1.PECDomain, other peerWord, known *metav1.Condition, now time.Time) *metav1.Condition {
 	c := &metav1.Condition{Type: v1alpha1.ConditionSpecInSync}
 	switch {
-	case other != nil && specHash(own) == specHash(other):
-		return judgeMailboxes(a, known, now)
-	case other != nil:
+	case other.domain != nil && specHash(own) == specHash(other.domain):
+		return judgeMailboxes(other.apart, known, now)
+	case other.domain != nil:
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonSpecsDiffer
 		c.Message = "the other site holds another spec; see whether both clusters follow the same Git revision"
-	case apierrors.IsNotFound(err):
+	case apierrors.IsNotFound(other.err):
 		c.Status, c.Reason = metav1.ConditionFalse, v1alpha1.ReasonPeerLacksObject
 		c.Message = "the other site does not have this PECDomain; apply it there too (its absence deletes nothing here)"
-	case known != nil && errors.Is(err, peer.ErrNotConnected) && now.Sub(state.Since) < unknownAfter:
+	case known != nil && errors.Is(other.err, peer.ErrNotConnected) && now.Sub(other.state.Since) < unknownAfter:
 		return known
-	case known == nil && now.Sub(state.Since) < unreachableAfter:
+	case known == nil && now.Sub(other.state.Since) < unreachableAfter:
 		return nil
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, v1alpha1.ReasonPeerUnknown, "the other site's spec could not be read for too long"
@@ -110,11 +118,11 @@ func judgeMailboxes(a *apart, known *metav1.Condition, now time.Time) *metav1.Co
 // linkPeer tells the engine where its peer is and whose certificates to trust there, when it holds another word of that: it may have been
 // told by an operator that is gone, or before its volume came back from a backup.
 func linkPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
-	link, known := peerLink(s.domain, s.peer, s.said.Peer.Site)
+	link, known := peerLink(s.domain, s.peer, s.engineStatus.Peer.Site)
 	switch {
 	case !known && s.peer != nil && s.peer.Status.PeerLink == nil && s.domain.Spec.Provider.Managed.HasOtherLink(s.Stack.Site):
 		return reconcile.Result{RequeueAfter: soon}, nil // the other site is being set up
-	case !known, link.Digest() == s.said.Peer.Digest:
+	case !known, link.Digest() == s.engineStatus.Peer.Digest:
 		return reconcile.Result{}, nil
 	}
 	err := s.engine.PutPeer(ctx, link)

@@ -20,20 +20,20 @@ const indexMaxAge = 48 * time.Hour
 // judgeRecords says how fresh the downloaded index is and whether the log is sealed, as the engine told; and passes a person's demand for the
 // index on.
 func judgeRecords(ctx context.Context, s *scope) (reconcile.Result, error) {
-	sealed, reason, message := judgeSeals(s.said.Evidence.Seals)
+	sealed, reason, message := judgeSeals(s.engineStatus.Evidence.Seals)
 	s.set(v1alpha1.ConditionEvidenceSealed, sealed, reason, message)
 	url := s.domain.Spec.Provider.Managed.ProvidersIndex.URL
 	if url == "" {
 		return reconcile.Result{}, nil
 	}
-	if demand := s.domain.Annotations[RefreshIndexAnnotation]; demand != "" && demand != s.said.Index.Handled {
+	if demand := s.domain.Annotations[RefreshIndexAnnotation]; demand != "" && demand != s.engineStatus.Index.Handled {
 		if err := s.engine.RefreshIndex(ctx, admin.Refresh{Token: demand}); err != nil {
 			return reconcile.Result{}, reconcile.Waiting(soon, v1alpha1.ConditionIndexFresh, v1alpha1.ReasonEngineUnreachable,
 				"the engine cannot be asked for the providers' index: "+engines.Why(err))
 		}
 	}
 	if _, missing := s.Said(v1alpha1.ConditionIndexFresh); !missing {
-		fresh, reason, message := judgeIndex(s.said.Index, url, s.Now)
+		fresh, reason, message := judgeIndex(s.engineStatus.Index, url, s.Now)
 		s.set(v1alpha1.ConditionIndexFresh, fresh, reason, message)
 	}
 	return reconcile.Result{RequeueAfter: later}, nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -28,18 +27,18 @@ import (
 // becomes a tombstone, which says whose it was and since when, and the Mailbox may come back. Because a cache can be behind, only the API server's own word closes a row.
 // One that cannot be closed holds up nobody: it is told, and asked for again.
 func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
-	var left []leftOpen
-	for _, held := range s.placed {
+	var stillOpen []leftOpen
+	for _, held := range s.heldDomains {
 		domain := held.Name
 		rows, err := s.directory().Rows(ctx, domain)
 		if err != nil {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
 		orphans, err := s.without(ctx, s.Client, domain, rows)
-		if err != nil || len(orphans) == 0 {
-			if err != nil {
-				return reconcile.Result{}, err
-			}
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		if len(orphans) == 0 {
 			continue
 		}
 		if orphans, err = s.without(ctx, s.Live, domain, orphans); err != nil {
@@ -49,14 +48,14 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if err != nil {
 			return reconcile.Result{}, err
 		}
-		if left = append(left, failed...); silent(left) {
+		if stillOpen = append(stillOpen, failed...); silent(stillOpen) {
 			break // every other row would wait for the same engine
 		}
 	}
-	if len(left) == 0 {
+	if len(stillOpen) == 0 {
 		return reconcile.Result{}, nil
 	}
-	c := judgeLeftOpen(left)
+	c := judgeLeftOpen(stillOpen)
 	s.Say(c.Type, c.Status, c.Reason, c.Message)
 	if c.Reason == v1alpha1.ReasonClosingFails {
 		return reconcile.Result{RequeueAfter: soon}, nil
@@ -74,7 +73,7 @@ func closeFirst(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	status, err := s.Engines.For(engines.First(s.host)).Status(ctx)
 	if err == nil {
-		s.placed = status.Domains
+		s.heldDomains = status.Domains
 		_, err = closeRows(ctx, s)
 	}
 	if err != nil {
@@ -90,43 +89,43 @@ type leftOpen struct {
 }
 
 // silent says whether a row was not closed because the engine gave no answer. Pure.
-func silent(left []leftOpen) bool {
-	return slices.ContainsFunc(left, func(l leftOpen) bool {
+func silent(stillOpen []leftOpen) bool {
+	return slices.ContainsFunc(stillOpen, func(l leftOpen) bool {
 		return !errors.Is(l.err, engines.ErrRefused) && !errors.Is(l.err, engines.ErrUnfinished)
 	})
 }
 
 // closeAll closes rows, as many at once as one request takes, and answers which it could not close.
-func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (left []leftOpen, err error) {
+func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (stillOpen []leftOpen, err error) {
 	var lock sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(admin.MaxPlaces)
 	for _, row := range rows {
-		frozen, err := s.frozen(ctx, row)
+		keptOpen, err := s.keptOpenByFreeze(ctx, row)
 		if err != nil {
 			return nil, errors.Join(err, group.Wait())
 		}
 		lock.Lock()
-		over := silent(left)
+		over := silent(stillOpen)
 		lock.Unlock()
 		if over {
 			break
 		}
-		if frozen {
+		if keptOpen {
 			continue
 		}
 		group.Go(func() error {
 			if err := s.closeRow(ctx, row); err != nil {
 				lock.Lock()
 				defer lock.Unlock()
-				left = append(left, leftOpen{row.Address, err})
+				stillOpen = append(stillOpen, leftOpen{row.Address, err})
 			}
 			return nil
 		})
 	}
-	_ = group.Wait() // what was not closed is in left
-	slices.SortFunc(left, func(a, b leftOpen) int { return cmp.Compare(a.address, b.address) })
-	return left, nil
+	_ = group.Wait() // what was not closed is in stillOpen
+	slices.SortFunc(stillOpen, func(a, b leftOpen) int { return cmp.Compare(a.address, b.address) })
+	return stillOpen, nil
 }
 
 // closeRow closes a row if it still is what was judged: a Mailbox that was made again meanwhile may have taken it over.
@@ -140,38 +139,34 @@ func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
 	case err != nil:
 		return err
 	}
-	logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address, "reason", "MailboxDeleted")
+	logf.FromContext(ctx).Info("mailbox closed, its mail stays", "address", row.Address)
 	return nil
 }
 
 // judgeLeftOpen is RowsLeftOpen, of at least one row. What a person must see to counts before what is tried again. Pure.
-func judgeLeftOpen(left []leftOpen) metav1.Condition {
+func judgeLeftOpen(stillOpen []leftOpen) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionRowsLeftOpen, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonClosingFails}
-	var whys []string
-	for i, l := range left {
+	whys := make([]string, len(stillOpen))
+	for i, l := range stillOpen {
 		if errors.Is(l.err, engines.ErrRefused) {
 			c.Reason = v1alpha1.ReasonClosingRefused
 		}
-		if i < maxNames {
-			whys = append(whys, l.address+": "+engines.Why(l.err))
-		}
+		whys[i] = l.address + ": " + engines.Why(l.err)
 	}
-	if n := len(left) - len(whys); n > 0 {
-		whys = append(whys, fmt.Sprintf("and %d more", n))
-	}
-	mailboxes := fmt.Sprintf("%d mailboxes that were deleted, or whose domain has moved, are", len(left))
-	if len(left) == 1 {
+	mailboxes := fmt.Sprintf("%d mailboxes that were deleted, or whose domain has moved, are", len(stillOpen))
+	if len(stillOpen) == 1 {
 		mailboxes = "a mailbox that was deleted, or whose domain has moved, is"
 	}
-	c.Message = fmt.Sprintf("%s not closed, so that who knows the password still gets in; it is tried again, and the engine's log says more: %s", mailboxes, strings.Join(whys, "; "))
+	c.Message = fmt.Sprintf("%s not closed, so that who knows the password still gets in; it is tried again, and the engine's log says more: %s", mailboxes, reconcile.FirstOf(whys, maxNames, "; "))
 	return c
 }
 
-// frozen says whether a migration away keeps a row from being closed: until its Freeze ends the source stays as its list says.
-func (s *scope) frozen(ctx context.Context, row admin.Mailbox) (bool, error) {
+// keptOpenByFreeze says whether a migration away keeps a row from being closed, and then says so in DirectoryInSync: until its Freeze ends
+// the source stays as its list says.
+func (s *scope) keptOpenByFreeze(ctx context.Context, row admin.Mailbox) (bool, error) {
 	var migrations v1alpha1.MailboxMigrationList
 	key := row.Owner.Namespace + "/" + row.Address
-	if err := s.Client.List(ctx, &migrations, client.MatchingFields{index.MigrationAddress: key}); err != nil {
+	if err := s.Client.List(ctx, &migrations, client.MatchingFields{refs.MigrationAddress: key}); err != nil {
 		return false, fmt.Errorf("listing the migrations of %s: %w", row.Address, err)
 	}
 	for i := range migrations.Items {
@@ -191,15 +186,15 @@ func (s *scope) directory() *engines.Mirror { return s.Engines.Directory(engines
 // without are the open rows that no Mailbox stands for, as far as the reader knows.
 func (s *scope) without(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {
 	var mailboxes v1alpha1.MailboxList
-	if err := reader.List(ctx, &mailboxes, client.MatchingFields{index.MailboxDomain: domain}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := reader.List(ctx, &mailboxes, client.MatchingFields{refs.MailboxDomain: domain}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the mailboxes of %s: %w", domain, err)
 	}
-	return orphans(rows, mailboxes.Items, s.left[domain]), nil
+	return orphans(rows, mailboxes.Items, s.elsewhere[domain]), nil
 }
 
 // orphans are the open rows whose address no Mailbox has, or only one of a namespace that the row is not of. Those of a namespace that has
 // the domain elsewhere now are orphans too: what its Mailboxes say is placed there. Pure.
-func orphans(rows []admin.Mailbox, mailboxes []v1alpha1.Mailbox, left string) []admin.Mailbox {
+func orphans(rows []admin.Mailbox, mailboxes []v1alpha1.Mailbox, elsewhere string) []admin.Mailbox {
 	wanted := make(map[string][]*v1alpha1.Mailbox, len(mailboxes))
 	for i := range mailboxes {
 		address := mailboxes[i].Address()
@@ -207,7 +202,9 @@ func orphans(rows []admin.Mailbox, mailboxes []v1alpha1.Mailbox, left string) []
 	}
 	var out []admin.Mailbox
 	for _, row := range rows {
-		isOwn := func(m *v1alpha1.Mailbox) bool { return !contracts.Foreign(m, row) && (left == "" || !isOf(row, left)) }
+		isOwn := func(m *v1alpha1.Mailbox) bool {
+			return !contracts.Foreign(m, row) && (elsewhere == "" || !isOf(row, elsewhere))
+		}
 		if isOpen(row) && !slices.ContainsFunc(wanted[row.Address], isOwn) {
 			out = append(out, row)
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/engines"
@@ -22,10 +24,10 @@ func TestJudgeLeftOpen(t *testing.T) {
 		many = append(many, leftOpen{fmt.Sprintf("casella.%d@uno.test", i), failed.err})
 	}
 	for name, c := range map[string]struct {
-		left   []leftOpen
-		reason string
-		silent bool
-		says   []string
+		stillOpen []leftOpen
+		reason    string
+		silent    bool
+		says      []string
 	}{
 		"what is refused waits for a person":              {[]leftOpen{refused}, v1alpha1.ReasonClosingRefused, false, []string{"a mailbox that was deleted, or whose domain has moved, is not closed", "a@uno.test: the engine refuses: no"}},
 		"what failed is tried again":                      {[]leftOpen{failed}, v1alpha1.ReasonClosingFails, false, []string{"b@uno.test: the engine could not place it: Dovecot is silent"}},
@@ -34,9 +36,9 @@ func TestJudgeLeftOpen(t *testing.T) {
 		"many are counted and some named":                 {many, v1alpha1.ReasonClosingFails, false, []string{"12 mailboxes", "casella.9@uno.test", "; and 2 more"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := judgeLeftOpen(c.left)
-			if got.Reason != c.reason || silent(c.left) != c.silent || len(got.Message) > reconcile.MaxMessage || strings.Contains(got.Message, "10.0.0.1") {
-				t.Errorf("silent %t, %+v", silent(c.left), got)
+			got := judgeLeftOpen(c.stillOpen)
+			if got.Reason != c.reason || silent(c.stillOpen) != c.silent || len(got.Message) > reconcile.MaxMessage || strings.Contains(got.Message, "10.0.0.1") {
+				t.Errorf("silent %t, %+v", silent(c.stillOpen), got)
 			}
 			for _, said := range c.says {
 				if !strings.Contains(got.Message, said) {
@@ -62,5 +64,30 @@ func TestDirectoryWaits(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		})
+	}
+}
+
+func TestWhichMailboxesAreToHaveARowAndHaveNone(t *testing.T) {
+	said := func(conditionType string, status metav1.ConditionStatus, reason string) []metav1.Condition {
+		return []metav1.Condition{{Type: conditionType, Status: status, Reason: reason}}
+	}
+	for name, c := range map[string]struct {
+		conditions []metav1.Condition
+		rows       []admin.Mailbox
+		want       int
+	}{
+		"nothing was said of it yet":                 {want: 1},
+		"it was placed before":                       {conditions: said(v1alpha1.ConditionProvisioned, metav1.ConditionTrue, v1alpha1.ReasonRowPlaced), want: 1},
+		"it has a row":                               {rows: []admin.Mailbox{{Address: "uno@pec.uno.test"}}},
+		"its contract does not admit it":             {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonHeldByContract)},
+		"it waits for what the other site tells":     {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonStackRecalling), want: 1},
+		"a person must change something before":      {conditions: said(v1alpha1.ConditionStalled, metav1.ConditionTrue, "X"), want: 1},
+		"the row that there is is of another's name": {rows: []admin.Mailbox{{Address: "due@pec.uno.test"}}, want: 1},
+	} {
+		m := v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{LocalPart: "uno", DomainRef: v1alpha1.LocalReference{Name: "pec.uno.test"}}}
+		m.Status.Conditions = c.conditions
+		if got := missing([]v1alpha1.Mailbox{m}, c.rows); got != c.want {
+			t.Errorf("%s: %d are missing, want %d", name, got, c.want)
+		}
 	}
 }

@@ -35,14 +35,14 @@ const (
 	serviceKey = "ledger.json"
 )
 
-// Watch measures, from where this operator stands, whether the services that were promised are there. What it sees is kept in a ConfigMap
+// ServiceMeter measures, from where this operator stands, whether the services that were promised are there. What it sees is kept in a ConfigMap
 // in the domain's namespace, without an owner: it outlives the operator and the resource, and is written only when an outage, or a time in
 // which nobody could look, begins or ends.
-type Watch struct {
+type ServiceMeter struct {
 	Live   client.Reader
 	Client client.Client
-	// Names is this site's view of the DNS.
-	Names *Names
+	// DNS is this site's view of the DNS.
+	DNS *DNSView
 	// Every is the time between two looks.
 	Every time.Duration
 	// Alive answers when an operator of this site last lived before this one was elected; zero if nobody knows.
@@ -66,6 +66,13 @@ type watched struct {
 	since   time.Time
 	news    []news
 	gone    bool
+}
+
+// look is what a look at a domain's service came to.
+type look struct {
+	verdict availability.Verdict
+	why     string // what the doors that were found wanting said
+	at      time.Time
 }
 
 // news is an outage that began or ended.
@@ -123,38 +130,38 @@ func judgeLook(functions [][]dns.Door, answers map[dns.Door]dns.Answer) availabi
 }
 
 // Start looks until ctx ends.
-func (w *Watch) Start(ctx context.Context) error {
-	tick := time.NewTicker(w.Every)
+func (m *ServiceMeter) Start(ctx context.Context) error {
+	tick := time.NewTicker(m.Every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			w.look(ctx)
+			m.look(ctx)
 		}
 	}
 }
 
 // on has a domain's service watched.
-func (w *Watch) on(d *v1alpha1.PECDomain) {
+func (m *ServiceMeter) on(d *v1alpha1.PECDomain) {
 	key := client.ObjectKeyFromObject(d)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.watched == nil {
-		w.watched = map[types.NamespacedName]*watched{}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.watched == nil {
+		m.watched = map[types.NamespacedName]*watched{}
 	}
-	if w.watched[key] == nil {
-		w.watched[key] = &watched{made: d.CreationTimestamp.Time}
+	if m.watched[key] == nil {
+		m.watched[key] = &watched{made: d.CreationTimestamp.Time}
 	}
-	w.watched[key].functions, w.watched[key].gone = functionsOf(d.Status.Endpoints), false
+	m.watched[key].functions, m.watched[key].gone = functionsOf(d.Status.Endpoints), false
 }
 
 // seen is what is known of a domain's service; false before the first look. Its news are told once.
-func (w *Watch) seen(key types.NamespacedName) (state watched, known bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	at := w.watched[key]
+func (m *ServiceMeter) seen(key types.NamespacedName) (state watched, known bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := m.watched[key]
 	if at == nil {
 		return watched{}, false
 	}
@@ -163,31 +170,31 @@ func (w *Watch) seen(key types.NamespacedName) (state watched, known bool) {
 }
 
 // leave ends the watch over a domain; the ledger says so with the next look.
-func (w *Watch) leave(key types.NamespacedName) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if at := w.watched[key]; at != nil {
+func (m *ServiceMeter) leave(key types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at := m.watched[key]; at != nil {
 		at.gone = true
 	}
 }
 
 // look knocks at every door once, and enters what came of it.
-func (w *Watch) look(ctx context.Context) {
-	w.mu.Lock()
-	all := maps.Clone(w.watched)
+func (m *ServiceMeter) look(ctx context.Context) {
+	m.mu.Lock()
+	all := maps.Clone(m.watched)
 	functions := map[types.NamespacedName][][]dns.Door{}
 	for key, at := range all {
 		functions[key] = at.functions
 	}
-	w.mu.Unlock()
-	now := w.Now()
-	answers, whys := w.knock(ctx, functions)
+	m.mu.Unlock()
+	now := m.Now()
+	answers, whys := m.knock(ctx, functions)
 	if ctx.Err() != nil {
 		return // a look that was cut short shows nothing
 	}
 	for key, at := range all {
-		verdict := judgeLook(functions[key], answers)
-		if err := w.enter(ctx, key, at, verdict, whyOf(functions[key], whys), now); err != nil {
+		l := look{verdict: judgeLook(functions[key], answers), why: whyOf(functions[key], whys), at: now}
+		if err := m.enter(ctx, key, at, l); err != nil {
 			logf.FromContext(ctx).WithName("service").Info("the service's ledger waits", "PECDomain", key, "reason", err.Error())
 		}
 	}
@@ -207,10 +214,10 @@ func whyOf(functions [][]dns.Door, whys map[dns.Door]string) string {
 }
 
 // knock knocks at each door once, however many domains have it.
-func (w *Watch) knock(ctx context.Context, functions map[types.NamespacedName][][]dns.Door) (answers map[dns.Door]dns.Answer, whys map[dns.Door]string) {
+func (m *ServiceMeter) knock(ctx context.Context, functions map[types.NamespacedName][][]dns.Door) (answers map[dns.Door]dns.Answer, whys map[dns.Door]string) {
 	answers, whys = map[dns.Door]dns.Answer{}, map[dns.Door]string{}
-	rooted := w.Names.roots(ctx)
-	prober := &dns.Prober{Observer: w.Names.Observer, Timeout: knockTimeout}
+	rooted := m.DNS.roots(ctx)
+	prober := &dns.Prober{Observer: m.DNS.Observer, Timeout: knockTimeout}
 	slots := make(chan struct{}, lookWidth)
 	var lock sync.Mutex
 	var wait sync.WaitGroup
@@ -237,53 +244,60 @@ func (w *Watch) knock(ctx context.Context, functions map[types.NamespacedName][]
 	return answers, whys
 }
 
-// enter puts a look into a domain's ledger, and writes that if it changed. One look that finds something amiss is not believed before the
-// next one finds the same: it then began with the first.
-func (w *Watch) enter(ctx context.Context, key types.NamespacedName, at *watched, v availability.Verdict, why string, now time.Time) error {
-	w.mu.Lock()
+// after takes a look into account, and says whether the ledger changed. One look that finds something amiss is not believed before the next one
+// finds the same: it then began with the first.
+func (at *watched) after(l look) (changed bool) {
+	ledger := &at.ledger
+	ledger.Spans, ledger.Totals = slices.Clone(ledger.Spans), slices.Clone(ledger.Totals)
+	switch {
+	case at.gone:
+		changed = ledger.Left(at.last)
+	case l.verdict != availability.Up && l.verdict != ledger.Open() && at.suspect != l.verdict:
+		at.suspect, at.since = l.verdict, l.at
+		if !ledger.Since.IsZero() {
+			changed = ledger.Saw(ledger.Open(), l.at, at.last, l.at)
+		}
+	default:
+		from := l.at
+		if at.suspect == l.verdict {
+			from = at.since
+		}
+		changed = ledger.Saw(l.verdict, from, at.last, l.at)
+		at.suspect = ""
+	}
+	at.last = l.at
+	return changed
+}
+
+// enter puts a look into a domain's ledger, and writes that if it changed.
+func (m *ServiceMeter) enter(ctx context.Context, key types.NamespacedName, at *watched, l look) error {
+	m.mu.Lock()
 	state := *at
-	w.mu.Unlock()
+	m.mu.Unlock()
 	if !state.loaded {
-		if err := w.load(ctx, key, &state); err != nil {
-			w.keep(key, at, state)
+		if err := m.load(ctx, key, &state); err != nil {
+			m.keep(key, at, state)
 			return err
 		}
 	}
-	ledger := state.ledger
-	ledger.Spans, ledger.Totals = slices.Clone(ledger.Spans), slices.Clone(ledger.Totals)
-	changed, from := false, now
+	before := state
+	changed := state.after(l)
 	var found []news
-	switch {
-	case state.gone:
-		changed = ledger.Left(state.last)
-	case v != availability.Up && v != ledger.Open() && state.suspect != v:
-		state.suspect, state.since = v, now
-		if !ledger.Since.IsZero() {
-			changed = ledger.Saw(ledger.Open(), now, state.last, now)
-		}
-	default:
-		if state.suspect == v {
-			from = state.since
-		}
-		changed = ledger.Saw(v, from, state.last, now)
-		state.suspect = ""
-	}
 	if changed {
-		err := w.save(ctx, key, ledger)
+		err := m.save(ctx, key, state.ledger)
 		if state.gone && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)) {
-			w.keep(key, at, state) // its namespace goes too
+			m.keep(key, at, before) // its namespace goes too
 		}
 		if err != nil {
 			return err // the next look finds the same and tries again
 		}
-		if n, is := newsOf(state.ledger, ledger, why); is {
+		if n, is := newsOf(before.ledger, state.ledger, l.why); is {
 			found = append(found, n)
 		}
 	}
-	state.ledger, state.last = ledger, now
-	w.keep(key, at, state, found...)
+	m.keep(key, at, state, found...)
 	if changed && !state.gone {
-		w.Names.wake(key.String())
+		m.DNS.wake(key.String())
 	}
 	return nil
 }
@@ -306,11 +320,11 @@ func newsOf(before, after availability.Ledger, why string) (news, bool) {
 }
 
 // keep stores what a look came to and found, but for what a pass has taken or said meanwhile.
-func (w *Watch) keep(key types.NamespacedName, at *watched, state watched, found ...news) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (m *ServiceMeter) keep(key types.NamespacedName, at *watched, state watched, found ...news) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if state.gone && at.gone {
-		delete(w.watched, key)
+		delete(m.watched, key)
 		return
 	}
 	at.ledger, at.loaded, at.fault, at.last = state.ledger, state.loaded, state.fault, state.last
@@ -319,9 +333,9 @@ func (w *Watch) keep(key types.NamespacedName, at *watched, state watched, found
 }
 
 // load reads the ledger, and when the service was last looked at.
-func (w *Watch) load(ctx context.Context, key types.NamespacedName, at *watched) error {
+func (m *ServiceMeter) load(ctx context.Context, key types.NamespacedName, at *watched) error {
 	stored := &corev1.ConfigMap{}
-	err := w.Live.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: serviceLedger(key.Name)}, stored)
+	err := m.Live.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: serviceLedger(key.Name)}, stored)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("reading ConfigMap %s: %w", serviceLedger(key.Name), err)
 	}
@@ -332,27 +346,27 @@ func (w *Watch) load(ctx context.Context, key types.NamespacedName, at *watched)
 		}
 	}
 	at.loaded, at.fault = true, ""
-	if at.last = w.Alive(); at.ledger.Before(at.made) {
+	if at.last = m.Alive(); at.ledger.Before(at.made) {
 		at.last = time.Time{} // the ledger is of a resource that is gone: how long nobody looked, nobody knows
 	}
 	return nil
 }
 
 // save writes the ledger.
-func (w *Watch) save(ctx context.Context, key types.NamespacedName, ledger availability.Ledger) error {
+func (m *ServiceMeter) save(ctx context.Context, key types.NamespacedName, ledger availability.Ledger) error {
 	text, err := json.Marshal(ledger)
 	if err != nil {
 		return fmt.Errorf("writing ConfigMap %s: %w", serviceLedger(key.Name), err)
 	}
 	stored := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: serviceLedger(key.Name), Annotations: map[string]string{stack.DomainAnnotation: key.Name}}}
-	err = w.Live.Get(ctx, client.ObjectKeyFromObject(stored), stored)
+	err = m.Live.Get(ctx, client.ObjectKeyFromObject(stored), stored)
 	before := stored.DeepCopy()
 	stored.Data = map[string]string{serviceKey: string(text)}
 	switch {
 	case apierrors.IsNotFound(err):
-		err = w.Client.Create(ctx, stored, reconcile.FieldOwner)
+		err = m.Client.Create(ctx, stored, reconcile.FieldOwner)
 	case err == nil:
-		err = w.Client.Patch(ctx, stored, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), reconcile.FieldOwner)
+		err = m.Client.Patch(ctx, stored, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), reconcile.FieldOwner)
 	}
 	if err != nil {
 		return fmt.Errorf("writing ConfigMap %s: %w", serviceLedger(key.Name), err)

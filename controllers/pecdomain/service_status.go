@@ -18,9 +18,9 @@ import (
 // measureService has the promised service watched, and shows what its ledger comes to. It never ends a pass.
 func measureService(_ context.Context, s *scope) (reconcile.Result, error) {
 	promise := s.domain.Spec.ServiceLevel
-	missing := s.Access.Missing(s.domain.Namespace, nil)
+	missing := s.Namespaces.Missing(s.domain.Namespace, nil)
 	if promise == nil || missing != "" {
-		s.Watch.leave(client.ObjectKeyFromObject(s.domain))
+		s.Meter.leave(client.ObjectKeyFromObject(s.domain))
 	}
 	switch {
 	case promise == nil:
@@ -30,8 +30,8 @@ func measureService(_ context.Context, s *scope) (reconcile.Result, error) {
 		s.Say(v1alpha1.ConditionServiceLevelMet, metav1.ConditionUnknown, v1alpha1.ReasonNamespaceNotGranted, missing)
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
-	s.Watch.on(s.domain)
-	seen, known := s.Watch.seen(client.ObjectKeyFromObject(s.domain))
+	s.Meter.on(s.domain)
+	seen, known := s.Meter.seen(client.ObjectKeyFromObject(s.domain))
 	for _, n := range seen.news {
 		tell(s.Recorder, s.domain, n)
 	}
@@ -97,7 +97,7 @@ func judgeService(v availability.Level, promise string) metav1.Condition {
 
 // watchOn keeps the service of a suspended domain measured: that is no work on it.
 func (r *Reconciler) watchOn(d *v1alpha1.PECDomain) {
-	if d.Suspended() && d.Spec.ServiceLevel != nil && r.Access.Missing(d.Namespace, nil) == "" {
-		r.Watch.on(d)
+	if d.Suspended() && d.Spec.ServiceLevel != nil && r.Namespaces.Missing(d.Namespace, nil) == "" {
+		r.Meter.on(d)
 	}
 }

@@ -102,10 +102,10 @@ func TestNewsAreToldOnce(t *testing.T) {
 	ended := make(chan struct{})
 	close(ended) // nobody waits for a pass
 	at := &watched{loaded: true}
-	w := &Watch{Names: &Names{ended: ended}, watched: map[types.NamespacedName]*watched{key: at}}
+	m := &ServiceMeter{DNS: &DNSView{ended: ended}, watched: map[types.NamespacedName]*watched{key: at}}
 	var told []news
 	pass := func() {
-		state, _ := w.seen(key)
+		state, _ := m.seen(key)
 		told = append(told, state.news...)
 	}
 	between := interrupted{pass: func() {}}
@@ -113,8 +113,8 @@ func TestNewsAreToldOnce(t *testing.T) {
 		if minute == 3 {
 			between.pass = pass
 		}
-		w.Live, w.Client = between, between
-		if err := w.enter(t.Context(), key, at, v, "x", now.Add(time.Duration(minute)*time.Minute)); err != nil {
+		m.Live, m.Client = between, between
+		if err := m.enter(t.Context(), key, at, look{v, "x", now.Add(time.Duration(minute) * time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
@@ -111,7 +111,7 @@ func (a *apart) settled(now time.Time) bool {
 // digestMailboxes hashes what this site was given.
 func digestMailboxes(ctx context.Context, s *scope) (reconcile.Result, error) {
 	var list v1alpha1.MailboxList
-	err := s.Client.List(ctx, &list, client.InNamespace(s.domain.Namespace), client.MatchingFields{index.MailboxDomain: s.domain.Name}, client.UnsafeDisableDeepCopy)
+	err := s.Client.List(ctx, &list, client.InNamespace(s.domain.Namespace), client.MatchingFields{refs.MailboxDomain: s.domain.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("listing the mailboxes of %s: %w", s.domain.Name, err)
 	}

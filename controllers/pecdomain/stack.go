@@ -72,7 +72,7 @@ func askEngine(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 		return reconcile.Result{}, reconcile.Waiting(soon, condition, reason, message)
 	}
-	s.placed, s.said = status.Domains, status
+	s.heldDomains, s.engineStatus = status.Domains, status
 	if !isManaged {
 		return reconcile.Result{RequeueAfter: later}, nil
 	}

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
@@ -57,7 +57,7 @@ var (
 // countMailboxes counts the Mailboxes of the domain from the cache.
 func (s *scope) countMailboxes(ctx context.Context) (*v1alpha1.MailboxCounts, error) {
 	var list v1alpha1.MailboxList
-	err := s.Client.List(ctx, &list, client.InNamespace(s.domain.Namespace), client.MatchingFields{index.MailboxDomain: s.domain.Name}, client.UnsafeDisableDeepCopy)
+	err := s.Client.List(ctx, &list, client.InNamespace(s.domain.Namespace), client.MatchingFields{refs.MailboxDomain: s.domain.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return s.domain.Status.Mailboxes, fmt.Errorf("counting the mailboxes of %s: %w", s.domain.Name, err)
 	}
@@ -78,7 +78,7 @@ func (s *scope) countMailboxes(ctx context.Context) (*v1alpha1.MailboxCounts, er
 func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
 	status := &s.domain.Status
 	status.Mailboxes = counts
-	if seals := s.said.Evidence.Seals; seals.Day != "" {
+	if seals := s.engineStatus.Evidence.Seals; seals.Day != "" {
 		status.Evidence = &v1alpha1.EvidenceStatus{Day: seals.Day, Records: ptr.To(int64(seals.Records)), Head: seals.Head}
 	}
 	if s.domain.Spec.Provider.Type == v1alpha1.ProviderManaged {

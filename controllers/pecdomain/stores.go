@@ -22,7 +22,7 @@ func compareStores(_ context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, nil
 	}
 	known := meta.FindStatusCondition(s.domain.Status.Conditions, v1alpha1.ConditionStoresInSync)
-	c := judgeStores(s.domain.Spec.Provider.Managed.HasOtherLink(s.Stack.Site), s.said.Peer.Stores, known, s.Now)
+	c := judgeStores(s.domain.Spec.Provider.Managed.HasOtherLink(s.Stack.Site), s.engineStatus.Peer.Stores, known, s.Now)
 	s.Say(c.Type, c.Status, c.Reason, c.Message)
 	return reconcile.Result{}, nil
 }
@@ -70,7 +70,7 @@ func siteStores(digest string, differ *admin.Stores) *v1alpha1.SiteStores {
 	return out
 }
 
-// ownStores and peerStores are what the engine told of both sites' stores in this pass; what was known while it does not answer.
+// ownStores is what the engine told of this site's stores in this pass; what was known while it does not answer.
 func (s *scope) ownStores() *v1alpha1.SiteStores {
 	stores, asked := s.storesSaid()
 	if !asked {
@@ -79,6 +79,7 @@ func (s *scope) ownStores() *v1alpha1.SiteStores {
 	return siteStores(stores.Own, nil)
 }
 
+// peerStores is the same of the other site's.
 func (s *scope) peerStores() *v1alpha1.SiteStores {
 	stores, asked := s.storesSaid()
 	if !asked {
@@ -92,13 +93,13 @@ func (s *scope) storesSaid() (*admin.Stores, bool) {
 	if s.domain.Spec.Provider.Type != v1alpha1.ProviderManaged {
 		return &admin.Stores{}, true
 	}
-	if s.said.Site == "" {
+	if s.engineStatus.Site == "" {
 		return nil, false
 	}
-	if s.said.Peer.Stores == nil {
+	if s.engineStatus.Peer.Stores == nil {
 		return &admin.Stores{}, true
 	}
-	return s.said.Peer.Stores, true
+	return s.engineStatus.Peer.Stores, true
 }
 
 func (s *scope) storesBefore(locality v1alpha1.SiteLocality) *v1alpha1.SiteStores {

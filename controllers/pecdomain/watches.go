@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
@@ -38,9 +38,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("pecdomain").
 		For(&v1alpha1.PECDomain{}, builder.WithPredicates(reconcile.SpecOrRequest())).
-		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.related), builder.WithPredicates(predicate.Funcs{
-			UpdateFunc: func(e event.UpdateEvent) bool { return concernsRelated(e.ObjectOld, e.ObjectNew) },
-		})).
+		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.related), builder.WithPredicates(reconcile.OnUpdate(concernsRelated))).
 		Watches(&v1alpha1.PECDomain{}, handler.EnqueueRequestsFromMapFunc(r.contracted), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Mailbox{}, handler.Funcs{
 			CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
@@ -51,7 +49,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			},
 			DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { r.mailboxChanged(ctx, e.Object, 0, q) }, // its holder is to be out at once
 		}).
-		WatchesRawSource(source.Channel(r.Names.events, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.DNS.events, &handler.EnqueueRequestForObject{})).
 		WithOptions(reconcile.Options(concurrent, passTimeout)).
 		Complete(r)
 	if err != nil {
@@ -73,8 +71,8 @@ func concernsRelated(before, after client.Object) bool {
 func (r *Reconciler) related(ctx context.Context, o client.Object) []crreconcile.Request {
 	var requests []crreconcile.Request
 	for _, field := range []client.MatchingFields{
-		{index.DomainHost: index.Key(client.ObjectKeyFromObject(o))},
-		{index.DomainName: o.GetName()},
+		{refs.DomainHost: refs.Key(client.ObjectKeyFromObject(o))},
+		{refs.DomainName: o.GetName()},
 	} {
 		var list v1alpha1.PECDomainList
 		if r.Client.List(ctx, &list, field, client.UnsafeDisableDeepCopy) != nil {
@@ -93,11 +91,11 @@ func (r *Reconciler) related(ctx context.Context, o client.Object) []crreconcile
 func (r *Reconciler) contracted(ctx context.Context, o client.Object) []crreconcile.Request {
 	var requests []crreconcile.Request
 	own := client.ObjectKeyFromObject(o)
-	if pool, ok := index.Pool(o.(*v1alpha1.PECDomain)); ok && pool != own {
+	if pool, ok := refs.Pool(o.(*v1alpha1.PECDomain)); ok && pool != own {
 		requests = append(requests, crreconcile.Request{NamespacedName: pool})
 	}
 	var members v1alpha1.PECDomainList
-	if r.Client.List(ctx, &members, client.MatchingFields{index.DomainPool: index.Key(own)}, client.UnsafeDisableDeepCopy) != nil {
+	if r.Client.List(ctx, &members, client.MatchingFields{refs.DomainPool: refs.Key(own)}, client.UnsafeDisableDeepCopy) != nil {
 		return requests // a cache that cannot list is being stopped
 	}
 	for i := range members.Items {
@@ -121,10 +119,10 @@ func (r *Reconciler) mailboxChanged(ctx context.Context, o client.Object, each t
 		after += each * time.Duration(ptr.Deref(counts.Total, 0))
 	}
 	q.AddAfter(crreconcile.Request{NamespacedName: own}, after)
-	if host := index.Host(domain); host != own {
+	if host := refs.Host(domain); host != own {
 		q.AddAfter(crreconcile.Request{NamespacedName: host}, after)
 	}
-	if pool, ok := index.Pool(domain); ok && pool != own {
+	if pool, ok := refs.Pool(domain); ok && pool != own {
 		q.AddAfter(crreconcile.Request{NamespacedName: pool}, after)
 	}
 }

@@ -49,8 +49,8 @@ type Reconciler struct {
 	*reconcile.Mechanism
 	// Live reads past the cache: claims, Secrets, Jobs and pods are not cached.
 	Live client.Reader
-	// Access lists the namespaces that the operator may work in.
-	Access reconcile.Access
+	// Namespaces are those that the operator may work in.
+	Namespaces reconcile.Namespaces
 	// Engines dials the engines of this site.
 	Engines *engines.Pool
 	// Jobs runs the Jobs.
@@ -105,7 +105,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	)
 	s.compareLists()
 	if apierrors.IsForbidden(err) {
-		err = reconcile.Waiting(recheck, v1alpha1.ConditionArchiving, v1alpha1.ReasonNamespaceNotGranted, r.Access.Missing(policy.Namespace, err))
+		err = reconcile.Waiting(recheck, v1alpha1.ConditionArchiving, v1alpha1.ReasonNamespaceNotGranted, r.Namespaces.Missing(policy.Namespace, err))
 	}
 	return r.Finish(ctx, pass, result, err, nil)
 }

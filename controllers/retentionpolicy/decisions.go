@@ -123,8 +123,8 @@ func judgeClocks(p *v1alpha1.RetentionPolicy, now time.Time) metav1.Condition {
 	return c
 }
 
-// planOf is the plan of a run.
-func planOf(p *v1alpha1.RetentionPolicy, at time.Time, work []mailbox) retention.Plan {
+// runPlan is what the pods of a run's Job read.
+func runPlan(p *v1alpha1.RetentionPolicy, at time.Time, work []mailbox) retention.Plan {
 	archive := p.Spec.Archive
 	plan := retention.Plan{Day: at.UTC(), Rule: retention.Rule{Before: at.UTC().AddDate(0, 0, -int(*archive.OlderThanDays)), Folders: archive.Folders}}
 	for _, class := range archive.Messages {

@@ -51,7 +51,7 @@ func TestTheLaterPromiseCounts(t *testing.T) {
 			if c.Reason != tt.reason || !strings.HasSuffix(c.Message, tt.said) {
 				t.Errorf("judged %s: %s", c.Reason, c.Message)
 			}
-			if got := planOf(tt.policy, noon, nil).S3.RetainUntil; !got.Equal(tt.until) {
+			if got := runPlan(tt.policy, noon, nil).S3.RetainUntil; !got.Equal(tt.until) {
 				t.Errorf("locked until %s, want %s", got, tt.until)
 			}
 		})
@@ -63,7 +63,7 @@ func TestNothingIsDueThatWasNotAcknowledged(t *testing.T) {
 		p := makePolicy(func(p *v1alpha1.RetentionPolicy) {
 			p.Spec.Remove = &v1alpha1.Removal{AfterArchiveDays: ptr.To(int32(30)), When: when}
 		})
-		plan := planOf(p, noon, []mailbox{{address: "a@pec.comune.test"}})
+		plan := runPlan(p, noon, []mailbox{{address: "a@pec.comune.test"}})
 		if plan.Mailboxes[0].Held != held || !plan.ArchivedBefore.Equal(noon.AddDate(0, 0, -30)) {
 			t.Errorf("%s: %+v", when, plan)
 		}

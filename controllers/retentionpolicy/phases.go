@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/peer"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
@@ -81,7 +81,7 @@ func (s *scope) findDomain(ctx context.Context, name string) (mailbox, error) {
 	if err != nil {
 		return mailbox{}, fmt.Errorf("reading domain %s: %w", name, err)
 	}
-	key := index.Host(domain)
+	key := refs.Host(domain)
 	if err := s.Client.Get(ctx, key, host); err != nil {
 		return mailbox{}, fmt.Errorf("reading host %s of %s: %w", key, name, err)
 	}
@@ -89,7 +89,7 @@ func (s *scope) findDomain(ctx context.Context, name string) (mailbox, error) {
 		return mailbox{}, reconcile.Stalled(v1alpha1.ConditionArchiving, v1alpha1.ReasonHostNotManaged, fmt.Sprintf(
 			"the mail of %s is not on a stack of this operator, which is all that this release archives; take its mailboxes out of this policy, or delete the policy", name))
 	}
-	return mailbox{host: key, engine: s.Engines.URL(engines.First(key)), site: index.PreferredSite(domain, host)}, nil
+	return mailbox{host: key, engine: s.Engines.URL(engines.First(key)), site: refs.PreferredSite(domain, host)}, nil
 }
 
 // showHolds makes legal holds visible: what they cover is archived, and never counted as due.
@@ -259,7 +259,7 @@ func findDestination(_ context.Context, s *scope) (reconcile.Result, error) {
 // lookAtDestination answers what a Job would lack, nil for nothing.
 func (s *scope) lookAtDestination(ctx context.Context) (*missing, error) {
 	ns := s.policy.Namespace
-	if message := s.Access.Missing(ns, nil); message != "" {
+	if message := s.Namespaces.Missing(ns, nil); message != "" {
 		return &missing{v1alpha1.ReasonNamespaceNotGranted, message}, nil
 	}
 	if claim := s.policy.Spec.Archive.Destination.VolumeClaim; claim != nil {

@@ -104,7 +104,7 @@ func (s *scope) beginRestore(ctx context.Context, ask *v1alpha1.Restore) error {
 		return err
 	}
 	work := giveBackOf(s.policy, ask, box)
-	plan, err := s.restorePlan(slotOf(ask), &work)
+	plan, err := s.restoreJob(slotOf(ask), &work)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (s *scope) findMailbox(ctx context.Context, address string) (*v1alpha1.Mail
 
 // followRestore records what came of the restore that is under way. Its Job is retired only then: a crash in between must find it.
 func (s *scope) followRestore(ctx context.Context, last *v1alpha1.RestoreStatus) error {
-	plan, err := s.restorePlan(last.Slot, nil)
+	plan, err := s.restoreJob(last.Slot, nil)
 	if err != nil {
 		return err
 	}
@@ -199,9 +199,9 @@ func slotOf(ask *v1alpha1.Restore) string {
 	return "restore-" + hex.EncodeToString(sum[:8])
 }
 
-// restorePlan is the Job of a restore; without work it serves to find one.
-func (s *scope) restorePlan(slot string, work *retention.GiveBackPlan) (jobs.Plan, error) {
-	plan := s.newPlan(slot, "give-back")
+// restoreJob is the Job of a restore; without work it serves to find one.
+func (s *scope) restoreJob(slot string, work *retention.GiveBackPlan) (jobs.Plan, error) {
+	plan := s.policyJob(slot, "give-back")
 	plan.Mailboxes, plan.Parallel = 1, 1
 	if work != nil {
 		raw, err := json.Marshal(work)

@@ -79,7 +79,7 @@ func (s *scope) pause(o calendar.Outlook) time.Duration {
 // act starts a run, or records that one was missed. A run whose Job is there was begun, whatever was recorded.
 func (s *scope) act(ctx context.Context, action calendar.Action) error {
 	run := v1alpha1.RetentionRun{Name: action.Slot.Name, At: metav1.NewTime(action.Slot.At), State: v1alpha1.RunMissed}
-	plan, err := s.jobPlan(run, planOf(s.policy, run.At.Time, s.work))
+	plan, err := s.runJob(run, runPlan(s.policy, run.At.Time, s.work))
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (s *scope) release(ctx context.Context, plan jobs.Plan, job *batchv1.Job) e
 	if !ptr.Deref(job.Spec.Suspend, false) {
 		return nil
 	}
-	made, err := s.planOfJob(ctx, plan)
+	made, err := s.readRunPlan(ctx, plan)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (s *scope) follow(ctx context.Context) error {
 		if run.State != v1alpha1.RunRunning {
 			continue
 		}
-		plan, err := s.jobPlan(run, retention.Plan{})
+		plan, err := s.runJob(run, retention.Plan{})
 		if err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ func (s *scope) settle(ctx context.Context, run v1alpha1.RetentionRun, plan jobs
 	if err != nil || !state.Over {
 		return err
 	}
-	made, err := s.planOfJob(ctx, plan)
+	made, err := s.readRunPlan(ctx, plan)
 	if err != nil {
 		return err
 	}
@@ -232,12 +232,7 @@ func outcomeOf(made retention.Plan, state jobs.State) (o outcome) {
 }
 
 func (o outcome) sentence(run string) string {
-	const shown = 5
-	text := fmt.Sprintf("%s ended without %d mailboxes, which the next run takes up: %s", run, len(o.failed), strings.Join(o.failed[:min(shown, len(o.failed))], "; "))
-	if len(o.failed) > shown {
-		text += fmt.Sprintf("; and %d more", len(o.failed)-shown)
-	}
-	return text
+	return fmt.Sprintf("%s ended without %d mailboxes, which the next run takes up: %s", run, len(o.failed), reconcile.FirstOf(o.failed, 5, "; "))
 }
 
 // showRuns is Archiving by the newest run, unless this pass said more of it, and the time of the next.
@@ -284,19 +279,19 @@ func (s *scope) before(run string) string {
 	return run + " ended without some mailboxes, which the next run takes up; see its Job"
 }
 
-// jobPlan is the Job of a run.
-func (s *scope) jobPlan(run v1alpha1.RetentionRun, work retention.Plan) (jobs.Plan, error) {
+// runJob is the Job of a run.
+func (s *scope) runJob(run v1alpha1.RetentionRun, work retention.Plan) (jobs.Plan, error) {
 	raw, err := json.Marshal(work)
 	if err != nil {
 		return jobs.Plan{}, fmt.Errorf("encoding the plan of %s: %w", run.Name, err)
 	}
-	plan := s.newPlan(run.Name, "archive")
+	plan := s.policyJob(run.Name, "archive")
 	plan.Plan, plan.Mailboxes, plan.Parallel = raw, int32(len(work.Mailboxes)), parallel //nolint:gosec // no cluster has as many
 	return plan, nil
 }
 
-// newPlan is a Job of the policy that has its archive.
-func (s *scope) newPlan(slot, command string) jobs.Plan {
+// policyJob is a Job that reaches the policy's archive, and has no work yet.
+func (s *scope) policyJob(slot, command string) jobs.Plan {
 	plan := jobs.Plan{
 		Owner:     metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "RetentionPolicy", Name: s.policy.Name, UID: s.policy.UID},
 		Namespace: s.policy.Namespace, Slot: slot, Image: s.Image, Arguments: []string{"retain", command},
@@ -310,8 +305,8 @@ func (s *scope) newPlan(slot, command string) jobs.Plan {
 	return plan
 }
 
-// planOfJob is the plan that a Job was made with: its indexes mean the mailboxes of that one.
-func (s *scope) planOfJob(ctx context.Context, plan jobs.Plan) (made retention.Plan, err error) {
+// readRunPlan reads the plan that a run's Job was made with: its indexes mean the mailboxes of that one.
+func (s *scope) readRunPlan(ctx context.Context, plan jobs.Plan) (made retention.Plan, err error) {
 	raw, err := s.Jobs.PlanOf(ctx, plan)
 	if err != nil {
 		return made, err

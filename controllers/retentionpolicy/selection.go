@@ -6,7 +6,8 @@ import (
 	"strings"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
 // selection is what a policy has of the mailboxes of its namespace.
@@ -23,10 +24,10 @@ func selectFrom(p *v1alpha1.RetentionPolicy, policies []v1alpha1.RetentionPolicy
 		if !m.DeletionTimestamp.IsZero() {
 			continue
 		}
-		has, after := index.PolicyOf(policies, m)
+		has, after := refs.PolicyOf(policies, m)
 		if has == p.Name {
 			found.mailboxes = append(found.mailboxes, m)
-		} else if index.Selects(p, m) {
+		} else if refs.Selects(p, m) {
 			found.elsewhere++
 		}
 		if len(after) > 0 && (has == p.Name || slices.Contains(after, p.Name)) {
@@ -39,11 +40,4 @@ func selectFrom(p *v1alpha1.RetentionPolicy, policies []v1alpha1.RetentionPolicy
 }
 
 // named is a list for a person, of at most ten.
-func named(list []string) string {
-	const shown = 10
-	text := strings.Join(list[:min(shown, len(list))], ", ")
-	if len(list) > shown {
-		text += fmt.Sprintf(", and %d more", len(list)-shown)
-	}
-	return text
-}
+func named(list []string) string { return reconcile.FirstOf(list, 10, ", ") }

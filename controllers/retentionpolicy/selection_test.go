@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 )
 
 func policyNamed(name string, change ...func(*v1alpha1.RetentionPolicy)) v1alpha1.RetentionPolicy {
@@ -71,7 +71,7 @@ func TestAMailboxIsUnderOnePolicy(t *testing.T) {
 			boxOf(ours, "", "office=tributi"), "x", []string{"y"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, after := index.PolicyOf(tt.policies, &tt.mailbox)
+			got, after := refs.PolicyOf(tt.policies, &tt.mailbox)
 			if got != tt.want || !cmp.Equal(after, tt.after) {
 				t.Errorf("it is under %q before %q, want %q before %q", got, after, tt.want, tt.after)
 			}

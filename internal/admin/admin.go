@@ -114,6 +114,8 @@ type Mailbox struct {
 	ClosedAt time.Time `json:"closedAt,omitzero"`
 	// FrozenUntil is when a migration's Freeze of the mailbox ends, in whole seconds; until then its holder changes no setting.
 	FrozenUntil time.Time `json:"frozenUntil,omitzero"`
+	// Restored is the engine's own word: the row, which is not Closed, was made again from its log, and is no word on how the mailbox stands before it is placed.
+	Restored bool `json:"restored,omitempty"`
 	// PasswordChangedByHolder is the engine's own word: no PUT changes it, but a new Password makes it false.
 	PasswordChangedByHolder bool `json:"passwordChangedByHolder,omitempty"`
 }
@@ -185,6 +187,9 @@ type Status struct {
 	Antivirus Antivirus `json:"antivirus"`
 	Index     Index     `json:"index"`
 	Peer      PeerState `json:"peer"`
+	// Incomplete says that the engine's log is new, and nobody said yet that the directory has all mailboxes that it should have: who writes
+	// to another address is asked to come again.
+	Incomplete bool `json:"incomplete,omitempty"`
 	// Replication is how far the event logs and the custody of the two sites are apart.
 	Replication Replication `json:"replication,omitzero"`
 	Problems    []string    `json:"problems"` // sentences; empty when the engine can do all its work
@@ -289,6 +294,11 @@ func (c *Client) Usage(ctx context.Context, address string) (Usage, error) {
 // PutPeer tells the engine where its peer is and whom to trust there; an empty Peer that there is none.
 func (c *Client) PutPeer(ctx context.Context, p Peer) error {
 	return c.call(ctx, http.MethodPut, "/v1/peer", p, nil)
+}
+
+// PutWhole tells the engine that the directory has all mailboxes that it should have (Status.Incomplete).
+func (c *Client) PutWhole(ctx context.Context) error {
+	return c.call(ctx, http.MethodPut, "/v1/whole", nil, nil)
 }
 
 // RefreshIndex asks for a download of the providers' index within a minute.

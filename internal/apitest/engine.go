@@ -71,6 +71,8 @@ type Engine struct {
 	Stores *admin.Stores
 	// Recall is what it says of what it was before its log began.
 	Recall admin.Recall
+	// Incomplete is what it says of its directory, until it is told that this is whole.
+	Incomplete bool
 	// Closed counts the rows that were closed.
 	Closed int
 	// Puts counts what was written.
@@ -196,7 +198,7 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 		if e.Peer != nil {
 			peer.Site, peer.Digest = e.Peer.Site, e.Peer.Digest()
 		}
-		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: peer})
+		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: peer, Incomplete: e.Incomplete})
 	case path == "digests":
 		tree := &admin.Tree{}
 		for address := range e.Rows {
@@ -243,6 +245,8 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 		if err = json.NewDecoder(r.Body).Decode(e.Peer); *e.Peer == (admin.Peer{}) {
 			e.Peer = nil
 		}
+	case path == "whole":
+		e.Incomplete = false
 	case path == "placed":
 		var places []admin.Place
 		if err = json.NewDecoder(r.Body).Decode(&places); err == nil {

@@ -43,14 +43,14 @@ func (p promises) slots() []Slot {
 		}
 		s := Slot{Phase: k.name, IfMissed: ph.IfMissed, Irreversible: ph.Irreversible}
 		begin, end := s, s
-		begin.Name, begin.At, begin.Until, begin.Work = slotName(k.name), ph.At.utc, ph.Until.utc, k.work
+		begin.Name, begin.At, begin.Until, begin.Work = SlotName(k.name), ph.At.utc, ph.Until.utc, k.work
 		begin.after = p.before(begins(k.name))
 		if k.name == FinalDelta {
 			begin.lane = string(Copy)
 		}
 		slots = append(slots, begin)
 		if !ph.Until.IsZero() {
-			end.Name, end.At, end.Ends = slotName(k.name)+"-end", ph.Until.utc, true
+			end.Name, end.At, end.Ends = SlotName(k.name)+"-end", ph.Until.utc, true
 			if end.IfMissed == Skip {
 				end.IfMissed = RunLate
 			}
@@ -75,8 +75,8 @@ func (p promises) passes() []Slot {
 	passes := daily.slots(asked.utc.Add(-time.Nanosecond), blocked.utc.Add(-time.Nanosecond))
 	for i := range passes {
 		s := &passes[i]
-		s.Name, s.Phase, s.lane = strings.Replace(s.Name, "run", slotName(Copy), 1), Copy, string(Copy)
-		s.after, s.stopAt = []string{slotName(RequestsClose)}, p[FinalDelta].At.utc
+		s.Name, s.Phase, s.lane = strings.Replace(s.Name, "run", SlotName(Copy), 1), Copy, string(Copy)
+		s.after, s.stopAt = []string{SlotName(RequestsClose)}, p[FinalDelta].At.utc
 		if s.Until.After(blocked.utc) {
 			s.Until = blocked.utc
 		}
@@ -95,7 +95,7 @@ func (p promises) before(m moment) []string {
 			if at.IsZero() || at.utc.After(p.at(m).utc) {
 				continue
 			}
-			name := slotName(earlier.phase)
+			name := SlotName(earlier.phase)
 			if earlier.ends {
 				name += "-end"
 			}
@@ -107,8 +107,8 @@ func (p promises) before(m moment) []string {
 	return names
 }
 
-// slotName is the phase in small letters and hyphens.
-func slotName(n Name) string {
+// SlotName is that of the slot in which a phase begins: the phase in small letters and hyphens.
+func SlotName(n Name) string {
 	var b strings.Builder
 	for i, r := range string(n) {
 		if unicode.IsUpper(r) && i > 0 {

@@ -47,6 +47,7 @@ CREATE INDEX IF NOT EXISTS mailbox_domain ON mailbox (domain);
 CREATE TABLE IF NOT EXISTS certified_domain (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS peer (one INTEGER PRIMARY KEY CHECK (one = 1), site TEXT NOT NULL, address TEXT NOT NULL, ca_bundle TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS ending (address TEXT PRIMARY KEY, change INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS whole (one INTEGER PRIMARY KEY CHECK (one = 1));
 CREATE TABLE IF NOT EXISTS job_grant (
   job TEXT NOT NULL, address TEXT NOT NULL, writes INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (job, address)
 );`
@@ -67,6 +68,8 @@ var laterColumns = []struct{ table, name, definition string }{
 	{"mailbox", "frozen_until", `INTEGER NOT NULL DEFAULT 0`},
 	{"mailbox", "admitted_in", `TEXT NOT NULL DEFAULT ''`},
 	{"mailbox", "shard", `INTEGER NOT NULL DEFAULT 0`},
+	{"mailbox", "restored", `INTEGER NOT NULL DEFAULT 0`},
+	{"ending", "closed", `INTEGER NOT NULL DEFAULT 0`},
 }
 
 // Directory is the open database.
@@ -199,14 +202,31 @@ func (d *Directory) Local(ctx context.Context, name string) (bool, error) {
 	return n > 0, nil
 }
 
+// Whole says whether the operator said that the directory has all mailboxes that it should have.
+func (d *Directory) Whole(ctx context.Context) (bool, error) {
+	var n int
+	if err := d.db.QueryRowContext(ctx, `SELECT count(*) FROM whole`).Scan(&n); err != nil {
+		return false, fmt.Errorf("reading whether the directory is whole: %w", err)
+	}
+	return n > 0, nil
+}
+
+// SetWhole notes that.
+func (d *Directory) SetWhole(ctx context.Context) error {
+	if _, err := d.db.ExecContext(ctx, `INSERT INTO whole (one) VALUES (1) ON CONFLICT DO NOTHING`); err != nil {
+		return fmt.Errorf("noting that the directory is whole: %w", err)
+	}
+	return nil
+}
+
 const mailboxColumns = `address, domain, credentials_version, quota_bytes, access,
-	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed, ordinary_mail, forward_to, frozen_until, admitted_in, shard`
+	sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, password_changed, ordinary_mail, forward_to, frozen_until, admitted_in, shard, restored`
 
 // scanMailbox reads a row's mailboxColumns, and what follows them.
 func scanMailbox(row interface{ Scan(...any) error }, more ...any) (m admin.Mailbox, err error) {
 	var closedAt, frozenUntil int64
 	err = row.Scan(append([]any{&m.Address, &m.Domain, &m.CredentialsVersion, &m.QuotaBytes, &m.Access,
-		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil, &m.AdmittedIn, &m.Shard}, more...)...)
+		&m.Sending, &m.AdmittedAs, &m.Owner.Namespace, &m.Owner.UID, &closedAt, &m.PasswordChangedByHolder, &m.OrdinaryMail, &m.ForwardTo, &frozenUntil, &m.AdmittedIn, &m.Shard, &m.Restored}, more...)...)
 	m.ClosedAt, m.FrozenUntil = timeOf(closedAt), timeOf(frozenUntil)
 	return m, err
 }

@@ -7,27 +7,35 @@ import (
 	"strings"
 )
 
-// Ending are the mailboxes whose open sessions have rights of before, each with its last change. They are written with the change
-// itself: an engine that dies between the change and the end of the sessions ends them when it is back.
-func (d *Directory) Ending(ctx context.Context) (map[string]int64, error) {
-	rows, err := d.db.QueryContext(ctx, `SELECT address, change FROM ending`)
+// End is what the last change of a mailbox left to be done in Dovecot.
+type End struct {
+	// Change is a number that no other change has.
+	Change int64
+	// Closed says that the former holder's script is still to be put aside: whoever has the address now must not have his messages filed by it.
+	Closed bool
+}
+
+// Ending are the mailboxes whose open sessions have rights of before. They are written with the change itself: an engine that dies between
+// the change and the end of the sessions ends them when it is back.
+func (d *Directory) Ending(ctx context.Context) (map[string]End, error) {
+	rows, err := d.db.QueryContext(ctx, `SELECT address, change, closed FROM ending`)
 	if err != nil {
 		return nil, fmt.Errorf("listing whose sessions have to end: %w", err)
 	}
 	type due struct {
 		address string
-		change  int64
+		end     End
 	}
-	list, err := collect(rows, func(rows *sql.Rows) (e due, err error) { return e, rows.Scan(&e.address, &e.change) })
-	ending := map[string]int64{}
+	list, err := collect(rows, func(rows *sql.Rows) (e due, err error) { return e, rows.Scan(&e.address, &e.end.Change, &e.end.Closed) })
+	ending := map[string]End{}
 	for _, e := range list {
-		ending[e.address] = e.change
+		ending[e.address] = e.end
 	}
 	return ending, err
 }
 
 // Ended forgets those of Ending whose sessions ended. A mailbox that was changed meanwhile stays.
-func (d *Directory) Ended(ctx context.Context, ended map[string]int64) error {
+func (d *Directory) Ended(ctx context.Context, ended map[string]End) error {
 	if len(ended) == 0 {
 		return nil
 	}
@@ -36,8 +44,8 @@ func (d *Directory) Ended(ctx context.Context, ended map[string]int64) error {
 		return fmt.Errorf("noting whose sessions ended: %w", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
-	for address, change := range ended {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM ending WHERE address = ? AND change = ?`, address, change); err != nil {
+	for address, end := range ended {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM ending WHERE address = ? AND change = ?`, address, end.Change); err != nil {
 			return fmt.Errorf("noting that the sessions of %s ended: %w", address, err)
 		}
 	}
@@ -47,10 +55,23 @@ func (d *Directory) Ended(ctx context.Context, ended map[string]int64) error {
 	return nil
 }
 
-// endSessions adds a mailbox to Ending. A change is a number that no other has, so that none is taken for one that was carried out.
-func endSessions(ctx context.Context, tx *transaction, address string) error {
+// PutAside notes that the scripts of mailboxes were deactivated. Of one that is still closed it is done again with the next end of its
+// sessions, which could have activated them; one that is open again has the next holder's.
+func (d *Directory) PutAside(ctx context.Context, addresses []string) error {
+	for _, address := range addresses {
+		_, err := d.db.ExecContext(ctx, `UPDATE ending SET closed = 0 WHERE address = ?1 AND
+			NOT EXISTS (SELECT 1 FROM mailbox WHERE address = ?1 AND access = 'Closed')`, address)
+		if err != nil {
+			return fmt.Errorf("noting that the scripts of %s are put aside: %w", address, err)
+		}
+	}
+	return nil
+}
+
+// endSessions adds a mailbox to Ending, by a new change: none is taken for one that was carried out.
+func endSessions(ctx context.Context, tx *transaction, address string, closed bool) error {
 	address = strings.ToLower(address)
-	if _, err := tx.ExecContext(ctx, storeEnding, address); err != nil {
+	if _, err := tx.ExecContext(ctx, storeEnding, address, closed); err != nil {
 		return fmt.Errorf("noting that the sessions of %s have to end: %w", address, err)
 	}
 	return nil

@@ -138,7 +138,7 @@ func (d *Directory) password(ctx context.Context, address, hash string, byHolder
 	if err != nil {
 		return fmt.Errorf("storing the password of %s: %w", address, err)
 	}
-	if err := errors.Join(one(result, address), endSessions(ctx, tx, address)); err != nil {
+	if err := errors.Join(one(result, address), endSessions(ctx, tx, address, false)); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

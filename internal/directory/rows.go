@@ -50,7 +50,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 			end = end || fewer
 		}
 		if end && o.Err == nil {
-			o.Err = endSessions(ctx, tx, p.Address)
+			o.Err = endSessions(ctx, tx, p.Address, p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed)
 		}
 		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them
@@ -118,7 +118,7 @@ func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox, judged *a
 	}
 	_, err = tx.ExecContext(ctx, storeMailbox,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
-		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard)
+		string(m.Sending), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard, m.Restored)
 	if err != nil {
 		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
 	}

@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
@@ -17,19 +16,19 @@ const reasonCut = "Un campo dell'intestazione, di solito quello dei destinatari,
 func (e *Engine) access(m mail) []error {
 	received, raw, queueID, err := splitReceived(m.raw, e.settings.Hostname)
 	if err != nil {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	identifier := pec.Identifier(e.settings.Site, queueID, e.settings.Provider.MailDomain)
 	submission, isAccepted, err := e.certify(identifier, queueID, received, raw)
 	if err != nil || !isAccepted {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	if err := e.issueAcceptance(submission); err != nil {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	envelope, done, err := e.inCustody(submission.Envelope)
 	if err != nil {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	defer done()
 	answers := make([]error, len(m.rcpts))
@@ -43,11 +42,11 @@ func (e *Engine) access(m mail) []error {
 func (e *Engine) certify(identifier, queueID string, received, raw []byte) (accepted, bool, error) {
 	defer e.locks.lock(identifier)()
 	var yes accepted
-	if found, _, err := e.lookup(kindAccepted, identifier, &yes); err != nil || found {
+	if found, err := e.lookup(kindAccepted, identifier, &yes); err != nil || found {
 		return yes, found, err
 	}
 	var no refused
-	found, _, err := e.lookup(kindRefused, identifier, &no)
+	found, err := e.lookup(kindRefused, identifier, &no)
 	if err != nil {
 		return yes, false, err
 	}
@@ -55,7 +54,7 @@ func (e *Engine) certify(identifier, queueID string, received, raw []byte) (acce
 		return yes, false, e.issueNonAcceptance(no)
 	}
 	var tx transaction
-	found, _, err = e.lookup(kindTransaction, queueID, &tx)
+	found, err = e.lookup(kindTransaction, queueID, &tx)
 	if err != nil {
 		return yes, false, err
 	}
@@ -67,7 +66,7 @@ func (e *Engine) certify(identifier, queueID string, received, raw []byte) (acce
 
 // decide certifies a submission that has no outcome yet.
 func (e *Engine) decide(identifier string, tx transaction, received, raw []byte) (accepted, bool, error) {
-	at := e.now().In(pec.Rome()).Truncate(time.Second)
+	at := noticeTime(e.now())
 	index, _, err := e.providers()
 	if err != nil {
 		return accepted{}, false, fmt.Errorf("certifying %s: %w", identifier, err)

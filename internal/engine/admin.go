@@ -44,6 +44,7 @@ func (e *Engine) adminServer() *http.Server {
 	handle("PUT /v1/placed", e.putPlaced)
 	handle("GET /v1/mailboxes/{address}/usage", e.mailboxUsage)
 	handle("PUT /v1/peer", e.putPeer)
+	handle("PUT /v1/whole", e.putWhole)
 	handle("PUT /v1/index", e.putIndex)
 	handle("PUT /v1/jobs/{namespace}/{name}", e.putGrant)
 	e.serveStore(mux)
@@ -97,11 +98,10 @@ func (e *Engine) answerAdmin(w http.ResponseWriter, r *http.Request, result any,
 	}
 }
 
-// read decodes the request strictly: a field that this engine does not know would silently be dropped.
-func read[T any](r *http.Request) (v T, err error) {
-	decoder := json.NewDecoder(io.LimitReader(r.Body, maxAdminBody))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&v); err != nil {
+// read decodes the operator's request, or a job's.
+func read[T any](r *http.Request) (T, error) {
+	v, err := decodeStrict[T](io.LimitReader(r.Body, maxAdminBody))
+	if err != nil {
 		return v, fmt.Errorf("reading the request: %w: %w", directory.ErrInvalid, err)
 	}
 	return v, nil
@@ -154,7 +154,7 @@ func (e *Engine) checkPeer(p admin.Peer) error {
 }
 
 func (e *Engine) status(ctx context.Context) (admin.Status, error) {
-	s := admin.Status{Site: e.settings.Site, Domain: e.settings.Domain, Version: version(), Problems: e.problems(ctx)}
+	s := admin.Status{Site: e.settings.Site, Domain: e.settings.Domain, Version: version(), Problems: e.problems(ctx), Incomplete: !e.recalled.Load() && !e.whole.Load()}
 	var err error
 	if s.Mailboxes, err = e.directory.Count(ctx); err != nil {
 		return s, err

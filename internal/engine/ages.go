@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"maps"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/mailage"
-	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/store"
 )
 
@@ -106,8 +103,8 @@ func (e *Engine) searchAges(ctx context.Context) error {
 		if !open[row.Address] || !e.ages.due(row.Address, e.now()) {
 			continue
 		}
-		found, err := e.store.ages(ctx, row.Address, e.now())
-		switch refused := refusal(""); {
+		found, err := e.doveadmTCP.ages(ctx, row.Address, e.now())
+		switch refused := doveadmRefusal(""); {
 		case errors.As(err, &refused):
 			e.ages.put(row.Address, e.ages.of(row.Address), e.now().Add(agesRetry))
 			e.log.Warn("searching a mailbox for the age of its mail", "mailbox", row.Address, "error", err)
@@ -126,9 +123,9 @@ func (e *Engine) searchAges(ctx context.Context) error {
 }
 
 // ages searches a mailbox for what arrived in the last year. What a migration brought has the date that it had at its source.
-func (d *dovecotStore) ages(ctx context.Context, user string, now time.Time) (mailage.Ages, error) {
+func (d *doveadmTCP) ages(ctx context.Context, user string, now time.Time) (mailage.Ages, error) {
 	var found mailage.Ages
-	err := d.with(ctx, func(c *storeConn) error {
+	err := d.with(ctx, func(c *doveadmConn) error {
 		found = mailage.Ages{}
 		return c.run(3, func(f []string) error {
 			at, err := strconv.ParseInt(f[0], 10, 64)
@@ -146,87 +143,4 @@ func (d *dovecotStore) ages(ctx context.Context, user string, now time.Time) (ma
 		return found, fmt.Errorf("searching %s: %w", user, err)
 	}
 	return found, nil
-}
-
-// senders count, by mailbox, what was accepted for sending on each of the last days, at either site. They are a view of the logs, read
-// at start.
-type senders struct {
-	mu sync.Mutex
-	by map[string]*sentDays
-	// counted are the days on which submissions were counted, by the hash of their identifier: a mirror that was set aside and the one
-	// that was begun after it hold the same records. Eight bytes of each identifier are enough, and so is a month of them.
-	counted map[uint64]int
-	newest  int // of the days in counted
-	seed    maphash.Seed
-}
-
-func newSenders() *senders {
-	return &senders{by: map[string]*sentDays{}, counted: map[uint64]int{}, seed: maphash.MakeSeed()}
-}
-
-// sentDays are counts by day, the day's number modulo their length; last is the newest day that was counted.
-type sentDays struct {
-	last   int
-	counts [mailage.MonthDays]int32
-}
-
-// dayNumber counts days on the calendar of Rome.
-func dayNumber(t time.Time) int {
-	year, month, day := t.In(pec.Rome()).Date()
-	return int(time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix() / (24 * 60 * 60))
-}
-
-// add counts a message that was accepted at a time, once, however many logs tell of it; one of before the month is nobody's concern.
-func (s *senders) add(address, identifier string, at, now time.Time) {
-	if now.Sub(at) > (mailage.MonthDays+1)*24*time.Hour { // a start reads years of them
-		return
-	}
-	day, today := dayNumber(at), dayNumber(now)
-	if day <= today-mailage.MonthDays || day > today {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.newest < today {
-		s.newest = today
-		maps.DeleteFunc(s.counted, func(_ uint64, day int) bool { return day <= today-mailage.MonthDays })
-	}
-	key := maphash.String(s.seed, identifier)
-	if _, known := s.counted[key]; known {
-		return
-	}
-	s.counted[key] = day
-	d := s.by[address]
-	if d == nil {
-		d = &sentDays{last: today}
-		s.by[address] = d
-	}
-	d.turn(today)
-	d.counts[day%mailage.MonthDays]++
-}
-
-// turn forgets what is older than a month of days before today.
-func (d *sentDays) turn(today int) {
-	for d.last < today {
-		d.last++
-		d.counts[d.last%mailage.MonthDays] = 0
-		if today-d.last > mailage.MonthDays {
-			d.last = today - mailage.MonthDays
-		}
-	}
-}
-
-// month is how many messages of a mailbox were accepted in the last days, today among them.
-func (s *senders) month(address string, now time.Time) (n int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.by[address]
-	if d == nil {
-		return 0
-	}
-	d.turn(dayNumber(now))
-	for _, count := range d.counts {
-		n += int64(count)
-	}
-	return n
 }

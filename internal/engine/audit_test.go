@@ -335,7 +335,7 @@ func (w *world) auditSent(t *testing.T, s accepted, rcpt recipientRecord, own, t
 		return rcpt.Certified && (!settled || settledAt.After(at)) && (deadline == lastNoticeAfter || !acknowledged || acknowledgedAt.After(at))
 	}
 	for deadline, d := range map[time.Duration]pec.Deadline{firstNoticeAfter: pec.FirstDeadline, lastNoticeAfter: pec.LastDeadline} {
-		if told, _, err := w.engine.lookup(kindNotice, w.engine.warningID(timerKey(o), d), nil); err != nil || told != silentAt(deadline) {
+		if told, err := w.engine.lookup(kindNotice, w.engine.warningID(timerKey(o), d), nil); err != nil || told != silentAt(deadline) {
 			t.Errorf("%v: the notice of %s was made: %v (%v); acknowledged %v at %s, settled %v at %s, sent %s", o, deadline, told, err, acknowledged, acknowledgedAt, settled, settledAt, s.At)
 		}
 	}
@@ -367,8 +367,8 @@ func (w *world) auditReceived(t *testing.T, own books, came transport) {
 		}
 		delete(told, o)
 		key, how := deliveryKey("ricevute@"+domainOf(o.identifier), o.identifier, o.rcpt), failure{}
-		stored, _, err1 := w.engine.lookup(kindDelivered, key, nil)
-		failed, _, err2 := w.engine.lookup(kindUndeliverable, key, &how)
+		stored, err1 := w.engine.lookup(kindDelivered, key, nil)
+		failed, err2 := w.engine.lookup(kindUndeliverable, key, &how)
 		_, isOurs := own.accepted[o.identifier]
 		if err1 != nil || err2 != nil || stored == failed || isOurs != (domainOf(o.identifier) == w.domain) {
 			t.Errorf("%v: delivered %v, failed %v, accepted here %v: %v, %v", o, stored, failed, isOurs, err1, err2)
@@ -407,7 +407,7 @@ func (w *world) auditMailboxes(t *testing.T, all map[string]books, came transpor
 		for kind, about := range b.made {
 			for o, list := range about {
 				for _, d := range list {
-					if domainOf(d.to) != w.domain || w.engine.ours(d.to) {
+					if domainOf(d.to) != w.domain || w.engine.isProvidersOwn(d.to) {
 						continue
 					}
 					want := came.of([]document{d})

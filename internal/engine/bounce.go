@@ -48,11 +48,11 @@ func (e *Engine) fail(s accepted, f failure) error {
 	defer e.locks.lock("outcome " + k.key())()
 	outcome := outcomeData{Recipient: k.rcpt, Type: pec.TypeDeliveryError, Provider: e.settings.Provider.Name}
 	if f.Threat == "" {
-		closed, err := e.closed(k, s)
+		told, err := e.outcomeTold(k, s)
 		if err != nil {
 			return err
 		}
-		if closed {
+		if told {
 			e.log.Info("a failure after the outcome was told is not told", "identifier", k.identifier, "recipient", k.rcpt, "status", f.Status, "text", f.Text)
 			return nil
 		}
@@ -64,15 +64,15 @@ func (e *Engine) fail(s accepted, f failure) error {
 	return e.issueDeliveryError(s.Transit.transit(), s.Transit.Sender, f)
 }
 
-// closed says whether the sender was told an outcome for a recipient that a failure found here must not contradict. A failure of ours
+// outcomeTold says whether the sender was told an outcome for a recipient that a failure found here must not contradict. A failure of ours
 // is none: it may have been recorded by a crash before it was told.
-func (e *Engine) closed(k timerKey, s accepted) (bool, error) {
+func (e *Engine) outcomeTold(k timerKey, s accepted) (bool, error) {
 	var outcome outcomeData
-	settled, _, err := e.known(kindSettled, k.key(), &outcome)
+	settled, err := e.known(kindSettled, k.key(), &outcome)
 	if err != nil || settled {
 		return settled && (outcome.Type != pec.TypeDeliveryError || outcome.Provider != e.settings.Provider.Name), err
 	}
-	warned, _, err := e.known(kindNotice, e.warningID(k, pec.LastDeadline), nil)
+	warned, err := e.known(kindNotice, e.warningID(k, pec.LastDeadline), nil)
 	return warned, err
 }
 
@@ -84,7 +84,7 @@ func (e *Engine) issueDeliveryError(t pec.Transit, to string, f failure) error {
 		if f.Threat == "" {
 			extended = fmt.Sprintf("%s - %s - %s", f.Status, e.settings.Provider.Name, f.Text)
 		}
-		return signer.DeliveryError(e.provider(), t, id, f.Recipient, f.kind(), extended, f.At.In(pec.Rome()).Truncate(time.Second))
+		return signer.DeliveryError(e.provider(), t, id, f.Recipient, f.kind(), extended, noticeTime(f.At))
 	})})
 }
 
@@ -94,18 +94,18 @@ func (e *Engine) issueDeliveryError(t pec.Transit, to string, f failure) error {
 func (e *Engine) bounce(m mail, queueID string) []error {
 	r, err := parseReport(m.raw)
 	if err != nil {
-		return all(len(m.rcpts), fmt.Errorf("reading bounce %s: %w", queueID, err))
+		return sameAnswer(len(m.rcpts), fmt.Errorf("reading bounce %s: %w", queueID, err))
 	}
 	if r.envelopeID == "" {
 		return e.expired(m, queueID, r)
 	}
-	return all(len(m.rcpts), e.failed(r, queueID))
+	return sameAnswer(len(m.rcpts), e.envelopeBounced(r, queueID))
 }
 
-// failed works off a failure of what we put back.
-func (e *Engine) failed(r report, queueID string) error {
+// envelopeBounced records that something which we put back came back, and tells the sender where it was an envelope.
+func (e *Engine) envelopeBounced(r report, queueID string) error {
 	var submission accepted
-	isEnvelope, _, err := e.lookup(kindAccepted, r.envelopeID, &submission)
+	isEnvelope, err := e.lookup(kindAccepted, r.envelopeID, &submission)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (e *Engine) failed(r report, queueID string) error {
 // report goes as it is.
 func (e *Engine) expired(m mail, queueID string, r report) []error {
 	if told, err := e.tellExpired(queueID, r); err != nil || told {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	return e.uncertifiedReport(m, queueID)
 }
@@ -139,19 +139,19 @@ func (e *Engine) expired(m mail, queueID string, r report) []error {
 func (e *Engine) tellExpired(queueID string, r report) (told bool, err error) {
 	identifier := pec.Identifier(e.settings.Site, r.queueID, e.settings.Provider.MailDomain)
 	var yes accepted
-	if found, _, err := e.lookup(kindAccepted, identifier, &yes); err != nil {
+	if found, err := e.lookup(kindAccepted, identifier, &yes); err != nil {
 		return false, err
 	} else if found {
 		return true, e.submissionExpired(yes, queueID, r)
 	}
 	var no refused
-	if found, _, err := e.lookup(kindRefused, identifier, &no); err != nil {
+	if found, err := e.lookup(kindRefused, identifier, &no); err != nil {
 		return false, err
 	} else if found {
 		return true, e.issueNonAcceptance(no)
 	}
 	var tx transaction
-	found, _, err := e.lookup(kindTransaction, r.queueID, &tx)
+	found, err := e.lookup(kindTransaction, r.queueID, &tx)
 	if err == nil && found && tx.Type == pec.TypeEnvelope && tx.Transit != nil { // an earlier release did not record it
 		err = e.envelopeExpired(tx, r)
 	}
@@ -165,7 +165,7 @@ func (e *Engine) submissionExpired(s accepted, queueID string, r report) error {
 		return err
 	}
 	for _, f := range r.failures {
-		left, _, err := e.lookup(kindInjected, injectionKey(s.Transit.Identifier, f.Recipient), nil)
+		left, err := e.lookup(kindInjected, injectionKey(s.Transit.Identifier, f.Recipient), nil)
 		if err != nil {
 			return err
 		}
@@ -197,11 +197,11 @@ func (e *Engine) envelopeExpired(tx transaction, r report) error {
 func (e *Engine) undeliverable(d delivery, queueID string, f failure) error {
 	key := deliveryKey(d.judgement.Provider.MailReceipt, d.judgement.MessageID, d.rcpt)
 	defer e.locks.lock(key)()
-	if found, _, err := e.known(kindDelivered, key, nil); err != nil || found {
+	if found, err := e.known(kindDelivered, key, nil); err != nil || found {
 		return err
 	}
 	var virus infected
-	if found, _, err := e.lookup(kindInfected, d.identifier()+" "+queueID, &virus); err != nil {
+	if found, err := e.lookup(kindInfected, d.identifier()+" "+queueID, &virus); err != nil {
 		return err
 	} else if found {
 		f = failure{Recipient: f.Recipient, Threat: virus.Threat}

@@ -123,13 +123,25 @@ func (a *mirrors) close() (err error) {
 
 // lookup reads the record of (kind, key) that this site wrote into data, if there is one: in the engine's log, or in a former one
 // of this site.
-func (e *Engine) lookup(kind, key string, data any) (found bool, at time.Time, err error) {
+func (e *Engine) lookup(kind, key string, data any) (found bool, err error) {
+	found, _, err = e.lookupAt(kind, key, data)
+	return found, err
+}
+
+// lookupAt is lookup, and when the record was written.
+func (e *Engine) lookupAt(kind, key string, data any) (found bool, at time.Time, err error) {
 	return e.find(kind, key, data, func(m *mirror) bool { return evidence.SiteOf(m.name) == e.settings.Site })
 }
 
 // known is lookup in the logs of both sites. This site's come first.
-func (e *Engine) known(kind, key string, data any) (found bool, at time.Time, err error) {
-	if found, at, err = e.lookup(kind, key, data); found || err != nil {
+func (e *Engine) known(kind, key string, data any) (found bool, err error) {
+	found, _, err = e.knownAt(kind, key, data)
+	return found, err
+}
+
+// knownAt is known, and when the record was written.
+func (e *Engine) knownAt(kind, key string, data any) (found bool, at time.Time, err error) {
+	if found, at, err = e.lookupAt(kind, key, data); found || err != nil {
 		return found, at, err
 	}
 	return e.find(kind, key, data, func(*mirror) bool { return true })
@@ -156,8 +168,13 @@ func (e *Engine) find(kind, key string, data any, among func(*mirror) bool) (fou
 
 // load reads all logs into the views, and makes directory and rules say what they say. It runs before anything is served.
 func (e *Engine) load(ctx context.Context) error {
+	isWhole, err := e.directory.Whole(ctx)
+	if err != nil {
+		return err
+	}
+	e.whole.Store(isWhole)
 	e.recalled.Store(true) // unless the log says that it is new
-	if err := e.begin(); err != nil {
+	if err := e.noteBegun(); err != nil {
 		return err
 	}
 	own := func(r evidence.Record) error { return errors.Join(e.remember(e.chain, r), e.rememberOwn(r)) }
@@ -212,9 +229,9 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		if err := r.Decode(&c); err != nil {
 			return err
 		}
-		e.holders.take(c)
+		e.holders.addChoice(c)
 	case kindStanding:
-		var s standing
+		var s mailboxStanding
 		if err := r.Decode(&s); err != nil {
 			return err
 		}
@@ -224,13 +241,13 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		if err := r.Decode(&p); err != nil {
 			return err
 		}
-		e.holders.placed(evidence.SiteOf(chain), p)
+		e.holders.addPlacement(evidence.SiteOf(chain), p)
 	case kindCompared:
 		var c compared
 		if err := r.Decode(&c); err != nil {
 			return err
 		}
-		e.holders.found(c)
+		e.holders.addCompared(c)
 	case kindHeld:
 		return e.rememberHeld(evidence.SiteOf(chain), r)
 	case kindTransaction:

@@ -21,7 +21,7 @@ import (
 // Whether the sites' stores hold the same mail is told by digests that each makes of its own, never by what a sync says of itself: after
 // the commonest partition a sync that merged nothing says that it is done. A mailbox is compared after each of its syncs.
 const (
-	digestVerb    = "digest "
+	verbDigest    = "digest "
 	digestRefused = "-"
 	compareStale  = 30 * time.Minute // three full passes
 	compareSoon   = 5 * time.Second  // the shortest pause before a mailbox that differs is synced again
@@ -38,8 +38,8 @@ var (
 	errAbsent = errors.New("the other site has no digest of it")
 )
 
-// stores is what is known of each mailbox at both sites. It is derived: after a start every mailbox is compared anew.
-type stores struct {
+// comparisons are what is known of each mailbox at both sites. It is derived: after a start every mailbox is compared anew.
+type comparisons struct {
 	now    func() time.Time
 	own    func(ctx context.Context, mailbox string) (string, error)
 	theirs func(ctx context.Context, mailbox string) (string, error)
@@ -72,7 +72,7 @@ type total struct {
 // syncAndCompare syncs a mailbox and then looks at what both sites hold of it, whatever the sync said.
 func (e *Engine) syncAndCompare(ctx context.Context, mailbox string) error {
 	err := e.syncMailbox(ctx, mailbox)
-	equal, compareErr := e.stores.compare(ctx, mailbox)
+	equal, compareErr := e.comparisons.compare(ctx, mailbox)
 	if compareErr != nil && err == nil && !errors.Is(compareErr, errUnsupported) {
 		e.log.Warn("comparing a mailbox with the other site's", "mailbox", mailbox, "error", compareErr)
 	}
@@ -86,7 +86,7 @@ func (e *Engine) syncAndCompare(ctx context.Context, mailbox string) error {
 
 // compare compares a mailbox, and says whether both sites hold the same. A difference counts when two looks in a row see the same one: mail
 // that arrives between the digests is none, and brings about a sync of its own.
-func (s *stores) compare(ctx context.Context, mailbox string) (equal bool, err error) {
+func (s *comparisons) compare(ctx context.Context, mailbox string) (equal bool, err error) {
 	var last comparison
 	for look := range 2 {
 		theirs, err := s.theirs(ctx, mailbox)
@@ -115,7 +115,7 @@ func (s *stores) compare(ctx context.Context, mailbox string) (equal bool, err e
 	return false, nil
 }
 
-func (s *stores) unreached(err error) {
+func (s *comparisons) unreached(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !errors.Is(err, errUnsupported) {
@@ -124,7 +124,7 @@ func (s *stores) unreached(err error) {
 }
 
 // unread notes a mailbox of which Dovecot gives no digest: what nobody can compare is not the same. One that is not asked says nothing of it.
-func (s *stores) unread(ctx context.Context, mailbox string, err error) {
+func (s *comparisons) unread(ctx context.Context, mailbox string, err error) {
 	if ctx.Err() != nil || unreachable(err) {
 		return
 	}
@@ -135,7 +135,7 @@ func (s *stores) unread(ctx context.Context, mailbox string, err error) {
 	s.boxes[mailbox] = c
 }
 
-func (s *stores) enter(mailbox string, c comparison) {
+func (s *comparisons) enter(mailbox string, c comparison) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
@@ -148,7 +148,7 @@ func (s *stores) enter(mailbox string, c comparison) {
 }
 
 // state is what the operator sees of the mailboxes that the directory holds.
-func (s *stores) state(mailboxes []string) admin.Stores {
+func (s *comparisons) state(mailboxes []string) admin.Stores {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
@@ -180,7 +180,7 @@ func (s *stores) state(mailboxes []string) admin.Stores {
 }
 
 // sum makes the digests over all mailboxes when they are due.
-func (s *stores) sum(mailboxes []string, agreed bool, now time.Time) {
+func (s *comparisons) sum(mailboxes []string, agreed bool, now time.Time) {
 	if s.total.own != "" && s.total.agreed == agreed && now.Sub(s.total.at) < totalEvery {
 		return
 	}
@@ -202,16 +202,16 @@ func (e *Engine) storesState(ctx context.Context, configured bool) (*admin.Store
 	if !configured {
 		return nil, nil
 	}
-	e.stores.telling.Lock()
-	defer e.stores.telling.Unlock()
-	if now := e.now(); now.Sub(e.stores.toldAt) >= tellEvery || now.Before(e.stores.toldAt) {
+	e.comparisons.telling.Lock()
+	defer e.comparisons.telling.Unlock()
+	if now := e.now(); now.Sub(e.comparisons.toldAt) >= tellEvery || now.Before(e.comparisons.toldAt) {
 		mailboxes, err := e.sync.mailboxes(ctx)
 		if err != nil {
 			return nil, err
 		}
-		e.stores.told, e.stores.toldAt = e.stores.state(mailboxes), now
+		e.comparisons.told, e.comparisons.toldAt = e.comparisons.state(mailboxes), now
 	}
-	told := e.stores.told
+	told := e.comparisons.told
 	return &told, nil
 }
 
@@ -220,7 +220,7 @@ func (e *Engine) storesState(ctx context.Context, configured bool) (*admin.Store
 func (e *Engine) digest(ctx context.Context, mailbox string) (string, error) {
 	var sum [4]uint64
 	count := 0
-	err := e.store.with(ctx, func(c *storeConn) error {
+	err := e.doveadmTCP.with(ctx, func(c *doveadmConn) error {
 		sum, count = [4]uint64{}, 0
 		return c.run(3, func(f []string) error {
 			if f[2] != store.Expunged {
@@ -276,7 +276,7 @@ func (e *Engine) answerDigest(ctx context.Context, remote *wire, mailbox string)
 
 // peerDigest asks the other site's engine what its store holds of a mailbox.
 func (e *Engine) peerDigest(ctx context.Context, mailbox string) (string, error) {
-	w, _, err := e.dialPeer(ctx, digestVerb+mailbox)
+	w, _, err := e.dialPeer(ctx, verbDigest+mailbox)
 	if err != nil {
 		if strings.Contains(err.Error(), errUnknownRequest.Error()) {
 			return "", errUnsupported

@@ -17,7 +17,7 @@ import (
 
 // pair are two sites' stores as one site's engine sees them.
 type pair struct {
-	*stores
+	*comparisons
 	clock    time.Time
 	own      map[string]string
 	theirs   map[string]string
@@ -29,7 +29,7 @@ type pair struct {
 
 func newPair() *pair {
 	p := &pair{clock: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), own: map[string]string{}, theirs: map[string]string{}, again: map[string]time.Time{}}
-	p.stores = &stores{
+	p.comparisons = &comparisons{
 		now: func() time.Time { return p.clock }, boxes: map[string]comparison{},
 		own: func(_ context.Context, mailbox string) (string, error) {
 			if mailbox == "a" && p.unread != nil {
@@ -91,7 +91,7 @@ func TestStoresAreComparedByDigests(t *testing.T) {
 			p.look(time.Second, "a")
 		}, want: admin.Stores{Mailboxes: 2, Compared: 1, Differing: 1, Diverged: 1, Addresses: []string{"a"}}, unknown: true},
 		"one that can be read again does not": {run: func(p *pair) {
-			p.unread = refusal("no such thing")
+			p.unread = doveadmRefusal("no such thing")
 			p.look(0, "a", "b")
 			p.unread = nil
 			p.look(time.Second, "a")

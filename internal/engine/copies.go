@@ -88,7 +88,7 @@ func (e *Engine) copyAll(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { _ = w.Close() })()
 	under := map[*evidence.Mirror]*copying{}
 	defer e.noteCopied(under)
-	for again := time.Now().Add(relistEvery); time.Now().Before(again); {
+	for again := e.now().Add(relistEvery); e.now().Before(again); {
 		idle := true
 		for _, m := range e.mirrors.all() {
 			c := under[m.Mirror]
@@ -115,7 +115,7 @@ func (e *Engine) copyAll(ctx context.Context) error {
 // beginCopying goes on where it was left, and tries again what was lacking.
 func (e *Engine) beginCopying(w *wire, m *mirror) (*copying, error) {
 	from := m.Copied()
-	c := &copying{Copied: evidence.Copied{Seq: from.Seq}, noted: time.Now(), sealed: true}
+	c := &copying{Copied: evidence.Copied{Seq: from.Seq}, noted: e.now(), sealed: true}
 	for _, digest := range from.Lacking {
 		if err := e.copyOne(w, m.name, c, digest); err != nil {
 			return nil, err
@@ -146,14 +146,14 @@ func (e *Engine) copySome(w *wire, m *mirror, c *copying) (bool, error) {
 			return false, err
 		}
 	}
-	if time.Since(c.noted) > noteEvery && m.Copied().Seq != c.Seq {
-		c.noted = time.Now()
+	if e.now().Sub(c.noted) > noteEvery && m.Copied().Seq != c.Seq {
+		c.noted = e.now()
 		if err := m.SetCopied(c.Copied); err != nil {
 			return false, err
 		}
 	}
 	_ = w.SetDeadline(time.Now().Add(peerRequest))
-	return len(records) > 0, w.exchange(fmt.Sprintf("copied %s %d", m.name, c.Seq), "ok")
+	return len(records) > 0, w.exchange(fmt.Sprintf("copied %s %d", m.name, c.Seq), peerOK)
 }
 
 // copyOne gets one message into custody, unless it is there. One that cannot be had holds up no other: it is lacking.
@@ -299,7 +299,7 @@ func (e *Engine) answerCopies(w *wire) error {
 		}
 		switch {
 		case len(fields) == 3 && fields[0] == "copied":
-			err = w.writeLine("ok")
+			err = w.writeLine(peerOK)
 		case len(fields) == 4 && fields[0] == "copy":
 			err = e.giveCopy(w, fields[1], fields[3])
 		default:

@@ -46,17 +46,17 @@ func (d delivery) identifier() string {
 func (e *Engine) deliver(d delivery) error {
 	key := deliveryKey(d.judgement.Provider.MailReceipt, d.judgement.MessageID, d.rcpt)
 	defer e.locks.lock(key)()
-	if d.judgement.Type != pec.TypeEnvelope && e.ours(d.rcpt) {
+	if d.judgement.Type != pec.TypeEnvelope && e.isProvidersOwn(d.rcpt) {
 		return e.readNotice(d, key)
 	}
-	if found, at, err := e.lookup(kindDelivered, key, nil); err != nil || found {
+	if found, at, err := e.lookupAt(kindDelivered, key, nil); err != nil || found {
 		return errors.Join(err, e.outcome(d, at, nil, found))
 	}
 	var failed failure
-	if found, at, err := e.known(kindUndeliverable, key, &failed); err != nil || found {
+	if found, at, err := e.knownAt(kindUndeliverable, key, &failed); err != nil || found {
 		return errors.Join(err, e.outcome(d, at, &failed, found))
 	}
-	if found, at, err := e.known(kindDelivered, key, nil); err != nil || found {
+	if found, at, err := e.knownAt(kindDelivered, key, nil); err != nil || found {
 		return errors.Join(err, e.deliveredThere(d, key, at, found))
 	}
 	return e.attempt(d, key)
@@ -69,7 +69,7 @@ func (e *Engine) deliveredThere(d delivery, key string, at time.Time, found bool
 	if !found || e.replica.speaks(e.now()) {
 		return e.outcome(d, at, nil, found)
 	}
-	has, err := e.doveadm.has(d.rcpt, key)
+	has, err := e.doveadmHTTP.has(d.rcpt, key)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (e *Engine) deliveredThere(d delivery, key string, at time.Time, found bool
 
 // attempt delivers what has no outcome yet.
 func (e *Engine) attempt(d delivery, key string) error {
-	refusal, err := e.closedFor(d.rcpt)
+	refusal, err := e.mailboxFailure(d.rcpt)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (e *Engine) attempt(d delivery, key string) error {
 		reply, refusal, err = e.storeOnce(d, key)
 	}
 	if refusal != nil && refusal.Status == statusUnknown && !d.held {
-		err = e.delivers(d.rcpt)
+		err = e.requireLocal(d.rcpt)
 	}
 	if err != nil {
 		return err
@@ -117,15 +117,26 @@ func (e *Engine) attempt(d delivery, key string) error {
 		return e.hold(d, key, *refusal)
 	}
 	if refusal != nil {
-		at, err := e.record(kindUndeliverable, key, d.identifier(), refusal)
-		if err != nil {
-			return err
-		}
-		e.metrics.deliveries.WithLabelValues("refused").Inc()
-		return e.outcome(d, at, refusal, true)
+		return e.undelivered(d, key, refusal)
 	}
+	return e.stored(d, key, reply)
+}
+
+// undelivered records that a mailbox will not get a message, and tells its sender.
+func (e *Engine) undelivered(d delivery, key string, refusal *failure) error {
+	at, err := e.record(kindUndeliverable, key, d.identifier(), refusal)
+	if err != nil {
+		return err
+	}
+	e.metrics.deliveries.WithLabelValues("refused").Inc()
+	return e.outcome(d, at, refusal, true)
+}
+
+// stored records that Dovecot has a message, and whether the other site has it too, and tells its sender. reply is Dovecot's.
+func (e *Engine) stored(d delivery, key, reply string) error {
 	data := d.data()
 	data.Reply = reply
+	var err error
 	if data.Replica, err = e.awaitCopy(d, key); err != nil {
 		return err
 	}
@@ -150,9 +161,12 @@ func (e *Engine) attempt(d delivery, key string) error {
 // statusUnknown is the status of an address that there is not.
 const statusUnknown = "5.1.1"
 
-// closedFor says why the directory lets nothing into a mailbox, or nil.
-func (e *Engine) closedFor(rcpt string) (*failure, error) {
+// mailboxFailure says why the directory lets nothing into a mailbox, or nil.
+func (e *Engine) mailboxFailure(rcpt string) (*failure, error) {
 	row, err := e.directory.Mailbox(context.Background(), rcpt)
+	if err := e.notYet(row, err); err != nil {
+		return nil, err
+	}
 	switch {
 	case errors.Is(err, admin.ErrNotFound) || err == nil && row.Access == admin.AccessClosed:
 		return &failure{Recipient: rcpt, Status: statusUnknown, Text: "indirizzo non valido"}, nil
@@ -164,9 +178,9 @@ func (e *Engine) closedFor(rcpt string) (*failure, error) {
 	return nil, nil
 }
 
-// delivers fails where a mailbox's domain is not local. Only of a local one is it ours to say that an address does not exist: a domain may
+// requireLocal fails where a mailbox's domain is not local. Only of a local one is it ours to say that an address does not exist: a domain may
 // leave while its last message is on the way through, and at the next try Postfix takes that where the domain's MX says.
-func (e *Engine) delivers(rcpt string) error {
+func (e *Engine) requireLocal(rcpt string) error {
 	isLocal, err := e.directory.Local(context.Background(), domainOf(rcpt))
 	if err == nil && !isLocal {
 		err = fmt.Errorf("delivering to %s: the mail of its domain is not delivered here", rcpt)
@@ -177,10 +191,10 @@ func (e *Engine) delivers(rcpt string) error {
 // storeOnce hands the message to Dovecot between two records. If a crash left only the first, the store itself is asked
 // whether it has the message, by the delivery key in the Received field that we put on top.
 func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failure, err error) {
-	if found, _, err := e.lookup(kindDelivering, key, nil); err != nil {
+	if found, err := e.lookup(kindDelivering, key, nil); err != nil {
 		return "", nil, err
 	} else if found {
-		if has, err := e.doveadm.has(d.rcpt, key); err != nil || has {
+		if has, err := e.doveadmHTTP.has(d.rcpt, key); err != nil || has {
 			return "found in the store after an interruption", nil, err
 		}
 	}
@@ -188,7 +202,7 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 	if d.spam != nil {
 		m.to = junkOf(d.rcpt)
 	}
-	reply, err = e.dovecot.send(m, func() error { return e.beginDelivery(d, key) })
+	reply, err = e.lmtp.send(m, func() error { return e.beginDelivery(d, key) })
 	var answer *smtp.SMTPError
 	if err == nil || !errors.As(err, &answer) || answer.Code < 500 {
 		return reply, nil, err
@@ -216,14 +230,14 @@ func (e *Engine) trace(key, rcpt string) []byte {
 	return fmt.Appendf(nil, "Received: by %s (pec-operator) with LMTP id %s\r\n\tfor <%s>; %s\r\n", e.settings.Hostname, key, rcpt, e.now().In(pec.Rome()).Format(time.RFC1123Z))
 }
 
-// dovecotRefusal is what the sender is told of Dovecot's 5xx, nil if nothing: only a full mailbox is Dovecot's to tell, and of one that is
-// gone or closed the directory, which is asked again. Any other 5xx is a fault of ours, and no failure of the message: scripts cannot
-// refuse one (stack/sieve.go).
+// dovecotRefusal is the failure that the sender is told when Dovecot answers 5xx, nil if none. Dovecot's word counts for a full mailbox
+// alone; whether one is gone or closed the directory says, which is asked again. Any other 5xx is a fault of ours, and no failure of the
+// message: scripts cannot refuse one (stack/sieve.go).
 func (e *Engine) dovecotRefusal(rcpt string, answer *smtp.SMTPError) (*failure, error) {
 	if answer.Code == 552 || answer.EnhancedCode == (smtp.EnhancedCode{5, 2, 2}) {
 		return &failure{Recipient: rcpt, Status: "5.2.2", Text: "casella piena"}, nil
 	}
-	return e.closedFor(rcpt)
+	return e.mailboxFailure(rcpt)
 }
 
 // outcome tells the sender of an envelope how its delivery ended. Notices are never answered.
@@ -245,7 +259,7 @@ func (e *Engine) outcome(d delivery, at time.Time, failed *failure, known bool) 
 		if original, err := pec.ParseOriginal(postacert); err == nil && original.CopyOnly(d.rcpt) {
 			postacert = nil
 		}
-		return signer.WriteDelivery(w, e.provider(), transit, id, d.rcpt, postacert, at.In(pec.Rome()).Truncate(time.Second))
+		return signer.WriteDelivery(w, e.provider(), transit, id, d.rcpt, postacert, noticeTime(at))
 	}})
 }
 
@@ -254,6 +268,6 @@ func (e *Engine) issueVirusDetection(d delivery, f failure) error {
 	transit, to := d.judgement.Certification.Transit, d.judgement.Provider.MailReceipt
 	id := e.provider().NoticeID(transit.Identifier, pec.TypeVirusDetection, f.Recipient)
 	return e.issue(notice{id: id, kind: pec.TypeVirusDetection, identifier: transit.Identifier, to: to, about: f.Recipient, write: written(func(signer *pec.Signer) ([]byte, error) {
-		return signer.VirusDetection(e.provider(), transit, id, to, f.Recipient, f.Threat, f.At.In(pec.Rome()).Truncate(time.Second))
+		return signer.VirusDetection(e.provider(), transit, id, to, f.Recipient, f.Threat, noticeTime(f.At))
 	})})
 }

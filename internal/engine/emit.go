@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
@@ -45,10 +46,10 @@ func (e *Engine) issue(n notice) error {
 // madeNotice finds a notice that was made, here or at the other site, with its bytes. When the other site made it, fell silent and
 // left no bytes here, it is made anew: under the same Message-ID, so that one of the two is kept.
 func (e *Engine) madeNotice(id string) (made noticeData, found bool, err error) {
-	if found, _, err = e.lookup(kindNotice, id, &made); err != nil || found {
+	if found, err = e.lookup(kindNotice, id, &made); err != nil || found {
 		return made, found, err
 	}
-	if found, _, err = e.known(kindNotice, id, &made); err != nil || !found || e.custody.Has(made.Digest) {
+	if found, err = e.known(kindNotice, id, &made); err != nil || !found || e.custody.Has(made.Digest) {
 		return made, found, err
 	}
 	if e.replica.speaks(e.now()) {
@@ -85,7 +86,7 @@ func (e *Engine) inject(identifier string, m message) (injected, error) {
 	if e.replica.speaks(e.now()) { // what the other site's Postfix took is safe while that site lives
 		find = e.known
 	}
-	if found, _, err := find(kindInjected, key, &done); err != nil || found {
+	if found, err := find(kindInjected, key, &done); err != nil || found {
 		return done, err
 	}
 	reply, err := e.postfix.send(m, nil)
@@ -120,3 +121,6 @@ func (e *Engine) provider() pec.Provider {
 	p := e.settings.Provider
 	return pec.Provider{Name: p.Name, MailDomain: p.MailDomain, ServiceAddress: p.ServiceAddress}
 }
+
+// noticeTime is the instant that a document shows.
+func noticeTime(at time.Time) time.Time { return at.In(pec.Rome()).Truncate(time.Second) }

@@ -49,17 +49,17 @@ type Engine struct {
 	refresher       *providers.Refresher // nil when the index is not downloaded
 	revocations     *providers.Revocations
 
-	postfix *relay
-	dovecot *relay
-	doveadm mailStore
-	store   *dovecotStore
-	sync    *syncer
-	tenure  tenure
-	stores  *stores
-	timers  timers
-	sealer  *evidence.Sealer
-	locks   locks
-	metrics *metrics
+	postfix     *relay
+	lmtp        *relay
+	doveadmHTTP dovecotAdmin
+	doveadmTCP  *doveadmTCP
+	sync        *syncer
+	tenure      tenure
+	comparisons *comparisons
+	timers      timers
+	sealer      *evidence.Sealer
+	locks       locks
+	metrics     *metrics
 	// holders, standings, arrivals and senders are views of the log: what holders chose and sent today, how mailboxes stand, which arrivals
 	// holders are to be told of, and what was accepted from whom. held is one too, of what waits for its mailbox. ages
 	// is a view of the mailboxes.
@@ -77,8 +77,10 @@ type Engine struct {
 	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
 	// engine's log began.
 	recalled atomic.Bool
-	// placed is the index whose domains the directory holds.
-	placed struct {
+	// whole says that the operator said it of the directory.
+	whole atomic.Bool
+	// published is the index whose domains the directory holds.
+	published struct {
 		sync.Mutex
 		index *providers.Index
 	}
@@ -93,8 +95,8 @@ type providersIndex interface {
 	Get() (*providers.Index, *x509.CertPool, error)
 }
 
-// mailStore is what the engine asks of Dovecot beyond delivery.
-type mailStore interface {
+// dovecotAdmin is what the engine asks of Dovecot's HTTP API. Messages are read and saved through doveadmTCP.
+type dovecotAdmin interface {
 	has(user, key string) (bool, error)
 	kick(ctx context.Context, user string) error
 	deactivate(ctx context.Context, user string) error
@@ -150,23 +152,17 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 		return nil, errors.Join(err, e.directory.Close(), e.evidence.Close())
 	}
 	e.postfix = newRelay(s.Next.Reinject, s.Hostname, false)
-	e.dovecot = newRelay(s.Next.LMTP, s.Hostname, true)
-	e.doveadm = newDoveadm(s.Next.DoveadmHTTP, e.doveadmKey.Get)
-	e.store = &dovecotStore{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
+	e.lmtp = newRelay(s.Next.LMTP, s.Hostname, true)
+	e.doveadmHTTP = newDoveadmHTTP(s.Next.DoveadmHTTP, e.doveadmKey.Get)
+	e.doveadmTCP = &doveadmTCP{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
-	e.stores = &stores{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put, boxes: map[string]comparison{}}
+	e.comparisons = &comparisons{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put, boxes: map[string]comparison{}}
 	e.holders, e.standings, e.gate, e.logins = newHolders(), newStandings(), newGate(), newLogins()
 	e.arrivals = &arrivals{of: e.notificationsOf, wake: make(chan struct{}, 1), by: map[string]*untold{}}
 	e.senders, e.ages = newSenders(), &ages{found: map[string]aged{}}
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
-	e.metrics.gauge("evidence_records", "Records in the evidence log.", func() float64 { n, _ := e.evidence.Head(); return float64(n) })
-	e.metrics.gauge("timers_open", "Certified recipients whose outcome is not known yet.", func() float64 { return float64(e.timers.count(e.settings.Site)) })
-	e.metrics.gauge("deliveries_held", "Receipts and other messages that wait in custody for a mailbox that is full or takes nothing.", func() float64 { return float64(e.held.count()) })
-	e.metrics.gauge("crl_missing", "Revocation lists that providers' certificates name and that were never had.", func() float64 { return float64(e.revocations.State().Missing) })
-	e.metrics.gauge("crl_age_seconds", "Age of the oldest copy of a revocation list; 0 without any.", e.revocationAge)
-	e.gaugeReplication()
-	e.metrics.gauge("sync_pending", "Mailboxes that wait to be synced with the other site.", func() float64 { return float64(e.sync.state(true).Pending) })
+	e.registerGauges()
 	if err := e.load(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -197,21 +193,21 @@ func (e *Engine) providers() (*providers.Index, *x509.CertPool, error) {
 	if index == nil {
 		return nil, nil, fmt.Errorf("no providers' index: %w", err)
 	}
-	e.placed.Lock()
-	defer e.placed.Unlock()
-	if e.placed.index == index {
+	e.published.Lock()
+	defer e.published.Unlock()
+	if e.published.index == index {
 		return index, roots, nil
 	}
 	if err := e.directory.PutCertified(context.Background(), index.Domains()); err != nil {
 		return nil, nil, err
 	}
-	e.placed.index = index
+	e.published.index = index
 	return index, roots, nil
 }
 
 // Close closes the engine's state.
 func (e *Engine) Close() error {
-	e.store.close()
+	e.doveadmTCP.close()
 	return errors.Join(e.directory.Close(), e.mirrors.close(), e.evidence.Close())
 }
 

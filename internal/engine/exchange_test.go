@@ -218,7 +218,7 @@ func TestNoticesOfTheWrongProviderCountForNothing(t *testing.T) {
 		}
 		before = len(w.store[sender])
 		for _, kind := range []string{kindAcknowledged, kindSettled} {
-			if found, _, _ := w.engine.lookup(kind, identifier+" "+third, nil); found {
+			if found, _ := w.engine.lookup(kind, identifier+" "+third, nil); found {
 				t.Errorf("%s: %s is %s", name, third, kind)
 			}
 		}
@@ -282,7 +282,7 @@ func laterRoads() map[string]crashRoad {
 				}
 				p := pec.Provider{Name: "Gestore " + theirs, MailDomain: theirs, ServiceAddress: "posta-certificata@" + theirs}
 				var s accepted
-				if found, _, err := w.engine.lookup(kindAccepted, pec.Identifier("a", id, ours), &s); !found || err != nil {
+				if found, err := w.engine.lookup(kindAccepted, pec.Identifier("a", id, ours), &s); !found || err != nil {
 					w.t.Fatal("not accepted", err)
 				}
 				t := s.Transit.transit()

@@ -75,8 +75,8 @@ func guesses(g *gate, address string, n int, client func(i int) string, now time
 
 func from(client string) func(int) string { return func(int) string { return client } }
 
-// everywhere is another network for each try.
-func everywhere(i int) string { return fmt.Sprintf("203.0.%d.%d", i>>8, i&255) }
+// elsewhere is another network for each try.
+func elsewhere(i int) string { return fmt.Sprintf("203.0.%d.%d", i>>8, i&255) }
 
 func TestWrongPasswordsAreBounded(t *testing.T) {
 	const m, other, home, roaming = "m@x.test", "o@x.test", "198.51.100.7", "198.51.100.8"
@@ -106,24 +106,24 @@ func TestWrongPasswordsAreBounded(t *testing.T) {
 		"one that went on without any":                          {guessed(1000, from(home)), pairRefill + time.Millisecond, m, home, true},
 		"it at another mailbox":                                 {guessed(1000, from(home)), 0, other, home, true},
 		"another client, there":                                 {guessed(1000, from(home)), 0, m, roaming, true},
-		"anybody new, when many clients guessed":                {guessed(1000, everywhere), 0, m, home, false},
-		"he, just before a try of the mailbox's comes back":     {guessed(1000, everywhere), addressRefill - time.Second, m, home, false},
-		"he, then":                                              {guessed(1000, everywhere), addressRefill + time.Millisecond, m, home, true},
-		"he, at another mailbox":                                {guessed(1000, everywhere), 0, other, home, true},
+		"anybody new, when many clients guessed":                {guessed(1000, elsewhere), 0, m, home, false},
+		"he, just before a try of the mailbox's comes back":     {guessed(1000, elsewhere), addressRefill - time.Second, m, home, false},
+		"he, then":                                              {guessed(1000, elsewhere), addressRefill + time.Millisecond, m, home, true},
+		"he, at another mailbox":                                {guessed(1000, elsewhere), 0, other, home, true},
 		"a client that guessed at many mailboxes":               {spray(home), 0, m, home, false},
 		"another one, then":                                     {spray(home), 0, m, roaming, true},
 		"it, when a try came back":                              {spray(home), clientRefill + time.Millisecond, m, home, true},
 		"another address of its /64":                            {spray("2001:db8:1:2::1"), 0, m, "2001:db8:1:2:3::4", false},
 		"another /64":                                           {spray("2001:db8:1:2::1"), 0, m, "2001:db8:1:3::1", true},
 		"its address of IPv4, written as one of IPv6":           {spray(home), 0, m, "::ffff:" + home, false},
-		"one who is known, when many clients guessed":           {known(m, time.Hour, guessed(1000, everywhere)), 0, m, home, true},
+		"one who is known, when many clients guessed":           {known(m, time.Hour, guessed(1000, elsewhere)), 0, m, home, true},
 		"one who is known, beside one who guesses elsewhere":    {known(m, time.Hour, spray(home)), 0, m, home, true},
 		"one who is known, with his own old password":           {known(m, time.Hour, guessed(triesPerClient, from(home))), 0, m, home, false},
 		"the same, a little later":                              {known(m, time.Hour, guessed(1000, from(home))), clientRefill + time.Millisecond, m, home, true},
 		"the same elsewhere":                                    {known(m, time.Hour, guessed(1000, from(home))), 0, m, roaming, true},
-		"one who is known to another mailbox":                   {known(other, time.Hour, guessed(1000, everywhere)), 0, m, home, false},
-		"one who was known long ago":                            {known(m, knownFor, guessed(1000, everywhere)), 0, m, home, false},
-		"one who knows the password of a mailbox that is shut":  {func(g *gate, now time.Time) { g.told(m, home, loginClosed, now); guesses(g, m, 1000, everywhere, now) }, 0, m, home, true},
+		"one who is known to another mailbox":                   {known(other, time.Hour, guessed(1000, elsewhere)), 0, m, home, false},
+		"one who was known long ago":                            {known(m, knownFor, guessed(1000, elsewhere)), 0, m, home, false},
+		"one who knows the password of a mailbox that is shut":  {func(g *gate, now time.Time) { g.told(m, home, loginClosed, now); guesses(g, m, 1000, elsewhere, now) }, 0, m, home, true},
 		"one whose passwords were not looked at, for any fault": {asked(m, home, ""), 0, m, home, true},
 		"anybody new, when a thousand right ones were given":    {asked(m, home, loginGood), 0, m, roaming, true},
 	} {
@@ -181,9 +181,9 @@ func TestGuessesAtOnceAreBounded(t *testing.T) {
 	var open []string
 	admitted := 0
 	for i := range 1000 { // each second one is found wrong later than the next is asked for
-		if g.ask(m, everywhere(i), now).wait == 0 {
+		if g.ask(m, elsewhere(i), now).wait == 0 {
 			admitted++
-			open = append(open, everywhere(i))
+			open = append(open, elsewhere(i))
 		}
 		if i%2 == 0 && len(open) > 0 {
 			g.told(m, open[0], loginWrong, now)
@@ -195,7 +195,7 @@ func TestGuessesAtOnceAreBounded(t *testing.T) {
 	}
 	// Checks that are never heard of: Dovecot was killed.
 	for i := range triesPerAddress {
-		g.ask("n@x.test", everywhere(i), now)
+		g.ask("n@x.test", elsewhere(i), now)
 	}
 	if g.ask("n@x.test", "192.0.2.1", now).wait == 0 || g.ask("n@x.test", "192.0.2.1", now.Add(checkTimeout+time.Second)).wait > 0 {
 		t.Error("checks that nobody hears of do not count for their time and no longer")
@@ -240,14 +240,14 @@ func TestManySessionsAtOnce(t *testing.T) {
 
 func TestARefusalIsNewsOnceInARefill(t *testing.T) {
 	g, now := newGate(), time.Now()
-	guesses(g, "m@x.test", triesPerAddress, everywhere, now)
+	guesses(g, "m@x.test", triesPerAddress, elsewhere, now)
 	news := 0
 	for i := range 300 { // five minutes, in which every try that comes back is used
 		at := now.Add(time.Duration(i) * time.Second)
-		if away := g.ask("m@x.test", everywhere(i), at); away.news {
+		if away := g.ask("m@x.test", elsewhere(i), at); away.news {
 			news++
 		} else if away.wait == 0 {
-			g.told("m@x.test", everywhere(i), loginWrong, at)
+			g.told("m@x.test", elsewhere(i), loginWrong, at)
 		}
 	}
 	if news != 10 {

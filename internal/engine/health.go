@@ -7,39 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
-
-// metrics count what the engine does. No address is a label: there are too many, and they are people's.
-type metrics struct {
-	registry                                                                         *prometheus.Registry
-	received, submissions, notices, deliveries, scans, spam, syncs, logins, refusals *prometheus.CounterVec
-}
-
-func newMetrics() *metrics {
-	m := &metrics{registry: prometheus.NewRegistry()}
-	counter := func(name, help, label string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "pec", Subsystem: "engine", Name: name, Help: help}, []string{label})
-		m.registry.MustRegister(c)
-		return c
-	}
-	m.received = counter("received_total", "Messages judged at the end of DATA on the MX port, by what they were.", "type")
-	m.submissions = counter("submissions_total", "Submissions decided by the access point.", "outcome")
-	m.notices = counter("notices_total", "Notices made, by type.", "type")
-	m.deliveries = counter("deliveries_total", "Certified messages that reached the delivery point, by outcome.", "outcome")
-	m.scans = counter("scans_total", "Messages given to the virus scanner, by outcome.", "outcome")
-	m.spam = counter("spam_checks_total", "Ordinary messages for mailboxes that have them judged, by what the spam filter made of them.", "outcome")
-	m.syncs = counter("syncs_total", "Mailbox syncs with the other site, by outcome.", "outcome")
-	m.logins = counter("holder_logins_total", "Logins of holders over the API, by outcome.", "outcome")
-	m.refusals = counter("logins_refused_total", "Logins that were refused before the password was looked at, by protocol: too many were wrong.", "protocol")
-	return m
-}
-
-// gauge adds a value that is read when the metrics are.
-func (m *metrics) gauge(name, help string, value func() float64) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "pec", Subsystem: "engine", Name: name, Help: help}, value))
-}
 
 // healthServer answers the kubelet and the metrics' reader. Alive means that a restart would not help; ready means that mail
 // sent here now would be certified and stored.
@@ -76,7 +45,7 @@ func (e *Engine) problems(ctx context.Context) []string {
 	check("the providers' index cannot be used", err)
 	_, err = e.identity.Get()
 	check("the certificate for operator and peer cannot be used", err)
-	check("Dovecot takes no deliveries", e.dovecot.reachable())
+	check("Dovecot takes no deliveries", e.lmtp.reachable())
 	check("Postfix takes nothing back", e.postfix.reachable())
 	return list
 }

@@ -133,7 +133,7 @@ func (e *Engine) rememberHeld(site string, r evidence.Record) error {
 // endedHeld says whether either site delivered what was held under a key, or never will.
 func (e *Engine) endedHeld(key string) (ended bool, err error) {
 	for _, kind := range []string{kindDelivered, kindUndeliverable} {
-		if ended, _, err = e.known(kind, key, nil); err != nil || ended {
+		if ended, err = e.known(kind, key, nil); err != nil || ended {
 			break
 		}
 	}
@@ -168,7 +168,7 @@ func (e *Engine) passHeld(ctx context.Context) {
 // a full mailbox does not cost the transfer of all that waits for it, and a large message does not hold up the small ones behind it. Nor
 // does one that cannot be delivered at all, because its copy was lost with the other site.
 func (e *Engine) releaseAll(ctx context.Context, mailbox string, list []heldMessage) error {
-	closed, err := e.closedFor(mailbox)
+	closed, err := e.mailboxFailure(mailbox)
 	if err != nil || closed != nil && closed.waits("") {
 		return err
 	}
@@ -178,7 +178,7 @@ func (e *Engine) releaseAll(ctx context.Context, mailbox string, list []heldMess
 		if err != nil {
 			return err
 		}
-		used, err := e.doveadm.usage(ctx, mailbox)
+		used, err := e.doveadmHTTP.usage(ctx, mailbox)
 		if err != nil {
 			return err
 		}
@@ -211,7 +211,7 @@ func unreachable(err error) bool {
 // release tries one that waits, and answers false if it still does.
 func (e *Engine) release(m heldMessage) (ended bool, err error) {
 	var h heldData
-	if found, _, err := e.known(kindHeld, m.key, &h); err != nil || !found {
+	if found, err := e.known(kindHeld, m.key, &h); err != nil || !found {
 		return false, cmp.Or(err, errUnrecorded)
 	}
 	raw, done, err := e.inCustody(h.Digest)

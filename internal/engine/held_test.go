@@ -59,14 +59,14 @@ func TestAHeldMessageWithoutItsCopyHoldsUpNoOther(t *testing.T) {
 	if len(list) != 2 {
 		t.Fatalf("%d messages wait, want 2", len(list))
 	}
-	working := w.engine.dovecot
-	w.engine.dovecot = newRelay("127.0.0.1:1", "x", true)
+	working := w.engine.lmtp
+	w.engine.lmtp = newRelay("127.0.0.1:1", "x", true)
 	if err := w.engine.releaseAll(t.Context(), full, list); err == nil || strings.Contains(err.Error(), list[1].key) {
 		t.Errorf("a Dovecot that is not there is asked for each message: %v", err)
 	}
-	w.engine.dovecot = working
+	w.engine.lmtp = working
 	var h heldData
-	if found, _, err := w.engine.known(kindHeld, list[0].key, &h); err != nil || !found {
+	if found, err := w.engine.known(kindHeld, list[0].key, &h); err != nil || !found {
 		t.Fatal(found, err)
 	}
 	if err := os.Remove(filepath.Join(w.settings.Files.State, custodyDir, h.Digest[:2], h.Digest)); err != nil {

@@ -70,11 +70,18 @@ type holders struct {
 }
 
 func newHolders() *holders {
-	return &holders{choices: map[string]map[admin.Choice]choice{}, sent: map[string]int{}, counted: map[string]bool{}, secrets: map[string]map[string]placement{}, verdicts: map[string]map[string]compared{}, ended: map[string]time.Time{}}
+	return &holders{
+		choices:  map[string]map[admin.Choice]choice{},
+		sent:     map[string]int{},
+		counted:  map[string]bool{},
+		secrets:  map[string]map[string]placement{},
+		ended:    map[string]time.Time{},
+		verdicts: map[string]map[string]compared{},
+	}
 }
 
-// take adds a choice, of this site or the other.
-func (h *holders) take(c choice) {
+// addChoice adds a choice, of this site or the other.
+func (h *holders) addChoice(c choice) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	mine := h.choices[c.Address]
@@ -97,8 +104,8 @@ func (h *holders) of(row admin.Mailbox, setting admin.Choice) (choice, bool) {
 	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.ended[row.Address]))
 }
 
-// formers says whether the last choice of one setting is a former holder's.
-func (h *holders) formers(row admin.Mailbox, setting admin.Choice) bool {
+// isFormers says whether the last choice of one setting is a former holder's.
+func (h *holders) isFormers(row admin.Mailbox, setting admin.Choice) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
@@ -112,8 +119,8 @@ func (h *holders) end(address string, at time.Time) {
 	h.ended[address] = latest(h.ended[address], at)
 }
 
-// placed adds a Secret's password that a site had.
-func (h *holders) placed(site string, p placement) {
+// addPlacement adds a Secret's password that a site had.
+func (h *holders) addPlacement(site string, p placement) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	mine := h.secrets[p.Address]
@@ -126,20 +133,21 @@ func (h *holders) placed(site string, p placement) {
 	}
 }
 
-// secret is the last password from the Secret that this site had, and since when all sites that have the mailbox had one. It counts
-// against the holder's own since then; or, while the other site is silent, since this one had it. A site that comes back, or is
-// built anew, reads the Secret later than the holder may have chosen: that alone is no edit, and brings no old password back.
-func (h *holders) secret(address, site string) (last placement, everywhere time.Time) {
+// secret is the last password from the Secret that a site had, the zero placement if it had none.
+func (h *holders) secret(address, site string) placement {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	last = h.secrets[address][site]
-	everywhere = last.At
-	for _, p := range h.secrets[address] {
-		if p.At.Before(everywhere) {
-			everywhere = p.At
-		}
+	return h.secrets[address][site]
+}
+
+// everywhere is since when this site and its peer, if that has the mailbox, both had a password from the Secret. A site that comes back, or
+// is built anew, reads the Secret later than the holder may have chosen: that alone is no edit, and brings no old password back. A site
+// that was given up reads none any more, and is not asked: its last one would count for ever. Pure.
+func everywhere(own, peer placement) time.Time {
+	if !peer.At.IsZero() && peer.At.Before(own.At) {
+		return peer.At
 	}
-	return last, everywhere
+	return own.At
 }
 
 // instant is a time for the next choice or Secret of a mailbox: now, or just after what it has to come after, if the clock went back.
@@ -218,13 +226,18 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 	defer e.choosing(row.Address)()
 	c, ok := e.holders.of(row, admin.ChoicePassword)
 	if !ok {
-		if !e.holders.formers(row, admin.ChoicePassword) {
+		if !e.holders.isFormers(row, admin.ChoicePassword) {
 			return nil
 		}
 		c = choice{}
 	}
-	secret, everywhere := e.holders.secret(row.Address, e.settings.Site)
-	hash, byHolder, undecided := inForce(c, secret, everywhere, e.replica.speaks(e.now()))
+	peer, _, err := e.directory.Peer(ctx)
+	if err != nil {
+		return err
+	}
+	secret := e.holders.secret(row.Address, e.settings.Site)
+	since := everywhere(secret, e.holders.secret(row.Address, peer.Site))
+	hash, byHolder, undecided := inForce(c, secret, since, e.replica.speaks(e.now()))
 	if undecided {
 		e.replica.deriveLater(row.Address)
 	}
@@ -257,7 +270,7 @@ func (e *Engine) noteSecret(m admin.Mailbox) error {
 	p := placement{Address: fold(m.Address), Version: m.CredentialsVersion, At: e.holders.instant(fold(m.Address), e.now()), Password: m.Password}
 	_, err := e.record(kindPlacement, placementKey(p.Address, p.Version), "", &p)
 	if err == nil {
-		e.holders.placed(e.settings.Site, p)
+		e.holders.addPlacement(e.settings.Site, p)
 	}
 	return err
 }
@@ -281,12 +294,12 @@ func (e *Engine) recordChoice(ctx context.Context, c choice, may func(admin.Mail
 	if err != nil {
 		return err
 	}
-	secret, _ := e.holders.secret(row.Address, e.settings.Site)
+	secret := e.holders.secret(row.Address, e.settings.Site)
 	c.At = e.holders.instant(c.Address, e.now(), secret.At, row.ClosedAt)
 	if _, err := e.record(kindChoice, c.key(), "", &c); err != nil {
 		return err
 	}
-	e.holders.take(c)
+	e.holders.addChoice(c)
 	return nil
 }
 
@@ -306,7 +319,7 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 // holderOf is holder of one who is given that.
 func (e *Engine) holderOf(row admin.Mailbox, given admin.Given) admin.Holder {
 	h := admin.Holder{
-		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.compare(row.Address, e.settings.Site),
+		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.secretsOf(row.Address, e.settings.Site),
 		InForce: admin.InForce{
 			OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam,
 		},
@@ -343,24 +356,13 @@ func (c choice) act(h *admin.Holder) bool {
 	return true
 }
 
-// mailbox is the directory's row with what its holder made of ordinary mail.
-func (e *Engine) mailbox(ctx context.Context, address string) (admin.Mailbox, error) {
-	row, err := e.directory.Mailbox(ctx, address)
-	if err != nil {
-		return row, err
-	}
-	h, err := e.holder(ctx, row)
-	row.OrdinaryMail, row.ForwardTo = h.InForce.OrdinaryMail.Policy, h.InForce.OrdinaryMail.ForwardTo
-	return row, err
-}
-
 func (e *Engine) rulesPath(name string) string {
 	return filepath.Join(e.settings.Files.State, directoryDir, sieve.Dir, name)
 }
 
 // prepareRules places the script that keeps what other scripts would drop.
 func (e *Engine) prepareRules() error {
-	return replace(e.rulesPath(sieve.KeptFile), []byte(sieve.Kept))
+	return writeIfChanged(e.rulesPath(sieve.KeptFile), []byte(sieve.Kept))
 }
 
 // removeFlatRules removes the scripts that a release before this one named after the whole address; load has just written them anew
@@ -389,11 +391,11 @@ func (e *Engine) writeRules(address string, rules []admin.Rule) error {
 		}
 		return nil
 	}
-	return replace(path, []byte(script))
+	return writeIfChanged(path, []byte(script))
 }
 
-// replace gives a file its content at once, unless it has it. The readers run as another user.
-func replace(path string, content []byte) error {
+// writeIfChanged gives a file its content at once, unless it has it. The readers run as another user.
+func writeIfChanged(path string, content []byte) error {
 	if now, err := os.ReadFile(path); err == nil && bytes.Equal(now, content) {
 		return nil
 	}

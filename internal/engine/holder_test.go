@@ -202,8 +202,8 @@ func TestHolderChangesHisSettings(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || got.Password.ChangedAt.IsZero() {
 		t.Errorf("after a restart (-want +got):\n%s", diff)
 	}
-	if row, err := w.engine.mailbox(t.Context(), sender); err != nil || row.OrdinaryMail != admin.OrdinaryForward || row.ForwardTo != "mario@ordinaria.test" {
-		t.Errorf("ordinary mail is judged by %+v, %v", row, err)
+	if r, err := w.engine.recipientOf(t.Context(), sender); err != nil || r.inForce.OrdinaryMail != want.OrdinaryMail {
+		t.Errorf("ordinary mail is judged by %+v, %v", r, err)
 	}
 	script := filepath.Join(w.settings.Files.State, directoryDir, sieve.Dir, sieve.Path(sender))
 	if raw, err := os.ReadFile(script); err != nil || !strings.Contains(string(raw), `fileinto :create "Clienti/Rossi"`) {
@@ -497,7 +497,7 @@ func TestChoicesMergeByTime(t *testing.T) {
 	for i := range records {
 		h := newHolders()
 		for j := range 2 * len(records) {
-			h.take(records[(i+j)%len(records)])
+			h.addChoice(records[(i+j)%len(records)])
 		}
 		if got, ok := h.of(admin.Mailbox{Address: sender}, admin.ChoiceNotifications); !ok || got.Notifications.Addresses[0] != "2@x.test" {
 			t.Errorf("beginning with record %d: %+v, %v", i, got, ok)
@@ -668,7 +668,7 @@ func TestRightsAreAskedForAtTheEndOfAMessage(t *testing.T) {
 			if got := submit("4jX5CV0001zmF"); got != c.want {
 				t.Errorf("its message is answered %q, want %q", got, c.want)
 			}
-			found, _, err := w.engine.lookup(kindTransaction, "4jX5CV0001zmF", nil)
+			found, err := w.engine.lookup(kindTransaction, "4jX5CV0001zmF", nil)
 			if found != (c.want == "") || err != nil {
 				t.Errorf("the log has it: %t, %v", found, err)
 			}

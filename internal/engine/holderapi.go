@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -302,14 +301,9 @@ func (e *Engine) settingsOf(ctx context.Context, address string) (holderSettings
 	}, nil
 }
 
-// body decodes a holder's request strictly: a misspelt field would silently mean nothing.
-func body[T any](s session) (v T, err error) {
-	decoder := json.NewDecoder(s.Body)
-	decoder.DisallowUnknownFields()
-	err = decoder.Decode(&v)
-	if err == nil && decoder.Decode(new(any)) != io.EOF {
-		err = errors.New("more than one value")
-	}
+// body decodes a holder's request.
+func body[T any](s session) (T, error) {
+	v, err := decodeStrict[T](s.Body)
 	if err != nil {
 		return v, denial{status: http.StatusBadRequest, Code: "bad-request", Message: "the body is not the JSON that this takes: " + err.Error()}
 	}

@@ -13,12 +13,12 @@ import (
 func (e *Engine) incoming(m mail) []error {
 	received, rest, queueID, err := splitReceived(m.raw, e.settings.Hostname)
 	if err != nil {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	var tx transaction
-	recorded, at, err := e.lookup(kindTransaction, queueID, &tx)
+	recorded, at, err := e.lookupAt(kindTransaction, queueID, &tx)
 	if err != nil {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	if !recorded && m.from == "" { // no milter saw it come in: Postfix wrote it
 		return e.bounce(m, queueID)
@@ -31,7 +31,7 @@ func (e *Engine) incoming(m mail) []error {
 	}
 	j, err := e.judgementOf(m, tx, recorded, at)
 	if err != nil {
-		return all(len(m.rcpts), fmt.Errorf("judging %s: %w", queueID, err))
+		return sameAnswer(len(m.rcpts), fmt.Errorf("judging %s: %w", queueID, err))
 	}
 	answers := make([]error, len(m.rcpts))
 	if isUncertified(j.Type) {
@@ -41,9 +41,9 @@ func (e *Engine) incoming(m mail) []error {
 		}
 		return answers
 	}
-	threat, err := e.receive(arrived{judgement: j, queueID: queueID, tx: tx, recorded: recorded}, m.raw)
+	threat, err := e.receive(certified{judgement: j, queueID: queueID, tx: tx, recorded: recorded}, m.raw)
 	if err != nil {
-		return all(len(m.rcpts), err)
+		return sameAnswer(len(m.rcpts), err)
 	}
 	for i, rcpt := range m.rcpts {
 		answers[i] = e.deliver(delivery{judgement: j, from: m.from, rcpt: fold(rcpt), raw: m.raw, threat: threat})
@@ -53,8 +53,8 @@ func (e *Engine) incoming(m mail) []error {
 
 func isUncertified(t pec.Type) bool { return t == pec.TypeOrdinary || t == pec.TypeAnomaly }
 
-// arrived is a certified message with the transaction that brought it.
-type arrived struct {
+// certified is a certified message with the transaction that brought it.
+type certified struct {
 	judgement pec.Judgement
 	queueID   string
 	tx        transaction
@@ -63,15 +63,15 @@ type arrived struct {
 
 // receive does what a certified message asks of the incoming point before any mailbox gets it. A clean envelope is taken in charge. What
 // a notice says about our own messages counts even if it holds a virus: it is signed, and the virus is in what it carries.
-func (e *Engine) receive(a arrived, raw []byte) (threat string, err error) {
-	if threat, err = e.verdictOf(a, raw); err != nil {
+func (e *Engine) receive(c certified, raw []byte) (threat string, err error) {
+	if threat, err = e.verdictOf(c, raw); err != nil {
 		return "", err
 	}
 	switch {
-	case a.judgement.Type != pec.TypeEnvelope:
-		err = e.settle(a.judgement)
+	case c.judgement.Type != pec.TypeEnvelope:
+		err = e.settle(c.judgement)
 	case threat == "":
-		err = e.takeInCharge(a.judgement, a.queueID, a.tx.Recipients)
+		err = e.takeInCharge(c.judgement, c.queueID, c.tx.Recipients)
 	}
 	return threat, err
 }
@@ -120,7 +120,7 @@ func (e *Engine) takeInCharge(j pec.Judgement, queueID string, rcpts []string) e
 		Recipients []string      `json:"recipients"`
 		Provider   string        `json:"provider"`
 		Transit    transitRecord `json:"transit"`
-	}{e.now().In(pec.Rome()).Truncate(time.Second), rcpts, j.Provider.Name, recordOf(j.Certification.Transit)}
+	}{noticeTime(e.now()), rcpts, j.Provider.Name, recordOf(j.Certification.Transit)}
 	if _, err := e.record(kindTaken, identifier+" "+queueID, identifier, &taken); err != nil {
 		return err
 	}
@@ -130,9 +130,7 @@ func (e *Engine) takeInCharge(j pec.Judgement, queueID string, rcpts []string) e
 	})})
 }
 
-// ours says whether an address is the provider's own: what it gets is read by the engine and stored nowhere else.
-func (e *Engine) ours(address string) bool {
+// isProvidersOwn says whether an address is the provider's own: what it gets is read by the engine and stored nowhere else.
+func (e *Engine) isProvidersOwn(address string) bool {
 	return strings.EqualFold(address, e.settings.Provider.ServiceAddress) || strings.EqualFold(address, e.settings.Provider.MailReceipt)
 }
-
-func domainOf(address string) string { return address[strings.LastIndexByte(address, '@')+1:] }

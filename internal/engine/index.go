@@ -2,10 +2,8 @@ package engine
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/directory"
@@ -35,14 +33,6 @@ func (e *Engine) indexSource() (providers.Source, error) {
 	return source, nil
 }
 
-// ifThere is the path of a file that may be left out of its Secret, "" if it was.
-func ifThere(path string) string {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return ""
-	}
-	return path
-}
-
 // indexState is the index as the operator is told of it.
 func (e *Engine) indexState() admin.Index {
 	var state admin.Index
@@ -60,15 +50,6 @@ func (e *Engine) indexState() admin.Index {
 		state.Unlisted = !listed
 	}
 	return state
-}
-
-// revocationAge is that of the oldest list, in seconds.
-func (e *Engine) revocationAge() float64 {
-	oldest := e.revocations.State().Oldest
-	if oldest.IsZero() {
-		return 0
-	}
-	return e.now().Sub(oldest).Seconds()
 }
 
 func (e *Engine) putIndex(r *http.Request) (any, error) {

@@ -55,7 +55,7 @@ func RunIndex(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
-	record, err := ownRecord(ctx, s, certificates, *location)
+	record, err := ownIndexEntry(ctx, s, certificates, *location)
 	if err == nil && *signed {
 		var signer *pec.Signer
 		if signer, err = newSigner(s).Get(); err == nil {
@@ -69,8 +69,8 @@ func RunIndex(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	return err
 }
 
-// ownRecord is the record, with the certificate that signs now first.
-func ownRecord(ctx context.Context, s settings.Engine, more []*x509.Certificate, location string) ([]byte, error) {
+// ownIndexEntry is the record, with the certificate that signs now first.
+func ownIndexEntry(ctx context.Context, s settings.Engine, more []*x509.Certificate, location string) ([]byte, error) {
 	d, err := directory.Open(ctx, filepath.Join(s.Files.State, directoryDir))
 	if err != nil {
 		return nil, err

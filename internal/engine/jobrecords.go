@@ -27,8 +27,8 @@ const (
 
 var recordForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,199}$`)
 
-// recordPath is where a record of a mailbox lies; the directory's form of addresses makes it a safe name.
-func (e *Engine) recordPath(r storeRequest) (string, error) {
+// jobRecordPath is where a record of a mailbox lies; the directory's form of addresses makes it a safe name.
+func (e *Engine) jobRecordPath(r storeRequest) (string, error) {
 	name := r.arg("name")
 	if !recordForm.MatchString(name) || strings.Contains(name, "..") {
 		return "", fmt.Errorf("record %q: %w", name, store.ErrInvalid)
@@ -37,8 +37,8 @@ func (e *Engine) recordPath(r storeRequest) (string, error) {
 	return filepath.Join(e.settings.Files.State, recordsDir, row.Address, name), err
 }
 
-func (e *Engine) readRecord(w http.ResponseWriter, r storeRequest) (any, error) {
-	path, err := e.recordPath(r)
+func (e *Engine) readJobRecord(w http.ResponseWriter, r storeRequest) (any, error) {
+	path, err := e.jobRecordPath(r)
 	if err != nil {
 		return nil, err
 	}
@@ -54,8 +54,8 @@ func (e *Engine) readRecord(w http.ResponseWriter, r storeRequest) (any, error) 
 	return streamed, nil
 }
 
-func (e *Engine) keepRecord(w http.ResponseWriter, r storeRequest) (any, error) {
-	path, err := e.recordPath(r)
+func (e *Engine) keepJobRecord(w http.ResponseWriter, r storeRequest) (any, error) {
+	path, err := e.jobRecordPath(r)
 	if err != nil {
 		return nil, err
 	}

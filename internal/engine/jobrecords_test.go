@@ -16,7 +16,7 @@ func TestAManifestIsEvidence(t *testing.T) {
 	w := givenWorld(t)
 	keep := func(name, content string) error {
 		r := httptest.NewRequest(http.MethodPut, "/?name="+url.QueryEscape(name), strings.NewReader(content))
-		_, err := w.engine.keepRecord(httptest.NewRecorder(), storeRequest{r, sender})
+		_, err := w.engine.keepJobRecord(httptest.NewRecorder(), storeRequest{r, sender})
 		return err
 	}
 	const manifest = `{"folder":"INBOX"}` + "\n"

@@ -47,7 +47,7 @@ const (
 
 // The kinds of what a site knows of mailboxes, and of itself.
 const (
-	kindStanding = "mailbox-standing" // standing.key
+	kindStanding = "mailbox-standing" // mailboxStanding.key
 	kindBegun    = "log-begun"        // the log's name
 	kindRecalled = "recalled"         // the log's name
 )
@@ -191,9 +191,6 @@ func deliveryKey(provider, messageID, mailbox string) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{strings.ToLower(provider), messageID, fold(mailbox)}, "\x00")))
 	return hex.EncodeToString(sum[:16])
 }
-
-// fold is the one form of an address in keys and records.
-func fold(address string) string { return strings.ToLower(address) }
 
 // record appends a record and reads the one that counts, which is the first of its key, back into data.
 func (e *Engine) record(kind, key, identifier string, data any) (time.Time, error) {

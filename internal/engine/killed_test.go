@@ -449,7 +449,7 @@ func (l *load) settle() {
 	l.running.Wait()
 	l.room, l.now = true, time.Now()
 	l.world.start()
-	l.engine.doveadm = newDoveadm(l.settings.Next.DoveadmHTTP, func() (string, error) { return mailtest.DoveadmKey, nil })
+	l.engine.doveadmHTTP = newDoveadmHTTP(l.settings.Next.DoveadmHTTP, func() (string, error) { return mailtest.DoveadmKey, nil })
 	l.engine.passHeld(context.Background())
 	if n := l.engine.held.count(); n > 0 {
 		l.t.Errorf("%d messages still wait for a mailbox that has room", n)

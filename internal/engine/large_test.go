@@ -66,7 +66,7 @@ func TestHeapDoesNotGrowWithTheMessage(t *testing.T) {
 	}
 	identifier := pec.Identifier("a", id, ours)
 	var s accepted
-	if found, _, err := w.engine.lookup(kindAccepted, identifier, &s); !found || err != nil {
+	if found, err := w.engine.lookup(kindAccepted, identifier, &s); !found || err != nil {
 		t.Fatalf("not accepted: %v", err)
 	}
 	envelope, err := w.engine.custody.Get(s.Envelope)
@@ -190,7 +190,7 @@ func heapUnderWay(t *testing.T, size int) (access, incoming int64) {
 	var envelopes []io.Reader
 	for _, id := range ids {
 		var s accepted
-		if found, _, err := w.engine.lookup(kindAccepted, pec.Identifier("a", id, ours), &s); !found || err != nil {
+		if found, err := w.engine.lookup(kindAccepted, pec.Identifier("a", id, ours), &s); !found || err != nil {
 			t.Fatalf("not accepted: %v", err)
 		}
 		f, err := w.engine.custody.Open(s.Envelope)

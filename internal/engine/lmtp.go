@@ -16,7 +16,7 @@ type mail struct {
 	raw   []byte
 }
 
-// handler works a transaction off and answers for each recipient; nil means that it is safe.
+// handler handles a transaction and answers for each recipient; nil means that what was promised is safe.
 type handler func(m mail) []error
 
 // newLMTP makes the server of one point. Neither line nor message is bounded: Postfix bounds both before, and a refusal here
@@ -82,8 +82,8 @@ func (s *lmtpSession) LMTPData(r io.Reader, status smtp.StatusCollector) error {
 // errTemporary is the one error that leaves towards Postfix. The cause is in our log; Postfix keeps the message.
 var errTemporary = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "the certified mail engine could not finish; its log says why, and this is tried again"}
 
-// all is the same answer for each of n recipients.
-func all(n int, err error) []error {
+// sameAnswer is the same answer for each of n recipients.
+func sameAnswer(n int, err error) []error {
 	list := make([]error, n)
 	for i := range list {
 		list[i] = err

@@ -76,7 +76,7 @@ func (m *mailTwin) carrySyncs() string {
 func (m *mailTwin) fetch(fields ...string) []string {
 	m.t.Helper()
 	lines := []string{}
-	err := m.engine.store.with(m.t.Context(), func(c *storeConn) error {
+	err := m.engine.doveadmTCP.with(m.t.Context(), func(c *doveadmConn) error {
 		lines = lines[:0]
 		return c.run(len(fields), func(f []string) error { lines = append(lines, strings.Join(f, " ")); return nil }, anna, "fetch", strings.Join(fields, " "), "mailbox", "*")
 	})
@@ -149,7 +149,7 @@ func (m *mailTwin) held() (lines []string) {
 // empty takes all that a mailbox holds out of it, the deleted too.
 func (m *mailTwin) empty() {
 	for range 2 {
-		if err := m.engine.store.with(m.t.Context(), func(c *storeConn) error { return c.run(1, nothing, anna, "expunge", "mailbox", "*", "all") }); err != nil {
+		if err := m.engine.doveadmTCP.with(m.t.Context(), func(c *doveadmConn) error { return c.run(1, nothing, anna, "expunge", "mailbox", "*", "all") }); err != nil {
 			m.t.Fatal(err)
 		}
 	}
@@ -298,7 +298,7 @@ func TestTheFolderOfTheDeletedIsThereBeforeAMerge(t *testing.T) {
 			}
 			defer func() { _ = conn.Close() }()
 			atA := a.folders()
-			remote, _, err := a.engine.dialPeer(context.Background(), peerVerb+anna)
+			remote, _, err := a.engine.dialPeer(context.Background(), verbSync+anna)
 			if err != nil {
 				begun <- [2][]string{atA, {err.Error()}}
 				return
@@ -317,8 +317,8 @@ func TestTheFolderOfTheDeletedIsThereBeforeAMerge(t *testing.T) {
 		}
 		refused := errors.New("no")
 		a.engine.mergeable.Clear()
-		a.engine.store.password = func() (string, error) { return "", refused }
-		a.engine.store.close()
+		a.engine.doveadmTCP.password = func() (string, error) { return "", refused }
+		a.engine.doveadmTCP.close()
 		if err := a.engine.syncMailbox(t.Context(), anna); !errors.Is(err, refused) {
 			t.Errorf("without the folder the merge ends with %v", err)
 		}
@@ -326,7 +326,7 @@ func TestTheFolderOfTheDeletedIsThereBeforeAMerge(t *testing.T) {
 }
 
 func (m *mailTwin) folders() (names []string) {
-	if err := m.engine.store.with(m.t.Context(), func(c *storeConn) error {
+	if err := m.engine.doveadmTCP.with(m.t.Context(), func(c *doveadmConn) error {
 		names = names[:0]
 		return c.run(1, func(f []string) error { names = append(names, f[0]); return nil }, anna, "mailbox list")
 	}); err != nil {

@@ -103,7 +103,7 @@ func (s *milterSession) joins(rcpt string) bool {
 	if err != nil || index.Certified(domainOf(s.from)) {
 		return true // at the end of DATA there is an answer to either
 	}
-	answer, err := s.engine.refusalOf(rcpt, pec.TypeOrdinary, 0)
+	_, answer, err := s.engine.refusalOf(rcpt, pec.TypeOrdinary, 0)
 	if err != nil {
 		return true
 	}

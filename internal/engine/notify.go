@@ -212,7 +212,7 @@ func (e *Engine) notificationsOf(ctx context.Context, mailbox string) (admin.Not
 		return h.InForce.Notifications, err
 	}
 	if errors.Is(err, admin.ErrNotFound) {
-		err = nil
+		err = e.notYet(row, err)
 	}
 	return admin.Notifications{}, err
 }
@@ -244,7 +244,7 @@ type notified struct {
 }
 
 func (e *Engine) tellOnce(to, key string, about []arrival) error {
-	if found, _, err := e.lookup(kindNotified, key, nil); err != nil || found {
+	if found, err := e.lookup(kindNotified, key, nil); err != nil || found {
 		return err
 	}
 	done := notified{Mailbox: about[0].mailbox, To: to, Count: len(about)}
@@ -313,7 +313,7 @@ func (e *Engine) notOrdinary(ctx context.Context, address string) (problem strin
 	if index == nil {
 		return "", fmt.Errorf("no providers' index: %w", err)
 	}
-	if domain := domainOf(address); index.Certified(domain) || slices.ContainsFunc(domains, func(d admin.Domain) bool { return d.Name == domain }) {
+	if domain := domainOf(address); index.Certified(domain) || slices.ContainsFunc(domains, func(d admin.Domain) bool { return d.Local && d.Name == domain }) {
 		return "it is a certified mailbox; this goes to ordinary ones", nil
 	}
 	return "", nil

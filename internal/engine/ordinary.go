@@ -34,36 +34,58 @@ const (
 // deliveredTo marks what a mailbox forwarded, by which it is known again.
 const deliveredTo = "Delivered-To"
 
-// refusalOf is the answer to ordinary mail for a mailbox, "" if it takes it. What a provider signed in a wrong form is no
-// ordinary mail: no policy keeps it out. size is that of the message in bytes, 0 while it is unknown.
-func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (string, error) {
-	if e.ours(rcpt) {
-		return answerUncertified, nil
-	}
-	row, err := e.mailbox(context.Background(), rcpt)
-	switch {
-	case errors.Is(err, admin.ErrNotFound) || err == nil && row.Access == admin.AccessClosed:
-		if err := e.delivers(rcpt); err != nil {
-			return "", err
-		}
-		return answerUnknown, nil
-	case err != nil:
-		return "", err
-	case row.Access != admin.AccessFull:
-		return answerDisabled, nil
-	case row.OrdinaryMail == admin.OrdinaryForward && t == pec.TypeOrdinary:
-		return "", nil
-	case row.OrdinaryMail != admin.OrdinaryDeliver && t == pec.TypeOrdinary:
-		return answerUncertified, nil
-	}
-	used, err := e.doveadm.usage(context.Background(), row.Address)
+// recipient is a mailbox as ordinary mail for it is judged.
+type recipient struct {
+	row     admin.Mailbox
+	inForce admin.InForce
+}
+
+func (r recipient) policy() admin.OrdinaryMail { return r.inForce.OrdinaryMail.Policy }
+func (r recipient) wantsJudged() bool          { return r.inForce.Antispam == admin.AntispamEnabled }
+
+// recipientOf fails, and does not guess, where what the holder is given cannot be read: a guess may be a 550.
+func (e *Engine) recipientOf(ctx context.Context, address string) (recipient, error) {
+	row, err := e.directory.Mailbox(ctx, address)
 	if err != nil {
-		return "", err
+		return recipient{}, err
 	}
-	if used.Bytes+size >= row.QuotaBytes {
-		return answerFull, nil
+	h, err := e.holder(ctx, row)
+	return recipient{row: row, inForce: h.InForce}, err
+}
+
+// refusalOf is a recipient with the answer to ordinary mail for it, "" if it takes it. What a provider signed in a wrong form is no
+// ordinary mail: no policy keeps it out. size is that of the message in bytes, 0 while it is unknown.
+func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, answer string, err error) {
+	if e.isProvidersOwn(rcpt) {
+		return r, answerUncertified, nil
 	}
-	return "", nil
+	r, err = e.recipientOf(context.Background(), rcpt)
+	if err := e.notYet(r.row, err); err != nil {
+		return r, "", err
+	}
+	switch {
+	case errors.Is(err, admin.ErrNotFound) || err == nil && r.row.Access == admin.AccessClosed:
+		if err := e.requireLocal(rcpt); err != nil {
+			return r, "", err
+		}
+		return r, answerUnknown, nil
+	case err != nil:
+		return r, "", err
+	case r.row.Access != admin.AccessFull:
+		return r, answerDisabled, nil
+	case r.policy() == admin.OrdinaryForward && t == pec.TypeOrdinary:
+		return r, "", nil
+	case r.policy() != admin.OrdinaryDeliver && t == pec.TypeOrdinary:
+		return r, answerUncertified, nil
+	}
+	used, err := e.doveadmHTTP.usage(context.Background(), r.row.Address)
+	if err != nil {
+		return r, "", err
+	}
+	if used.Bytes+size >= r.row.QuotaBytes {
+		return r, answerFull, nil
+	}
+	return r, "", nil
 }
 
 // judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one.
@@ -75,14 +97,16 @@ func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	if err != nil {
 		return answerUnreadable, nil //nolint:nilerr // the fault is the message's
 	}
+	var recipients []recipient
 	for _, rcpt := range tx.Recipients {
-		answer, err := e.refusalOf(rcpt, tx.Type, head.Size())
+		r, answer, err := e.refusalOf(rcpt, tx.Type, head.Size())
 		if answer != "" || err != nil {
 			return answer, err
 		}
 		if wasForwarded(raw, rcpt) {
 			return answerLoop, nil
 		}
+		recipients = append(recipients, r)
 	}
 	threat, err := e.scan(raw)
 	if err != nil {
@@ -91,7 +115,7 @@ func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	if threat != "" {
 		return answerVirus + ": " + printable(threat), nil
 	}
-	return e.judgeSpam(tx, raw)
+	return e.judgeSpam(tx, raw, recipients), nil
 }
 
 // printable is a scanner's word as an SMTP answer can carry it.
@@ -110,16 +134,16 @@ func wasForwarded(raw []byte, rcpt string) bool {
 	return err == nil && slices.ContainsFunc(m.Header[deliveredTo], func(v string) bool { return strings.EqualFold(strings.TrimSpace(v), rcpt) })
 }
 
-// ordinary works off for one mailbox what is not certified: it goes on to where the holder wants it, or into the mailbox in an
+// ordinary handles, for one mailbox, mail that is not certified: it is forwarded where the holder wants it, or delivered in an
 // anomaly envelope. Its key is (site, queue identifier, mailbox), and no notice follows from it.
 func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	key := deliveryKey(e.settings.Site, o.queueID, rcpt)
 	for _, kind := range []string{kindDelivered, kindUndeliverable} {
-		if found, _, err := e.lookup(kind, key, nil); err != nil || found {
+		if found, err := e.lookup(kind, key, nil); err != nil || found {
 			return err
 		}
 	}
-	refusal, err := e.refusalOf(rcpt, o.judgement.Type, int64(len(o.raw)))
+	r, refusal, err := e.refusalOf(rcpt, o.judgement.Type, int64(len(o.raw)))
 	if err != nil {
 		return err
 	}
@@ -129,23 +153,13 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	if refusal != "" { // the mailbox changed since the milter took it: nobody is told, but nothing is gone
 		return e.keepUndelivered(o, rcpt, key, refusal)
 	}
-	row, err := e.mailbox(context.Background(), rcpt)
-	if err != nil {
-		return err
+	if !r.wantsJudged() {
+		o.spam = nil
 	}
-	if o.spam != nil {
-		wants, err := e.wantsJudged(rcpt)
-		if err != nil {
-			return err
-		}
-		if !wants {
-			o.spam = nil
-		}
-	}
-	if row.OrdinaryMail == admin.OrdinaryForward && o.judgement.Type == pec.TypeOrdinary {
+	if r.policy() == admin.OrdinaryForward && o.judgement.Type == pec.TypeOrdinary {
 		id := e.provider().NoticeID(o.queueID, "inoltro", rcpt, e.settings.Site)
 		top := append(fmt.Appendf(nil, "%s: %s\r\n", deliveredTo, rcpt), o.spam.fields()...)
-		_, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: row.ForwardTo, envid: id, top: top, bytes: o.raw})
+		_, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: r.inForce.OrdinaryMail.ForwardTo, envid: id, top: top, bytes: o.raw})
 		return err
 	}
 	return e.deliverAnomaly(o, rcpt)
@@ -174,7 +188,7 @@ func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
 		return fmt.Errorf("wrapping %s: no signing certificate: %w", o.queueID, err)
 	}
 	digest, err := e.custody.Write(func(w io.Writer) error {
-		return signer.WriteAnomaly(w, e.provider(), original, o.received, o.from, o.rcpts, o.judgement.Errors, o.at.In(pec.Rome()).Truncate(time.Second))
+		return signer.WriteAnomaly(w, e.provider(), original, o.received, o.from, o.rcpts, o.judgement.Errors, noticeTime(o.at))
 	})
 	if err != nil {
 		return fmt.Errorf("wrapping %s: %w", o.queueID, err)

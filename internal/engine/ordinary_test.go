@@ -112,6 +112,15 @@ func TestStrangersRecipientsOfOneTransactionHaveOneAnswer(t *testing.T) {
 	}
 }
 
+// What a holder chose is not known where what he is given cannot be read: a stranger is not refused for that.
+func TestNobodyIsRefusedByWhatCannotBeRead(t *testing.T) {
+	w := newWorld(t)
+	w.shell(`UPDATE mailbox SET given = '{' WHERE address = ?`, "anna@"+ours)
+	if answer := w.arrive(stranger, []string{"anna@" + ours}, []byte(letter(stranger, "anna@"+ours, ""))); answer != answerTemporary {
+		t.Errorf("the stranger is told %q", answer)
+	}
+}
+
 func TestAMailboxThatChangedAfterDataLosesNothing(t *testing.T) {
 	w := newWorld(t)
 	raw := []byte(letter(stranger, "aperta@"+ours, ""))
@@ -129,7 +138,7 @@ func TestAMailboxThatChangedAfterDataLosesNothing(t *testing.T) {
 	id := w.queue[0].id
 	w.run(enoughRounds)
 	var kept deliveryData
-	if found, _, err := w.engine.lookup(kindUndeliverable, deliveryKey("a", id, "aperta@"+ours), &kept); !found || err != nil {
+	if found, err := w.engine.lookup(kindUndeliverable, deliveryKey("a", id, "aperta@"+ours), &kept); !found || err != nil {
 		t.Fatalf("no record: %v", err)
 	}
 	if got, err := w.engine.custody.Get(kept.Digest); err != nil || !bytes.Contains(got, raw) {
@@ -148,7 +157,7 @@ func TestOurOwnBouncesNeverLeave(t *testing.T) {
 	id := w.enqueue("incoming", "", []string{stranger}, []byte(raw))
 	w.run(enoughRounds)
 	var kept struct{ Digest string }
-	if found, _, err := w.engine.lookup(kindReport, id+" "+stranger, &kept); !found || err != nil {
+	if found, err := w.engine.lookup(kindReport, id+" "+stranger, &kept); !found || err != nil {
 		t.Fatalf("no record: %v", err)
 	}
 	if got, err := w.engine.custody.Get(kept.Digest); err != nil || !bytes.Contains(got, []byte(raw)) || len(w.outside) != 0 {
@@ -260,7 +269,7 @@ func TestInfectedNoticeCountsAndIsKeptBack(t *testing.T) {
 			if diff := cmp.Diff([]string{"accettazione"}, w.titles(sender)); diff != "" || len(w.outside) != 0 {
 				t.Errorf("it was answered %d times, or stored (-want +got):\n%s", len(w.outside), diff)
 			}
-			if found, _, err := w.engine.lookup(c.kind, identifier+" "+rcpt, nil); err != nil || !found {
+			if found, err := w.engine.lookup(c.kind, identifier+" "+rcpt, nil); err != nil || !found {
 				t.Errorf("what it says counts for nothing: %v", err)
 			}
 			if !slices.Contains(custodyOf(t, w), string(raw)) {

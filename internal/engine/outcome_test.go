@@ -237,7 +237,7 @@ func TestTheVerdictAtTheDoorCounts(t *testing.T) {
 	forgets := func(w *world) {
 		entry := providers.Entry{IndexEntry: pec.IndexEntry{Name: "Gestore " + ours, MailReceipt: "ricevute@" + ours, Domains: []string{ours}}}
 		entry.Certificates = append(entry.Certificates, keys().leaves[ours])
-		if err := replace(w.settings.Files.ProvidersIndex, providers.Format([]providers.Entry{entry})); err != nil {
+		if err := writeIfChanged(w.settings.Files.ProvidersIndex, providers.Format([]providers.Entry{entry})); err != nil {
 			w.t.Fatal(err)
 		}
 		w.crash()
@@ -306,12 +306,12 @@ func TestANoticeTakenAtTheDoorCounts(t *testing.T) {
 	w.arrive("posta-certificata@"+theirs, []string{"ricevute@" + ours}, foreignTakeCharge(t, identifier, sender, "Prova"))
 	entry := providers.Entry{IndexEntry: pec.IndexEntry{Name: "Gestore " + ours, MailReceipt: "ricevute@" + ours, Domains: []string{ours}}}
 	entry.Certificates = append(entry.Certificates, keys().leaves[ours])
-	if err := replace(w.settings.Files.ProvidersIndex, providers.Format([]providers.Entry{entry})); err != nil {
+	if err := writeIfChanged(w.settings.Files.ProvidersIndex, providers.Format([]providers.Entry{entry})); err != nil {
 		t.Fatal(err)
 	}
 	w.crash()
 	w.run(enoughRounds)
-	if found, _, err := w.engine.lookup(kindAcknowledged, identifier+" "+anna, nil); err != nil || !found {
+	if found, err := w.engine.lookup(kindAcknowledged, identifier+" "+anna, nil); err != nil || !found {
 		t.Errorf("the taking in charge was not recorded: %v", err)
 	}
 }

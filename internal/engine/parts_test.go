@@ -68,7 +68,7 @@ func TestMilterRecordsTheTransactionWithItsFoldedRecipients(t *testing.T) {
 			t.Fatalf("the milter answered %v", action)
 		}
 		var tx transaction
-		if found, _, err := w.engine.lookup(kindTransaction, queueID, &tx); !found || err != nil {
+		if found, err := w.engine.lookup(kindTransaction, queueID, &tx); !found || err != nil {
 			t.Fatalf("record of %s: %v, %v", queueID, found, err)
 		}
 		if len(tx.Recipients) != 1 || tx.Recipients[0] != "anna@"+ours || tx.Client != "192.0.2.7" || tx.Type != pec.TypeEnvelope {
@@ -179,5 +179,23 @@ func TestParseReportReadsOnlyFailures(t *testing.T) {
 	}
 	if _, err := parseReport([]byte("Subject: x\r\n\r\nbody\r\n")); !errors.Is(err, errNoReport) {
 		t.Fatalf("an ordinary message: %v", err)
+	}
+}
+
+func TestDecodeStrict(t *testing.T) {
+	for name, c := range map[string]struct {
+		text  string
+		taken bool
+	}{
+		"one value":                {text: `{"name":"a"}` + "\n", taken: true},
+		"a field that is misspelt": {text: `{"nane":"a"}`},
+		"two values":               {text: `{"name":"a"}{"name":"b"}`},
+		"what is cut":              {text: `{"name":"a"`},
+		"nothing":                  {},
+	} {
+		got, err := decodeStrict[struct{ Name string }](strings.NewReader(c.text))
+		if (err == nil) != c.taken || c.taken && got.Name != "a" {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
 	}
 }

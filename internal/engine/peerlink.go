@@ -21,7 +21,7 @@ import (
 // pod, and nothing but the dsync of one mailbox that both directories hold gets through. "digest <mailbox>" is in compare.go,
 // "records" in replicate.go, "copies" in copies.go.
 const (
-	peerVerb        = "sync "
+	verbSync        = "sync "
 	peerOK          = "ok"
 	peerDialTimeout = 5 * time.Second
 )
@@ -63,7 +63,8 @@ func (e *Engine) peerTLS(ctx context.Context, usage x509.ExtKeyUsage) (*tls.Conf
 	}, peer, nil
 }
 
-// tenure is the time of one peer. With its end, what is open with that peer is cut: it was let in, and asks on for ever.
+// tenure lasts while one peer is configured. When it ends, what is open with that peer is closed: once let in, it would go on asking
+// for ever.
 type tenure struct {
 	mu    sync.Mutex
 	lasts context.Context
@@ -115,7 +116,7 @@ func (e *Engine) answerPeer(ctx context.Context, conn net.Conn) error {
 	if line == verbRecords || line == verbCopies {
 		return e.answerReplica(ctx, remote, line)
 	}
-	if mailbox, ok := strings.CutPrefix(line, digestVerb); ok {
+	if mailbox, ok := strings.CutPrefix(line, verbDigest); ok {
 		return e.answerDigest(ctx, remote, mailbox)
 	}
 	dovecot, err := e.openDsync(ctx, line)
@@ -144,7 +145,7 @@ func (e *Engine) answerReplica(ctx context.Context, w *wire, verb string) error 
 
 // openDsync checks a request and begins the dsync of that one mailbox with our own Dovecot.
 func (e *Engine) openDsync(ctx context.Context, request string) (*wire, error) {
-	mailbox, ok := strings.CutPrefix(request, peerVerb)
+	mailbox, ok := strings.CutPrefix(request, verbSync)
 	if !ok {
 		return nil, errUnknownRequest
 	}
@@ -188,13 +189,16 @@ func (e *Engine) carrySync(ctx context.Context, local *wire) error {
 	if err != nil {
 		return err
 	}
-	remote, _, err := e.dialPeer(ctx, peerVerb+user)
+	within, done := e.tenure.within(ctx)
+	defer done()
+	remote, _, err := e.dialPeer(within, verbSync+user)
 	if err != nil {
 		e.linkFaults.Store(user, err)
 		_ = local.writeLine("\n-TEMPFAIL")
 		return err
 	}
 	defer func() { _ = remote.Close() }()
+	defer context.AfterFunc(within, func() { _ = remote.Close() })()
 	if err := local.writeLine("\n+"); err != nil {
 		return err
 	}
@@ -222,7 +226,7 @@ func (e *Engine) syncMailbox(ctx context.Context, mailbox string) error {
 	if err := e.readyToMerge(ctx, mailbox); err != nil {
 		return err
 	}
-	err := e.doveadm.sync(ctx, mailbox, e.settings.Listen.SyncDestination)
+	err := e.doveadmHTTP.sync(ctx, mailbox, e.settings.Listen.SyncDestination)
 	if fault, ok := e.linkFaults.LoadAndDelete(mailbox); ok && err != nil {
 		err = fmt.Errorf("%w (%w)", err, fault.(error))
 	}

@@ -223,7 +223,7 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 	// The provider may have taken the address of a mailbox that is there: then that can be closed, or its row would stay open for good.
 	closes := p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed && p.Given == nil && p.Compared == nil
 	switch {
-	case e.ours(p.Address) && !closes:
+	case e.isProvidersOwn(p.Address) && !closes:
 		p.Mailbox, p.Given, p.Compared = nil, nil, nil
 		return "it is the provider's own address, which the engine reads itself"
 	case p.Mailbox != nil && fold(p.Mailbox.Address) != p.Address:
@@ -238,14 +238,6 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 	return ""
 }
 
-// forgetScript has the script of a mailbox that was closed do nothing for whoever gets the address next. The sync takes that to the other
-// site as it takes every newer word on which script is active.
-func (e *Engine) forgetScript(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, endTimeout)
-	defer cancel()
-	return e.doveadm.deactivate(ctx, address)
-}
-
 // actOn has the log say how the mailbox stands now, and makes what was placed act, but for the end of the sessions that have the rights
 // of before. The row is there, and so it is done also when nobody waits for the answer any more.
 func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox) error {
@@ -254,9 +246,6 @@ func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox)
 		row, err := e.directory.Mailbox(ctx, p.Address)
 		if err == nil {
 			err = e.noteStanding(row, before.Access != admin.AccessClosed)
-		}
-		if err == nil && row.Access == admin.AccessClosed {
-			err = e.forgetScript(ctx, row.Address)
 		}
 		if err != nil {
 			return err

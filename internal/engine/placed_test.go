@@ -65,13 +65,16 @@ func (m *mirrored) placeRow(row admin.Mailbox) error {
 }
 
 // shell runs a statement as a person would who opens the database in the pod.
-func (m *mirrored) shell(statement string, args ...any) {
-	m.t.Helper()
-	db, err := sql.Open("sqlite", filepath.Join(m.settings.Files.State, directoryDir, directory.FileName))
-	m.must(err)
+func (w *world) shell(statement string, args ...any) {
+	w.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(w.settings.Files.State, directoryDir, directory.FileName))
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	defer db.Close()
-	_, err = db.Exec(statement, args...)
-	m.must(err)
+	if _, err := db.Exec(statement, args...); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // changes are the addresses that a comparison finds changed.
@@ -99,9 +102,9 @@ func TestTheMirrorHoldsWhatTheDirectoryHolds(t *testing.T) {
 	if got := m.changes(); got != nil {
 		t.Fatalf("what was asked for passes for changed by somebody else: %v", got)
 	}
-	held, there, settled, err := m.Mailbox(t.Context(), m.row(7).Address)
-	if err != nil || !there || !settled || !held.Mailbox.Same(m.row(7)) || held.Mailbox.Password != "" {
-		t.Fatalf("placed %+v, %v %v %v", held, there, settled, err)
+	held, err := m.Mailbox(t.Context(), m.row(7).Address)
+	if err != nil || !held.There || !held.Settled || !held.Mailbox.Same(m.row(7)) || held.Mailbox.Password != "" {
+		t.Fatalf("placed %+v, %v", held, err)
 	}
 	rows, err := m.Rows(t.Context(), ours)
 	if err != nil || len(rows) < many {
@@ -134,16 +137,16 @@ func TestTheMirrorHoldsWhatTheDirectoryHolds(t *testing.T) {
 			t.Errorf("after %s (-want +changed):\n%s", step.name, diff)
 		}
 	}
-	if _, there, _, err := m.Mailbox(t.Context(), m.row(1).Address); there || err != nil {
+	if gone, err := m.Mailbox(t.Context(), m.row(1).Address); gone.There || err != nil {
 		t.Errorf("a row that was taken out is there: %v", err)
 	}
 
 	m.must(m.server.Close())
-	if _, _, _, err := m.Mailbox(t.Context(), m.row(7).Address); err != nil {
+	if _, err := m.Mailbox(t.Context(), m.row(7).Address); err != nil {
 		t.Errorf("an answer of just now is not good enough: %v", err)
 	}
 	m.clock = m.clock.Add(time.Minute)
-	if _, _, _, err := m.Mailbox(t.Context(), m.row(7).Address); err == nil {
+	if _, err := m.Mailbox(t.Context(), m.row(7).Address); err == nil {
 		t.Error("an engine that does not answer is taken at its word of a minute ago")
 	}
 	if rows, err := m.Rows(t.Context(), ours); err == nil || len(rows) < many-2 {
@@ -179,7 +182,7 @@ func TestOnePlaceHoldsUpNoOther(t *testing.T) {
 	})
 	m.must(good.Wait())
 	m.must(bad.Wait())
-	if held, there, settled, err := m.Mailbox(t.Context(), ruled.Address); err != nil || !there || !settled || held.Mailbox.Access != admin.AccessSuspended {
+	if held, err := m.Mailbox(t.Context(), ruled.Address); err != nil || !held.There || !held.Settled || held.Mailbox.Access != admin.AccessSuspended {
 		t.Errorf("bad rules kept an access from being withdrawn: %+v, %v", held.Mailbox, err)
 	}
 	if got := m.changes(); got != nil {
@@ -222,11 +225,11 @@ func TestARowEndsOnlyAsItWasJudged(t *testing.T) {
 	if _, err := m.Place(t.Context(), end); !errors.Is(err, engines.ErrChanged) {
 		t.Errorf("a row of another Mailbox than was judged: %v", err)
 	}
-	held, _, settled, err := m.Mailbox(t.Context(), judged.Address)
-	if err != nil || !settled || !held.Mailbox.Same(again) {
-		t.Errorf("it is %+v, settled %v, %v", held.Mailbox, settled, err)
+	held, err := m.Mailbox(t.Context(), judged.Address)
+	if err != nil || !held.Settled || !held.Mailbox.Same(again) {
+		t.Errorf("it is %+v, settled %v, %v", held.Mailbox, held.Settled, err)
 	}
-	if last, _ := m.engine.standings.of("a", standing{Address: judged.Address}); last.Closed || last.Owner != again.Owner {
+	if last, _ := m.engine.standings.of("a", mailboxStanding{Address: judged.Address}); last.Closed || last.Owner != again.Owner {
 		t.Errorf("the log says %+v", last)
 	}
 	end.If = &held.Mailbox
@@ -282,7 +285,7 @@ func TestSessionsEndWithTheirRights(t *testing.T) {
 	if err := m.placeRow(row); err == nil {
 		t.Fatal("the sessions live on, and nobody says so")
 	}
-	if _, _, settled, err := m.Mailbox(t.Context(), row.Address); settled || err != nil {
+	if half, err := m.Mailbox(t.Context(), row.Address); half.Settled || err != nil {
 		t.Errorf("what is half done passes for done: %v", err)
 	}
 	m.kicks.fail = false
@@ -290,7 +293,7 @@ func TestSessionsEndWithTheirRights(t *testing.T) {
 	if got := kicked(); !slices.Equal(got, []string{row.Address}) {
 		t.Errorf("the second time ended %v", got)
 	}
-	if _, _, settled, err := m.Mailbox(t.Context(), row.Address); !settled || err != nil {
+	if whole, err := m.Mailbox(t.Context(), row.Address); !whole.Settled || err != nil {
 		t.Errorf("what is done passes for half done: %v", err)
 	}
 }
@@ -310,20 +313,48 @@ func TestSessionsEndWhenRulesAreNotTheHoldersAnyMore(t *testing.T) {
 	}
 }
 
-// The script of a mailbox that is closed is deactivated, and the operator is told until it is.
+// A closed mailbox's script does nothing for whoever gets the address next, also when Dovecot did not answer until then: nobody asks a
+// second time for a row that is closed already.
 func TestAClosedMailboxHasNoActiveScript(t *testing.T) {
-	w := givenWorld(t)
-	w.deafDovecot(true)
-	closed := admin.Place{Address: sender, Mailbox: &admin.Mailbox{Address: sender, Domain: ours, CredentialsVersion: "s/1", QuotaBytes: 1, Access: admin.AccessClosed, ClosedAt: w.now}}
-	if a := w.placing(closed); !strings.Contains(a.Failed, "does not answer") || len(w.deactivated()) > 0 {
-		t.Errorf("with a Dovecot that does not answer: %+v", a)
+	standing := func(w *world, access admin.Access) admin.Place {
+		m := admin.Mailbox{Address: sender, Domain: ours, CredentialsVersion: "s/1", QuotaBytes: 1, Access: access}
+		if access == admin.AccessClosed {
+			m.ClosedAt = w.now
+		}
+		return admin.Place{Address: sender, Mailbox: &m}
 	}
-	w.deafDovecot(false)
-	if a := w.placing(closed); a.Failed != "" || !slices.Equal(w.deactivated(), []string{sender}) {
-		t.Errorf("then: %+v, and the scripts of %v were deactivated", a, w.deactivated())
-	}
-	w.put(sender, "s/2", second, admin.AccessFull)
-	if !slices.Equal(w.deactivated(), []string{sender}) {
-		t.Errorf("for the next holder: %v", w.deactivated())
+	for name, c := range map[string]struct {
+		deaf    bool
+		between func(*world)
+	}{
+		"Dovecot answers":                             {},
+		"it answers later":                            {deaf: true},
+		"and the engine died meanwhile":               {deaf: true, between: (*world).crash},
+		"and the next holder has the address by then": {deaf: true, between: func(w *world) { w.placing(standing(w, admin.AccessFull)) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := givenWorld(t)
+			w.deafDovecot(c.deaf)
+			if a := w.placing(standing(w, admin.AccessClosed)); c.deaf != strings.Contains(a.Failed, "does not answer") {
+				t.Errorf("the operator hears %+v", a)
+			}
+			if c.between != nil {
+				c.between(w)
+			}
+			w.deafDovecot(false)
+			if failed := w.engine.endSessions(t.Context()); len(failed) > 0 || !slices.Equal(w.deactivated(), []string{sender}) {
+				t.Errorf("%v; the scripts of %v were deactivated", failed, w.deactivated())
+			}
+			w.put(sender, "s/3", second, admin.AccessFull) // which puts aside what a session under way made of it
+			before := len(w.deactivated())
+			for _, again := range endAgain {
+				w.later(again)
+				w.put(sender, "s/4", first, admin.AccessFull)
+				w.engine.endSessions(t.Context())
+			}
+			if after := w.deactivated(); len(after) != before {
+				t.Errorf("the next holder's script is put aside: %v", after)
+			}
+		})
 	}
 }

@@ -142,3 +142,27 @@ func verifyURI(state tls.ConnectionState, roots *x509.CertPool, usage x509.ExtKe
 	}
 	return nil
 }
+
+// rootsOf reads a PEM file of roots; the system's when there is none.
+func rootsOf(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return x509.SystemCertPool()
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading roots: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(raw) {
+		return nil, errors.New("reading roots: " + path + " holds no PEM certificate")
+	}
+	return pool, nil
+}
+
+// ifThere is the path of a file that may be left out of its Secret, "" if it was.
+func ifThere(path string) string {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return ""
+	}
+	return path
+}

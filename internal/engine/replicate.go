@@ -60,11 +60,11 @@ func (e *Engine) runReplica(ctx context.Context, what string, ask func(context.C
 	for ctx.Err() == nil {
 		wait := e.replica.news
 		if e.hasPeer(ctx) {
-			begun := time.Now()
+			begun := e.now()
 			within, done := e.tenure.within(ctx)
 			err := ask(within)
 			done()
-			if time.Since(begun) > retryLongest {
+			if e.now().Sub(begun) > retryLongest {
 				failures = 0
 			}
 			if err != nil && ctx.Err() == nil {
@@ -107,7 +107,7 @@ func (e *Engine) pull(ctx context.Context) error {
 				}
 			}
 		}
-		for relist := time.Now().Add(relistEvery); time.Now().Before(relist); {
+		for relist := e.now().Add(relistEvery); e.now().Before(relist); {
 			asked := e.now()
 			whole, err := e.pullSome(ctx, w, live)
 			if errors.Is(err, errElsewhere) && e.mirrors.of(live) != nil {
@@ -162,19 +162,19 @@ func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (whole bool
 	if m != nil {
 		at = m.Head()
 	}
-	base, raw, records, err := askAfter(w, name, at)
+	answer, err := askAfter(w, name, at)
 	if err != nil {
 		return false, err
 	}
 	if m == nil {
-		if m, err = e.mirrors.open(name, base); err != nil {
+		if m, err = e.mirrors.open(name, answer.base); err != nil {
 			return false, err
 		}
 	}
-	if m.Head() != base {
-		return false, fmt.Errorf("the peer answered from record %d of %s, asked was from %d", base.Seq, name, at.Seq)
+	if m.Head() != answer.base {
+		return false, fmt.Errorf("the peer answered from record %d of %s, asked was from %d", answer.base.Seq, name, at.Seq)
 	}
-	taken, err := m.Extend(raw)
+	taken, err := m.Extend(answer.lines)
 	if err != nil {
 		return false, e.replica.broke(fmt.Errorf("mirroring %s: %w", name, err))
 	}
@@ -186,38 +186,45 @@ func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (whole bool
 	if len(taken) > 0 {
 		e.replica.copySoon()
 	}
-	return m.Head().Seq >= records, nil
+	return m.Head().Seq >= answer.records, nil
+}
+
+// recordsAnswer is what the other site has of a log behind a record.
+type recordsAnswer struct {
+	base    evidence.Position // that record
+	lines   []byte
+	records uint64 // of the whole log, before these were read
 }
 
 // askAfter asks for the records of a log behind a position.
-func askAfter(w *wire, name string, at evidence.Position) (base evidence.Position, raw []byte, records uint64, err error) {
+func askAfter(w *wire, name string, at evidence.Position) (recordsAnswer, error) {
 	_ = w.SetDeadline(time.Now().Add(peerRequest))
 	if err := w.writeLine(fmt.Sprintf("after %s %s", name, positionText(at))); err != nil {
-		return base, nil, 0, err
+		return recordsAnswer{}, err
 	}
-	answer, err := w.readLine()
+	line, err := w.readLine()
 	if err != nil {
-		return base, nil, 0, err
+		return recordsAnswer{}, err
 	}
-	if answer == "elsewhere" {
-		return base, nil, 0, errElsewhere
+	if line == "elsewhere" {
+		return recordsAnswer{}, errElsewhere
 	}
-	fields := strings.Fields(answer)
+	fields := strings.Fields(line)
 	if len(fields) != 5 || fields[0] != "from" {
-		return base, nil, 0, fmt.Errorf("the peer answered %q", answer)
+		return recordsAnswer{}, fmt.Errorf("the peer answered %q", line)
 	}
-	base, err = parsePosition(fields[1], fields[2])
+	base, err := parsePosition(fields[1], fields[2])
 	size, wrongSize := strconv.ParseInt(fields[3], 10, 64)
 	records, wrongCount := strconv.ParseUint(fields[4], 10, 64)
 	if err = errors.Join(err, wrongSize, wrongCount); err != nil || size < 0 || size > maxPiece {
-		return base, nil, 0, fmt.Errorf("the peer answered %q: %w", answer, err)
+		return recordsAnswer{}, fmt.Errorf("the peer answered %q: %w", line, err)
 	}
 	_ = w.SetDeadline(time.Now().Add(peerTransfer))
 	var lines bytes.Buffer // grows with what comes, not with what was announced
 	if _, err := io.CopyN(&lines, w, size); err != nil {
-		return base, nil, 0, fmt.Errorf("reading records of %s: %w", name, err)
+		return recordsAnswer{}, fmt.Errorf("reading records of %s: %w", name, err)
 	}
-	return base, lines.Bytes(), records, nil
+	return recordsAnswer{base: base, lines: lines.Bytes(), records: records}, nil
 }
 
 func positionText(p evidence.Position) string {
@@ -290,7 +297,10 @@ func (e *Engine) answerRecords(ctx context.Context, w *wire) error {
 		case len(fields) == 1 && fields[0] == "chains":
 			err = w.writeLine(strings.Join(append(e.chains(), "."), "\n"))
 		case len(fields) == 4 && fields[0] == "after":
-			err = e.answerAfter(ctx, w, readers, fields[1], fields[2], fields[3])
+			var at evidence.Position
+			if at, err = parsePosition(fields[2], fields[3]); err == nil {
+				err = e.answerAfter(ctx, w, readers, fields[1], at)
+			}
 		default:
 			err = fmt.Errorf("the peer asked %q", fields)
 		}
@@ -345,17 +355,15 @@ func (e *Engine) logOf(name string) readable {
 	return nil
 }
 
-func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*evidence.Reader, name, seq, head string) error {
-	at, err := parsePosition(seq, head)
-	if err != nil {
-		return err
-	}
+// answerAfter gives the records of a log behind a position. readers are those that are open, by the log's name.
+func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*evidence.Reader, name string, at evidence.Position) error {
 	log := e.logOf(name)
 	if log == nil {
 		return w.writeLine("elsewhere")
 	}
 	reader := readers[name]
 	if reader == nil || reader.At() != at {
+		var err error
 		if reader, err = log.After(at); errors.Is(err, evidence.ErrElsewhere) {
 			return w.writeLine("elsewhere")
 		} else if err != nil {
@@ -404,20 +412,6 @@ func (e *Engine) replication() admin.Replication {
 		s.Mirrors = append(s.Mirrors, admin.Mirror{Log: m.name, Records: m.Head().Seq})
 	}
 	return s
-}
-
-// gaugeReplication shows it to who reads the metrics.
-func (e *Engine) gaugeReplication() {
-	e.metrics.gauge("replica_records_behind", "Records of this site that the other one does not hold yet.", func() float64 { return float64(e.replication().RecordsBehind) })
-	e.metrics.gauge("replica_copies_pending", "Deliveries whose message the other site did not have when the receipt went, and has not yet.", func() float64 { return float64(e.replication().CopiesPending) })
-	e.metrics.gauge("replica_copies_lacking", "Messages and files of seals of the other site that it could not give to this one.", func() float64 { return float64(e.replication().CopiesLacking) })
-	e.metrics.gauge("replica_faults", "Records and messages of the other site that were refused since the start, because they were not what they had to be.", func() float64 { return float64(e.replication().Breaks + e.replication().Divergent) })
-	e.metrics.gauge("replica_heard_timestamp_seconds", "Until when all that the other site recorded is here, in seconds since 1970; 0 if it was not heard since the start.", func() float64 {
-		if heard := e.replication().HeardAll; !heard.IsZero() {
-			return float64(heard.Unix())
-		}
-		return 0
-	})
 }
 
 // prepareMirrors opens the mirrors and names the engine's own log.

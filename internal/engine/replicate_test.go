@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/pec"
 	"github.com/pec-operator/pec-operator/internal/sieve"
 )
@@ -441,6 +442,27 @@ func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 	sameState(t, a, b)
 	wantSent(a, 3)
 	wholeChains(t, a, b)
+}
+
+// A log that came to the other site while the link was whole, as one that was set aside there does, is found by the engine's own clock.
+func TestLogsAreListedAnew(t *testing.T) {
+	a, b := newTwins(t)
+	agree(t, a, b)
+	former := "a-0123456789abcdef"
+	if _, err := b.engine.mirrors.open(former, evidence.Position{}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * a.engine.replica.news)
+	if a.engine.mirrors.of(former) != nil {
+		t.Fatal("the logs are listed with each question")
+	}
+	later(relistEvery, a, b)
+	eventually(t, func() string {
+		if a.engine.mirrors.of(former) == nil {
+			return "the log did not come"
+		}
+		return ""
+	})
 }
 
 func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {

@@ -60,7 +60,7 @@ func TestRevokedProviderIsAStranger(t *testing.T) {
 			}
 			if c.answer == "" {
 				var tx transaction
-				if found, _, err := w.engine.lookup(kindTransaction, w.queue[0].id, &tx); err != nil || !found || tx.Standing != c.want {
+				if found, err := w.engine.lookup(kindTransaction, w.queue[0].id, &tx); err != nil || !found || tx.Standing != c.want {
 					t.Errorf("recorded %+v, %v", tx, err)
 				}
 			}

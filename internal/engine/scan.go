@@ -71,10 +71,10 @@ func (e *Engine) verdict(j pec.Judgement, queueID string, raw []byte) (threat st
 	key := identifier + " " + queueID
 	defer e.locks.lock("scan " + key)()
 	var known infected
-	if found, _, err := e.lookup(kindInfected, key, &known); err != nil || found {
+	if found, err := e.lookup(kindInfected, key, &known); err != nil || found {
 		return known.Threat, err
 	}
-	if taken, _, err := e.lookup(kindTaken, key, nil); err != nil || taken {
+	if taken, err := e.lookup(kindTaken, key, nil); err != nil || taken {
 		return "", err
 	}
 	if threat, err = e.scan(raw); err != nil || threat == "" {
@@ -91,13 +91,13 @@ func (e *Engine) verdict(j pec.Judgement, queueID string, raw []byte) (threat st
 
 // verdictOf is the verdict of the milter, for what came in from outside. What we put back ourselves had no milter: a notice of ours is
 // made of what was scanned, an envelope of ours is scanned as anybody's is.
-func (e *Engine) verdictOf(a arrived, raw []byte) (threat string, err error) {
-	if a.tx.Scanned || !a.recorded && a.judgement.Type != pec.TypeEnvelope {
+func (e *Engine) verdictOf(c certified, raw []byte) (threat string, err error) {
+	if c.tx.Scanned || !c.recorded && c.judgement.Type != pec.TypeEnvelope {
 		var known infected
-		_, _, err := e.lookup(kindInfected, a.judgement.Certification.Identifier+" "+a.queueID, &known)
+		_, err := e.lookup(kindInfected, c.judgement.Certification.Identifier+" "+c.queueID, &known)
 		return known.Threat, err
 	}
-	return e.verdict(a.judgement, a.queueID, raw)
+	return e.verdict(c.judgement, c.queueID, raw)
 }
 
 // infected is a certified message that holds a virus; it is kept as long as the log.

@@ -3,11 +3,8 @@ package engine
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -49,22 +46,6 @@ func (e *Engine) stamp(ctx context.Context, content []byte) ([]byte, error) {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Proxy: http.ProxyFromEnvironment}
 	defer transport.CloseIdleConnections()
 	return evidence.RequestStamp(ctx, &http.Client{Transport: transport, Timeout: stampTimeout}, t.URL, roots, content)
-}
-
-// rootsOf reads a PEM file of roots; the system's when there is none.
-func rootsOf(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return x509.SystemCertPool()
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading roots: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(raw) {
-		return nil, errors.New("reading roots: " + path + " holds no PEM certificate")
-	}
-	return pool, nil
 }
 
 // seals is the sealing as the operator is told of it.

@@ -301,8 +301,7 @@ func TestTheSealsOfOneSiteComeToTheOther(t *testing.T) {
 	if err := os.WriteFile(seal, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cut(a, b) // what could not be had is asked for over the next connection
-	heal(a, b)
+	later(relistEvery, a, b) // what could not be had is asked for over the next connection
 	eventually(t, func() string {
 		if r := mirror(); len(r.Seals) != 2 || len(r.Faults) > 0 || b.engine.replication().CopiesLacking != 0 {
 			return fmt.Sprintf("%+v", r)

@@ -23,13 +23,13 @@ func (e *Engine) noteCompared(address string, found admin.Compared) error {
 	c := compared{Address: fold(address), Pair: found.Pair, Site: e.settings.Site, Same: found.Same, At: e.now().UTC()}
 	_, err := e.record(kindCompared, strings.Join([]string{c.Address, c.Pair, c.Site}, " "), "", &c)
 	if err == nil {
-		e.holders.found(c)
+		e.holders.addCompared(c)
 	}
 	return err
 }
 
-// found adds what a site found; of two the later counts.
-func (h *holders) found(c compared) {
+// addCompared adds what a site found; of two the later counts.
+func (h *holders) addCompared(c compared) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	mine := h.verdicts[c.Address]
@@ -42,8 +42,8 @@ func (h *holders) found(c compared) {
 	}
 }
 
-// compare is how this site's Secret stands to the other's, as far as the logs of both say.
-func (h *holders) compare(address, site string) admin.Secrets {
+// secretsOf is how this site's Secret stands to the other's, as far as the logs of both say.
+func (h *holders) secretsOf(address, site string) admin.Secrets {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	own := siteSecret{site: site, placement: h.secrets[address][site]}

@@ -20,7 +20,7 @@ func (e *Engine) readNotice(d delivery, key string) error {
 	}
 	c := d.judgement.Certification
 	var submission accepted
-	found, _, err := e.known(kindAccepted, c.Identifier, &submission)
+	found, err := e.known(kindAccepted, c.Identifier, &submission)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (e *Engine) settle(j pec.Judgement) error {
 		return nil
 	}
 	var submission accepted
-	found, _, err := e.known(kindAccepted, c.Identifier, &submission)
+	found, err := e.known(kindAccepted, c.Identifier, &submission)
 	if err != nil {
 		return err
 	}
@@ -120,6 +120,3 @@ func mayNotSay(j pec.Judgement) string {
 	}
 	return fmt.Sprintf("Il gestore che ha firmato non puo' emettere %s per gli indirizzi indicati.", c.Type)
 }
-
-// noticeTime is the instant that a notice shows.
-func noticeTime(at time.Time) time.Time { return at.In(pec.Rome()).Truncate(time.Second) }

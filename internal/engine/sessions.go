@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/pec-operator/pec-operator/internal/directory"
 )
 
 const (
@@ -40,7 +42,7 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	}
 	var due []string
 	for address := range ending {
-		if (addresses == nil || slices.Contains(addresses, address)) && e.ended.due(address, ending[address], e.now()) {
+		if (addresses == nil || slices.Contains(addresses, address)) && e.ended.due(address, ending[address].Change, e.now()) {
 			due = append(due, address)
 		}
 	}
@@ -48,20 +50,33 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	eachOf(due, func(i int) {
 		ctx, cancel := context.WithTimeout(ctx, endTimeout)
 		defer cancel()
-		errs[i] = e.doveadm.kick(ctx, due[i])
+		errs[i] = e.endSessionsIn(ctx, due[i], ending[due[i]].Closed)
 	})
-	ended := map[string]int64{}
+	ended, aside := map[string]directory.End{}, []string{}
 	for i, address := range due {
+		if errs[i] == nil && ending[address].Closed {
+			aside = append(aside, address)
+		}
 		if errs[i] != nil {
 			fail(errs[i], address)
-		} else if e.ended.note(address, ending[address], e.now()) {
+		} else if e.ended.note(address, ending[address].Change, e.now()) {
 			ended[address] = ending[address]
 		}
 	}
-	if err := e.directory.Ended(context.WithoutCancel(ctx), ended); err != nil { // what ended did so, also when one of them took all the time
+	ctx = context.WithoutCancel(ctx) // what ended did so, also when one of them took all the time
+	if err := errors.Join(e.directory.PutAside(ctx, aside), e.directory.Ended(ctx, ended)); err != nil {
 		e.log.Warn("the sessions of mailboxes ended, and will be ended again", "error", err)
 	}
 	return failed
+}
+
+// endSessionsIn ends a mailbox's sessions in Dovecot and then, where it was closed, deactivates its script: an open session could have
+// activated it again. The sync takes that to the other site like any later choice of a script.
+func (e *Engine) endSessionsIn(ctx context.Context, address string, closed bool) error {
+	if err := e.doveadmHTTP.kick(ctx, address); err != nil || !closed {
+		return err
+	}
+	return e.doveadmHTTP.deactivate(ctx, address)
 }
 
 // ended are the mailboxes whose sessions were ended since their last change, and not for the last time. It is kept in memory: an engine

@@ -14,6 +14,7 @@ import (
 	"github.com/emersion/go-milter"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
 )
 
 // A Dovecot that does not answer when a holder changes his password ends his sessions when it does, also if the engine died meanwhile.
@@ -85,7 +86,7 @@ func TestSessionsEndAgain(t *testing.T) {
 func TestAChangeWhileSessionsEndIsNotLost(t *testing.T) {
 	w := givenWorld(t)
 	d := w.engine.directory
-	change := func() map[string]int64 {
+	change := func() map[string]directory.End {
 		t.Helper()
 		if err := d.SetPassword(t.Context(), sender, hashed(t, second)); err != nil {
 			t.Fatal(err)
@@ -98,7 +99,7 @@ func TestAChangeWhileSessionsEndIsNotLost(t *testing.T) {
 	}
 	first, again := change(), change()
 	for _, step := range []struct {
-		ended map[string]int64
+		ended map[string]directory.End
 		want  int
 	}{{first, 1}, {again, 0}} {
 		err := d.Ended(t.Context(), step.ended)

@@ -40,60 +40,29 @@ func junkOf(rcpt string) string {
 	return rcpt[:at] + "+" + antispam.Folder + rcpt[at:]
 }
 
-// wantsJudged says whether a mailbox has its ordinary mail judged.
-func (e *Engine) wantsJudged(address string) (bool, error) {
-	row, err := e.directory.Mailbox(context.Background(), address)
-	if err != nil {
-		return false, err
-	}
-	h, err := e.holder(context.Background(), row)
-	return h.InForce.Antispam == admin.AntispamEnabled, err
-}
-
-// judged is a recipient of ordinary mail.
-type judged struct {
-	wants    bool // to have it judged
-	forwards bool
-}
-
 // refusesSpam says whether a message is refused for all its recipients, who have one answer. Certain spam is refused, and so is
 // suspect mail that would be forwarded: other servers would hold the provider's own address to account for it. What one recipient
 // takes is taken, and marked for the others. Pure.
-func refusesSpam(class antispam.Class, recipients []judged) bool {
-	return class != antispam.Clean && !slices.ContainsFunc(recipients, func(r judged) bool {
-		return !r.wants || class != antispam.Certain && !r.forwards
+func refusesSpam(class antispam.Class, recipients []recipient) bool {
+	return class != antispam.Clean && !slices.ContainsFunc(recipients, func(r recipient) bool {
+		return !r.wantsJudged() || class != antispam.Certain && r.policy() != admin.OrdinaryForward
 	})
 }
 
 // judgeSpam asks the filter about ordinary mail, if a recipient wants it; what is taken nonetheless is marked in the transaction. A
 // filter that cannot answer keeps nothing out: it only files, and mail that waited for it would be the greater loss.
-func (e *Engine) judgeSpam(tx *transaction, raw []byte) (answer string, err error) {
-	if e.settings.Rspamd == "" || tx.Type != pec.TypeOrdinary {
-		return "", nil
-	}
-	var recipients []judged
-	for _, rcpt := range tx.Recipients {
-		row, err := e.mailbox(context.Background(), rcpt)
-		if err != nil {
-			return "", err
-		}
-		wants, err := e.wantsJudged(rcpt)
-		if err != nil {
-			return "", err
-		}
-		recipients = append(recipients, judged{wants: wants, forwards: row.OrdinaryMail == admin.OrdinaryForward})
-	}
-	if !slices.ContainsFunc(recipients, func(r judged) bool { return r.wants }) {
-		return "", nil
+func (e *Engine) judgeSpam(tx *transaction, raw []byte, recipients []recipient) (answer string) {
+	if e.settings.Rspamd == "" || tx.Type != pec.TypeOrdinary || !slices.ContainsFunc(recipients, recipient.wantsJudged) {
+		return ""
 	}
 	v := e.askFilter(raw)
 	if refusesSpam(v.Class, recipients) {
-		return answerSpam, nil
+		return answerSpam
 	}
 	if v.Class != antispam.Clean {
 		tx.Spam = &spam{Score: v.Score, Rules: v.Rules}
 	}
-	return "", nil
+	return ""
 }
 
 // askFilter counts what the filter says; without an answer the message counts as clean.

@@ -22,19 +22,23 @@ func (w *world) judging(setting admin.Antispam, names ...string) {
 }
 
 func TestRefusesSpam(t *testing.T) {
-	delivers, forwards, unjudged := judged{wants: true}, judged{wants: true, forwards: true}, judged{}
+	taking := func(judged admin.Antispam, policy admin.OrdinaryMail) recipient {
+		return recipient{inForce: admin.InForce{Antispam: judged, OrdinaryMail: admin.Ordinary{Policy: policy}}}
+	}
+	delivers, unjudged := taking(admin.AntispamEnabled, admin.OrdinaryDeliver), taking("", admin.OrdinaryDeliver)
+	forwards, forwardsUnjudged := taking(admin.AntispamEnabled, admin.OrdinaryForward), taking("", admin.OrdinaryForward)
 	for name, c := range map[string]struct {
 		class      antispam.Class
-		recipients []judged
+		recipients []recipient
 		want       bool
 	}{
-		"clean mail is taken":                                       {antispam.Clean, []judged{delivers, forwards}, false},
-		"suspect mail is taken where it is delivered":               {antispam.Suspect, []judged{delivers}, false},
-		"suspect mail is not forwarded":                             {antispam.Suspect, []judged{forwards}, true},
-		"suspect mail that one recipient takes is taken":            {antispam.Suspect, []judged{forwards, delivers}, false},
-		"certain spam is refused":                                   {antispam.Certain, []judged{delivers, forwards}, true},
-		"certain spam is taken for who does not have it judged":     {antispam.Certain, []judged{delivers, unjudged}, false},
-		"suspect mail for who forwards and does not have it judged": {antispam.Suspect, []judged{{forwards: true}}, false},
+		"clean mail is taken":                                       {antispam.Clean, []recipient{delivers, forwards}, false},
+		"suspect mail is taken where it is delivered":               {antispam.Suspect, []recipient{delivers}, false},
+		"suspect mail is not forwarded":                             {antispam.Suspect, []recipient{forwards}, true},
+		"suspect mail that one recipient takes is taken":            {antispam.Suspect, []recipient{forwards, delivers}, false},
+		"certain spam is refused":                                   {antispam.Certain, []recipient{delivers, forwards}, true},
+		"certain spam is taken for who does not have it judged":     {antispam.Certain, []recipient{delivers, unjudged}, false},
+		"suspect mail for who forwards and does not have it judged": {antispam.Suspect, []recipient{forwardsUnjudged}, false},
 	} {
 		if got := refusesSpam(c.class, c.recipients); got != c.want {
 			t.Errorf("%s: refused %v", name, got)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -15,9 +16,9 @@ import (
 	"github.com/pec-operator/pec-operator/internal/password"
 )
 
-// standing is how a mailbox stands at a site since an instant, as the log has it: open or closed, whose it is, and what its contract
+// mailboxStanding is how a mailbox stands at a site since an instant, as the log has it: open or closed, whose it is, and what its contract
 // counts. The directory says the same of now; a directory that was lost is made again from these.
-type standing struct {
+type mailboxStanding struct {
 	Address    string      `json:"address"`
 	Domain     string      `json:"domain"`
 	At         time.Time   `json:"at"`
@@ -29,17 +30,17 @@ type standing struct {
 	QuotaBytes int64       `json:"quotaBytes"`
 }
 
-func standingOf(row admin.Mailbox, at time.Time) standing {
-	return standing{
+func standingOf(row admin.Mailbox, at time.Time) mailboxStanding {
+	return mailboxStanding{
 		Address: row.Address, Domain: row.Domain, At: at, Closed: row.Access == admin.AccessClosed, ClosedAt: row.ClosedAt, Owner: row.Owner,
 		AdmittedAs: row.AdmittedAs, AdmittedIn: row.AdmittedIn, QuotaBytes: row.QuotaBytes,
 	}
 }
 
-func (s standing) key() string { return s.Address + " " + s.At.UTC().Format(time.RFC3339Nano) }
+func (s mailboxStanding) key() string { return s.Address + " " + s.At.UTC().Format(time.RFC3339Nano) }
 
 // same says whether a mailbox stood the same at two instants.
-func (s standing) same(other standing) bool {
+func (s mailboxStanding) same(other mailboxStanding) bool {
 	if !s.ClosedAt.Equal(other.ClosedAt) {
 		return false
 	}
@@ -48,7 +49,7 @@ func (s standing) same(other standing) bool {
 }
 
 // ended is until when what a holder chose is a former holder's.
-func (s standing) ended() time.Time {
+func (s mailboxStanding) ended() time.Time {
 	if s.Closed {
 		return latest(s.At, s.ClosedAt)
 	}
@@ -58,22 +59,22 @@ func (s standing) ended() time.Time {
 // standings are what the logs say of mailboxes: the last word of each site.
 type standings struct {
 	mu   sync.Mutex
-	last map[string]map[string]standing // by address and site
+	last map[string]map[string]mailboxStanding // by address and site
 	// heard are the addresses whose rows were not looked for since.
 	heard map[string]bool
 }
 
 func newStandings() *standings {
-	return &standings{last: map[string]map[string]standing{}, heard: map[string]bool{}}
+	return &standings{last: map[string]map[string]mailboxStanding{}, heard: map[string]bool{}}
 }
 
 // take adds a standing of a site. Any order comes to the same.
-func (l *standings) take(site string, s standing) {
+func (l *standings) take(site string, s mailboxStanding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	of := l.last[s.Address]
 	if of == nil {
-		of = map[string]standing{}
+		of = map[string]mailboxStanding{}
 		l.last[s.Address] = of
 	}
 	if last, ok := of[site]; !ok || s.At.After(last.At) {
@@ -82,8 +83,9 @@ func (l *standings) take(site string, s standing) {
 	l.heard[s.Address] = true
 }
 
-// of is the last word of a site, and whether that, or when it has none another site's, is that a mailbox stands so.
-func (l *standings) of(site string, s standing) (last standing, said bool) {
+// of is the last standing that a site recorded of a mailbox, and whether s says the same as that one or, where the site recorded none,
+// as any other site's.
+func (l *standings) of(site string, s mailboxStanding) (last mailboxStanding, said bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if last, own := l.last[s.Address][site]; own {
@@ -97,7 +99,7 @@ func (l *standings) of(site string, s standing) (last standing, said bool) {
 
 // lost is how the row of an address stood that this site's directory should have: its own last word; or that it is closed at the other
 // site, where the mail is. What is open over there comes here by its resource.
-func (l *standings) lost(site, address string) (s standing, ok bool) {
+func (l *standings) lost(site, address string) (s mailboxStanding, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s, ok = l.last[address][site]; ok {
@@ -109,6 +111,13 @@ func (l *standings) lost(site, address string) (s standing, ok bool) {
 		}
 	}
 	return s, ok
+}
+
+// hear notes that the row of an address is to be looked for.
+func (l *standings) hear(address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.heard[address] = true
 }
 
 func (l *standings) takeHeard() (list []string) {
@@ -142,7 +151,7 @@ func (e *Engine) noteStanding(row admin.Mailbox, closedNow bool) error {
 	return nil
 }
 
-func (e *Engine) takeStanding(site string, s standing) {
+func (e *Engine) takeStanding(site string, s mailboxStanding) {
 	e.standings.take(site, s)
 	e.holders.end(s.Address, s.ended())
 }
@@ -158,16 +167,18 @@ func (e *Engine) noteStandings(rows []admin.Mailbox) error {
 // restoreRows gives the directory the rows back that the logs know and it does not hold. It is called when the logs are whole as far as
 // they are here: a row that is made from half a log would stand as it did long ago.
 func (e *Engine) restoreRows(ctx context.Context) error {
+	var errs error
 	for _, address := range e.standings.takeHeard() {
 		if err := e.restoreRow(ctx, address); err != nil {
-			return err
+			e.standings.hear(address) // or nobody would look for it before the next start
+			errs = errors.Join(errs, err)
 		}
 	}
-	return nil
+	return errs
 }
 
-// restoreRow makes a row Closed, or Suspended if it was open: its mail is taken, and nobody gets in before the operator says what its
-// resource says.
+// restoreRow makes a row Closed, or Suspended if it was open: nobody gets in, and its mail waits where it is (notYet), before the operator
+// says what its resource says.
 func (e *Engine) restoreRow(ctx context.Context, address string) error {
 	s, ok := e.standings.lost(e.settings.Site, address)
 	if !ok {
@@ -177,13 +188,13 @@ func (e *Engine) restoreRow(ctx context.Context, address string) error {
 		return err
 	}
 	row := admin.Mailbox{
-		Address: s.Address, Domain: s.Domain, QuotaBytes: s.QuotaBytes, Access: admin.AccessSuspended,
+		Address: s.Address, Domain: s.Domain, QuotaBytes: s.QuotaBytes, Access: admin.AccessSuspended, Restored: !s.Closed,
 		Owner: s.Owner, AdmittedAs: s.AdmittedAs, AdmittedIn: s.AdmittedIn, ClosedAt: s.ClosedAt,
 	}
 	if s.Closed {
 		row.Access = admin.AccessClosed
 	}
-	secret, _ := e.holders.secret(address, e.settings.Site)
+	secret := e.holders.secret(address, e.settings.Site)
 	if row.Password, row.CredentialsVersion = secret.Password, secret.Version; row.Password == "" {
 		hash, err := password.Hash([]byte(rand.Text()), bcrypt.MinCost) // nobody knows it, and the next Secret replaces it
 		if err != nil {
@@ -249,8 +260,29 @@ func (e *Engine) recallState() admin.Recall {
 	return admin.RecallSilent
 }
 
-// begin notes at the beginning of a log that it is new: what this site was before, if it was, is at the other one.
-func (e *Engine) begin() error {
+// notYet is why what the directory says of an address is not to be told to anybody yet, nil if it is. A site with a new log knows no mailbox
+// before the other one has told it, or the operator has placed all: nor does a row that was made again from the log say more than that
+// the mailbox was there. "No such mailbox" would be a lie, and for a message that was taken in charge the last word.
+func (e *Engine) notYet(row admin.Mailbox, err error) error {
+	switch {
+	case errors.Is(err, admin.ErrNotFound) && !e.recalled.Load() && !e.whole.Load():
+		return errors.New("this site was built anew and does not know all its mailboxes yet")
+	case err == nil && row.Restored:
+		return fmt.Errorf("the row of %s was made again from the log, and the operator has not said yet how the mailbox stands", row.Address)
+	}
+	return nil
+}
+
+func (e *Engine) putWhole(r *http.Request) (any, error) {
+	if err := e.directory.SetWhole(r.Context()); err != nil {
+		return nil, err
+	}
+	e.whole.Store(true)
+	return nil, nil
+}
+
+// noteBegun notes at the beginning of a log that it is new: what this site was before, if it was, is at the other one.
+func (e *Engine) noteBegun() error {
 	if records, _ := e.evidence.Head(); records > 0 {
 		return nil
 	}

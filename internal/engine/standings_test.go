@@ -3,12 +3,14 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/evidence"
 )
 
 // former is a row as the operator places it for a mailbox of a body.
@@ -58,7 +60,7 @@ func TestADirectoryThatWasLostIsMadeAgainFromTheLog(t *testing.T) {
 		t.Errorf("%d records were written about rows that did not change", again-records)
 	}
 	w.loseDirectory()
-	open.Access = admin.AccessSuspended // until the operator says
+	open.Access, open.Restored = admin.AccessSuspended, true // until the operator says
 	w.wantRow("an open mailbox", open)
 	w.wantRow("one that was closed", gone)
 	old.CredentialsVersion = ""
@@ -108,7 +110,7 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 		return ""
 	})
 	a.wantRow("a tombstone, as soon as the site says that it knows", closed)
-	open.Access = admin.AccessSuspended
+	open.Access, open.Restored = admin.AccessSuspended, true
 	a.wantRow("an open mailbox", open)
 	a.kill()
 	if got := a.engine.recallState(); got != admin.RecallDone {
@@ -218,8 +220,8 @@ func TestWhoHasAnAddressGetsNothingOfTheFormerHolderFromALogEither(t *testing.T)
 // Whatever order the records of both sites come in, the same row is lost, and the same is a former holder's.
 func TestStandingsMergeInAnyOrder(t *testing.T) {
 	at := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
-	one := func(hours int, closed bool, quota int64) standing {
-		s := standing{Address: sender, Domain: ours, At: at.Add(time.Duration(hours) * time.Hour), Closed: closed, QuotaBytes: quota}
+	one := func(hours int, closed bool, quota int64) mailboxStanding {
+		s := mailboxStanding{Address: sender, Domain: ours, At: at.Add(time.Duration(hours) * time.Hour), Closed: closed, QuotaBytes: quota}
 		if closed {
 			s.ClosedAt = s.At
 		}
@@ -227,14 +229,14 @@ func TestStandingsMergeInAnyOrder(t *testing.T) {
 	}
 	type word struct {
 		site string
-		standing
+		mailboxStanding
 	}
 	words := []word{{"a", one(0, false, 1)}, {"a", one(1, true, 2)}, {"b", one(0, false, 1)}, {"b", one(3, true, 3)}, {"a", one(2, false, 4)}}
 	for i := range words {
 		l, h := newStandings(), newHolders()
 		for j := range 2 * len(words) {
 			w := words[(i+j)%len(words)]
-			l.take(w.site, w.standing)
+			l.take(w.site, w.mailboxStanding)
 			h.end(w.Address, w.ended())
 		}
 		if s, ok := l.lost("a", sender); !ok || s.Closed || s.QuotaBytes != 4 {
@@ -247,4 +249,74 @@ func TestStandingsMergeInAnyOrder(t *testing.T) {
 			t.Errorf("beginning with %d, it ended at %s", i, h.ended[sender])
 		}
 	}
+}
+
+// A site that was built anew, or whose directory was lost, tells nobody that a mailbox is not there, or is disabled, before it can know.
+func TestNothingIsSaidOfAMailboxThatTheDirectoryDoesNotKnowYet(t *testing.T) {
+	for name, lose := range map[string]func(*world){
+		"the volume is new":              func(w *world) { w.rebuildAlone() },
+		"the directory was lost":         func(w *world) { w.loseDirectory() },
+		"and the engine was killed then": func(w *world) { w.loseDirectory(); w.crash() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.crash() // which records how the rows stand that no operator placed
+			w.alone = true
+			lose(w)
+			if answer := w.arrive(stranger, []string{"aperta@" + ours}, []byte(letter(stranger, "aperta@"+ours, ""))); answer != answerTemporary {
+				t.Errorf("ordinary mail is answered %q", answer)
+			}
+			provider := newWorldOf(t, theirs)
+			provider.submit(colleague, []string{"anna@" + ours}, letter(colleague, "anna@"+ours, ""))
+			provider.run(enoughRounds)
+			x := &exchange{a: provider, b: w, lost: func(message) bool { return false }}
+			x.carry(provider, w)
+			for _, q := range w.queue {
+				for _, err := range w.engine.incoming(q.mail) {
+					if err == nil {
+						t.Error("an envelope for a mailbox that is not there yet is done with")
+					}
+				}
+			}
+			w.records(kindUndeliverable, func(r evidence.Record) { t.Errorf("recorded for good: %s", r.Key) })
+			w.placeAll()
+			w.run(enoughRounds)
+			if got := w.titles("anna@" + ours); len(got) != 1 {
+				t.Errorf("when the mailboxes are placed, anna has %v", got)
+			}
+			if answer := w.arrive(stranger, []string{"nessuno@" + ours}, []byte(letter(stranger, "nessuno@"+ours, ""))); answer != answerUnknown {
+				t.Errorf("then mail for nobody is answered %q", answer)
+			}
+		})
+	}
+}
+
+// Nor is what waits for such a mailbox given up.
+func TestReceiptsWaitForAMailboxThatTheDirectoryDoesNotKnowYet(t *testing.T) {
+	full := "piena@" + ours
+	w := newWorld(t)
+	w.submit(full, []string{"anna@" + ours}, letter(full, "anna@"+ours, ""))
+	w.run(enoughRounds)
+	w.alone, w.room = true, true
+	w.loseDirectory()
+	w.engine.recalled.Store(false) // its log was lost too, and has come back as the other site's word
+	w.engine.passHeld(t.Context())
+	if n := w.engine.held.count(); n != 2 {
+		t.Fatalf("%d messages wait, want 2", n)
+	}
+	w.placeAll()
+	w.engine.passHeld(t.Context())
+	if got := w.titles(full); len(got) != 2 {
+		t.Errorf("when the mailbox is placed it has %v", got)
+	}
+}
+
+// rebuildAlone gives the site a new volume.
+func (w *world) rebuildAlone() {
+	w.t.Helper()
+	_ = w.engine.Close()
+	if err := os.RemoveAll(w.settings.Files.State); err != nil {
+		w.t.Fatal(err)
+	}
+	w.start()
 }

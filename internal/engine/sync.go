@@ -18,8 +18,8 @@ const (
 	syncWorkers  = 4
 )
 
-// syncer keeps the list of mailboxes that differ, or may differ, from the other site's, and works it off. It is derived
-// state: after a start every mailbox is on the list.
+// syncer keeps, and works through, the list of mailboxes that may differ from the other site's. It is derived state: after a
+// start every mailbox is on the list.
 type syncer struct {
 	now       func() time.Time
 	log       *slog.Logger

@@ -94,11 +94,11 @@ func (t *timers) count(site string) (n int) {
 
 // endTimer takes a timer away whose recipient was heard of, or whose last notice is on its way; one that was only made is not.
 func (e *Engine) endTimer(k timerKey, s accepted) error {
-	settled, _, err := e.known(kindSettled, k.key(), nil)
+	settled, err := e.known(kindSettled, k.key(), nil)
 	if err != nil {
 		return err
 	}
-	warned, _, err := e.known(kindInjected, injectionKey(e.warningID(k, pec.LastDeadline), s.Transit.Sender), nil)
+	warned, err := e.known(kindInjected, injectionKey(e.warningID(k, pec.LastDeadline), s.Transit.Sender), nil)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (e *Engine) passTimers() {
 // warn sends what is due about one recipient: the first notice if nothing at all was heard, the last if no outcome was.
 func (e *Engine) warn(k timerKey, t timer) error {
 	var submission accepted
-	if found, _, err := e.known(kindAccepted, k.identifier, &submission); err != nil || !found {
+	if found, err := e.known(kindAccepted, k.identifier, &submission); err != nil || !found {
 		return err
 	}
 	defer e.locks.lock("outcome " + k.key())() // a failure that is found meanwhile is told, or this is
@@ -180,7 +180,7 @@ func (e *Engine) warn(k timerKey, t timer) error {
 		return err
 	}
 	now, h, others := e.now(), e.hearing(), t.site != e.settings.Site
-	acknowledged, _, err := e.known(kindAcknowledged, k.key(), nil)
+	acknowledged, err := e.known(kindAcknowledged, k.key(), nil)
 	if err != nil {
 		return err
 	}

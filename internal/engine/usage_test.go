@@ -29,7 +29,7 @@ func (w *world) usage(_ context.Context, user string) (u admin.Usage, err error)
 func TestUsage(t *testing.T) {
 	mailtest.Inside(t, func(t *testing.T) {
 		s, _, job := withDovecot(t)
-		s.engine.doveadm = newDoveadm("http://127.0.0.1:24280", func() (string, error) { return mailtest.DoveadmKey, nil })
+		s.engine.doveadmHTTP = newDoveadmHTTP("http://127.0.0.1:24280", func() (string, error) { return mailtest.DoveadmKey, nil })
 		operator := s.client(admin.OperatorURI("a"), s.authority)
 		if u, err := operator.Usage(t.Context(), sender); err != nil || u != (admin.Usage{}) {
 			t.Fatalf("an empty mailbox holds %+v, %v", u, err)

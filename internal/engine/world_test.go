@@ -108,6 +108,7 @@ type world struct {
 	shown    int                 // messages that the spam filter was asked about
 	dovecot  string              // the address of a real one, "" for the double
 	room     bool                // the full mailbox was given some
+	alone    bool                // no operator places anything at the next start
 }
 
 type queued struct {
@@ -250,12 +251,21 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	e.doveadm = w
+	e.doveadmHTTP = w
 	if w.dovecot != "" {
-		e.doveadm = newDoveadm("http://"+w.dovecot+":24280", func() (string, error) { return mailtest.DoveadmKey, nil })
+		e.doveadmHTTP = newDoveadmHTTP("http://"+w.dovecot+":24280", func() (string, error) { return mailtest.DoveadmKey, nil })
 	}
 	w.engine = e
 	w.t.Cleanup(func() { _ = e.Close() })
+	if !w.alone {
+		w.placeAll()
+	}
+}
+
+// placeAll is what the operator does at a start.
+func (w *world) placeAll() {
+	w.t.Helper()
+	e := w.engine
 	for name, row := range map[string]admin.Mailbox{
 		"mario": {Access: admin.AccessFull}, "anna": {Access: admin.AccessFull}, "sospesa": {Access: admin.AccessSuspended},
 		"piena":  {Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDeliver},
@@ -264,12 +274,15 @@ func (w *world) start() {
 		"avanti": {Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryForward, ForwardTo: "casa@ordinaria.test"},
 	} {
 		row.Address, row.Domain, row.Password, row.CredentialsVersion, row.QuotaBytes = name+"@"+w.domain, w.domain, "{BLF-CRYPT}$2y$05$x", "1", 1<<20
-		if _, err := e.directory.Mailbox(context.Background(), row.Address); err == nil {
+		if there, err := e.directory.Mailbox(context.Background(), row.Address); err == nil && !there.Restored {
 			continue // on the disk that outlived the crash
 		}
 		if _, err := e.directory.PutMailbox(context.Background(), row); err != nil {
 			w.t.Fatal(err)
 		}
+	}
+	if _, err := e.putWhole(httptest.NewRequest(http.MethodPut, "/", nil)); err != nil {
+		w.t.Fatal(err)
 	}
 }
 

@@ -56,14 +56,20 @@ func newMirror(c *admin.Client, now func() time.Time) *Mirror {
 	return &Mirror{client: c, now: now, domains: map[string]map[string]bool{}, unsettled: map[string]bool{}}
 }
 
-// Mailbox is what the stack holds of an address; false when it holds nothing. settled says that nothing asked for it is half done. With an
-// error it is what the stack last answered.
-func (m *Mirror) Mailbox(ctx context.Context, address string) (p admin.Placed, there, settled bool, err error) {
-	err = m.fresh(ctx)
+// Known is what the stack holds of an address, as far as the operator knows.
+type Known struct {
+	admin.Placed
+	There   bool // it holds something
+	Settled bool // nothing that was asked for it is half done
+}
+
+// Mailbox is what the stack holds of an address; with an error it is what the stack last answered.
+func (m *Mirror) Mailbox(ctx context.Context, address string) (Known, error) {
+	err := m.fresh(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p, there = m.placed[address]
-	return p, there, !m.unsettled[address], err
+	placed, there := m.placed[address]
+	return Known{Placed: placed, There: there, Settled: !m.unsettled[address]}, err
 }
 
 // Answers says whether the engine answered when it was last asked.

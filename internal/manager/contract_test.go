@@ -300,7 +300,7 @@ func TestAStackThatWasBuiltAnewAdmitsNobodyUntilItKnowsWhatItWas(t *testing.T) {
 		siteOptions{peer: deadPeer(t), change: func(o *manager.Options) { o.StandIn = 20 * time.Second }})
 	is := func(recall admin.Recall, rows ...admin.Mailbox) {
 		s.pods.With(t, s.domain, func(e *apitest.Engine) {
-			e.Recall = recall
+			e.Recall, e.Incomplete = recall, recall != admin.RecallDone
 			for _, row := range rows {
 				e.Rows[row.Address] = row
 			}
@@ -313,6 +313,7 @@ func TestAStackThatWasBuiltAnewAdmitsNobodyUntilItKnowsWhatItWas(t *testing.T) {
 	for _, m := range []*v1alpha1.Mailbox{first, second} {
 		s.waitFor(t, m, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonStackRecalling)
 	}
+	s.isWhole(t, false)
 	is(admin.RecallDone, admin.Mailbox{Address: "chiusa@" + s.domain, Domain: s.domain, Password: hashed, QuotaBytes: 1 << 30, Access: admin.AccessClosed, Owner: admin.Owner{Namespace: s.ns}})
 	s.ready(t, first)
 	s.held(t, second, v1alpha1.ReasonHeldByContract, "mailboxes that are closed and keep their mail count: 1")
@@ -325,7 +326,43 @@ func TestAStackThatWasBuiltAnewAdmitsNobodyUntilItKnowsWhatItWas(t *testing.T) {
 	third := asked(s, "terzo", 3)
 	s.create(t, third)
 	s.waitFor(t, third, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonStackRecalling)
+	s.isWhole(t, false)
 	s.ready(t, third) // the other site is silent for longer than it may hold up this one
+	s.isWhole(t, true)
+}
+
+// Without another site there is nobody to wait for but this site's own Mailboxes.
+func TestAnEngineWithANewLogIsToldWhenAllMailboxesArePlaced(t *testing.T) {
+	s, domain := contracted(t, "nuovo-volume", v1alpha1.Contract{Reference: "C-8", Standard: ptr.To(int32(1))},
+		siteOptions{change: func(o *manager.Options) { o.StandIn = time.Hour }})
+	first, held := asked(s, "primo", 1), asked(s, "oltre", 2)
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Refuses = map[string]string{first.Address(): "not yet"} })
+	s.create(t, first, held)
+	s.waitFor(t, first, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonEngineRefuses)
+	s.held(t, held, v1alpha1.ReasonHeldByContract, "1 of 1")
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Recall, e.Incomplete = admin.RecallSilent, true })
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract.Reference = "C-9" }) // a pass
+	time.Sleep(3 * time.Second)
+	s.isWhole(t, false)
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Refuses = nil })
+	update(t, s, first, func(m *v1alpha1.Mailbox) { m.Spec.Holder.Name = "Mario Rossi" })
+	s.ready(t, first)
+	s.isWhole(t, true)
+}
+
+// isWhole waits until the engine of the site's domain was told that its directory is whole, or fails if it was.
+func (s *site) isWhole(t *testing.T, want bool) {
+	t.Helper()
+	var is bool
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { is = !e.Incomplete })
+		if is || !want {
+			break
+		}
+	}
+	if is != want {
+		t.Errorf("the engine was told that its directory is whole: %v, want %v", is, want)
+	}
 }
 
 func TestARegionsPool(t *testing.T) {

@@ -31,10 +31,10 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
-	"github.com/pec-operator/pec-operator/controllers/index"
 	"github.com/pec-operator/pec-operator/controllers/mailbox"
 	"github.com/pec-operator/pec-operator/controllers/mailboxmigration"
 	"github.com/pec-operator/pec-operator/controllers/pecdomain"
+	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/controllers/retentionpolicy"
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/engines"
@@ -189,7 +189,7 @@ func New(ctx context.Context, cluster *rest.Config, o Options) (ctrl.Manager, er
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}
-	if err := index.Register(ctx, mgr.GetFieldIndexer()); err != nil {
+	if err := refs.Register(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
 	pool := engines.NewPool(o.Site, authority, o.Now, o.EngineAddress)
@@ -225,29 +225,29 @@ func (k kinds) mechanism(kind string, now func() time.Time) *reconcile.Mechanism
 	return &reconcile.Mechanism{Kind: kind, Client: k.mgr.GetClient(), Recorder: k.mgr.GetEventRecorder("pec-operator"), Now: now}
 }
 
-func (k kinds) access() reconcile.Access {
-	return reconcile.Access{Own: k.Namespace, Namespaces: k.Namespaces}
+func (k kinds) namespaces() reconcile.Namespaces {
+	return reconcile.Namespaces{Own: k.Namespace, Granted: k.Namespaces}
 }
 
 func (k kinds) domains(ctx context.Context) error {
-	names := (&pecdomain.Names{
+	view := (&pecdomain.DNSView{
 		Observer: &dns.Observer{Roots: k.DNSRoots, Dial: k.DNSDial, Now: k.Now}, Interval: k.DNSInterval, Operator: k.DNSOperator,
-		Providers: k.DNSProviders, StandIn: k.StandIn, Ledger: &pecdomain.Ledger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
+		Providers: k.DNSProviders, StandIn: k.StandIn, Ledger: &pecdomain.WriteLedger{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Namespace: k.Namespace},
 	}).Ready()
-	if err := k.mgr.Add(names); err != nil {
+	if err := k.mgr.Add(view); err != nil {
 		return fmt.Errorf("adding the DNS patrol: %w", err)
 	}
 	alive, err := watchLease(ctx, k.mgr, k.Options)
 	if err != nil {
 		return err
 	}
-	watch := &pecdomain.Watch{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), Names: names, Every: cmp.Or(k.ServiceEvery, 30*time.Second), Alive: alive, Now: k.Now}
-	if err := k.mgr.Add(watch); err != nil {
-		return fmt.Errorf("adding the watch over the services: %w", err)
+	meter := &pecdomain.ServiceMeter{Live: k.mgr.GetAPIReader(), Client: k.mgr.GetClient(), DNS: view, Every: cmp.Or(k.ServiceEvery, 30*time.Second), Alive: alive, Now: k.Now}
+	if err := k.mgr.Add(meter); err != nil {
+		return fmt.Errorf("adding the meter of the services: %w", err)
 	}
 	return (&pecdomain.Reconciler{
-		Mechanism: k.mechanism("PECDomain", k.Now), Live: k.mgr.GetAPIReader(), Access: k.access(), Authority: k.authority, Engines: k.pool,
-		Peer: k.peer, Names: names, Watch: watch, Book: k.book, Stack: stack.Settings{Site: k.Site, Image: k.MailImage},
+		Mechanism: k.mechanism("PECDomain", k.Now), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Authority: k.authority, Engines: k.pool,
+		Peer: k.peer, DNS: view, Meter: meter, Book: k.book, Stack: stack.Settings{Site: k.Site, Image: k.MailImage},
 	}).SetupWithManager(k.mgr)
 }
 
@@ -256,26 +256,26 @@ func (k kinds) mailboxes() error {
 	if err != nil {
 		return err
 	}
-	elsewhere := (&mailbox.Watch{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Networks: k.ExternalNetworks, Connect: k.ExternalConnect, Now: k.Now}).Ready()
-	if err := k.mgr.Add(elsewhere); err != nil {
-		return fmt.Errorf("adding the watch of other providers' mailboxes: %w", err)
+	poller := (&mailbox.ProviderPoller{Interval: k.ExternalInterval, Roots: k.ExternalRoots, Networks: k.ExternalNetworks, Connect: k.ExternalConnect, Now: k.Now}).Ready()
+	if err := k.mgr.Add(poller); err != nil {
+		return fmt.Errorf("adding the poller of other providers' mailboxes: %w", err)
 	}
 	return (&mailbox.Reconciler{
-		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Access: k.access(), Engines: k.pool, Book: k.book, Watch: elsewhere,
+		Mechanism: k.mechanism("Mailbox", k.Now), Live: k.mgr.GetAPIReader(), Secrets: secrets, Namespaces: k.namespaces(), Engines: k.pool, Book: k.book, Poller: poller,
 		Peer: k.peer, Site: k.Site, StandIn: k.StandIn, UsageEvery: cmp.Or(k.UsageEvery, 5*time.Minute),
 	}).SetupWithManager(k.mgr)
 }
 
 func (k kinds) migrations() error {
 	return (&mailboxmigration.Reconciler{
-		Mechanism: k.mechanism("MailboxMigration", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.access(), Engines: k.pool, Image: k.MailImage, Site: k.Site,
+		Mechanism: k.mechanism("MailboxMigration", k.calendar()), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Engines: k.pool, Image: k.MailImage, Site: k.Site,
 		Jobs: k.work, Peer: k.peer, StandIn: k.StandIn, Networks: k.ExternalNetworks,
 	}).SetupWithManager(k.mgr)
 }
 
 func (k kinds) policies() error {
 	return (&retentionpolicy.Reconciler{
-		Mechanism: k.mechanism("RetentionPolicy", k.calendar()), Live: k.mgr.GetAPIReader(), Access: k.access(), Engines: k.pool, Peer: k.peer, StandIn: k.StandIn,
+		Mechanism: k.mechanism("RetentionPolicy", k.calendar()), Live: k.mgr.GetAPIReader(), Namespaces: k.namespaces(), Engines: k.pool, Peer: k.peer, StandIn: k.StandIn,
 		Site: k.Site, Image: k.MailImage, Jobs: k.work,
 	}).SetupWithManager(k.mgr)
 }

@@ -1,6 +1,9 @@
 package reconcile
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestTextsAreCutBetweenCharacters(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -22,6 +25,21 @@ func TestTextsAreCutBetweenCharacters(t *testing.T) {
 			}
 			if got := cutBytes(c.text, c.limit); got != c.bytes {
 				t.Errorf("to %d bytes it is cut to %q, want %q", c.limit, got, c.bytes)
+			}
+		})
+	}
+}
+
+func TestFirstOf(t *testing.T) {
+	for name, c := range map[string]struct{ list, want string }{
+		"nobody":               {"", ""},
+		"as many as are named": {"a b c", "a; b; c"},
+		"one more":             {"a b c d", "a; b; c; and 1 more"},
+		"many more":            {"a b c d e f g", "a; b; c; and 4 more"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := FirstOf(strings.Fields(c.list), 3, "; "); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
 	}

@@ -47,6 +47,13 @@ type Mechanism struct {
 	Now func() time.Time
 }
 
+// With is the mechanism with another table.
+func (m *Mechanism) With(t Table) *Mechanism {
+	with := *m
+	with.Table = t
+	return &with
+}
+
 // Begin starts a pass over an object, or answers false when its spec suspends it: then only that is made visible.
 func (m *Mechanism) Begin(ctx context.Context, obj Object) (*Pass, bool, error) {
 	p := NewPass(obj, m.Now())

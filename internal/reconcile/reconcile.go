@@ -55,6 +55,12 @@ func Walk[S any](ctx context.Context, scope S, phases ...Phase[S]) (Result, erro
 	return result, nil
 }
 
+// Road is how the objects of a kind that are of one sort are made real: what is done, and what is said of it.
+type Road[S any] struct {
+	Table  Table
+	Phases []Phase[S]
+}
+
 // Pass is one pass over one object: the object as it was read, and what the phases said of it.
 type Pass struct {
 	Object Object

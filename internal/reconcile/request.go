@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
@@ -13,9 +14,12 @@ const maxRequest = 64
 // SpecOrRequest lets through what asks for a pass: another spec, a deletion, and another value of the annotation by which a person asks
 // for one. Our own writes of the status are neither.
 func SpecOrRequest() predicate.Predicate {
-	return predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{
-		UpdateFunc: func(e event.UpdateEvent) bool { return request(e.ObjectOld) != request(e.ObjectNew) },
-	})
+	return predicate.Or(predicate.GenerationChangedPredicate{}, OnUpdate(func(before, after client.Object) bool { return request(before) != request(after) }))
+}
+
+// OnUpdate lets through what is new or gone, and of what changes that which concerns somebody.
+func OnUpdate(concerns func(before, after client.Object) bool) predicate.Funcs {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return concerns(e.ObjectOld, e.ObjectNew) }}
 }
 
 // request is the request that an object's annotation holds, as a status repeats it; "" is none.

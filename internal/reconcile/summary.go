@@ -188,6 +188,14 @@ func oneLine(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
+// FirstOf is a list for a person: the first n, and how many more there are.
+func FirstOf(list []string, n int, separator string) string {
+	if more := len(list) - n; more > 0 {
+		return strings.Join(list[:n], separator) + fmt.Sprintf("%sand %d more", separator, more)
+	}
+	return strings.Join(list, separator)
+}
+
 // Cut shortens a text to a number of characters, which is how a schema counts.
 func Cut(text string, characters int) string {
 	for i := range text {

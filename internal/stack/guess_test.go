@@ -181,7 +181,7 @@ func TestGuessingIsBounded(t *testing.T) {
 		ten := func(from string) []string { return slices.Repeat([]string{from}, 10) }
 		const address, guesser, holder = "full@" + domain, "192.0.2.1", "192.0.2.2"
 		p.mailbox("cercata", admin.AccessFull)
-		wantLogin(t, "the first of all", "imap", "192.0.2.3", "readonly@"+domain, password, doors["imap"].good) // before it Dovecot does not know how many processes may check
+		wantLogin(t, "the first of all", "imap", "192.0.2.3", "readonly@"+domain, password, doors["imap"].good) // only then does Dovecot know how many it may check at once
 
 		t.Run("at once", func(t *testing.T) {
 			t.Run("what one client guesses at any port counts at all, and for him alone", func(t *testing.T) {

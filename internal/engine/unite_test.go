@@ -29,7 +29,7 @@ func TestWhichCopyStays(t *testing.T) {
 		"nothing of two of one delivery":               {[]storedCopy{at("INBOX", "1"), at("Prot", "1")}, "", "", textCopied},
 		"nothing beside what no engine stored like it": {[]storedCopy{at("INBOX", "1"), at("INBOX", "")}, "", "", textCopied},
 	} {
-		kept, removed, text := choose(c.copies, "1", "2")
+		kept, removed, text := pickCopy(c.copies, "1", "2")
 		guid := func(s *storedCopy) string {
 			if s == nil {
 				return ""

@@ -51,16 +51,16 @@ func TestALookGoesNowhereInside(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			looked := make(chan struct{})
-			w := (&Watch{Interval: time.Hour, Networks: c.networks, Now: func() time.Time { return noon }}).Ready()
-			w.ctx = t.Context()
+			p := (&ProviderPoller{Interval: time.Hour, Networks: c.networks, Now: func() time.Time { return noon }}).Ready()
+			p.ctx = t.Context()
 			m, l := &v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "mario.at.pec.altrove.test"}}, look{provider: "127.0.0.1:1"}
 			go func() {
-				<-w.events // the look has ended
+				<-p.events // the look has ended
 				close(looked)
 			}()
-			w.see(m, l, credentials{}, noon)
+			p.see(m, l, credentials{}, noon)
 			<-looked
-			if seen := w.see(m, l, credentials{}, noon); seen.last == nil || seen.last.err == nil || errors.Is(seen.last.err, imapx.ErrInside) != c.inside {
+			if seen := p.see(m, l, credentials{}, noon); seen.last == nil || seen.last.err == nil || errors.Is(seen.last.err, imapx.ErrInside) != c.inside {
 				t.Errorf("it saw %+v", seen.last)
 			}
 		})
@@ -98,13 +98,13 @@ func TestWhatAnOperatorThatStartsRecalls(t *testing.T) {
 }
 
 func TestProvidersWithoutMailboxesAreForgotten(t *testing.T) {
-	w := (&Watch{Interval: time.Hour, Now: func() time.Time { return noon }, Connect: func(context.Context, string, string) (net.Conn, error) {
+	p := (&ProviderPoller{Interval: time.Hour, Now: func() time.Time { return noon }, Connect: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("no network")
 	}}).Ready()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { _ = w.Start(ctx); close(ended) }()
-	started := func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.ctx != nil }
+	go func() { _ = p.Start(ctx); close(ended) }()
+	started := func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.ctx != nil }
 	for !started() {
 		time.Sleep(time.Millisecond)
 	}
@@ -115,7 +115,7 @@ func TestProvidersWithoutMailboxesAreForgotten(t *testing.T) {
 	}
 	see := func(i, provider int) {
 		m, l := at(i, provider)
-		w.see(m, l, credentials{}, noon)
+		p.see(m, l, credentials{}, noon)
 	}
 	for i := range 100 {
 		see(i, i/2)
@@ -123,15 +123,15 @@ func TestProvidersWithoutMailboxesAreForgotten(t *testing.T) {
 	see(0, 7) // it moves, and leaves another behind
 	see(99, 7)
 	see(98, 7)
-	if len(w.providers) != 49 {
-		t.Errorf("%d providers of 49 that run a mailbox", len(w.providers))
+	if len(p.providers) != 49 {
+		t.Errorf("%d providers of 49 that run a mailbox", len(p.providers))
 	}
 	for i := range 100 {
 		m, _ := at(i, 0)
-		w.forget(client.ObjectKeyFromObject(m))
+		p.forget(client.ObjectKeyFromObject(m))
 	}
-	if len(w.providers)+len(w.mailboxes) > 0 {
-		t.Errorf("without a mailbox there are %d providers, and %d mailboxes", len(w.providers), len(w.mailboxes))
+	if len(p.providers)+len(p.mailboxes) > 0 {
+		t.Errorf("without a mailbox there are %d providers, and %d mailboxes", len(p.providers), len(p.mailboxes))
 	}
 	cancel()
 	<-ended

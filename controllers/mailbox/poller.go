@@ -30,8 +30,8 @@ const (
 	retryFrom = time.Minute
 )
 
-// Watch looks, in the background, at the mailboxes that other providers run, and remembers what it saw. A pass only reads that.
-type Watch struct {
+// ProviderPoller looks, in the background, at the mailboxes that other providers run, and remembers what it saw. A pass only reads that.
+type ProviderPoller struct {
 	// Interval is how often a mailbox is looked at.
 	Interval time.Duration
 	// Roots are the authorities of the providers' certificates; nil is the system's.
@@ -76,97 +76,97 @@ type watched struct {
 	stopped  bool
 }
 
-// Ready completes a watch of which the fields that can be set are.
-func (w *Watch) Ready() *Watch {
-	w.events, w.ended = make(chan event.GenericEvent), make(chan struct{})
-	w.providers, w.mailboxes = map[string]*patrol.Patrol[sight]{}, map[types.NamespacedName]*watched{}
-	return w
+// Ready completes a poller of which the fields that can be set are.
+func (p *ProviderPoller) Ready() *ProviderPoller {
+	p.events, p.ended = make(chan event.GenericEvent), make(chan struct{})
+	p.providers, p.mailboxes = map[string]*patrol.Patrol[sight]{}, map[types.NamespacedName]*watched{}
+	return p
 }
 
 // Start lets looks begin, until ctx ends.
-func (w *Watch) Start(ctx context.Context) error {
-	defer close(w.ended)
-	w.mu.Lock()
-	w.ctx = ctx
-	w.mu.Unlock()
+func (p *ProviderPoller) Start(ctx context.Context) error {
+	defer close(p.ended)
+	p.mu.Lock()
+	p.ctx = ctx
+	p.mu.Unlock()
 	<-ctx.Done()
 	return nil
 }
 
 // wake has a mailbox's next pass come now.
-func (w *Watch) wake(key string) {
+func (p *ProviderPoller) wake(key string) {
 	namespace, name, _ := strings.Cut(key, "/")
 	m := &v1alpha1.Mailbox{}
 	m.Namespace, m.Name = namespace, name
 	select {
-	case w.events <- event.GenericEvent{Object: m}:
-	case <-w.ended:
+	case p.events <- event.GenericEvent{Object: m}:
+	case <-p.ended:
 	}
 }
 
-func (w *Watch) forget(key types.NamespacedName) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	mem := w.mailboxes[key]
+func (p *ProviderPoller) forget(key types.NamespacedName) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	mem := p.mailboxes[key]
 	if mem == nil {
 		return
 	}
-	delete(w.mailboxes, key)
-	if p := w.providers[mem.look.provider]; p != nil {
-		p.Forget(key.String())
+	delete(p.mailboxes, key)
+	if provider := p.providers[mem.look.provider]; provider != nil {
+		provider.Forget(key.String())
 	}
-	w.leave(mem.look.provider)
+	p.leave(mem.look.provider)
 }
 
 // leave lets go of a provider when no mailbox is looked at there any more.
-func (w *Watch) leave(provider string) {
-	for _, mem := range w.mailboxes {
+func (p *ProviderPoller) leave(provider string) {
+	for _, mem := range p.mailboxes {
 		if mem.look.provider == provider {
 			return
 		}
 	}
-	delete(w.providers, provider)
+	delete(p.providers, provider)
 }
 
 // see answers what is remembered of a mailbox, and begins a look when one is due.
-func (w *Watch) see(m *v1alpha1.Mailbox, l look, c credentials, now time.Time) watched {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (p *ProviderPoller) see(m *v1alpha1.Mailbox, l look, c credentials, now time.Time) watched {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	key := client.ObjectKeyFromObject(m)
-	if w.ctx == nil {
+	if p.ctx == nil {
 		return watched{look: l, since: now} // looks begin in a moment
 	}
-	mem := w.mailboxes[key]
+	mem := p.mailboxes[key]
 	if mem == nil {
-		mem = recalled(m, l, c.resourceVersion, now, w.Interval)
-		w.mailboxes[key] = mem
+		mem = recalled(m, l, c.resourceVersion, now, p.Interval)
+		p.mailboxes[key] = mem
 	}
 	if former := mem.look.provider; mem.look != l {
 		*mem = watched{look: l, since: now}
-		w.leave(former)
+		p.leave(former)
 	}
-	p := w.providers[l.provider]
-	if p == nil {
-		p = &patrol.Patrol[sight]{Width: perProvider, Done: w.wake}
-		p.Open(w.ctx)
-		w.providers[l.provider] = p
+	provider := p.providers[l.provider]
+	if provider == nil {
+		provider = &patrol.Patrol[sight]{Width: perProvider, Done: p.wake}
+		provider.Open(p.ctx)
+		p.providers[l.provider] = provider
 	}
-	if s, ok := p.Take(key.String()); ok && s.look == l {
-		mem.settle(s, now, w.Interval)
+	if s, ok := provider.Take(key.String()); ok && s.look == l {
+		mem.settle(s, now, p.Interval)
 	}
 	if !mem.stopped && !now.Before(mem.due) {
-		o := imapx.Options{Address: l.provider, Roots: w.Roots, Networks: w.Networks, Connect: w.Connect, User: m.Address(), Password: string(c.password)}
-		p.Begin(key.String(), func(ctx context.Context) sight { return w.take(ctx, o, l) })
+		o := imapx.Options{Address: l.provider, Roots: p.Roots, Networks: p.Networks, Connect: p.Connect, User: m.Address(), Password: string(c.password)}
+		provider.Begin(key.String(), func(ctx context.Context) sight { return p.take(ctx, o, l) })
 	}
 	return *mem
 }
 
 // take is one look.
-func (w *Watch) take(ctx context.Context, o imapx.Options, l look) sight {
+func (p *ProviderPoller) take(ctx context.Context, o imapx.Options, l look) sight {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	s := sight{look: l}
-	s.inventory, s.err = imapx.Take(ctx, o, w.Now())
+	s.inventory, s.err = imapx.Take(ctx, o, p.Now())
 	return s
 }
 

@@ -1,5 +1,6 @@
-// Package index names the cache's field indexes, by which the kinds find each other without reading everything.
-package index
+// Package refs says how the kinds refer to each other: which PECDomain hosts, lends to or claims which, which policy a mailbox is under;
+// and it has the cache's indexes by which that is found without reading everything.
+package refs
 
 import (
 	"cmp"
@@ -33,8 +34,8 @@ const (
 	MigrationAddress = "index.address"
 )
 
-// Key is the value of DomainHost for a host.
-func Key(host types.NamespacedName) string { return host.String() }
+// Key is how the indexes, and AdmittedIn of a row, write a PECDomain: namespace/name.
+func Key(domain types.NamespacedName) string { return domain.String() }
 
 // Host is the namespace and name of the PECDomain whose stack serves a domain.
 func Host(d *v1alpha1.PECDomain) types.NamespacedName {
@@ -85,11 +86,23 @@ func Pool(d *v1alpha1.PECDomain) (types.NamespacedName, bool) {
 	return types.NamespacedName{Namespace: pool.Namespace, Name: pool.Name}, ok
 }
 
+func domainName(o client.Object) []string { return []string{o.GetName()} }
+
+func domainHost(o client.Object) []string { return []string{Key(Host(o.(*v1alpha1.PECDomain)))} }
+
 func domainPool(o client.Object) []string {
 	if pool, ok := Pool(o.(*v1alpha1.PECDomain)); ok {
 		return []string{Key(pool)}
 	}
 	return nil
+}
+
+func mailboxDomain(o client.Object) []string {
+	return []string{o.(*v1alpha1.Mailbox).Spec.DomainRef.Name}
+}
+
+func mailboxSecret(o client.Object) []string {
+	return []string{o.(*v1alpha1.Mailbox).Spec.Credentials.SecretRef.Name}
 }
 
 func mailboxHeld(o client.Object) []string {
@@ -114,30 +127,17 @@ func migrationAddress(o client.Object) []string {
 
 // Register adds the indexes to a cache; once, before it starts.
 func Register(ctx context.Context, indexer client.FieldIndexer) error {
-	err := indexer.IndexField(ctx, &v1alpha1.Mailbox{}, MailboxDomain, func(o client.Object) []string {
-		return []string{o.(*v1alpha1.Mailbox).Spec.DomainRef.Name}
-	})
-	if err != nil {
-		return fmt.Errorf("indexing mailboxes by domain: %w", err)
-	}
-	err = indexer.IndexField(ctx, &v1alpha1.PECDomain{}, DomainName, func(o client.Object) []string { return []string{o.GetName()} })
-	if err != nil {
-		return fmt.Errorf("indexing domains by name: %w", err)
-	}
-	err = indexer.IndexField(ctx, &v1alpha1.PECDomain{}, DomainHost, func(o client.Object) []string {
-		return []string{Key(Host(o.(*v1alpha1.PECDomain)))}
-	})
-	if err != nil {
-		return fmt.Errorf("indexing domains by host: %w", err)
-	}
 	for _, i := range []struct {
 		object client.Object
 		field  string
 		values client.IndexerFunc
 	}{
-		{&v1alpha1.PECDomain{}, DomainPool, domainPool},
+		{&v1alpha1.Mailbox{}, MailboxDomain, mailboxDomain},
+		{&v1alpha1.Mailbox{}, MailboxSecret, mailboxSecret},
 		{&v1alpha1.Mailbox{}, MailboxHeld, mailboxHeld},
-		{&v1alpha1.Mailbox{}, MailboxSecret, func(o client.Object) []string { return []string{o.(*v1alpha1.Mailbox).Spec.Credentials.SecretRef.Name} }},
+		{&v1alpha1.PECDomain{}, DomainName, domainName},
+		{&v1alpha1.PECDomain{}, DomainHost, domainHost},
+		{&v1alpha1.PECDomain{}, DomainPool, domainPool},
 		{&v1alpha1.MailboxMigration{}, MigrationAddress, migrationAddress},
 	} {
 		if err := indexer.IndexField(ctx, i.object, i.field, i.values); err != nil {

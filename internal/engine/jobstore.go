@@ -77,8 +77,8 @@ func (e *Engine) serveStore(mux *http.ServeMux) {
 	handle("GET /v1/store/{address}/message", false, e.storeOpen)
 	handle("PUT /v1/store/{address}/message", true, e.storeSave)
 	handle("PUT /v1/store/{address}/flags", true, e.storeFlags)
-	handle("GET /v1/store/{address}/record", false, e.readRecord)
-	handle("PUT /v1/store/{address}/record", true, e.keepRecord)
+	handle("GET /v1/store/{address}/record", false, e.readJobRecord)
+	handle("PUT /v1/store/{address}/record", true, e.keepJobRecord)
 }
 
 // streamed is the result of who answered by itself.
@@ -114,7 +114,7 @@ func checkFolder(name string) error {
 
 func (e *Engine) storeFolders(_ http.ResponseWriter, r storeRequest) (any, error) {
 	folders := []store.Folder{}
-	err := e.store.with(r.Context(), func(c *storeConn) error {
+	err := e.doveadmTCP.with(r.Context(), func(c *doveadmConn) error {
 		return c.run(4, func(f []string) error {
 			numbers, err := parseNumbers(f[1:])
 			if err == nil {
@@ -148,7 +148,7 @@ func (e *Engine) storeFolder(_ http.ResponseWriter, r storeRequest) (any, error)
 
 // makeFolder makes a folder that is not there; options are those of doveadm mailbox create.
 func (e *Engine) makeFolder(ctx context.Context, mailbox, name string, options ...string) error {
-	return e.store.with(ctx, func(c *storeConn) error {
+	return e.doveadmTCP.with(ctx, func(c *doveadmConn) error {
 		there := false
 		// All of them: asked for one name, doveadm repeats it whether it is there or not.
 		err := c.run(1, func(f []string) error { there = there || f[0] == name; return nil }, mailbox, "mailbox list")
@@ -174,7 +174,7 @@ func (e *Engine) storeMessages(_ http.ResponseWriter, r storeRequest) (any, erro
 	}
 	page := store.Page{Messages: []store.Message{}}
 	last := min(after+store.PageSize, 1<<32-1)
-	err = e.store.with(r.Context(), func(c *storeConn) error {
+	err = e.doveadmTCP.with(r.Context(), func(c *doveadmConn) error {
 		next, err := c.uidNext(r.mailbox, folder)
 		if err != nil {
 			return err
@@ -194,7 +194,7 @@ func (e *Engine) storeMessages(_ http.ResponseWriter, r storeRequest) (any, erro
 }
 
 // uidNext is the UID that a folder's next message gets; store.ErrNotFound if there is no such folder.
-func (c *storeConn) uidNext(mailbox, folder string) (next uint32, err error) {
+func (c *doveadmConn) uidNext(mailbox, folder string) (next uint32, err error) {
 	err = c.run(2, func(f []string) error {
 		if f[0] != folder {
 			return nil
@@ -232,7 +232,7 @@ func (e *Engine) storeOpen(w http.ResponseWriter, r storeRequest) (any, error) {
 		return nil, err
 	}
 	begun := false
-	err = e.store.with(r.Context(), func(c *storeConn) error {
+	err = e.doveadmTCP.with(r.Context(), func(c *doveadmConn) error {
 		if err := c.send(r.mailbox, "fetch", "text", "mailbox", folder, "uid", strconv.FormatUint(uid, 10)); err != nil {
 			return err
 		}
@@ -284,7 +284,7 @@ func (e *Engine) storeSave(w http.ResponseWriter, r storeRequest) (any, error) {
 		return nil, fmt.Errorf("taking a message: %w", err)
 	}
 	var saved store.Saved
-	err = e.store.with(r.Context(), func(c *storeConn) (err error) {
+	err = e.doveadmTCP.with(r.Context(), func(c *doveadmConn) (err error) {
 		uid, err := c.find(r.mailbox, m.Folder, m.GUID, m.Seen)
 		if err != nil || uid > 0 {
 			saved = store.Saved{UID: uid, Existed: true}
@@ -305,7 +305,7 @@ func (e *Engine) storeSave(w http.ResponseWriter, r storeRequest) (any, error) {
 }
 
 // find is the UID of a message with a GUID in a folder above another UID; 0 when there is none.
-func (c *storeConn) find(mailbox, folder, guid string, above uint32) (uid uint32, err error) {
+func (c *doveadmConn) find(mailbox, folder, guid string, above uint32) (uid uint32, err error) {
 	return uid, c.run(3, func(f []string) error {
 		if f[0] != guid || f[2] != folder {
 			return nil
@@ -319,7 +319,7 @@ func (c *storeConn) find(mailbox, folder, guid string, above uint32) (uid uint32
 }
 
 // save stores a message, if its bytes are those that it should have.
-func (c *storeConn) save(mailbox string, m store.New, body io.Reader) error {
+func (c *doveadmConn) save(mailbox string, m store.New, body io.Reader) error {
 	arguments := []string{"-m", m.Folder, "-g", m.GUID, "-r", strconv.FormatInt(m.Date.Unix(), 10)}
 	if m.UID > 0 {
 		arguments = append(arguments, "-U", strconv.FormatUint(uint64(m.UID), 10))
@@ -349,7 +349,7 @@ func (e *Engine) storeFlags(_ http.ResponseWriter, r storeRequest) (any, error) 
 	if !guidForm.MatchString(guid) {
 		return nil, fmt.Errorf("guid %q: %w", guid, store.ErrInvalid)
 	}
-	err := e.store.with(r.Context(), func(c *storeConn) error {
+	err := e.doveadmTCP.with(r.Context(), func(c *doveadmConn) error {
 		uid, err := c.find(r.mailbox, folder, guid, 0)
 		if err == nil && uid == 0 {
 			err = fmt.Errorf("%w: no message %s", store.ErrNotFound, guid)
@@ -365,6 +365,6 @@ func (e *Engine) storeFlags(_ http.ResponseWriter, r storeRequest) (any, error) 
 	return nil, err
 }
 
-func (c *storeConn) setFlags(mailbox, folder string, uid uint32, flags []string) error {
+func (c *doveadmConn) setFlags(mailbox, folder string, uid uint32, flags []string) error {
 	return c.run(1, nothing, mailbox, "flags replace", strings.Join(flags, " "), "mailbox", folder, "uid", strconv.FormatUint(uint64(uid), 10))
 }

@@ -86,9 +86,3 @@ func TestJudgeOld(t *testing.T) {
 		})
 	}
 }
-
-func TestFewNamesTheFirst(t *testing.T) {
-	if got := few([]string{"a", "b", "c", "d", "e", "f", "g"}); got != "a, b, c, d, e and 2 more" {
-		t.Errorf("got %q", got)
-	}
-}

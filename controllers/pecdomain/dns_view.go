@@ -20,9 +20,9 @@ import (
 	"github.com/pec-operator/pec-operator/internal/patrol"
 )
 
-// Names is this site's view of the DNS: what it looks at domains with, and what it remembers of them between passes. Looking takes
+// DNSView is this site's view of the DNS: what it looks at domains with, and what it remembers of them between passes. Looking takes
 // seconds and, at a silent server, half a minute: it is done in the background, and a pass only reads what was found.
-type Names struct {
+type DNSView struct {
 	// Observer asks; without roots it asks the system's resolvers for them first.
 	Observer *dns.Observer
 	// Interval is how often a domain whose records are right is looked at.
@@ -34,7 +34,7 @@ type Names struct {
 	// StandIn is how long the preferred site must be silent before the other one writes in its place.
 	StandIn time.Duration
 	// Ledger counts what was written.
-	Ledger *Ledger
+	Ledger *WriteLedger
 
 	patrol  *patrol.Patrol[finding]
 	events  chan event.GenericEvent
@@ -56,22 +56,22 @@ type probe struct {
 const remembered = 5 * time.Minute
 
 // probe knocks at a mail host, unless it was found to serve a moment ago.
-func (n *Names) probe(ctx context.Context, prober *dns.Prober, name string, now func() time.Time) dns.MailHost {
-	n.lock.Lock()
-	p := n.probes[name]
+func (v *DNSView) probe(ctx context.Context, prober *dns.Prober, name string, now func() time.Time) dns.MailHost {
+	v.lock.Lock()
+	p := v.probes[name]
 	if p == nil {
-		maps.DeleteFunc(n.probes, func(_ string, other *probe) bool { return other.over(now()) })
+		maps.DeleteFunc(v.probes, func(_ string, other *probe) bool { return other.over(now()) })
 		p = &probe{}
-		n.probes[name] = p
+		v.probes[name] = p
 	}
-	n.lock.Unlock()
+	v.lock.Unlock()
 	p.lock.Lock()
 	defer p.lock.Unlock()
 	if now().Before(p.until) {
 		return p.host
 	}
 	if p.host = prober.Probe(ctx, name); len(p.host.Faults()) == 0 {
-		p.until = now().Add(min(remembered, n.Interval/24))
+		p.until = now().Add(min(remembered, v.Interval/24))
 	}
 	return p.host
 }
@@ -89,37 +89,37 @@ func (p *probe) over(now time.Time) bool {
 const patrolWidth = 64
 
 // Ready completes a view of the DNS of which the fields that can be set are.
-func (n *Names) Ready() *Names {
-	n.events, n.ended = make(chan event.GenericEvent), make(chan struct{})
-	n.domains, n.probes = map[types.NamespacedName]*memory{}, map[string]*probe{}
-	n.patrol = &patrol.Patrol[finding]{Width: patrolWidth, Done: n.wake}
-	return n
+func (v *DNSView) Ready() *DNSView {
+	v.events, v.ended = make(chan event.GenericEvent), make(chan struct{})
+	v.domains, v.probes = map[types.NamespacedName]*memory{}, map[string]*probe{}
+	v.patrol = &patrol.Patrol[finding]{Width: patrolWidth, Done: v.wake}
+	return v
 }
 
 // Start lets the patrol work, until ctx ends.
-func (n *Names) Start(ctx context.Context) error {
-	defer close(n.ended)
-	return n.patrol.Start(ctx)
+func (v *DNSView) Start(ctx context.Context) error {
+	defer close(v.ended)
+	return v.patrol.Start(ctx)
 }
 
 // wake has a domain's next pass come now.
-func (n *Names) wake(key string) {
+func (v *DNSView) wake(key string) {
 	namespace, name, _ := strings.Cut(key, "/")
 	d := &v1alpha1.PECDomain{}
 	d.Namespace, d.Name = namespace, name
 	select {
-	case n.events <- event.GenericEvent{Object: d}:
-	case <-n.ended:
+	case v.events <- event.GenericEvent{Object: d}:
+	case <-v.ended:
 	}
 }
 
 // wakeAt is wake at a time. Not left to the queue: a pass that ends in Stalled comes again when its own pause is over, and a domain
 // that waits for a person is looked at when that person is likely to have acted.
-func (n *Names) wakeAt(key types.NamespacedName, m *memory, pause time.Duration) {
+func (v *DNSView) wakeAt(key types.NamespacedName, m *memory, pause time.Duration) {
 	if m.timer != nil {
 		m.timer.Stop()
 	}
-	m.timer = time.AfterFunc(pause, func() { n.wake(key.String()) })
+	m.timer = time.AfterFunc(pause, func() { v.wake(key.String()) })
 }
 
 // finding is what a piece of background work ended in: a round, after a write where one was to be made.
@@ -151,36 +151,36 @@ type memory struct {
 	waits bool
 }
 
-func (n *Names) memory(key types.NamespacedName) *memory {
-	n.lock.Lock()
-	defer n.lock.Unlock()
-	m := n.domains[key]
+func (v *DNSView) memory(key types.NamespacedName) *memory {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	m := v.domains[key]
 	if m == nil {
 		m = &memory{}
-		n.domains[key] = m
+		v.domains[key] = m
 	}
 	return m
 }
 
-func (n *Names) forget(key types.NamespacedName) {
-	n.lock.Lock()
-	defer n.lock.Unlock()
-	if m := n.domains[key]; m != nil && m.timer != nil {
+func (v *DNSView) forget(key types.NamespacedName) {
+	v.lock.Lock()
+	defer v.lock.Unlock()
+	if m := v.domains[key]; m != nil && m.timer != nil {
 		m.timer.Stop()
 	}
-	delete(n.domains, key)
-	n.patrol.Forget(key.String())
+	delete(v.domains, key)
+	v.patrol.Forget(key.String())
 }
 
 // pace is how far rounds are apart.
-func (n *Names) pace() dns.Pace {
-	return dns.Pace{Interval: n.Interval, Confirm: max(n.Interval/288, 100*time.Millisecond)}
+func (v *DNSView) pace() dns.Pace {
+	return dns.Pace{Interval: v.Interval, Confirm: max(v.Interval/288, 100*time.Millisecond)}
 }
 
 // limits are how much may be written; a shorter interval, in a demo, shortens the pause between two writes.
-func (n *Names) limits() dns.Limits {
+func (v *DNSView) limits() dns.Limits {
 	l := dns.DefaultLimits
-	l.Pause = n.Interval / 24
+	l.Pause = v.Interval / 24
 	return l
 }
 
@@ -193,48 +193,48 @@ const (
 
 // again is the pause before the next round. A right one is looked at once per interval. Another is looked at after half the time that it
 // has been so, so that whoever mends it sees that soon, and at most an hour (of a daily interval) later; five minutes where mail waits for it.
-func (n *Names) again(settled, right, waits bool, age time.Duration) time.Duration {
-	longest := n.Interval / 24
+func (v *DNSView) again(settled, right, waits bool, age time.Duration) time.Duration {
+	longest := v.Interval / 24
 	if waits {
-		longest = n.pace().Confirm
+		longest = v.pace().Confirm
 	}
 	switch {
 	case settled && right:
-		return n.Interval
+		return v.Interval
 	case !settled && right:
-		return min(longest, n.pace().Confirm)
+		return min(longest, v.pace().Confirm)
 	default:
 		return min(longest, max(quickest, age/2))
 	}
 }
 
 // roots makes sure that the observer knows where to begin.
-func (n *Names) roots(ctx context.Context) error {
-	n.rooted.Lock()
-	defer n.rooted.Unlock()
-	if len(n.Observer.Roots) > 0 {
+func (v *DNSView) roots(ctx context.Context) error {
+	v.rooted.Lock()
+	defer v.rooted.Unlock()
+	if len(v.Observer.Roots) > 0 {
 		return nil
 	}
-	roots, err := n.Observer.SystemRoots(ctx, resolvConf)
+	roots, err := v.Observer.SystemRoots(ctx, resolvConf)
 	if err != nil {
 		return err
 	}
-	n.Observer.Roots = roots
+	v.Observer.Roots = roots
 	return nil
 }
 
 // known reads the table of known providers. A table that cannot be read only leaves names out of sentences.
-func (n *Names) known() dns.Providers {
+func (v *DNSView) known() dns.Providers {
 	table := map[string]string{}
-	if n.Providers == "" {
+	if v.Providers == "" {
 		return nil
 	}
-	entries, err := os.ReadDir(n.Providers)
+	entries, err := os.ReadDir(v.Providers)
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), ".") {
 			continue // the kubelet's own
 		}
-		text, readErr := os.ReadFile(filepath.Join(n.Providers, entry.Name()))
+		text, readErr := os.ReadFile(filepath.Join(v.Providers, entry.Name()))
 		table[entry.Name()], err = string(text), errors.Join(err, readErr)
 	}
 	known, parseErr := dns.ParseProviders(table)
@@ -253,29 +253,29 @@ type work struct {
 }
 
 // begin starts work for a domain, unless there is some already.
-func (n *Names) begin(key types.NamespacedName, w work, now func() time.Time) bool {
-	return n.patrol.Begin(key.String(), func(ctx context.Context) finding {
+func (v *DNSView) begin(key types.NamespacedName, w work, now func() time.Time) bool {
+	return v.patrol.Begin(key.String(), func(ctx context.Context) finding {
 		var f finding
-		if err := n.roots(ctx); err != nil {
+		if err := v.roots(ctx); err != nil {
 			f.seen = dns.Observation{Domain: dns.Name(w.want.Domain), At: now(), Fault: dns.Unreachable, Detail: err.Error()}
 			return f
 		}
 		if w.change != nil {
-			f.wrote, f.err = w.change, n.write(ctx, w, now())
+			f.wrote, f.err = w.change, v.write(ctx, w, now())
 		}
-		n.look(ctx, w, &f, now)
+		v.look(ctx, w, &f, now)
 		return f
 	})
 }
 
 // write makes a change after it was counted: an operator that dies in between has counted a write too many, never one too few.
-func (n *Names) write(ctx context.Context, w work, now time.Time) error {
-	if err := n.Ledger.spend(ctx, *w.change, n.limits(), w.of, now); err != nil {
+func (v *DNSView) write(ctx context.Context, w work, now time.Time) error {
+	if err := v.Ledger.spend(ctx, *w.change, v.limits(), w.of, now); err != nil {
 		return err
 	}
-	err := dns.Carry(ctx, &dns.RFC2136{Observer: n.Observer, Key: w.key}, *w.change)
+	err := dns.Carry(ctx, &dns.RFC2136{Observer: v.Observer, Key: w.key}, *w.change)
 	if refused(err) {
-		return errors.Join(err, n.Ledger.refund(ctx, *w.change, now))
+		return errors.Join(err, v.Ledger.refund(ctx, *w.change, now))
 	}
 	return err
 }
@@ -291,12 +291,12 @@ func refused(err error) bool {
 }
 
 // look makes a round over the domain, its mail hosts and what else is verified.
-func (n *Names) look(ctx context.Context, w work, f *finding, now func() time.Time) {
-	prober := &dns.Prober{Observer: n.Observer, TLS: dns.NamedAndTimely(now)}
-	f.seen = n.Observer.Observe(ctx, w.want.Domain)
+func (v *DNSView) look(ctx context.Context, w work, f *finding, now func() time.Time) {
+	prober := &dns.Prober{Observer: v.Observer, TLS: dns.NamedAndTimely(now)}
+	f.seen = v.Observer.Observe(ctx, w.want.Domain)
 	var hosts []dns.MailHost
 	for _, mx := range w.want.MX {
-		hosts = append(hosts, n.probe(ctx, prober, mx.Host, now))
+		hosts = append(hosts, v.probe(ctx, prober, mx.Host, now))
 	}
 	var mail dns.Check
 	mail, f.unfit = judgeMailHosts(hosts)

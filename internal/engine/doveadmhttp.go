@@ -8,23 +8,26 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
-// doveadm calls Dovecot's HTTP API, which listens on loopback only.
-type doveadm struct {
+// doveadmHTTP calls Dovecot's HTTP API, which listens on loopback only.
+type doveadmHTTP struct {
 	url  string
 	key  func() (string, error) // doveadm_api_key
 	http *http.Client
 }
 
-func newDoveadm(base string, key func() (string, error)) *doveadm {
-	return &doveadm{url: strings.TrimSuffix(base, "/") + "/doveadm/v1", key: key, http: &http.Client{Timeout: 5 * time.Minute}}
+func newDoveadmHTTP(base string, key func() (string, error)) *doveadmHTTP {
+	return &doveadmHTTP{url: strings.TrimSuffix(base, "/") + "/doveadm/v1", key: key, http: &http.Client{Timeout: 5 * time.Minute}}
 }
 
 // call runs one command. The API answers 200 to almost everything; whether it worked is in the answer's first element.
-func (d *doveadm) call(ctx context.Context, command string, parameters map[string]any, result any) error {
+func (d *doveadmHTTP) call(ctx context.Context, command string, parameters map[string]any, result any) error {
 	key, err := d.key()
 	if err != nil {
 		return fmt.Errorf("asking Dovecot to %s: %w", command, err)
@@ -83,26 +86,47 @@ func readAnswer(command string, body io.Reader, result any) error {
 }
 
 // has says whether a mailbox holds, in any folder, the message that was delivered under key.
-func (d *doveadm) has(user, key string) (bool, error) {
+func (d *doveadmHTTP) has(user, key string) (bool, error) {
 	var found []json.RawMessage
 	err := d.call(context.Background(), "search", map[string]any{"user": user, "query": []string{"mailbox", "*", "header", "received", key}}, &found)
 	return len(found) > 0, err
 }
 
 // kick ends a user's open sessions: they keep the access and the quota of their login.
-func (d *doveadm) kick(ctx context.Context, user string) error {
+func (d *doveadmHTTP) kick(ctx context.Context, user string) error {
 	return d.call(ctx, "kick", map[string]any{"mask": []string{user}}, nil)
 }
 
-// deactivate has no script of the user's own file his messages; his scripts stay.
-func (d *doveadm) deactivate(ctx context.Context, user string) error {
+// deactivate leaves none of the user's Sieve scripts active; the scripts stay.
+func (d *doveadmHTTP) deactivate(ctx context.Context, user string) error {
 	return d.call(ctx, "sieveDeactivate", map[string]any{"user": user}, nil)
 }
 
 // sync merges a mailbox with the other site's through destination. The full form is the one that merges after a partition.
-func (d *doveadm) sync(ctx context.Context, user, destination string) error {
+func (d *doveadmHTTP) sync(ctx context.Context, user, destination string) error {
 	return d.call(ctx, "sync", map[string]any{"user": user, "fullSync": true, "lockTimeout": syncLockSeconds, "destination": []string{"tcp:" + destination}}, nil)
 }
 
 // syncLockSeconds is how long a sync waits for another one of the same mailbox, the other site's among them.
 const syncLockSeconds = 30
+
+// usage is what a mailbox holds as its quota counts it: without what the holder deleted and the stack keeps.
+func (d *doveadmHTTP) usage(ctx context.Context, user string) (admin.Usage, error) {
+	var roots []struct{ Type, Value string }
+	if err := d.call(ctx, "quotaGet", map[string]any{"user": user}, &roots); err != nil {
+		return admin.Usage{}, err
+	}
+	counted := map[string]int64{}
+	for _, root := range roots {
+		n, err := strconv.ParseInt(root.Value, 10, 64)
+		if err != nil {
+			return admin.Usage{}, fmt.Errorf("reading the quota of %s: %s is %q", user, root.Type, root.Value)
+		}
+		counted[root.Type] = n
+	}
+	kibibytes, known := counted["STORAGE"]
+	if !known {
+		return admin.Usage{}, fmt.Errorf("reading the quota of %s: Dovecot does not say how much it holds", user)
+	}
+	return admin.Usage{Bytes: kibibytes << 10, Messages: counted["MESSAGE"]}, nil
+}

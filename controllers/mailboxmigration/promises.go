@@ -15,7 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
-	"github.com/pec-operator/pec-operator/controllers/index"
+	"github.com/pec-operator/pec-operator/controllers/refs"
+	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
@@ -44,11 +45,11 @@ func judgePromises(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, nil
 	}
 	known := meta.FindStatusCondition(s.migration.Status.Conditions, v1alpha1.ConditionPromisesKept)
-	_, open := s.ledger.entries["open-new"+recordedDone]
-	_, verified := s.ledger.entries["verify"+recordedDone]
+	_, open := s.ledger.done(calendar.OpenNew)
+	_, verified := s.ledger.done(calendar.Verify)
 	key := client.ObjectKeyFromObject(s.migration)
 	news := s.migration.Status.ObservedGeneration != s.migration.Generation || verified != s.wasVerified()
-	due, _ := s.seen.Due(key, false, s.Jobs.Now())
+	due, _ := s.promiseLooks.Due(key, false, s.Jobs.Now())
 	if known != nil && (open || !news && !due) {
 		s.Say(known.Type, known.Status, known.Reason, known.Message)
 		return reconcile.Result{}, nil
@@ -246,7 +247,7 @@ func (s *scope) endpointsBefore(ctx context.Context, from *v1alpha1.PECDomain) (
 // endpointsOf are those of the stack that serves a domain; nil when none does.
 func (s *scope) endpointsOf(ctx context.Context, domain *v1alpha1.PECDomain) (*v1alpha1.Endpoints, error) {
 	host := &v1alpha1.PECDomain{}
-	if err := s.Client.Get(ctx, index.Host(domain), host); err != nil {
+	if err := s.Client.Get(ctx, refs.Host(domain), host); err != nil {
 		return nil, ignoreMissing(err, "reading the host of "+domain.Name)
 	}
 	if host.Spec.Provider.Managed == nil {
@@ -293,10 +294,10 @@ func (s *scope) oldEndpoint() string {
 // source here is reached by its Service.
 func (s *scope) old() (address, name string) {
 	endpoint := s.oldEndpoint()
-	if _, begun := s.ledger.entries["old-read-only"+recordedDone]; !begun || endpoint == "" {
+	if _, begun := s.ledger.done(calendar.OldReadOnly); !begun || endpoint == "" {
 		return "", ""
 	}
-	if from := s.target.source; endpoint == from.name {
+	if from := s.source; endpoint == from.name {
 		return from.address, from.name
 	}
 	return hostPort(endpoint), ""
@@ -304,25 +305,15 @@ func (s *scope) old() (address, name string) {
 
 // judgeOld looks at what the verification found where the old mailboxes are read.
 func (s *scope) judgeOld(f *findings, endpoint string) {
-	verified, ok := s.ledger.entries["verify"+recordedDone]
+	verified, ok := s.ledger.done(calendar.Verify)
 	if !ok || verified.Outcome == nil || !verified.Outcome.Opened {
 		f.lacks("endpoint %s: it is looked at with the verification, if OldReadOnly has begun by then", endpoint)
 		return
 	}
-	var faults []string
-	for _, m := range verified.Outcome.Old {
-		faults = append(faults, fmt.Sprintf("%s (%s)", m.Address, m.Reason))
-	}
-	if len(faults) > 0 {
+	if faults := withReasons(verified.Outcome.Old); len(faults) > 0 {
 		f.breaks("endpoint %s: not read-only, or not to be read, for %s; have the old provider correct it", endpoint, few(faults))
 	}
 }
 
 // few names the first of many.
-func few(names []string) string {
-	const shown = 5
-	if len(names) <= shown {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
-}
+func few(names []string) string { return reconcile.FirstOf(names, 5, ", ") }

@@ -145,7 +145,7 @@ func (e *Engine) rememberDouble(site, key string) error {
 	if err != nil || !found {
 		return err
 	}
-	if ended, _, err := e.known(kindUnited, key, nil); err != nil || ended {
+	if ended, err := e.known(kindUnited, key, nil); err != nil || ended {
 		return err
 	}
 	e.doubles.add(d.Mailbox, key)
@@ -175,7 +175,7 @@ func (e *Engine) unite(ctx context.Context, mailbox string) error {
 
 // uniteOne says whether it is decided, and done, what becomes of the copies that were delivered under a key.
 func (e *Engine) uniteOne(ctx context.Context, mailbox, key string) (ended bool, err error) {
-	if ended, _, err = e.known(kindUnited, key, nil); ended || err != nil {
+	if ended, err = e.known(kindUnited, key, nil); ended || err != nil {
 		return ended, err
 	}
 	first, found, err := e.deliveryOf(true, key)
@@ -205,16 +205,16 @@ func (e *Engine) uniteOne(ctx context.Context, mailbox, key string) (ended bool,
 
 // uniteCopies does it, unless the holder did something else, and says what was done.
 func (e *Engine) uniteCopies(ctx context.Context, end union, key string, first, second siteDelivery) (union, error) {
-	copies, err := e.store.copies(ctx, end.Mailbox, key)
+	copies, err := e.doveadmTCP.duplicates(ctx, end.Mailbox, key)
 	if err != nil {
 		return end, err
 	}
 	var plan union
-	planned, _, err := e.lookup(kindUniting, key, &plan)
+	planned, err := e.lookup(kindUniting, key, &plan)
 	if err != nil {
 		return end, err
 	}
-	end.Kept, end.Removed, end.Text = choose(copies, first.Digest, second.Digest)
+	end.Kept, end.Removed, end.Text = pickCopy(copies, first.Digest, second.Digest)
 	if end.Removed == nil {
 		if planned && end.Text == textDeleted { // an engine that died did it
 			return plan, nil
@@ -231,16 +231,16 @@ func (e *Engine) uniteCopies(ctx context.Context, end union, key string, first, 
 		end.Kept, end.Removed, end.Text = nil, nil, textFiled
 		return end, nil
 	}
-	if err := e.store.replace(ctx, end.Mailbox, *end.Removed, *end.Kept); err != nil {
+	if err := e.doveadmTCP.dropDuplicate(ctx, end.Mailbox, *end.Removed, *end.Kept); err != nil {
 		return end, err
 	}
 	e.sync.changed(end.Mailbox)
 	return end, nil
 }
 
-// choose says which of the copies in a mailbox stays and which goes, or why none goes. first and second are the digests of what the
+// pickCopy says which of the copies in a mailbox stays and which goes, or why none goes. first and second are the digests of what the
 // two engines gave to Dovecot, that of the earlier delivery first.
-func choose(copies []storedCopy, first, second string) (kept, removed *storedCopy, text string) {
+func pickCopy(copies []storedCopy, first, second string) (kept, removed *storedCopy, text string) {
 	var one, two *storedCopy
 	there := 0
 	for i, c := range copies {
@@ -295,9 +295,9 @@ func underTrace(raw []byte) []byte {
 	return raw
 }
 
-// copies are the messages of a mailbox, in whatever folder, that came under a delivery key.
-func (d *dovecotStore) copies(ctx context.Context, mailbox, key string) (copies []storedCopy, err error) {
-	err = d.with(ctx, func(c *storeConn) error {
+// duplicates are the messages of a mailbox, in whatever folder, that came under a delivery key.
+func (d *doveadmTCP) duplicates(ctx context.Context, mailbox, key string) (copies []storedCopy, err error) {
+	err = d.with(ctx, func(c *doveadmConn) error {
 		copies = copies[:0]
 		err := c.run(4, func(f []string) error {
 			flags := slices.DeleteFunc(strings.Fields(f[2]), func(flag string) bool { return flag == `\Recent` })
@@ -365,10 +365,10 @@ func (g *storedText) digest() string {
 // errMoved is a copy that is not where it just was: the next look finds it.
 var errMoved = errors.New("a copy changed its place")
 
-// replace gives the flags of a message to another one and expunges it, if both are where they were seen.
-func (d *dovecotStore) replace(ctx context.Context, mailbox string, gone, kept storedCopy) error {
+// dropDuplicate gives the flags of a message to another one and expunges it, if both are where they were seen.
+func (d *doveadmTCP) dropDuplicate(ctx context.Context, mailbox string, gone, kept storedCopy) error {
 	this := func(s storedCopy) []string { return []string{"mailbox", s.Folder, "uid", s.uid, "guid", s.GUID} }
-	return d.with(ctx, func(c *storeConn) error {
+	return d.with(ctx, func(c *doveadmConn) error {
 		if uid, err := c.find(mailbox, kept.Folder, kept.GUID, 0); err != nil || strconv.FormatUint(uint64(uid), 10) != kept.uid {
 			return cmp.Or(err, errMoved)
 		}

@@ -27,29 +27,29 @@ const (
 	maxStoreField = 1 << 20 // a folder's name or a message's flags, of which Dovecot bounds the length and not the number
 )
 
-// dovecotStore keeps connections to Dovecot's doveadm port: Dovecot starts a process for each.
-type dovecotStore struct {
+// doveadmTCP keeps connections to Dovecot's doveadm port: Dovecot starts a process for each.
+type doveadmTCP struct {
 	address  string
 	password func() (string, error)
 
 	mu   sync.Mutex
-	idle []*storeConn
+	idle []*doveadmConn
 }
 
-type storeConn struct {
+type doveadmConn struct {
 	net.Conn
 	r    *bufio.Reader
-	used time.Time
+	used time.Time // by the machine's clock: Dovecot's own timeout is
 }
 
-// refusal is a reason that doveadm gave.
-type refusal string
+// doveadmRefusal is a reason that doveadm gave.
+type doveadmRefusal string
 
-func (r refusal) Error() string { return "Dovecot refused: " + string(r) }
+func (r doveadmRefusal) Error() string { return "Dovecot refused: " + string(r) }
 
 // with runs f on a connection. f's first command must be one that can be asked again: a kept connection may be dead, and then f
 // runs again on a new one.
-func (d *dovecotStore) with(ctx context.Context, f func(*storeConn) error) error {
+func (d *doveadmTCP) with(ctx context.Context, f func(*doveadmConn) error) error {
 	for {
 		c, kept, err := d.take(ctx)
 		if err != nil {
@@ -60,7 +60,7 @@ func (d *dovecotStore) with(ctx context.Context, f func(*storeConn) error) error
 		first := &firstAnswer{Conn: c.Conn}
 		c.r.Reset(first)
 		err = f(c)
-		reason := refusal("")
+		reason := doveadmRefusal("")
 		if stop() && (err == nil || errors.As(err, &reason)) {
 			d.give(c)
 			return err
@@ -84,7 +84,7 @@ func (f *firstAnswer) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func (d *dovecotStore) take(ctx context.Context) (c *storeConn, kept bool, err error) {
+func (d *doveadmTCP) take(ctx context.Context) (c *doveadmConn, kept bool, err error) {
 	d.mu.Lock()
 	for len(d.idle) > 0 && c == nil {
 		last := d.idle[len(d.idle)-1]
@@ -102,7 +102,7 @@ func (d *dovecotStore) take(ctx context.Context) (c *storeConn, kept bool, err e
 	return c, false, err
 }
 
-func (d *dovecotStore) give(c *storeConn) {
+func (d *doveadmTCP) give(c *doveadmConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.idle) >= storeMaxIdle {
@@ -114,7 +114,7 @@ func (d *dovecotStore) give(c *storeConn) {
 }
 
 // close ends the kept connections: Dovecot waits half a minute for them when it stops.
-func (d *dovecotStore) close() {
+func (d *doveadmTCP) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, c := range d.idle {
@@ -123,7 +123,7 @@ func (d *dovecotStore) close() {
 	d.idle = nil
 }
 
-func (d *dovecotStore) dial(ctx context.Context) (*storeConn, error) {
+func (d *doveadmTCP) dial(ctx context.Context) (*doveadmConn, error) {
 	password, err := d.password()
 	if password == "" {
 		return nil, err
@@ -139,13 +139,13 @@ func (d *dovecotStore) dial(ctx context.Context) (*storeConn, error) {
 		_ = conn.Close()
 		return nil, fmt.Errorf("logging in to dovecot: %w", err)
 	}
-	return &storeConn{Conn: conn, r: bufio.NewReaderSize(conn, storeBuffer)}, nil
+	return &doveadmConn{Conn: conn, r: bufio.NewReaderSize(conn, storeBuffer)}, nil
 }
 
 var escaper = strings.NewReplacer("\x01", "\x011", "\t", "\x01t", "\n", "\x01n", "\r", "\x01r", "\x00", "\x010")
 
 // send writes a command for a user.
-func (c *storeConn) send(user string, command string, arguments ...string) error {
+func (c *doveadmConn) send(user string, command string, arguments ...string) error {
 	var b strings.Builder
 	b.WriteString("\t" + escaper.Replace(user) + "\t" + command + "\t-u\t" + escaper.Replace(user))
 	for _, a := range arguments {
@@ -156,7 +156,7 @@ func (c *storeConn) send(user string, command string, arguments ...string) error
 }
 
 // run sends a command and calls row for each group of fields that it prints.
-func (c *storeConn) run(fields int, row func([]string) error, user, command string, arguments ...string) error {
+func (c *doveadmConn) run(fields int, row func([]string) error, user, command string, arguments ...string) error {
 	if err := c.send(user, command, arguments...); err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (c *storeConn) run(fields int, row func([]string) error, user, command stri
 }
 
 // field reads one field; more is false at the end of the line, before which there is none.
-func (c *storeConn) field() (value string, more bool, err error) {
+func (c *doveadmConn) field() (value string, more bool, err error) {
 	var b strings.Builder
 	for b.Len() <= maxStoreField {
 		char, err := c.r.ReadByte()
@@ -205,7 +205,7 @@ func (c *storeConn) field() (value string, more bool, err error) {
 	return "", false, fmt.Errorf("%w: a field of more than %d bytes", errWire, maxStoreField)
 }
 
-func (c *storeConn) escaped() (byte, error) {
+func (c *doveadmConn) escaped() (byte, error) {
 	char, err := c.r.ReadByte()
 	if err != nil {
 		return 0, err
@@ -217,7 +217,7 @@ func (c *storeConn) escaped() (byte, error) {
 }
 
 // end reads how a command ended.
-func (c *storeConn) end() error {
+func (c *doveadmConn) end() error {
 	line, err := c.r.ReadSlice('\n')
 	if err != nil {
 		return err
@@ -226,9 +226,9 @@ func (c *storeConn) end() error {
 	case said == "+":
 		return nil
 	case strings.HasPrefix(said, "-NOTFOUND"), strings.HasPrefix(said, "-NOUSER"):
-		return fmt.Errorf("%w (%w)", store.ErrNotFound, refusal(said[1:]))
+		return fmt.Errorf("%w (%w)", store.ErrNotFound, doveadmRefusal(said[1:]))
 	case strings.HasPrefix(said, "-"):
-		return refusal(said[1:])
+		return doveadmRefusal(said[1:])
 	default:
 		return fmt.Errorf("%w: %q", errWire, said)
 	}
@@ -236,7 +236,7 @@ func (c *storeConn) end() error {
 
 // text copies the one long field that fetching a message prints, with CRLF at each line's end: Dovecot stores LF. begin is
 // called before the first byte; a message that is not there is store.ErrNotFound, and begin is not called.
-func (c *storeConn) text(w io.Writer, begin func()) error {
+func (c *doveadmConn) text(w io.Writer, begin func()) error {
 	if next, err := c.r.Peek(1); err != nil {
 		return err
 	} else if next[0] == '\n' {
@@ -278,7 +278,7 @@ func (c *storeConn) text(w io.Writer, begin func()) error {
 }
 
 // stuff sends a message as the input of a command, without its end: a connection that is cut there leaves nothing in the mailbox.
-func (c *storeConn) stuff(message io.Reader) error {
+func (c *doveadmConn) stuff(message io.Reader) error {
 	in, out := bufio.NewReaderSize(message, storeBuffer), bufio.NewWriterSize(c.Conn, storeBuffer)
 	lineStart := true
 	for {
@@ -300,7 +300,7 @@ func (c *storeConn) stuff(message io.Reader) error {
 }
 
 // finish ends the input and reads how the command ended.
-func (c *storeConn) finish() error {
+func (c *doveadmConn) finish() error {
 	if _, err := io.WriteString(c.Conn, "\r\n.\r\n"); err != nil {
 		return err
 	}
