@@ -10,7 +10,7 @@ import (
 )
 
 // How many wrong passwords are looked at, at every port together: for a mailbox from one client, from a client for whatever mailboxes,
-// and for a mailbox, whoever gives them. A client alone cannot use up a mailbox's. As often may a password be given to the API at all,
+// and for a mailbox, whoever gives them: more come back than a client alone takes. As often may a password be given to the API at all,
 // right or wrong: a check there costs a quarter of a second of a core and a record of the log.
 const (
 	triesPerPair, pairRefill       = 10, time.Minute
