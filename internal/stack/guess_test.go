@@ -18,14 +18,13 @@ import (
 
 // door is a port where holders log in: what is said, each time after a line that begins so, and how a login is answered.
 type door struct {
-	port     int
-	clear    bool // it begins without TLS
-	say      func(address, pass string) [][2]string
-	answers  []string
-	good     string // the beginnings of answers
-	wrong    string
-	refused  string
-	reasoned bool // the refusal says why
+	port    int
+	clear   bool // it begins without TLS
+	say     func(address, pass string) [][2]string
+	answers []string
+	good    string // the beginnings of answers
+	wrong   string
+	refused string
 }
 
 const tooMany = "too many wrong passwords"
