@@ -30,10 +30,14 @@ const (
 // bounded there by itself alone, with what a client has: whoever guesses, from however many networks, keeps the holder out at none that
 // he uses, and a telephone with an old password keeps him out only where it is.
 type gate struct {
-	mu     sync.Mutex
-	tries  memory[bucket]
-	known  memory[time.Time] // the last right login, by mailbox and network
-	checks chan struct{}
+	isMailbox func(address string) bool
+
+	mu sync.Mutex
+	// mailboxes holds the tries of mailboxes, and others all the rest: whoever tries addresses that he makes up, from networks without end,
+	// has no mailbox's tries forgotten.
+	mailboxes, others memory[bucket]
+	known             memory[time.Time] // the last right login, by mailbox and network
+	checks            chan struct{}
 }
 
 // bucket holds the tries of one key.
@@ -51,8 +55,18 @@ const (
 	tryAPI   = "api"
 )
 
-func newGate() *gate {
-	return &gate{tries: newMemory[bucket](), known: newMemory[time.Time](), checks: make(chan struct{}, checksAtOnce)}
+func newGate(isMailbox func(address string) bool) *gate {
+	return &gate{
+		isMailbox: isMailbox, mailboxes: newMemory[bucket](), others: newMemory[bucket](), known: newMemory[time.Time](), checks: make(chan struct{}, checksAtOnce),
+	}
+}
+
+// memoryOf is where the tries of an address are. It may ask the disk, and is asked before the gate is locked.
+func (g *gate) memoryOf(address string) *memory[bucket] {
+	if g.isMailbox(address) {
+		return &g.mailboxes
+	}
+	return &g.others
 }
 
 // turnedAway is how long to wait for a try; none if there is one. It is news once in the time in which a try comes back.
@@ -64,9 +78,10 @@ type turnedAway struct {
 // ask says whether a password may be checked. It takes no try: a right login costs none, and whoever opens many sessions is let in to
 // all. But no more are checked at a time for a mailbox than it has tries left, or all would be looked at before the first is found wrong.
 func (g *gate) ask(address, client string, now time.Time) turnedAway {
+	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	buckets, known := g.bounds(tryWrong, address, client, now)
+	buckets, known := g.bounds(mailboxes, tryWrong, address, client, now)
 	for _, b := range buckets {
 		try, wait := take(b, now)
 		if wait > 0 {
@@ -74,7 +89,7 @@ func (g *gate) ask(address, client string, now time.Time) turnedAway {
 		}
 		try.CancelAt(now)
 	}
-	if mailbox := g.ofAddress(tryWrong, address); !known {
+	if mailbox := ofAddress(mailboxes, tryWrong, address); !known {
 		if now.Sub(mailbox.asked) > checkTimeout {
 			mailbox.checking = 0
 		}
@@ -89,15 +104,16 @@ func (g *gate) ask(address, client string, now time.Time) turnedAway {
 // told notes what became of a password that ask let be checked. A wrong one takes its try even where there is none left: those that a
 // client gave at once were let in together.
 func (g *gate) told(address, client, outcome string, now time.Time) {
+	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	mailbox := g.ofAddress(tryWrong, address)
+	mailbox := ofAddress(mailboxes, tryWrong, address)
 	mailbox.checking = max(0, mailbox.checking-1)
 	switch outcome {
 	case loginGood, loginClosed:
 		*g.known.get(holderAt(address, client), func() time.Time { return now }) = now
 	case loginWrong:
-		buckets, _ := g.bounds(tryWrong, address, client, now)
+		buckets, _ := g.bounds(mailboxes, tryWrong, address, client, now)
 		for _, b := range buckets {
 			b.ReserveN(now, 1)
 		}
@@ -107,10 +123,11 @@ func (g *gate) told(address, client, outcome string, now time.Time) {
 // admit takes a try of the API for both, or says how long to wait for one. A client that is beyond its own bound takes none of a mailbox,
 // or it could keep every holder out.
 func (g *gate) admit(address, client string, now time.Time) turnedAway {
+	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var taken []*rate.Reservation
-	buckets, _ := g.bounds(tryAPI, address, client, now)
+	buckets, _ := g.bounds(mailboxes, tryAPI, address, client, now)
 	for _, b := range buckets {
 		try, wait := take(b, now)
 		if wait > 0 {
@@ -125,19 +142,19 @@ func (g *gate) admit(address, client string, now time.Time) turnedAway {
 }
 
 // bounds are the buckets that a try is taken from.
-func (g *gate) bounds(kind, address, client string, now time.Time) (buckets []*bucket, known bool) {
+func (g *gate) bounds(mailboxes *memory[bucket], kind, address, client string, now time.Time) (buckets []*bucket, known bool) {
 	if last := g.known.find(holderAt(address, client)); last != nil && now.Sub(*last) < knownFor {
-		return []*bucket{g.tries.get(kind+" holder "+holderAt(address, client), fresh(triesPerClient, clientRefill))}, true
+		return []*bucket{g.others.get(kind+" holder "+holderAt(address, client), fresh(triesPerClient, clientRefill))}, true
 	}
 	return []*bucket{
-		g.tries.get(kind+" pair "+holderAt(address, client), fresh(triesPerPair, pairRefill)),
-		g.tries.get(kind+" client "+network(client), fresh(triesPerClient, clientRefill)),
-		g.ofAddress(kind, address),
+		g.others.get(kind+" pair "+holderAt(address, client), fresh(triesPerPair, pairRefill)),
+		g.others.get(kind+" client "+network(client), fresh(triesPerClient, clientRefill)),
+		ofAddress(mailboxes, kind, address),
 	}, false
 }
 
-func (g *gate) ofAddress(kind, address string) *bucket {
-	return g.tries.get(kind+" address "+address, fresh(triesPerAddress, addressRefill))
+func ofAddress(mailboxes *memory[bucket], kind, address string) *bucket {
+	return mailboxes.get(kind+" address "+address, fresh(triesPerAddress, addressRefill))
 }
 
 func fresh(tries int, refill time.Duration) func() bucket {

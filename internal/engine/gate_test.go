@@ -7,7 +7,7 @@ import (
 )
 
 func TestGate(t *testing.T) {
-	g, now := newGate(), time.Now()
+	g, now := newGate(anyMailbox), time.Now()
 	for i := range triesPerClient {
 		if away := g.admit(fmt.Sprintf("m%d@x.test", i), fmt.Sprintf("2001:db8::%d", i), now); away.wait > 0 {
 			t.Fatalf("try %d waits %v", i, away.wait)
@@ -24,14 +24,32 @@ func TestGate(t *testing.T) {
 		g.admit(address, client, now)
 		g.told(address, client, loginGood, now)
 	}
-	if len(g.tries.entries) > gateEntries || len(g.known.entries) > gateEntries {
-		t.Errorf("the gate holds %d buckets and knows %d clients", len(g.tries.entries), len(g.known.entries))
+	for name, held := range map[string]int{"mailboxes": len(g.mailboxes.entries), "others": len(g.others.entries), "known": len(g.known.entries)} {
+		if held != gateEntries {
+			t.Errorf("the gate holds %d %s", held, name)
+		}
+	}
+}
+
+func anyMailbox(string) bool { return true }
+
+// A mailbox's tries are not forgotten for those of addresses that somebody makes up.
+func TestAFloodOfMadeUpAddressesForgetsNoMailbox(t *testing.T) {
+	const m = "m@x.test"
+	g, now := newGate(func(address string) bool { return address == m }), time.Now()
+	guesses(g, m, triesPerAddress, elsewhere, now)
+	for i := range gateEntries {
+		client := fmt.Sprintf("2001:db8:%x:%x::1", i>>16, i&0xffff)
+		guesses(g, fmt.Sprintf("inventato%d@x.test", i), 1, from(client), now)
+	}
+	if g.ask(m, "192.0.2.1", now).wait == 0 {
+		t.Error("the mailbox has tries again")
 	}
 }
 
 // Whoever tries one mailbox after the other keeps nobody else out of one, once he is beyond his own bound.
 func TestAClientBeyondItsBoundTakesNoMailboxsTries(t *testing.T) {
-	g, now := newGate(), time.Now()
+	g, now := newGate(anyMailbox), time.Now()
 	admitted := 0
 	for i := range triesPerClient + 10 {
 		for range triesPerPair {
@@ -128,7 +146,7 @@ func TestWrongPasswordsAreBounded(t *testing.T) {
 		"anybody new, when a thousand right ones were given":    {asked(m, home, loginGood), 0, m, roaming, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g, now := newGate(), time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+			g, now := newGate(anyMailbox), time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 			c.before(g, now)
 			if away := g.ask(c.address, c.client, now.Add(c.after)); (away.wait == 0) != c.want {
 				t.Errorf("has to wait %v, want let in %t", away.wait, c.want)
@@ -139,7 +157,7 @@ func TestWrongPasswordsAreBounded(t *testing.T) {
 
 // A client that never stops takes of a mailbox's tries fewer than come back: he alone keeps nobody out.
 func TestAClientAloneKeepsNobodyOut(t *testing.T) {
-	g, now := newGate(), time.Now()
+	g, now := newGate(anyMailbox), time.Now()
 	for second := range 4 * 3600 {
 		at := now.Add(time.Duration(second) * time.Second)
 		guesses(g, "m@x.test", 3, from("192.0.2.1"), at)
@@ -177,7 +195,7 @@ func rightly(g *gate, address, client string, now time.Time) {
 // Tries that come at once are let in before the first of them is found wrong: no more than there are left.
 func TestGuessesAtOnceAreBounded(t *testing.T) {
 	const m = "m@x.test"
-	g, now := newGate(), time.Now()
+	g, now := newGate(anyMailbox), time.Now()
 	var open []string
 	admitted := 0
 	for i := range 1000 { // each second one is found wrong later than the next is asked for
@@ -205,7 +223,7 @@ func TestGuessesAtOnceAreBounded(t *testing.T) {
 // What a client guesses at a mailbox at once is let in together, and paid for before the next.
 func TestAClientPaysForItsGuessesAtOnce(t *testing.T) {
 	const m, client = "m@x.test", "192.0.2.1"
-	g, now := newGate(), time.Now()
+	g, now := newGate(anyMailbox), time.Now()
 	const atOnce = 2 * triesPerPair
 	for range atOnce {
 		g.ask(m, client, now)
@@ -224,7 +242,7 @@ func TestAClientPaysForItsGuessesAtOnce(t *testing.T) {
 
 // A mail program that opens many sessions, from a network that is known or not, is let in to all.
 func TestManySessionsAtOnce(t *testing.T) {
-	g, now := newGate(), time.Now()
+	g, now := newGate(anyMailbox), time.Now()
 	for i := range triesPerAddress {
 		if away := g.ask("m@x.test", "192.0.2.1", now); away.wait > 0 {
 			t.Fatalf("session %d waits %v", i, away.wait)
@@ -239,7 +257,7 @@ func TestManySessionsAtOnce(t *testing.T) {
 }
 
 func TestARefusalIsNewsOnceInARefill(t *testing.T) {
-	g, now := newGate(), time.Now()
+	g, now := newGate(anyMailbox), time.Now()
 	guesses(g, "m@x.test", triesPerAddress, elsewhere, now)
 	news := 0
 	for i := range 300 { // five minutes, in which every try that comes back is used

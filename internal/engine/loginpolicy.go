@@ -1,12 +1,16 @@
 package engine
 
 import (
+	"context"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
 // loginTry is what Dovecot says of a login: before it checks the password, and after. Nothing of the password is in it.
@@ -92,6 +96,12 @@ func (l loginTry) outcome() string {
 		return ""
 	}
 	return loginWrong
+}
+
+// isMailbox says whether an address is a mailbox's; one that cannot be looked up is bounded as if.
+func (e *Engine) isMailbox(address string) bool {
+	_, err := e.directory.Mailbox(context.Background(), address)
+	return !errors.Is(err, admin.ErrNotFound)
 }
 
 // loginDoors are where holders log in, as Dovecot names them, and the API.
