@@ -26,7 +26,7 @@ const (
 	// gather is how long changes of mailboxes are gathered before their domain is counted again: a thousand mailboxes applied
 	// at once are a few passes, not a thousand. gatherEach is added for each mailbox of the domain, because a pass counts all of them.
 	gather     = time.Second
-	gatherEach = 500 * time.Microsecond
+	gatherEach = time.Millisecond
 	// concurrent passes; most of a pass is waiting for an engine.
 	concurrent = 4
 	// passTimeout bounds a pass, so that a hanging neighbour holds up one domain and not all.

@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS job_grant (
 var laterColumns = []struct{ table, name, definition string }{
 	{"domain", "local", `INTEGER NOT NULL DEFAULT 1`},
 	{"domain", "mx", `TEXT NOT NULL DEFAULT ''`},
+	{"domain", "receipts", `INTEGER NOT NULL DEFAULT 0`},
 	{"mailbox", "sending_refused", `TEXT NOT NULL DEFAULT '' CHECK (sending_refused IN ('', 'FirstLogin', 'Migration'))`},
 	{"mailbox", "admitted_as", `TEXT NOT NULL DEFAULT ''`},
 	{"mailbox", "owner_namespace", `TEXT NOT NULL DEFAULT ''`},
@@ -169,6 +170,19 @@ func (d *Directory) PutDomain(ctx context.Context, domain admin.Domain) error {
 // PutDomain says so. One that is there stays as it is.
 func (d *Directory) HoldDomain(ctx context.Context, name string) error {
 	return d.putDomain(ctx, admin.Domain{Name: name}, `DO NOTHING`)
+}
+
+// HoldReceipts makes a domain local because the provider's receipts come to it, and the one that was so before local no more: of that the
+// operator says whether its mail is still delivered here.
+func (d *Directory) HoldReceipts(ctx context.Context, name string) error {
+	if err := d.putDomain(ctx, admin.Domain{Name: name}, `DO NOTHING`); err != nil {
+		return err
+	}
+	name = strings.ToLower(name)
+	if _, err := d.db.ExecContext(ctx, `UPDATE domain SET local = (name = ?1), receipts = (name = ?1) WHERE receipts OR name = ?1`, name); err != nil {
+		return fmt.Errorf("noting that receipts come to %s: %w", name, err)
+	}
+	return nil
 }
 
 func (d *Directory) putDomain(ctx context.Context, domain admin.Domain, onConflict string) error {

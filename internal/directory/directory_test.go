@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -300,4 +301,40 @@ func TestFilesStayReadableForTheOtherContainersAfterClose(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A provider whose mail domain was mistyped, or has another now, delivers nothing of the former one's mail unless it is told to.
+func TestReceiptsComeToOneDomain(t *testing.T) {
+	d := opened(t)
+	local := func(when string, want ...string) {
+		t.Helper()
+		var got []string
+		domains, err := d.Domains(t.Context())
+		for _, domain := range domains {
+			if domain.Local {
+				got = append(got, domain.Name)
+			}
+		}
+		if !slices.Equal(got, want) || err != nil {
+			t.Errorf("%s mail is delivered for %v, %v, want %v", when, got, err, want)
+		}
+	}
+	for _, step := range []struct {
+		when, receipts string
+		want           []string
+	}{
+		{"at first", "pec.gestoer.test", []string{"pec.example.it", "pec.gestoer.test"}},
+		{"after a restart", "pec.gestoer.test", []string{"pec.example.it", "pec.gestoer.test"}},
+		{"corrected", "pec.gestore.test", []string{"pec.example.it", "pec.gestore.test"}},
+		{"at a domain that is local anyway", "pec.example.it", []string{"pec.example.it"}},
+	} {
+		if err := d.HoldReceipts(t.Context(), step.receipts); err != nil {
+			t.Fatal(err)
+		}
+		local(step.when, step.want...)
+	}
+	if err := d.PutDomain(t.Context(), admin.Domain{Name: "pec.gestore.test", Local: true}); err != nil {
+		t.Fatal(err)
+	}
+	local("where a PECDomain's MX says so", "pec.example.it", "pec.gestore.test")
 }

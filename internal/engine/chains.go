@@ -235,7 +235,7 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		if err := r.Decode(&s); err != nil {
 			return err
 		}
-		e.takeStanding(evidence.SiteOf(chain), s)
+		e.standings.take(evidence.SiteOf(chain), s)
 	case kindPlacement:
 		var p placement
 		if err := r.Decode(&p); err != nil {

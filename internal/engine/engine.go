@@ -157,7 +157,8 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.doveadmTCP = &doveadmTCP{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
 	e.comparisons = &comparisons{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put, boxes: map[string]comparison{}}
-	e.holders, e.standings, e.gate, e.logins = newHolders(), newStandings(), newGate(e.isMailbox), newLogins()
+	e.standings, e.gate, e.logins = newStandings(), newGate(e.isMailbox), newLogins()
+	e.holders = newHolders(func(address string) time.Time { return e.standings.formerUntil(s.Site, address) })
 	e.arrivals = &arrivals{of: e.notificationsOf, wake: make(chan struct{}, 1), by: map[string]*untold{}}
 	e.senders, e.ages = newSenders(), &ages{found: map[string]aged{}}
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)

@@ -63,19 +63,19 @@ type holders struct {
 	counted map[string]bool
 	// secrets are the last passwords from a Secret, by mailbox and site.
 	secrets map[string]map[string]placement
-	// ended is when mailboxes were last closed, at either site.
-	ended map[string]time.Time
+	// ended is until when what holders of an address chose is a former holder's (standings.formerUntil).
+	ended func(address string) time.Time
 	// verdicts are what the sites found last when they compared them, by mailbox and site.
 	verdicts map[string]map[string]compared
 }
 
-func newHolders() *holders {
+func newHolders(ended func(address string) time.Time) *holders {
 	return &holders{
 		choices:  map[string]map[admin.Choice]choice{},
 		sent:     map[string]int{},
 		counted:  map[string]bool{},
 		secrets:  map[string]map[string]placement{},
-		ended:    map[string]time.Time{},
+		ended:    ended,
 		verdicts: map[string]map[string]compared{},
 	}
 }
@@ -101,7 +101,7 @@ func (h *holders) of(row admin.Mailbox, setting admin.Choice) (choice, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
-	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.ended[row.Address]))
+	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.ended(row.Address)))
 }
 
 // isFormers says whether the last choice of one setting is a former holder's.
@@ -109,14 +109,7 @@ func (h *holders) isFormers(row admin.Mailbox, setting admin.Choice) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
-	return ok && !c.At.After(latest(row.ClosedAt, h.ended[row.Address]))
-}
-
-// end notes until when what was chosen for a mailbox is a former holder's.
-func (h *holders) end(address string, at time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.ended[address] = latest(h.ended[address], at)
+	return ok && !c.At.After(latest(row.ClosedAt, h.ended(row.Address)))
 }
 
 // addPlacement adds a Secret's password that a site had.
@@ -154,7 +147,7 @@ func everywhere(own, peer placement) time.Time {
 func (h *holders) instant(address string, now time.Time, after ...time.Time) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	after = append(after, h.ended[address])
+	after = append(after, h.ended(address))
 	for _, c := range h.choices[address] {
 		after = append(after, c.At)
 	}

@@ -495,7 +495,7 @@ func TestChoicesMergeByTime(t *testing.T) {
 	}
 	records := []choice{one(0, "a", "1@x.test"), one(2, "b", "2@x.test"), one(2, "a", "3@x.test"), one(1, "a", "4@x.test")}
 	for i := range records {
-		h := newHolders()
+		h := newHolders(neverClosed)
 		for j := range 2 * len(records) {
 			h.addChoice(records[(i+j)%len(records)])
 		}
@@ -578,8 +578,10 @@ func TestWhichPasswordIsInForce(t *testing.T) {
 	}
 }
 
+func neverClosed(string) time.Time { return time.Time{} }
+
 func TestWhatIsSentOnADayIsCountedOnce(t *testing.T) {
-	h := newHolders()
+	h := newHolders(neverClosed)
 	for _, step := range []struct {
 		what, day string
 		n         int

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/settings"
@@ -73,5 +72,5 @@ func prepare(ctx context.Context, s settings.Engine) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.HoldDomain(ctx, s.Domain), d.PutDomain(ctx, admin.Domain{Name: s.Provider.MailDomain, Local: true}), d.Close())
+	return errors.Join(d.HoldDomain(ctx, s.Domain), d.HoldReceipts(ctx, s.Provider.MailDomain), d.Close())
 }

@@ -28,6 +28,8 @@ type mailboxStanding struct {
 	AdmittedAs string      `json:"admittedAs,omitempty"`
 	AdmittedIn string      `json:"admittedIn,omitempty"`
 	QuotaBytes int64       `json:"quotaBytes"`
+	// Since is since when an open one is open at this site; zero is At.
+	Since time.Time `json:"since,omitzero"`
 }
 
 func standingOf(row admin.Mailbox, at time.Time) mailboxStanding {
@@ -44,8 +46,16 @@ func (s mailboxStanding) same(other mailboxStanding) bool {
 	if !s.ClosedAt.Equal(other.ClosedAt) {
 		return false
 	}
-	s.At, s.ClosedAt, other.At, other.ClosedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	s.At, s.ClosedAt, s.Since = time.Time{}, time.Time{}, time.Time{}
+	other.At, other.ClosedAt, other.Since = time.Time{}, time.Time{}, time.Time{}
 	return s == other
+}
+
+func (s mailboxStanding) since() time.Time {
+	if s.Since.IsZero() {
+		return s.At
+	}
+	return s.Since
 }
 
 // ended is until when what a holder chose is a former holder's.
@@ -60,12 +70,14 @@ func (s mailboxStanding) ended() time.Time {
 type standings struct {
 	mu   sync.Mutex
 	last map[string]map[string]mailboxStanding // by address and site
+	// ended is until when what a holder chose is a former one's, as each site has it: the latest that it ever said.
+	ended map[string]map[string]time.Time
 	// heard are the addresses whose rows were not looked for since.
 	heard map[string]bool
 }
 
 func newStandings() *standings {
-	return &standings{last: map[string]map[string]mailboxStanding{}, heard: map[string]bool{}}
+	return &standings{last: map[string]map[string]mailboxStanding{}, ended: map[string]map[string]time.Time{}, heard: map[string]bool{}}
 }
 
 // take adds a standing of a site. Any order comes to the same.
@@ -75,8 +87,9 @@ func (l *standings) take(site string, s mailboxStanding) {
 	of := l.last[s.Address]
 	if of == nil {
 		of = map[string]mailboxStanding{}
-		l.last[s.Address] = of
+		l.last[s.Address], l.ended[s.Address] = of, map[string]time.Time{}
 	}
+	l.ended[s.Address][site] = latest(l.ended[s.Address][site], s.ended())
 	if last, ok := of[site]; !ok || s.At.After(last.At) {
 		of[site] = s
 	}
@@ -95,6 +108,23 @@ func (l *standings) of(site string, s mailboxStanding) (last mailboxStanding, sa
 		said = said || other.same(s)
 	}
 	return last, said
+}
+
+// formerUntil is until when what was chosen for a mailbox is a former holder's, at a site. The other site's closing ends it too, or the next
+// holder would get it from there; but not while the mailbox is closed there alone and this site has had it open since before: that the
+// other one has deleted it is no order, and its holder is still here.
+func (l *standings) formerUntil(site, address string) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	own, known := l.last[address][site]
+	until := l.ended[address][site]
+	for other, ended := range l.ended[address] {
+		stays := known && !own.Closed && own.since().Before(ended) && l.last[address][other].Closed
+		if other != site && !stays {
+			until = latest(until, ended)
+		}
+	}
+	return until
 }
 
 // lost is how the row of an address stood that this site's directory should have: its own last word; or that it is closed at the other
@@ -144,16 +174,14 @@ func (e *Engine) noteStanding(row admin.Mailbox, closedNow bool) error {
 	default:
 		s.At = e.holders.instant(row.Address, s.At, row.ClosedAt, last.At)
 	}
+	if !s.Closed && last.Address != "" && !last.Closed {
+		s.Since = last.since()
+	}
 	if _, err := e.record(kindStanding, s.key(), "", &s); err != nil {
 		return err
 	}
-	e.takeStanding(e.settings.Site, s)
+	e.standings.take(e.settings.Site, s)
 	return nil
-}
-
-func (e *Engine) takeStanding(site string, s mailboxStanding) {
-	e.standings.take(site, s)
-	e.holders.end(s.Address, s.ended())
 }
 
 // noteStandings records how the rows stand of which the log says something else: those of a release that recorded nothing of it, and

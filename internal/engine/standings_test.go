@@ -217,6 +217,60 @@ func TestWhoHasAnAddressGetsNothingOfTheFormerHolderFromALogEither(t *testing.T)
 	})
 }
 
+// A mailbox that is deleted at one site alone keeps what its holder chose at the other, where he still is: also when what the contract counts
+// changes there. When it is closed there too, nothing of it is the next holder's.
+func TestWhatAHolderChoseStandsWhereHisMailboxDoes(t *testing.T) {
+	a, b := newTwins(t)
+	at := func(x *twin, change func(*admin.Mailbox)) admin.Mailbox {
+		row := former(t, "ufficio", admin.AccessFull, 5)
+		row.Owner.UID += "-" + x.settings.Site
+		if change != nil {
+			change(&row)
+		}
+		x.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &admin.Given{MayChange: allChoices}})
+		return row
+	}
+	rowOfA, row := at(a, nil), at(b, nil)
+	agree(t, a, b)
+	later(time.Second, a, b)
+	for _, c := range []choice{
+		{Setting: admin.ChoicePassword, Password: hashed(t, second)},
+		{Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: "casa@ordinaria.test"}},
+	} {
+		c.Address = row.Address
+		if err := b.engine.choose(t.Context(), c, anybody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	agree(t, a, b)
+	later(time.Second, a, b)
+	a.close(rowOfA)
+	agree(t, a, b)
+	stands := func(when string, want bool) {
+		t.Helper()
+		held, err := b.engine.directory.Mailbox(t.Context(), row.Address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, ok := b.engine.holders.of(held, admin.ChoiceOrdinaryMail)
+		if ok != want || held.PasswordChangedByHolder != want || want && c.OrdinaryMail.ForwardTo != "casa@ordinaria.test" {
+			t.Errorf("%s: what he chose stands: %v, his password: %v, want %v", when, ok, held.PasswordChangedByHolder, want)
+		}
+	}
+	stands("closed at the other site", true)
+	b.kill()
+	stands("after a restart", true)
+	later(time.Second, a, b)
+	at(b, func(m *admin.Mailbox) { m.Password, m.QuotaBytes = "", 6 })
+	stands("with another quota", true)
+	b.close(row)
+	at(b, func(m *admin.Mailbox) {
+		m.CredentialsVersion = "s/2"
+		m.ClosedAt = b.time().UTC().Truncate(time.Second)
+	})
+	stands("closed and given to the next", false)
+}
+
 // Whatever order the records of both sites come in, the same row is lost, and the same is a former holder's.
 func TestStandingsMergeInAnyOrder(t *testing.T) {
 	at := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
@@ -233,11 +287,10 @@ func TestStandingsMergeInAnyOrder(t *testing.T) {
 	}
 	words := []word{{"a", one(0, false, 1)}, {"a", one(1, true, 2)}, {"b", one(0, false, 1)}, {"b", one(3, true, 3)}, {"a", one(2, false, 4)}}
 	for i := range words {
-		l, h := newStandings(), newHolders()
+		l := newStandings()
 		for j := range 2 * len(words) {
 			w := words[(i+j)%len(words)]
 			l.take(w.site, w.mailboxStanding)
-			h.end(w.Address, w.ended())
 		}
 		if s, ok := l.lost("a", sender); !ok || s.Closed || s.QuotaBytes != 4 {
 			t.Errorf("beginning with %d, site a lost %+v, %v", i, s, ok)
@@ -245,8 +298,10 @@ func TestStandingsMergeInAnyOrder(t *testing.T) {
 		if s, ok := l.lost("c", sender); !ok || !s.Closed || s.QuotaBytes != 3 {
 			t.Errorf("beginning with %d, a site that never had it lost %+v, %v", i, s, ok)
 		}
-		if !h.ended[sender].Equal(at.Add(3 * time.Hour)) {
-			t.Errorf("beginning with %d, it ended at %s", i, h.ended[sender])
+		for site, hours := range map[string]time.Duration{"a": 1, "b": 3, "c": 3} { // b closed it alone while a had it open again
+			if got := l.formerUntil(site, sender); !got.Equal(at.Add(hours * time.Hour)) {
+				t.Errorf("beginning with %d, at site %s it ended at %s", i, site, got)
+			}
 		}
 	}
 }

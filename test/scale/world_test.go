@@ -184,7 +184,7 @@ func makeSecret(name, value string) *corev1.Secret {
 // startOperator starts the operator as a process of its own.
 func (w *world) startOperator() {
 	w.t.Helper()
-	w.operator = start(w.t, "manager", []string{"KUBECONFIG=" + w.kubeconfig},
+	w.operator = start(w.t, "manager", []string{"KUBECONFIG=" + w.kubeconfig, "GOGC=200"}, // as the chart has it
 		"--site="+site, "--namespace="+own, "--namespaces="+ns, "--mail-image=mail:test", "--leader-elect=false",
 		"--metrics-bind-address=0", "--health-probe-bind-address=0")
 }
