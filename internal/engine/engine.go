@@ -43,6 +43,7 @@ type Engine struct {
 	signer          *reloading[*pec.Signer]
 	identity        *reloading[*identity]
 	doveadmPassword *reloading[string]
+	doveadmKey      *reloading[string]
 	holderTLS       *reloading[*tls.Certificate]
 	index           providersIndex
 	refresher       *providers.Refresher // nil when the index is not downloaded
@@ -139,6 +140,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.signer = newSigner(s)
 	e.identity = newReloading(parseIdentity, f.AdminCert, f.AdminKey, f.AdminCA)
 	e.doveadmPassword = newReloading(parseLine, f.DoveadmPassword)
+	e.doveadmKey = newReloading(parseLine, f.DoveadmAPIKey)
 	downloaded := filepath.Join(f.State, indexDir, "index.ldif")
 	e.index = providers.NewFile(f.ProvidersRoots, now, downloaded, f.ProvidersIndex)
 	if s.Index.URL == "" {
@@ -151,11 +153,11 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	}
 	e.postfix = newRelay(s.Next.Reinject, s.Hostname, false)
 	e.lmtp = newRelay(s.Next.LMTP, s.Hostname, true)
-	e.doveadmHTTP = newDoveadmHTTP(s.Next.DoveadmHTTP, newReloading(parseLine, f.DoveadmAPIKey).Get)
+	e.doveadmHTTP = newDoveadmHTTP(s.Next.DoveadmHTTP, e.doveadmKey.Get)
 	e.doveadmTCP = &doveadmTCP{address: s.Next.Doveadm, password: e.doveadmPassword.Get}
 	e.sync = e.newSyncer()
 	e.comparisons = &comparisons{now: now, own: e.digest, theirs: e.peerDigest, again: e.sync.put, boxes: map[string]comparison{}}
-	e.standings, e.gate, e.logins = newStandings(), newGate(), newLogins()
+	e.standings, e.gate, e.logins = newStandings(), newGate(e.isMailbox), newLogins()
 	e.holders = newHolders(func(address string) time.Time { return e.standings.formerUntil(s.Site, address) })
 	e.arrivals = &arrivals{of: e.notificationsOf, wake: make(chan struct{}, 1), by: map[string]*untold{}}
 	e.senders, e.ages = newSenders(), &ages{found: map[string]aged{}}
@@ -227,6 +229,7 @@ func (e *Engine) servers() []server {
 		{"milter of the MX", listen.MilterMX, e.serveMilter(portMX)},
 		{"milter of submission", listen.MilterSubmit, e.serveMilter(portSubmission)},
 		{"admin", listen.Admin, serveHTTP(e.adminServer())},
+		{"login policy", listen.LoginPolicy, serveHTTP(e.loginPolicy())},
 		{"holders", listen.Holder, serveHTTP(e.holderServer())},
 		{"health", listen.Health, serveHTTP(e.healthServer())},
 		{"peer link", listen.PeerLink, e.servePeer},

@@ -9,51 +9,168 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// How often holders may try to log in. A check of a password costs a quarter of a second of a core, so that tries are bounded
-// before they are checked: for a mailbox, whoever asks, and for a client, whatever mailbox it asks for.
+// How many wrong passwords are looked at, at every port together: for a mailbox from one client, from a client for whatever mailboxes,
+// and for a mailbox, whoever gives them: more come back than a client alone takes. As often may a password be given to the API at all,
+// right or wrong: a check there costs a quarter of a second of a core and a record of the log.
 const (
-	triesPerAddress, addressRefill = 10, time.Minute
+	triesPerPair, pairRefill       = 10, time.Minute
 	triesPerClient, clientRefill   = 20, 15 * time.Second
-	// checksAtOnce is how many passwords are checked at a time; mail goes first.
+	triesPerAddress, addressRefill = 50, 30 * time.Second
+	// checksAtOnce is how many passwords the API checks at a time; mail goes first.
 	checksAtOnce = 2
-	// gateEntries bounds the memory of a gate: beyond it, whoever tried longest ago is forgotten.
-	gateEntries = 10_000
+	// checkTimeout is how long a check counts that nobody hears of.
+	checkTimeout = time.Minute
+	// knownFor is how long after a right login from its network a client is known to a mailbox.
+	knownFor = 30 * 24 * time.Hour
+	// gateEntries bounds each memory of a gate, at some 300 bytes an entry: beyond it, whoever tried longest ago is forgotten.
+	gateEntries = 50_000
 )
 
-// gate bounds the tries of addresses and of clients.
+// gate bounds the tries of addresses and of clients. A client is its network. One from which a right login to the mailbox came lately is
+// bounded there by itself alone, with what a client has: whoever guesses, from however many networks, keeps the holder out at none that
+// he uses, and a telephone with an old password keeps him out only where it is.
 type gate struct {
-	mu      sync.Mutex
-	buckets map[string]*list.Element // of recent
-	recent  *list.List               // of *bucket, the last that was asked first
-	checks  chan struct{}
+	isMailbox func(address string) bool
+
+	mu sync.Mutex
+	// mailboxes holds the tries of mailboxes, and others all the rest: whoever tries addresses that he makes up, from networks without end,
+	// has no mailbox's tries forgotten.
+	mailboxes, others memory[bucket]
+	known             memory[time.Time] // the last right login, by mailbox and network
+	checks            chan struct{}
 }
 
+// bucket holds the tries of one key.
 type bucket struct {
 	*rate.Limiter
-	key string
+	refill   time.Duration
+	said     time.Time // when somebody was last told that it is empty
+	checking int       // passwords under check, of which the last was let in at asked
+	asked    time.Time
 }
 
-func newGate() *gate {
-	return &gate{buckets: map[string]*list.Element{}, recent: list.New(), checks: make(chan struct{}, checksAtOnce)}
+// The two kinds of tries. They are counted apart: right logins to the API are bounded, and keep nobody from his mail.
+const (
+	tryWrong = "wrong"
+	tryAPI   = "api"
+)
+
+func newGate(isMailbox func(address string) bool) *gate {
+	return &gate{
+		isMailbox: isMailbox, mailboxes: newMemory[bucket](), others: newMemory[bucket](), known: newMemory[time.Time](), checks: make(chan struct{}, checksAtOnce),
+	}
 }
 
-// admit takes a try for both, or says how long to wait for one. A client that is beyond its own bound takes none of a mailbox, or it could
-// keep every holder out.
-func (g *gate) admit(address, client string, now time.Time) (wait time.Duration) {
+// memoryOf is where the tries of an address are. It may ask the disk, and is asked before the gate is locked.
+func (g *gate) memoryOf(address string) *memory[bucket] {
+	if g.isMailbox(address) {
+		return &g.mailboxes
+	}
+	return &g.others
+}
+
+// turnedAway is how long to wait for a try; none if there is one. It is news once in the time in which a try comes back.
+type turnedAway struct {
+	wait time.Duration
+	news bool
+}
+
+// ask says whether a password may be checked. It takes no try: a right login costs none, and whoever opens many sessions is let in to
+// all. But no more are checked at a time for a mailbox than it has tries left, or all would be looked at before the first is found wrong.
+func (g *gate) ask(address, client string, now time.Time) turnedAway {
+	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	mine, wait := take(g.bucket("client "+network(client), triesPerClient, clientRefill), now)
-	if wait > 0 {
-		return wait
+	buckets, known := g.bounds(mailboxes, tryWrong, address, client, now)
+	for _, b := range buckets {
+		try, wait := take(b, now)
+		if wait > 0 {
+			return b.refuse(wait, now)
+		}
+		try.CancelAt(now)
 	}
-	if _, wait = take(g.bucket("address "+address, triesPerAddress, addressRefill), now); wait > 0 {
-		mine.CancelAt(now)
+	if mailbox := ofAddress(mailboxes, tryWrong, address); !known {
+		if now.Sub(mailbox.asked) > checkTimeout {
+			mailbox.checking = 0
+		}
+		if mailbox.TokensAt(now) < float64(mailbox.checking+1) {
+			return mailbox.refuse(mailbox.refill, now)
+		}
+		mailbox.checking, mailbox.asked = mailbox.checking+1, now
 	}
-	return wait
+	return turnedAway{}
+}
+
+// told notes what became of a password that ask let be checked. A wrong one takes its try even where there is none left: those that a
+// client gave at once were let in together.
+func (g *gate) told(address, client, outcome string, now time.Time) {
+	mailboxes := g.memoryOf(address)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	mailbox := ofAddress(mailboxes, tryWrong, address)
+	mailbox.checking = max(0, mailbox.checking-1)
+	switch outcome {
+	case loginGood, loginClosed:
+		*g.known.get(holderAt(address, client), func() time.Time { return now }) = now
+	case loginWrong:
+		buckets, _ := g.bounds(mailboxes, tryWrong, address, client, now)
+		for _, b := range buckets {
+			b.ReserveN(now, 1)
+		}
+	}
+}
+
+// admit takes a try of the API for both, or says how long to wait for one. A client that is beyond its own bound takes none of a mailbox,
+// or it could keep every holder out.
+func (g *gate) admit(address, client string, now time.Time) turnedAway {
+	mailboxes := g.memoryOf(address)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var taken []*rate.Reservation
+	buckets, _ := g.bounds(mailboxes, tryAPI, address, client, now)
+	for _, b := range buckets {
+		try, wait := take(b, now)
+		if wait > 0 {
+			for _, other := range taken {
+				other.CancelAt(now)
+			}
+			return b.refuse(wait, now)
+		}
+		taken = append(taken, try)
+	}
+	return turnedAway{}
+}
+
+// bounds are the buckets that a try is taken from.
+func (g *gate) bounds(mailboxes *memory[bucket], kind, address, client string, now time.Time) (buckets []*bucket, known bool) {
+	if last := g.known.find(holderAt(address, client)); last != nil && now.Sub(*last) < knownFor {
+		return []*bucket{g.others.get(kind+" holder "+holderAt(address, client), fresh(triesPerClient, clientRefill))}, true
+	}
+	return []*bucket{
+		g.others.get(kind+" pair "+holderAt(address, client), fresh(triesPerPair, pairRefill)),
+		g.others.get(kind+" client "+network(client), fresh(triesPerClient, clientRefill)),
+		ofAddress(mailboxes, kind, address),
+	}, false
+}
+
+func ofAddress(mailboxes *memory[bucket], kind, address string) *bucket {
+	return mailboxes.get(kind+" address "+address, fresh(triesPerAddress, addressRefill))
+}
+
+func fresh(tries int, refill time.Duration) func() bucket {
+	return func() bucket { return bucket{Limiter: rate.NewLimiter(rate.Every(refill), tries), refill: refill} }
+}
+
+func (b *bucket) refuse(wait time.Duration, now time.Time) turnedAway {
+	news := now.Sub(b.said) >= b.refill
+	if news {
+		b.said = now
+	}
+	return turnedAway{wait, news}
 }
 
 // take takes a try, unless there is none before some time.
-func take(b *rate.Limiter, now time.Time) (try *rate.Reservation, wait time.Duration) {
+func take(b *bucket, now time.Time) (try *rate.Reservation, wait time.Duration) {
 	try = b.ReserveN(now, 1)
 	if wait = try.DelayFrom(now); wait > 0 {
 		try.CancelAt(now)
@@ -61,24 +178,53 @@ func take(b *rate.Limiter, now time.Time) (try *rate.Reservation, wait time.Dura
 	return try, wait
 }
 
-func (g *gate) bucket(key string, tries int, refill time.Duration) *rate.Limiter {
-	if e := g.buckets[key]; e != nil {
-		g.recent.MoveToFront(e)
-		return e.Value.(*bucket).Limiter //nolint:forcetypeassert // nothing else is put in
-	}
-	if len(g.buckets) >= gateEntries {
-		delete(g.buckets, g.recent.Remove(g.recent.Back()).(*bucket).key) //nolint:forcetypeassert // likewise
-	}
-	b := &bucket{rate.NewLimiter(rate.Every(refill), tries), key}
-	g.buckets[key] = g.recent.PushFront(b)
-	return b.Limiter
+// memory holds what was asked for last, gateEntries at most.
+type memory[T any] struct {
+	entries map[string]*list.Element // of recent
+	recent  *list.List               // of *entry, the last that was asked for first
 }
+
+type entry[T any] struct {
+	key   string
+	value T
+}
+
+func newMemory[T any]() memory[T] {
+	return memory[T]{entries: map[string]*list.Element{}, recent: list.New()}
+}
+
+func (m *memory[T]) find(key string) *T {
+	e := m.entries[key]
+	if e == nil {
+		return nil
+	}
+	m.recent.MoveToFront(e)
+	return &e.Value.(*entry[T]).value //nolint:forcetypeassert // nothing else is put in
+}
+
+func (m *memory[T]) get(key string, first func() T) *T {
+	if found := m.find(key); found != nil {
+		return found
+	}
+	if len(m.entries) >= gateEntries {
+		delete(m.entries, m.recent.Remove(m.recent.Back()).(*entry[T]).key) //nolint:forcetypeassert // likewise
+	}
+	e := &entry[T]{key, first()}
+	m.entries[key] = m.recent.PushFront(e)
+	return &e.value
+}
+
+// holderAt is a mailbox seen from a network.
+func holderAt(address, client string) string { return address + " " + network(client) }
 
 // network is who a client address belongs to: with IPv6, a household has as many addresses as it likes in one /64.
 func network(client string) string {
 	address, err := netip.ParseAddr(client)
-	if err != nil || address.Unmap().Is4() {
+	if err != nil {
 		return client
+	}
+	if address = address.Unmap(); address.Is4() {
+		return address.String()
 	}
 	prefix, err := address.Prefix(64)
 	if err != nil {

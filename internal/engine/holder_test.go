@@ -511,7 +511,7 @@ func TestChoicesMergeByTime(t *testing.T) {
 func TestLoginsAreBoundedAndInTheLog(t *testing.T) {
 	w := givenWorld(t)
 	limited := 0
-	for range triesPerAddress + 3 {
+	for range triesPerPair + 3 {
 		if status, code, _ := w.as(sender, "sbagliata", http.MethodGet, "/v1/settings", ""); status == http.StatusTooManyRequests && code == "too-many-tries" {
 			limited++
 		}
@@ -522,7 +522,7 @@ func TestLoginsAreBoundedAndInTheLog(t *testing.T) {
 	if status, _, _ := w.as(sender, first, http.MethodGet, "/v1/settings", ""); status != http.StatusTooManyRequests {
 		t.Errorf("the right password passed at once: %d", status)
 	}
-	w.later(2 * addressRefill)
+	w.later(2 * pairRefill)
 	if status, _, answer := w.as(sender, first, http.MethodGet, "/v1/settings", ""); status != http.StatusOK {
 		t.Errorf("after a while: %d %s", status, answer)
 	}
@@ -534,7 +534,7 @@ func TestLoginsAreBoundedAndInTheLog(t *testing.T) {
 		}
 		outcomes[l.Outcome]++
 	})
-	if diff := cmp.Diff(map[string]int{loginWrong: triesPerAddress, loginGood: 1}, outcomes); diff != "" {
+	if diff := cmp.Diff(map[string]int{loginWrong: triesPerPair, loginGood: 1}, outcomes); diff != "" {
 		t.Errorf("recorded logins (-want +got):\n%s", diff)
 	}
 }
@@ -550,57 +550,6 @@ func (w *world) records(kind string, visit func(evidence.Record)) {
 	}, func(fault string) { w.t.Error(fault) })
 	if err != nil {
 		w.t.Fatal(err)
-	}
-}
-
-func TestGate(t *testing.T) {
-	g, now := newGate(), time.Now()
-	for i := range triesPerClient {
-		if wait := g.admit(fmt.Sprintf("m%d@x.test", i), fmt.Sprintf("2001:db8::%d", i), now); wait > 0 {
-			t.Fatalf("try %d waits %v", i, wait)
-		}
-	}
-	if g.admit("m@x.test", "2001:db8::ffff", now) == 0 {
-		t.Error("another address of the same network is let in")
-	}
-	if g.admit("m@x.test", "2001:db8:0:1::1", now) > 0 || g.admit("m@x.test", "192.0.2.1", now) > 0 {
-		t.Error("another network is kept out")
-	}
-	for i := range 50_000 {
-		g.admit(fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), now)
-	}
-	if len(g.buckets) > gateEntries {
-		t.Errorf("the gate holds %d buckets", len(g.buckets))
-	}
-}
-
-// Whoever tries one mailbox after the other keeps nobody else out of one, once he is beyond his own bound.
-func TestAClientBeyondItsBoundTakesNoMailboxsTries(t *testing.T) {
-	g, now := newGate(), time.Now()
-	admitted := 0
-	for i := range triesPerClient + 10 {
-		for range triesPerAddress {
-			if g.admit(fmt.Sprintf("m%d@x.test", i), "192.0.2.1", now) == 0 {
-				admitted++
-			}
-		}
-	}
-	if admitted != triesPerClient {
-		t.Errorf("a client has %d tries, want %d", admitted, triesPerClient)
-	}
-	for i := range triesPerAddress {
-		if wait := g.admit("m25@x.test", fmt.Sprintf("198.51.100.%d", i), now); wait > 0 {
-			t.Errorf("try %d of another client waits %v", i, wait)
-		}
-	}
-	// Nor does a mailbox that is beyond its bound take a client's.
-	for range triesPerClient {
-		g.admit("m25@x.test", "203.0.113.1", now)
-	}
-	for i := range triesPerClient {
-		if wait := g.admit(fmt.Sprintf("o%d@x.test", i), "203.0.113.1", now); wait > 0 {
-			t.Errorf("after tries that were not made, try %d waits %v", i, wait)
-		}
 	}
 }
 

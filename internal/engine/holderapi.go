@@ -164,8 +164,8 @@ type loginRecord struct {
 // noPassword is a hash that nothing matches: whether a mailbox exists must not show in how long the answer takes.
 const noPassword = "{BLF-CRYPT}$2y$12$N7DbUhgP3eRL2kSpgJGQzOfA3M9j8TXrbmGX2sxJNwCAQ4iSkFqQq"
 
-// login finds out who asks. Each try is in the log: those that were checked in the evidence, those beyond the bounds, of which
-// there is no bound, in the engine's own.
+// login finds out who asks. The tries that were checked are in the evidence; of those beyond the bounds, of which there is no end, the
+// engine's own log has one line for each time in which a try comes back.
 func (e *Engine) login(r *http.Request) (session, error) {
 	client, _, _ := net.SplitHostPort(r.RemoteAddr)
 	user, secret, given := r.BasicAuth()
@@ -173,12 +173,15 @@ func (e *Engine) login(r *http.Request) (session, error) {
 	if !given || len(address) > 254 || !ordinaryForm.MatchString(address) {
 		return session{}, denial{status: http.StatusUnauthorized, Code: "login-required", Message: "log in with the mailbox's address and its password (HTTP Basic)"}
 	}
-	if wait := e.gate.admit(address, client, e.now()); wait > 0 {
-		e.log.Warn("a holder's login was not checked: too many tries", "mailbox", address, "client", client)
-		e.metrics.logins.WithLabelValues("limited").Inc()
-		return session{}, denial{status: http.StatusTooManyRequests, Code: "too-many-tries", Message: "too many tries; wait before the next one", wait: wait}
+	for _, asks := range []func(address, client string, now time.Time) turnedAway{e.gate.admit, e.gate.ask} {
+		if refused := asks(address, client, e.now()); refused.wait > 0 {
+			e.refused("api", address, client, refused)
+			e.metrics.logins.WithLabelValues("limited").Inc()
+			return session{}, denial{status: http.StatusTooManyRequests, Code: "too-many-tries", Message: "too many tries; wait before the next one", wait: refused.wait}
+		}
 	}
 	row, hash, outcome, err := e.checkLogin(r.Context(), address, []byte(secret))
+	e.gate.told(address, client, outcome, e.now())
 	if err != nil {
 		return session{}, err
 	}

@@ -119,7 +119,7 @@ func newLoad(t *testing.T) *load {
 	dir := t.TempDir()
 	l.path = filepath.Join(dir, "engine.json")
 	s := &l.settings
-	s.Listen = settings.Listen{Access: free(t), Incoming: free(t), MilterMX: free(t), MilterSubmit: free(t), Admin: "127.0.0.1:0", PeerLink: "127.0.0.1:0", Holder: "127.0.0.1:0", Health: "127.0.0.1:0", SyncDestination: "127.0.0.1:0"}
+	s.Listen = settings.Listen{Access: free(t), Incoming: free(t), MilterMX: free(t), MilterSubmit: free(t), Admin: "127.0.0.1:0", PeerLink: "127.0.0.1:0", Holder: "127.0.0.1:0", Health: "127.0.0.1:0", LoginPolicy: "127.0.0.1:0", SyncDestination: "127.0.0.1:0"}
 	s.Next.DoveadmHTTP, s.Files.DoveadmAPIKey = l.serveDoveadm(), filepath.Join(dir, "key")
 	text, err := json.Marshal(s)
 	if err = errors.Join(err, os.WriteFile(l.path, text, 0o600), os.WriteFile(s.Files.DoveadmAPIKey, []byte(mailtest.DoveadmKey), 0o600)); err != nil {

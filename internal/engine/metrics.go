@@ -6,7 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	registry *prometheus.Registry
 
-	received, submissions, notices, deliveries, scans, spam, syncs, logins *prometheus.CounterVec
+	received, submissions, notices, deliveries, scans, spam, syncs, logins, refusals *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -24,6 +24,7 @@ func newMetrics() *metrics {
 	m.spam = counter("spam_checks_total", "Ordinary messages for mailboxes that have them judged, by what the spam filter made of them.", "outcome")
 	m.syncs = counter("syncs_total", "Mailbox syncs with the other site, by outcome.", "outcome")
 	m.logins = counter("holder_logins_total", "Logins of holders over the API, by outcome.", "outcome")
+	m.refusals = counter("logins_refused_total", "Logins that were refused before the password was looked at, because too many had been wrong, by protocol.", "protocol")
 	return m
 }
 

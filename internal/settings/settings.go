@@ -72,6 +72,7 @@ type Listen struct {
 	Admin           string `json:"admin"`           // HTTPS, mutual TLS, the operator only
 	PeerLink        string `json:"peerLink"`        // TLS, mutual, the peer's engine only
 	Holder          string `json:"holder"`          // HTTPS, the mailboxes' holders
+	LoginPolicy     string `json:"loginPolicy"`     // HTTP, whether a password may be checked; this pod's Dovecot only
 	Health          string `json:"health"`          // HTTP /healthz /readyz /metrics
 	SyncDestination string `json:"syncDestination"` // doveadm protocol, this pod's Dovecot only
 }

@@ -13,7 +13,7 @@ const mailUser = "vmail"
 func dovecotFile(host string) (string, error) {
 	var nodes []dc.Node
 	for _, part := range [][]dc.Node{
-		dovecotGeneral(host), dovecotTLS(), dovecotMail(), dovecotQuota(), dovecotAccess(), dovecotSieve(), dovecotAccounts(), dovecotLogins(), dovecotServices(),
+		dovecotGeneral(host), dovecotTLS(), dovecotMail(), dovecotQuota(), dovecotAccess(), dovecotSieve(), dovecotAccounts(), dovecotLoginPolicy(), dovecotLogins(), dovecotServices(),
 	} {
 		nodes = append(nodes, part...)
 	}
@@ -135,6 +135,32 @@ func dovecotAccounts() []dc.Node {
 				" OR access = 'ReadOnly' AND '%{protocol}' IN ('imap', 'pop3'))")),
 			dc.Set("iterate_query", dc.Template("SELECT address AS user FROM mailbox"))),
 		dc.Set("auth_mechanisms", dc.Words("plain", "login")),
+	}
+}
+
+// dovecotLoginPolicy has the engine asked before a password is checked, and told what became of it: at the ports of Dovecot and, since
+// Postfix asks Dovecot, at submission. Where the engine does not answer, the password is checked. Nothing made of it is told: Dovecot
+// wants a nonce for the hash that it would send.
+func dovecotLoginPolicy() []dc.Node {
+	return []dc.Node{
+		dc.Set("auth_policy_server_url", dc.Word("http://"+loopback(portLoginPolicy)+"/")),
+		dc.Set("auth_policy_server_api_header", dc.Same("doveadm_api_key")),
+		dc.Set("auth_policy_check_after_auth", dc.Bool(false)), // else a right password beyond the bound would be told from a wrong one
+		dc.Set("auth_policy_reject_on_fail", dc.Bool(false)),
+		dc.Set("auth_policy_hash_nonce", dc.Word("unused")),
+		dc.Block("auth_policy_request_attributes", "",
+			dc.Set("login", dc.Template("%{user}")),
+			dc.Set("remote", dc.Template("%{remote_ip}")),
+			dc.Set("protocol", dc.Template("%{protocol}")),
+			dc.Set("fail_type", dc.Template("%{fail_type}")),
+			dc.Set("pwhash", dc.Empty()),
+			dc.Set("session_id", dc.Empty()),
+			dc.Set("device_id", dc.Empty())),
+		dc.Block("auth_policy", "",
+			dc.Set("http_client_request_absolute_timeout", dc.Word("1s")),
+			// Each connection that an engine takes with it as it ends doubles how long Dovecot stays away from the next; nothing is bounded
+			// then. With one, that is as long as there was none.
+			dc.Set("http_client_max_parallel_connections", dc.Int(1))),
 	}
 }
 

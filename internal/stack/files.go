@@ -65,7 +65,7 @@ func EngineSettings(d *v1alpha1.PECDomain, s Settings) settings.Engine {
 		Listen: settings.Listen{
 			Access: loopback(portAccess), Incoming: loopback(portIncoming), MilterMX: loopback(portMilterMX), MilterSubmit: loopback(portMilterSubmit),
 			SyncDestination: loopback(portSyncDestination), Admin: everywhere(AdminPort), PeerLink: everywhere(portPeerLink), Health: everywhere(portHealth),
-			Holder: everywhere(portHolder),
+			Holder: everywhere(portHolder), LoginPolicy: loopback(portLoginPolicy),
 		},
 		Next: settings.Next{
 			Reinject: loopback(portReinject), LMTP: loopback(portLMTP), Doveadm: loopback(portDoveadm),

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,9 @@ type pod struct {
 	directory *directory.Directory
 	engine    *engineStandIn
 	log       *lockedBuffer // of Postfix, to show when a test fails
+	// Of the engine itself, where a test runs it: how far its clock is ahead, and what stops it.
+	ahead      atomic.Int64
+	stopEngine func()
 }
 
 // newPod renders the pod, gives it its Secrets, and does what prepare and the engine do before the others start.

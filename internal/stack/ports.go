@@ -22,6 +22,7 @@ const (
 	portReinject        = 10026 // Postfix, SMTP: what the engine sends
 	portMilterMX        = 10027 // engine
 	portMilterSubmit    = 10028 // engine
+	portLoginPolicy     = 10029 // engine, HTTP: whether Dovecot may check a password
 	portLMTP            = 2424  // Dovecot
 	portAuth            = 12345 // Dovecot, SASL for Postfix
 	portDoveadm         = 24245 // Dovecot, doveadm protocol

@@ -50,7 +50,7 @@ func inNamespaces(t *testing.T, body func(t *testing.T, node *node)) {
 		return
 	}
 	t.Parallel()
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=4m", fmt.Sprintf("-update=%t", *update))
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.parallel=4", "-test.timeout=4m", fmt.Sprintf("-update=%t", *update))
 	cmd.Env = append(os.Environ(), insideVariable+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID,

@@ -20,8 +20,8 @@ type delivery struct {
 	text string
 }
 
-// engineStandIn listens where the engine does: LMTP on the access and incoming ports, milters on theirs. It takes everything,
-// except for recipients with the local part "refused".
+// engineStandIn listens where the engine does: LMTP on the access and incoming ports, milters on theirs, and where
+// Dovecot asks of logins. It takes everything, except for recipients with the local part "refused".
 type engineStandIn struct {
 	deliveries chan delivery
 	servers    []*milter.Server
@@ -42,6 +42,7 @@ func startEngineStandIn(t *testing.T) *engineStandIn {
 		go func() { _ = s.Serve(l) }()
 	}
 	e.milters(t, true)
+	standInForPolicy(t, true)
 	return e
 }
 

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -410,25 +411,25 @@ func (p *pod) runEngine(t *testing.T) (index *providers.Index, roots *x509.CertP
 		State: p.volumePath(p.spec, volumeEngine), SigningCert: file("tls.crt", block("CERTIFICATE", leaf.Raw)), SigningKey: file("tls.key", block("RSA PRIVATE KEY", key)),
 		ProvidersIndex: file("index.ldif", string(listed)), ProvidersRoots: file("roots.pem", block("CERTIFICATE", root.Raw)), DoveadmAPIKey: file("apikey", "secret-two\n"),
 	}
-	stop := p.serveEngine(s, 0)
-	t.Cleanup(func() { stop() })
+	p.serveEngine(s)
+	t.Cleanup(func() { p.stopEngine() })
 	index, roots, err := providers.Load(s.Files.ProvidersIndex, s.Files.ProvidersRoots)
 	p.must(err)
 	signer, err = pec.NewSigner([]byte(block("CERTIFICATE", leaf.Raw)), []byte(block("RSA PRIVATE KEY", key)))
 	p.must(err)
-	return index, roots, signer, func(ahead time.Duration) { stop(); stop = p.serveEngine(s, ahead) }
+	return index, roots, signer, func(ahead time.Duration) { p.stopEngine(); p.ahead.Store(int64(ahead)); p.serveEngine(s) }
 }
 
-// serveEngine starts an engine on a clock that is ahead, and answers what stops it.
-func (p *pod) serveEngine(s settings.Engine, ahead time.Duration) (stop func()) {
-	e, err := pecengine.New(context.Background(), s, func() time.Time { return time.Now().Add(ahead) }, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+// serveEngine starts an engine on a clock that is ahead.
+func (p *pod) serveEngine(s settings.Engine) {
+	e, err := pecengine.New(context.Background(), s, func() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) }, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	p.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Serve(ctx) }()
 	p.must(waitPort(portMilterSubmit, nil))
 	p.must(waitPort(portAccess, nil))
-	return func() { cancel(); <-done; _ = e.Close() }
+	p.stopEngine = sync.OnceFunc(func() { cancel(); <-done; _ = e.Close() })
 }
 
 // checkFull fills a mailbox to the last byte: who writes to it is told, and what is told to its holder waits until there is room.

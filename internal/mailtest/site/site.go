@@ -43,14 +43,15 @@ func Start(t *testing.T, domain, passwordHash string, mailboxes ...string) *Site
 	keys := t.TempDir()
 	s.Certificate(t, keys, pki.Leaf{URI: admin.EngineURI(Name, domain), DNSNames: []string{"localhost"}})
 	must(t, os.WriteFile(filepath.Join(keys, "doveadm"), []byte(mailtest.DoveadmPassword), 0o600))
+	must(t, os.WriteFile(filepath.Join(keys, "apikey"), []byte(mailtest.DoveadmKey), 0o600))
 	free := "127.0.0.1:0"
 	e, err := engine.New(context.Background(), settings.Engine{
 		Site: Name, Domain: domain, Hostname: "mx-a." + domain,
-		Listen: settings.Listen{Access: free, Incoming: free, MilterMX: free, MilterSubmit: free, PeerLink: free, Health: free, SyncDestination: free, Admin: "127.0.0.1:8443"},
+		Listen: settings.Listen{Access: free, Incoming: free, MilterMX: free, MilterSubmit: free, PeerLink: free, Health: free, LoginPolicy: "127.0.0.1:10029", SyncDestination: free, Admin: "127.0.0.1:8443"},
 		Next:   settings.Next{Reinject: free, LMTP: "127.0.0.1:2424", Doveadm: "127.0.0.1:24245", DoveadmHTTP: "http://127.0.0.1:24280"},
 		Files: settings.Files{
 			State: s.State, AdminCert: filepath.Join(keys, "tls.crt"), AdminKey: filepath.Join(keys, "tls.key"), AdminCA: filepath.Join(keys, "ca.crt"),
-			DoveadmPassword: filepath.Join(keys, "doveadm"), DoveadmAPIKey: filepath.Join(keys, "doveadm"),
+			DoveadmPassword: filepath.Join(keys, "doveadm"), DoveadmAPIKey: filepath.Join(keys, "apikey"),
 		},
 	}, time.Now, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	must(t, err)

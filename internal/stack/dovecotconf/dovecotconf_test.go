@@ -19,6 +19,8 @@ func TestRender(t *testing.T) {
 		"quotes and backslashes": {[]Node{Set("a", Text(`x "y" \z`))}, "a = \"x \\\"y\\\" \\\\z\"\n"},
 		"a template":             {[]Node{Set("a", Template("/%{user | lower}"))}, "a = \"/%{user | lower}\"\n"},
 		"text that expands":      {[]Node{Set("a", Text("%{user}"))}, "has %"},
+		"another's value":        {[]Node{Set("a", Same("b"))}, "a = $SET:b\n"},
+		"another that is none":   {[]Node{Set("a", Same("b $ENV:x"))}, "no setting"},
 		"a variable":             {[]Node{Set("a", Template("$ENV:x"))}, "has $"},
 		"a line feed":            {[]Node{Set("a", Text("x\ny"))}, "0x0a"},
 		"a word that is none":    {[]Node{Set("a", Word("x y"))}, "no plain word"},

@@ -71,6 +71,14 @@ func Template(s string) Value {
 // Empty is the empty value: the setting is there, and turns its default off.
 func Empty() Value { return Value{} }
 
+// Same is the value of another setting, of an included file too: a secret that no ConfigMap may hold.
+func Same(key string) Value {
+	if !settingKey.MatchString(key) {
+		return Value{err: fmt.Errorf("is that of no setting: %.40q", key)}
+	}
+	return Value{text: "$SET:" + key}
+}
+
 // Bool is yes or no.
 func Bool(b bool) Value {
 	if b {

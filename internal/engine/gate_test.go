@@ -1,0 +1,274 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestGate(t *testing.T) {
+	g, now := newGate(anyMailbox), time.Now()
+	for i := range triesPerClient {
+		if away := g.admit(fmt.Sprintf("m%d@x.test", i), fmt.Sprintf("2001:db8::%d", i), now); away.wait > 0 {
+			t.Fatalf("try %d waits %v", i, away.wait)
+		}
+	}
+	if g.admit("m@x.test", "2001:db8::ffff", now).wait == 0 {
+		t.Error("another address of the same network is let in")
+	}
+	if g.admit("m@x.test", "2001:db8:0:1::1", now).wait > 0 || g.admit("m@x.test", "192.0.2.1", now).wait > 0 {
+		t.Error("another network is kept out")
+	}
+	for i := range gateEntries + 10 {
+		address, client := fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)
+		g.admit(address, client, now)
+		g.told(address, client, loginGood, now)
+	}
+	for name, held := range map[string]int{"mailboxes": len(g.mailboxes.entries), "others": len(g.others.entries), "known": len(g.known.entries)} {
+		if held != gateEntries {
+			t.Errorf("the gate holds %d %s", held, name)
+		}
+	}
+}
+
+func anyMailbox(string) bool { return true }
+
+// A mailbox's tries are not forgotten for those of addresses that somebody makes up.
+func TestAFloodOfMadeUpAddressesForgetsNoMailbox(t *testing.T) {
+	const m = "m@x.test"
+	g, now := newGate(func(address string) bool { return address == m }), time.Now()
+	guesses(g, m, triesPerAddress, elsewhere, now)
+	for i := range gateEntries {
+		client := fmt.Sprintf("2001:db8:%x:%x::1", i>>16, i&0xffff)
+		guesses(g, fmt.Sprintf("inventato%d@x.test", i), 1, from(client), now)
+	}
+	if g.ask(m, "192.0.2.1", now).wait == 0 {
+		t.Error("the mailbox has tries again")
+	}
+}
+
+// Whoever tries one mailbox after the other keeps nobody else out of one, once he is beyond his own bound.
+func TestAClientBeyondItsBoundTakesNoMailboxsTries(t *testing.T) {
+	g, now := newGate(anyMailbox), time.Now()
+	admitted := 0
+	for i := range triesPerClient + 10 {
+		for range triesPerPair {
+			if g.admit(fmt.Sprintf("m%d@x.test", i), "192.0.2.1", now).wait == 0 {
+				admitted++
+			}
+		}
+	}
+	if admitted != triesPerClient {
+		t.Errorf("a client has %d tries, want %d", admitted, triesPerClient)
+	}
+	for i := range triesPerAddress - triesPerPair {
+		if away := g.admit("m25@x.test", fmt.Sprintf("198.51.100.%d", i), now); away.wait > 0 {
+			t.Errorf("try %d of another client waits %v", i, away.wait)
+		}
+	}
+	// Nor does a mailbox that is beyond its bound take a client's.
+	guessed := 0
+	for range triesPerClient {
+		if g.admit("m25@x.test", "203.0.113.1", now).wait == 0 {
+			guessed++
+		}
+	}
+	for i := range triesPerClient - guessed {
+		if away := g.admit(fmt.Sprintf("o%d@x.test", i), "203.0.113.1", now); away.wait > 0 {
+			t.Errorf("after tries that were not made, try %d waits %v", i, away.wait)
+		}
+	}
+}
+
+// guesses gives wrong passwords, one after the other, each from the next client, and counts those that were looked at.
+func guesses(g *gate, address string, n int, client func(i int) string, now time.Time) (checked int) {
+	for i := range n {
+		if g.ask(address, client(i), now).wait == 0 {
+			g.told(address, client(i), loginWrong, now)
+			checked++
+		}
+	}
+	return checked
+}
+
+func from(client string) func(int) string { return func(int) string { return client } }
+
+// elsewhere is another network for each try.
+func elsewhere(i int) string { return fmt.Sprintf("203.0.%d.%d", i>>8, i&255) }
+
+func TestWrongPasswordsAreBounded(t *testing.T) {
+	const m, other, home, roaming = "m@x.test", "o@x.test", "198.51.100.7", "198.51.100.8"
+	type given func(g *gate, now time.Time)
+	guessed := func(n int, client func(int) string) given {
+		return func(g *gate, now time.Time) { guesses(g, m, n, client, now) }
+	}
+	known := func(address string, ago time.Duration, then given) given {
+		return func(g *gate, now time.Time) {
+			rightly(g, address, home, now.Add(-ago))
+			then(g, now)
+		}
+	}
+	nothing := func(*gate, time.Time) {}
+	for name, c := range map[string]struct {
+		before  given
+		after   time.Duration
+		address string
+		client  string
+		want    bool // let in
+	}{
+		"whoever did nothing":                                   {nothing, 0, m, home, true},
+		"a client with one try left at a mailbox":               {guessed(triesPerPair-1, from(home)), 0, m, home, true},
+		"one with none":                                         {guessed(triesPerPair, from(home)), 0, m, home, false},
+		"just before one comes back":                            {guessed(triesPerPair, from(home)), pairRefill - time.Second, m, home, false},
+		"then":                                                  {guessed(triesPerPair, from(home)), pairRefill + time.Millisecond, m, home, true},
+		"one that went on without any":                          {guessed(1000, from(home)), pairRefill + time.Millisecond, m, home, true},
+		"it at another mailbox":                                 {guessed(1000, from(home)), 0, other, home, true},
+		"another client, there":                                 {guessed(1000, from(home)), 0, m, roaming, true},
+		"anybody new, when many clients guessed":                {guessed(1000, elsewhere), 0, m, home, false},
+		"he, just before a try of the mailbox's comes back":     {guessed(1000, elsewhere), addressRefill - time.Second, m, home, false},
+		"he, then":                                              {guessed(1000, elsewhere), addressRefill + time.Millisecond, m, home, true},
+		"he, at another mailbox":                                {guessed(1000, elsewhere), 0, other, home, true},
+		"a client that guessed at many mailboxes":               {spray(home), 0, m, home, false},
+		"another one, then":                                     {spray(home), 0, m, roaming, true},
+		"it, when a try came back":                              {spray(home), clientRefill + time.Millisecond, m, home, true},
+		"another address of its /64":                            {spray("2001:db8:1:2::1"), 0, m, "2001:db8:1:2:3::4", false},
+		"another /64":                                           {spray("2001:db8:1:2::1"), 0, m, "2001:db8:1:3::1", true},
+		"its address of IPv4, written as one of IPv6":           {spray(home), 0, m, "::ffff:" + home, false},
+		"one who is known, when many clients guessed":           {known(m, time.Hour, guessed(1000, elsewhere)), 0, m, home, true},
+		"one who is known, beside one who guesses elsewhere":    {known(m, time.Hour, spray(home)), 0, m, home, true},
+		"one who is known, with his own old password":           {known(m, time.Hour, guessed(triesPerClient, from(home))), 0, m, home, false},
+		"the same, a little later":                              {known(m, time.Hour, guessed(1000, from(home))), clientRefill + time.Millisecond, m, home, true},
+		"the same elsewhere":                                    {known(m, time.Hour, guessed(1000, from(home))), 0, m, roaming, true},
+		"one who is known to another mailbox":                   {known(other, time.Hour, guessed(1000, elsewhere)), 0, m, home, false},
+		"one who was known long ago":                            {known(m, knownFor, guessed(1000, elsewhere)), 0, m, home, false},
+		"one who knows the password of a mailbox that is shut":  {func(g *gate, now time.Time) { g.told(m, home, loginClosed, now); guesses(g, m, 1000, elsewhere, now) }, 0, m, home, true},
+		"one whose passwords were not looked at, for any fault": {asked(m, home, ""), 0, m, home, true},
+		"anybody new, when a thousand right ones were given":    {asked(m, home, loginGood), 0, m, roaming, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, now := newGate(anyMailbox), time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+			c.before(g, now)
+			if away := g.ask(c.address, c.client, now.Add(c.after)); (away.wait == 0) != c.want {
+				t.Errorf("has to wait %v, want let in %t", away.wait, c.want)
+			}
+		})
+	}
+}
+
+// A client that never stops takes of a mailbox's tries fewer than come back: he alone keeps nobody out.
+func TestAClientAloneKeepsNobodyOut(t *testing.T) {
+	g, now := newGate(anyMailbox), time.Now()
+	for second := range 4 * 3600 {
+		at := now.Add(time.Duration(second) * time.Second)
+		guesses(g, "m@x.test", 3, from("192.0.2.1"), at)
+		if away := g.ask("m@x.test", "192.0.2.2", at); away.wait > 0 {
+			t.Fatalf("after %d seconds another client waits %v", second, away.wait)
+		}
+		g.told("m@x.test", "192.0.2.2", "", at)
+	}
+}
+
+// asked is a client that gives a thousand passwords with one outcome.
+func asked(address, client, outcome string) func(*gate, time.Time) {
+	return func(g *gate, now time.Time) {
+		for range 1000 {
+			g.ask(address, client, now)
+			g.told(address, client, outcome, now)
+		}
+	}
+}
+
+// spray is a client that guesses at one mailbox after the other.
+func spray(client string) func(*gate, time.Time) {
+	return func(g *gate, now time.Time) {
+		for i := range triesPerClient {
+			guesses(g, fmt.Sprintf("s%d@x.test", i), 1, from(client), now)
+		}
+	}
+}
+
+func rightly(g *gate, address, client string, now time.Time) {
+	g.ask(address, client, now)
+	g.told(address, client, loginGood, now)
+}
+
+// Tries that come at once are let in before the first of them is found wrong: no more than there are left.
+func TestGuessesAtOnceAreBounded(t *testing.T) {
+	const m = "m@x.test"
+	g, now := newGate(anyMailbox), time.Now()
+	var open []string
+	admitted := 0
+	for i := range 1000 { // each second one is found wrong later than the next is asked for
+		if g.ask(m, elsewhere(i), now).wait == 0 {
+			admitted++
+			open = append(open, elsewhere(i))
+		}
+		if i%2 == 0 && len(open) > 0 {
+			g.told(m, open[0], loginWrong, now)
+			open = open[1:]
+		}
+	}
+	if admitted != triesPerAddress {
+		t.Errorf("%d passwords are looked at, want %d", admitted, triesPerAddress)
+	}
+	// Checks that are never heard of: Dovecot was killed.
+	for i := range triesPerAddress {
+		g.ask("n@x.test", elsewhere(i), now)
+	}
+	if g.ask("n@x.test", "192.0.2.1", now).wait == 0 || g.ask("n@x.test", "192.0.2.1", now.Add(checkTimeout+time.Second)).wait > 0 {
+		t.Error("checks that nobody hears of do not count for their time and no longer")
+	}
+}
+
+// What a client guesses at a mailbox at once is let in together, and paid for before the next.
+func TestAClientPaysForItsGuessesAtOnce(t *testing.T) {
+	const m, client = "m@x.test", "192.0.2.1"
+	g, now := newGate(anyMailbox), time.Now()
+	const atOnce = 2 * triesPerPair
+	for range atOnce {
+		g.ask(m, client, now)
+	}
+	for range atOnce {
+		g.told(m, client, loginWrong, now)
+	}
+	paid := time.Duration(atOnce-triesPerPair) * pairRefill
+	if g.ask(m, client, now.Add(paid)).wait == 0 {
+		t.Error("there is a try again before they are paid for")
+	}
+	if away := g.ask(m, client, now.Add(paid+pairRefill+time.Second)); away.wait > 0 {
+		t.Errorf("when they are paid for there are %v left to wait", away.wait)
+	}
+}
+
+// A mail program that opens many sessions, from a network that is known or not, is let in to all.
+func TestManySessionsAtOnce(t *testing.T) {
+	g, now := newGate(anyMailbox), time.Now()
+	for i := range triesPerAddress {
+		if away := g.ask("m@x.test", "192.0.2.1", now); away.wait > 0 {
+			t.Fatalf("session %d waits %v", i, away.wait)
+		}
+	}
+	g.told("m@x.test", "192.0.2.1", loginGood, now)
+	for i := range 1000 {
+		if away := g.ask("m@x.test", "192.0.2.1", now); away.wait > 0 {
+			t.Fatalf("session %d of one who is known waits %v", i, away.wait)
+		}
+	}
+}
+
+func TestARefusalIsNewsOnceInARefill(t *testing.T) {
+	g, now := newGate(anyMailbox), time.Now()
+	guesses(g, "m@x.test", triesPerAddress, elsewhere, now)
+	news := 0
+	for i := range 300 { // five minutes, in which every try that comes back is used
+		at := now.Add(time.Duration(i) * time.Second)
+		if away := g.ask("m@x.test", elsewhere(i), at); away.news {
+			news++
+		} else if away.wait == 0 {
+			g.told("m@x.test", elsewhere(i), loginWrong, at)
+		}
+	}
+	if news != 10 {
+		t.Errorf("five minutes of refusals are %d lines of the log, want 10", news)
+	}
+}
