@@ -43,7 +43,7 @@ func frozenUntil(migrations []v1alpha1.MailboxMigration) (last time.Time) {
 // unchanged is what of a wanted row is placed during a freeze: what the holder may do is, because the letter's own dates and a
 // person who locks a mailbox take that away, and neither loses mail; all else stays as the row has it. Pure.
 func unchanged(row, want admin.Mailbox) admin.Mailbox {
-	row.Access, row.SendingRefused, row.Owner, row.FrozenUntil = want.Access, want.SendingRefused, want.Owner, want.FrozenUntil
+	row.Access, row.SendingRefused, row.Owner, row.FrozenUntil, row.Restored = want.Access, want.SendingRefused, want.Owner, want.FrozenUntil, false
 	return row
 }
 

@@ -63,9 +63,9 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: later}, nil
 }
 
-// closeFirst is letGo and closeRows in a domain whose last pass came to no word on its directory, and may not come so far in this one either: a volume
-// that is lost, or a namespace that was withdrawn, leaves nobody in whose Mailbox is deleted, on the whole stack, and no domain that has moved. An engine that does not answer
-// is not waited for here.
+// closeFirst is letGo and closeRows in a domain whose last pass came to no word on its directory, and may not come so far in this one either:
+// a volume that is lost, or a namespace that was withdrawn, keeps no domain that has moved, and leaves nobody in whose Mailbox is deleted, on
+// the whole stack. An engine that does not answer is not waited for here.
 func closeFirst(ctx context.Context, s *scope) (reconcile.Result, error) {
 	c := meta.FindStatusCondition(s.domain.Status.Conditions, v1alpha1.ConditionDirectoryInSync)
 	if c == nil || c.Status != metav1.ConditionUnknown || !s.directory().Answers() {
@@ -132,7 +132,7 @@ func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (stillOpen [
 // closeRow closes a row if it still is what was judged: a Mailbox that was made again meanwhile may have taken it over.
 func (s *scope) closeRow(ctx context.Context, judged admin.Mailbox) error {
 	row := judged
-	row.Access, row.SendingRefused, row.ClosedAt = admin.AccessClosed, "", s.Now.Truncate(time.Second)
+	row.Access, row.SendingRefused, row.ClosedAt, row.Restored = admin.AccessClosed, "", s.Now.Truncate(time.Second), false
 	_, err := s.directory().Place(ctx, admin.Place{Address: row.Address, Mailbox: &row, If: &judged})
 	switch {
 	case errors.Is(err, admin.ErrChanged):

@@ -114,7 +114,8 @@ type Mailbox struct {
 	ClosedAt time.Time `json:"closedAt,omitzero"`
 	// FrozenUntil is when a migration's Freeze of the mailbox ends, in whole seconds; until then its holder changes no setting.
 	FrozenUntil time.Time `json:"frozenUntil,omitzero"`
-	// Restored is the engine's own word: the row, which is not Closed, was made again from its log, and is no word on how the mailbox stands before it is placed.
+	// Restored says that the engine made the row, which is not Closed, again from its log. Nobody has said how the mailbox stands now; who
+	// does places it without.
 	Restored bool `json:"restored,omitempty"`
 	// PasswordChangedByHolder is the engine's own word: no PUT changes it, but a new Password makes it false.
 	PasswordChangedByHolder bool `json:"passwordChangedByHolder,omitempty"`
