@@ -171,7 +171,8 @@ func leaveStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 }
 
 // letGo has the stack deliver no more the mail of domains that are elsewhere now by a PECDomain of their name: at another provider, or on
-// another stack. Their rows are closed after that, in closeRows. That none is there says nothing.
+// another stack. Their rows are closed after that, in closeRows. That none is there says nothing while a mailbox is open; without one nobody
+// looks at the domain's MX any more, and where that leads elsewhere its neighbours would be told that its living addresses do not exist.
 func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.elsewhere = map[string]string{}
 	for _, held := range s.heldDomains {
@@ -182,19 +183,42 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if err != nil {
 			return reconcile.Result{}, err
 		}
-		if home == nil {
-			continue
+		isOver := home != nil
+		if isOver {
+			s.elsewhere[held.Name] = home.Namespace
+		} else if isOver, err = s.isAbandoned(ctx, held); err != nil {
+			return reconcile.Result{}, err
 		}
-		if s.elsewhere[held.Name] = home.Namespace; !held.Local {
+		if !isOver || !held.Local {
 			continue
 		}
 		held.Local = false
 		if err := s.hold(ctx, held); err != nil {
 			return reconcile.Result{}, err
 		}
-		logf.FromContext(ctx).Info("domain let go, it is elsewhere now", "domain", held.Name, "by", home.Namespace+"/"+home.Name)
+		logf.FromContext(ctx).Info("domain let go, it is elsewhere now or nobody's", "domain", held.Name, "elsewhere", home != nil)
 	}
 	return reconcile.Result{}, nil
+}
+
+// isAbandoned says whether a local domain has neither an open mailbox nor a PECDomain of its name, by the API server's own word.
+func (s *scope) isAbandoned(ctx context.Context, held admin.Domain) (bool, error) {
+	claimant, err := refs.Claimant(ctx, s.Client, held.Name)
+	if err != nil || claimant != nil || !held.Local {
+		return false, err
+	}
+	rows, err := s.directory().Rows(ctx, held.Name)
+	if err != nil {
+		return false, s.directoryWaits(err)
+	}
+	if slices.ContainsFunc(rows, isOpen) {
+		return false, nil
+	}
+	var live v1alpha1.PECDomainList
+	if err := s.Live.List(ctx, &live, client.MatchingFields{"metadata.name": held.Name}); err != nil {
+		return false, fmt.Errorf("listing the PECDomains %s: %w", held.Name, err)
+	}
+	return len(live.Items) == 0, nil
 }
 
 // movedTo is the PECDomain that has a domain elsewhere, where something of it is still to end on this stack; else nil. A cache can be behind:

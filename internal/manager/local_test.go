@@ -212,6 +212,23 @@ func TestAGuestThatMovesIsLetGo(t *testing.T) {
 		return nil
 	})
 
+	for _, o := range []client.Object{box, back} {
+		if err := s.Delete(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	poke(t, s, host)
+	eventually(t, func() error {
+		if s.local(t, name) || row().Access != admin.AccessClosed {
+			return fmt.Errorf("nobody claims it, and it has no open mailbox: local %t, row %s", s.local(t, name), row().Access)
+		}
+		return nil
+	})
+	back, box = s.hostedDomain("lasciato-comune", name), makeMailbox("lasciato-comune", "ufficio", name)
+	eventually(t, func() error { return s.Create(t.Context(), back) })
+	s.create(t, box)
+	s.ready(t, back, box)
+
 	s.loseClaim(t)
 	poke(t, s, host)
 	s.waitFor(t, host, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonClaimMissing)
