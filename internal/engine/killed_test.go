@@ -485,7 +485,9 @@ func (l *load) check() {
 		twice[id] = m.bytes
 	}
 	l.checkTruth(got)
-	l.checkCustody()
+	opened := map[string]int{}
+	l.checkCustody(opened)
+	lookedAt(l.t, opened)
 	for _, p := range l.promised {
 		l.expect(want, p)
 	}

@@ -252,20 +252,26 @@ func (n *node) exec(r *running, c corev1.Container, command ...string) (string, 
 	return string(out), err
 }
 
-// stop ends a container as a kubelet does: SIGTERM to its process 1.
+// stop ends a container as a kubelet does: SIGTERM to its process 1. One that listens and has not said yet what it does at a signal is not
+// ended by it, because it is process 1: it gets another.
 func (r *running) stop() {
-	select {
-	case <-r.done:
-		return
-	default:
+	for {
+		select {
+		case <-r.done:
+			return
+		default:
+		}
+		// Process 1 of the container is unshare's only child.
+		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", r.cmd.Process.Pid, r.cmd.Process.Pid))
+		var pid int
+		if _, err := fmt.Sscan(string(children), &pid); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGTERM)
+		}
+		select {
+		case <-r.done:
+		case <-time.After(5 * time.Second):
+		}
 	}
-	// Process 1 of the container is unshare's only child.
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", r.cmd.Process.Pid, r.cmd.Process.Pid))
-	var pid int
-	if _, err := fmt.Sscan(string(children), &pid); err == nil {
-		_ = syscall.Kill(pid, syscall.SIGTERM)
-	}
-	<-r.done
 }
 
 // lockedBuffer collects what a container prints.
