@@ -215,7 +215,7 @@ func (w *world) checkCustody(opened map[string]int) {
 }
 
 // lookedAt fails unless there was something of each kind to look at.
-func lookedAt(t *testing.T, opened map[string]int) {
+func lookedAt(t testing.TB, opened map[string]int) {
 	t.Helper()
 	if opened[kindAccepted] == 0 || opened[kindNotice] == 0 || opened[kindDelivering] == 0 {
 		t.Errorf("in custody were looked at, by kind: %v", opened)
