@@ -123,6 +123,9 @@ func (w *world) later(d time.Duration) { w.now = w.now.Add(d) }
 
 func TestHolderAPI(t *testing.T) {
 	w := givenWorld(t)
+	if err := w.engine.directory.HoldDomain(t.Context(), "altrui.test"); err != nil {
+		t.Fatal(err)
+	}
 	w.put("letta@"+ours, "s/1", first, admin.AccessReadOnly)
 	w.put("sospesa@"+ours, "s/1", first, admin.AccessSuspended)
 	const hidingRule = `{"rules":[{"name":"a","header":"From","contains":"x","folder":"EXPUNGED"}]}`
@@ -131,30 +134,31 @@ func TestHolderAPI(t *testing.T) {
 		wantStatus                       int
 		wantCode                         string
 	}{
-		"no login":                             {"", "", "GET", "/v1/settings", "", 401, "login-required"},
-		"a wrong password":                     {sender, "sbagliata", "GET", "/v1/settings", "", 401, "wrong-credentials"},
-		"an unknown mailbox answers the same":  {"nessuno@" + ours, first, "GET", "/v1/settings", "", 401, "wrong-credentials"},
-		"a login that is no address":           {"' OR '1'='1", first, "GET", "/v1/settings", "", 401, "login-required"},
-		"a suspended mailbox":                  {"sospesa@" + ours, first, "GET", "/v1/settings", "", 403, "mailbox-suspended"},
-		"a read-only mailbox may look":         {"letta@" + ours, first, "GET", "/v1/settings", "", 200, ""},
-		"the address in capitals":              {strings.ToUpper(sender), first, "GET", "/v1/settings", "", 200, ""},
-		"a path that is not there":             {sender, first, "GET", "/v1/else", "", 404, "not-found"},
-		"a password that is too short":         {sender, first, "PUT", "/v1/settings/password", `{"password":"corta"}`, 422, "invalid"},
-		"a password with a line end":           {sender, first, "PUT", "/v1/settings/password", `{"password":"lunga\nlunga"}`, 422, "invalid"},
-		"the same password again":              {sender, first, "PUT", "/v1/settings/password", `{"password":"` + first + `"}`, 422, "invalid"},
-		"a field that is not there":            {sender, first, "PUT", "/v1/settings/password", `{"pasword":"lunga lunga"}`, 400, "bad-request"},
-		"two values":                           {sender, first, "PUT", "/v1/settings/password", `{"password":"lunga lunga"}{}`, 400, "bad-request"},
-		"a body that is too long":              {sender, first, "PUT", "/v1/settings/password", `{"password":"` + strings.Repeat("x", 70<<10) + `"}`, 400, "bad-request"},
-		"a certified address to notify":        {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@` + theirs + `"]}`, 422, "invalid"},
-		"one of our own to notify":             {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["anna@` + ours + `"]}`, 422, "invalid"},
-		"an address with a line end to notify": {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@ordinaria.test\r\nBcc: y@z.test"]}`, 422, "invalid"},
-		"a policy that is not there":           {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Bounce"}`, 422, "invalid"},
-		"forwarding to nowhere":                {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward"}`, 422, "invalid"},
-		"forwarding to a certified mailbox":    {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward","forwardTo":"x@` + theirs + `"}`, 422, "invalid"},
-		"an antispam that is not there":        {sender, first, "PUT", "/v1/settings/antispam", `{"antispam":"Yes"}`, 422, "invalid"},
-		"a frequency that is not there":        {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@ordinaria.test"],"frequency":"Weekly"}`, 422, "invalid"},
-		"a rule that hides messages":           {sender, first, "PUT", "/v1/settings/rules", hidingRule, 422, "invalid"},
-		"what the domain keeps":                {"letta@" + ours, first, "PUT", "/v1/settings/rules", `{"rules":[]}`, 403, "not-yours"},
+		"no login":                                   {"", "", "GET", "/v1/settings", "", 401, "login-required"},
+		"a wrong password":                           {sender, "sbagliata", "GET", "/v1/settings", "", 401, "wrong-credentials"},
+		"an unknown mailbox answers the same":        {"nessuno@" + ours, first, "GET", "/v1/settings", "", 401, "wrong-credentials"},
+		"a login that is no address":                 {"' OR '1'='1", first, "GET", "/v1/settings", "", 401, "login-required"},
+		"a suspended mailbox":                        {"sospesa@" + ours, first, "GET", "/v1/settings", "", 403, "mailbox-suspended"},
+		"a read-only mailbox may look":               {"letta@" + ours, first, "GET", "/v1/settings", "", 200, ""},
+		"the address in capitals":                    {strings.ToUpper(sender), first, "GET", "/v1/settings", "", 200, ""},
+		"a path that is not there":                   {sender, first, "GET", "/v1/else", "", 404, "not-found"},
+		"a password that is too short":               {sender, first, "PUT", "/v1/settings/password", `{"password":"corta"}`, 422, "invalid"},
+		"a password with a line end":                 {sender, first, "PUT", "/v1/settings/password", `{"password":"lunga\nlunga"}`, 422, "invalid"},
+		"the same password again":                    {sender, first, "PUT", "/v1/settings/password", `{"password":"` + first + `"}`, 422, "invalid"},
+		"a field that is not there":                  {sender, first, "PUT", "/v1/settings/password", `{"pasword":"lunga lunga"}`, 400, "bad-request"},
+		"two values":                                 {sender, first, "PUT", "/v1/settings/password", `{"password":"lunga lunga"}{}`, 400, "bad-request"},
+		"a body that is too long":                    {sender, first, "PUT", "/v1/settings/password", `{"password":"` + strings.Repeat("x", 70<<10) + `"}`, 400, "bad-request"},
+		"a certified address to notify":              {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@` + theirs + `"]}`, 422, "invalid"},
+		"one of our own to notify":                   {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["anna@` + ours + `"]}`, 422, "invalid"},
+		"one of a domain that a guest only asks for": {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@altrui.test"]}`, 200, ""},
+		"an address with a line end to notify":       {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@ordinaria.test\r\nBcc: y@z.test"]}`, 422, "invalid"},
+		"a policy that is not there":                 {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Bounce"}`, 422, "invalid"},
+		"forwarding to nowhere":                      {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward"}`, 422, "invalid"},
+		"forwarding to a certified mailbox":          {sender, first, "PUT", "/v1/settings/ordinary-mail", `{"policy":"Forward","forwardTo":"x@` + theirs + `"}`, 422, "invalid"},
+		"an antispam that is not there":              {sender, first, "PUT", "/v1/settings/antispam", `{"antispam":"Yes"}`, 422, "invalid"},
+		"a frequency that is not there":              {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@ordinaria.test"],"frequency":"Weekly"}`, 422, "invalid"},
+		"a rule that hides messages":                 {sender, first, "PUT", "/v1/settings/rules", hidingRule, 422, "invalid"},
+		"what the domain keeps":                      {"letta@" + ours, first, "PUT", "/v1/settings/rules", `{"rules":[]}`, 403, "not-yours"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.later(time.Hour) // the gate is open again

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -185,5 +187,32 @@ func TestDoveadmCommandsOtherThanDsyncDoNotPass(t *testing.T) {
 		if strings.Count(answer, "+") != 1 { // that of the login
 			t.Errorf("%q was answered %q", command, answer)
 		}
+	}
+}
+
+// A peer that is taken back gets nothing more over a sync that this site began either.
+func TestASyncWithAPeerThatIsTakenBackEnds(t *testing.T) {
+	a, b := newSite(t, "a", admin.EngineURI("a", ours)), newSite(t, "b", admin.EngineURI("b", ours))
+	a.knows(b)
+	b.knows(a)
+	conn, err := net.Dial("tcp", a.sync)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	w := newWire(conn)
+	if err := startDsync(w, "parola-a", "anna@"+ours); err != nil {
+		t.Fatal(err)
+	}
+	greeting := make([]byte, len("anna@"+ours+": "))
+	if _, err := io.ReadFull(w, greeting); err != nil {
+		t.Fatalf("the sync does not run: %v", err)
+	}
+	if _, err := a.engine.putPeer(httptest.NewRequest(http.MethodPut, "/", strings.NewReader("{}"))); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(w); err != nil || len(rest) > 0 {
+		t.Errorf("the sync goes on: %q, %v", rest, err)
 	}
 }

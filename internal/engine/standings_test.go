@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -374,4 +375,55 @@ func (w *world) rebuildAlone() {
 		w.t.Fatal(err)
 	}
 	w.start()
+}
+
+// A row that could not be made again is looked for again, and keeps no other from being made.
+func TestARowThatCouldNotBeRestoredIsTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"prima", "seconda"} {
+		closed := former(t, name, admin.AccessClosed, 3)
+		closed.ClosedAt = w.now
+		w.engine.standings.take("b", standingOf(closed, w.now))
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.engine.restoreRows(ended); err == nil {
+		t.Fatal("rows are restored by an engine that ends")
+	}
+	if err := w.engine.restoreRows(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"prima", "seconda"} {
+		if row, err := w.engine.directory.Mailbox(t.Context(), name+"@"+ours); err != nil || row.Access != admin.AccessClosed {
+			t.Errorf("%s: %+v, %v", name, row, err)
+		}
+	}
+}
+
+// The last Secret that a site had read before it was given up does not count for ever: it reads no other.
+func TestASiteThatWasGivenUpKeepsNoSecretFromCounting(t *testing.T) {
+	a, b := newTwins(t)
+	row := former(t, "ufficio", admin.AccessFull, 5)
+	place := func(change func(*admin.Mailbox)) {
+		change(&row)
+		for _, x := range []*twin{a, b} {
+			x.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &admin.Given{MayChange: allChoices}})
+		}
+		agree(t, a, b)
+		later(time.Second, a, b)
+	}
+	a.engine.holders.addPlacement("z", placement{Address: row.Address, Version: "s/0", At: a.time().Add(-time.Hour), Password: row.Password})
+	place(func(*admin.Mailbox) {})
+	if err := a.engine.choose(t.Context(), choice{Address: row.Address, Setting: admin.ChoicePassword, Password: hashed(t, second)}, anybody); err != nil {
+		t.Fatal(err)
+	}
+	agree(t, a, b)
+	later(time.Second, a, b)
+	place(func(m *admin.Mailbox) { m.Password, m.CredentialsVersion = hashed(t, third), "s/2" })
+	eventually(t, func() string {
+		if err := a.engine.derive(t.Context(), row.Address); err != nil || !a.world.knows(row.Address, third) {
+			return fmt.Sprintf("the edited Secret does not count: %v", err)
+		}
+		return ""
+	})
 }
