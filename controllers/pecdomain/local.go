@@ -63,7 +63,8 @@ func (w whereabouts) decide() admin.Domain {
 // thing: then it is the names of the mail hosts in the spec that changed, and who runs the zone has not followed yet.
 func (w whereabouts) goneForGood() bool {
 	seen := w.here.verdict.Seen.MX
-	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed && w.here.departure.set == seen.Hash() && w.here.now.Sub(w.here.departure.since) >= w.lasting
+	return w.here.verdict.Elsewhere(w.here.want) && seen.Hash() != w.held.MX && w.agreed &&
+		w.here.departure.set == seen.Hash() && w.here.now.Sub(w.here.departure.since) >= w.lasting
 }
 
 // departure is an MX set of which no host is this stack's, and since when it stands. The state says less: it is the same of two such sets.
@@ -179,14 +180,17 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if held.Name == s.domain.Name || held.Name == s.receipts {
 			continue
 		}
-		home, err := s.movedTo(ctx, held)
+		claimant, err := refs.Claimant(ctx, s.Client, held.Name)
 		if err != nil {
 			return reconcile.Result{}, err
 		}
-		isOver := home != nil
-		if isOver {
-			s.elsewhere[held.Name] = home.Namespace
-		} else if isOver, err = s.isAbandoned(ctx, held); err != nil {
+		var isOver bool
+		if claimant == nil {
+			isOver, err = s.isAbandoned(ctx, held)
+		} else if isOver, err = s.hasMovedTo(ctx, claimant, held); isOver {
+			s.elsewhere[held.Name] = claimant.Namespace
+		}
+		if err != nil {
 			return reconcile.Result{}, err
 		}
 		if !isOver || !held.Local {
@@ -196,16 +200,15 @@ func letGo(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if err := s.hold(ctx, held); err != nil {
 			return reconcile.Result{}, err
 		}
-		logf.FromContext(ctx).Info("domain let go, it is elsewhere now or nobody's", "domain", held.Name, "elsewhere", home != nil)
+		logf.FromContext(ctx).Info("domain let go, it is elsewhere now or nobody's", "domain", held.Name, "elsewhere", claimant != nil)
 	}
 	return reconcile.Result{}, nil
 }
 
-// isAbandoned says whether a local domain has neither an open mailbox nor a PECDomain of its name, by the API server's own word.
+// isAbandoned says whether a local domain that the cache knows no PECDomain of has none by the API server's own word, nor an open mailbox.
 func (s *scope) isAbandoned(ctx context.Context, held admin.Domain) (bool, error) {
-	claimant, err := refs.Claimant(ctx, s.Client, held.Name)
-	if err != nil || claimant != nil || !held.Local {
-		return false, err
+	if !held.Local {
+		return false, nil
 	}
 	rows, err := s.directory().Rows(ctx, held.Name)
 	if err != nil {
@@ -221,51 +224,40 @@ func (s *scope) isAbandoned(ctx context.Context, held admin.Domain) (bool, error
 	return len(live.Items) == 0, nil
 }
 
-// movedTo is the PECDomain that has a domain elsewhere, where something of it is still to end on this stack; else nil. A cache can be behind:
-// the API server's own word counts.
-func (s *scope) movedTo(ctx context.Context, held admin.Domain) (*v1alpha1.PECDomain, error) {
-	home, err := refs.Claimant(ctx, s.Client, held.Name)
-	if err == nil && home != nil {
-		home, err = s.servedElsewhere(ctx, home)
-	}
-	if err != nil || home == nil {
-		return nil, err
+// hasMovedTo says whether a PECDomain has its domain elsewhere, where something of it is still to end on this stack. A cache can be behind: the
+// API server's own word counts.
+func (s *scope) hasMovedTo(ctx context.Context, home *v1alpha1.PECDomain, held admin.Domain) (bool, error) {
+	if is, err := s.isServedElsewhere(ctx, home); err != nil || !is {
+		return false, err
 	}
 	rows, err := s.directory().Rows(ctx, held.Name)
 	if err != nil {
-		return nil, s.directoryWaits(err)
+		return false, s.directoryWaits(err)
 	}
 	if !held.Local && !slices.ContainsFunc(rows, isOpen) || !movesAll(rows, home.Namespace) {
-		return nil, nil
+		return false, nil
 	}
 	var live v1alpha1.PECDomainList
 	if err := s.Live.List(ctx, &live, client.InNamespace(home.Namespace), client.MatchingFields{"metadata.name": home.Name}); err != nil {
-		return nil, fmt.Errorf("listing PECDomain %s/%s: %w", home.Namespace, home.Name, err)
+		return false, fmt.Errorf("listing PECDomain %s/%s: %w", home.Namespace, home.Name, err)
 	}
-	if len(live.Items) == 0 || live.Items[0].UID != home.UID || !live.Items[0].DeletionTimestamp.IsZero() {
-		return nil, nil
-	}
-	return home, nil
+	return len(live.Items) > 0 && live.Items[0].UID == home.UID && live.Items[0].DeletionTimestamp.IsZero(), nil
 }
 
-// servedElsewhere is the PECDomain if its mail is at another provider, or on another stack that serves it; else nil.
-func (s *scope) servedElsewhere(ctx context.Context, d *v1alpha1.PECDomain) (*v1alpha1.PECDomain, error) {
+// isServedElsewhere says whether the mail of a PECDomain is at another provider, or on another stack that serves it.
+func (s *scope) isServedElsewhere(ctx context.Context, d *v1alpha1.PECDomain) (bool, error) {
 	if !d.DeletionTimestamp.IsZero() || refs.Host(d) == s.host {
-		return nil, nil
+		return false, nil
 	}
 	if d.Spec.Provider.Type != v1alpha1.ProviderHosted {
-		return d, nil
+		return true, nil
 	}
 	host := &v1alpha1.PECDomain{}
 	if err := s.Client.Get(ctx, refs.Host(d), host); err != nil {
-		return nil, client.IgnoreNotFound(err) // a host that is not there serves nobody
+		return false, client.IgnoreNotFound(err) // a host that is not there serves nobody
 	}
-	switch judgeHost(d, host).Reason {
-	case v1alpha1.ReasonHostServes, v1alpha1.ReasonHostNotReady:
-		return d, nil
-	default:
-		return nil, nil
-	}
+	reason := judgeHost(d, host).Reason
+	return reason == v1alpha1.ReasonHostServes || reason == v1alpha1.ReasonHostNotReady, nil
 }
 
 func isOpen(row admin.Mailbox) bool { return row.Access != admin.AccessClosed }

@@ -154,7 +154,7 @@ func (e *Engine) checkPeer(p admin.Peer) error {
 }
 
 func (e *Engine) status(ctx context.Context) (admin.Status, error) {
-	s := admin.Status{Site: e.settings.Site, Domain: e.settings.Domain, Version: version(), Problems: e.problems(ctx), Incomplete: !e.recalled.Load() && !e.whole.Load()}
+	s := admin.Status{Site: e.settings.Site, Domain: e.settings.Domain, Version: version(), Problems: e.problems(ctx), Incomplete: e.isIncomplete()}
 	var err error
 	if s.Mailboxes, err = e.directory.Count(ctx); err != nil {
 		return s, err

@@ -293,13 +293,16 @@ func (e *Engine) recallState() admin.Recall {
 // the mailbox was there. "No such mailbox" would be a lie, and for a message that was taken in charge the last word.
 func (e *Engine) notYet(row admin.Mailbox, err error) error {
 	switch {
-	case errors.Is(err, admin.ErrNotFound) && !e.recalled.Load() && !e.whole.Load():
+	case errors.Is(err, admin.ErrNotFound) && e.isIncomplete():
 		return errors.New("this site was built anew and does not know all its mailboxes yet")
 	case err == nil && row.Restored:
 		return fmt.Errorf("the row of %s was made again from the log, and the operator has not said yet how the mailbox stands", row.Address)
 	}
 	return nil
 }
+
+// isIncomplete says whether the directory may lack mailboxes (admin.Status.Incomplete).
+func (e *Engine) isIncomplete() bool { return !e.recalled.Load() && !e.whole.Load() }
 
 func (e *Engine) putWhole(r *http.Request) (any, error) {
 	if err := e.directory.SetWhole(r.Context()); err != nil {
