@@ -135,13 +135,17 @@ func wasForwarded(raw []byte, rcpt string) bool {
 }
 
 // ordinary handles, for one mailbox, mail that is not certified: it is forwarded where the holder wants it, or delivered in an
-// anomaly envelope. Its key is (site, queue identifier, mailbox), and no notice follows from it.
+// anomaly envelope. Its key is (site, queue identifier, mailbox), and no notice follows from it. Since the milter took it the mailbox may
+// have changed: then it waits as a receipt would, or, where nobody waits for it any more, is kept.
 func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	key := deliveryKey(e.settings.Site, o.queueID, rcpt)
-	for _, kind := range []string{kindDelivered, kindUndeliverable} {
-		if found, err := e.lookup(kind, key, nil); err != nil || found {
-			return err
-		}
+	defer e.locks.lock("ordinary " + key)()
+	if over, err := e.hasEnd(key); err != nil || over {
+		return err
+	}
+	begun, err := e.lookup(kindDelivering, key, nil) // an engine that died did not get to the other road, whatever the policy is now
+	if err != nil {
+		return err
 	}
 	r, refusal, err := e.refusalOf(rcpt, o.judgement.Type, int64(len(o.raw)))
 	if err != nil {
@@ -150,19 +154,31 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	if refusal == "" && wasForwarded(o.raw, rcpt) {
 		refusal = answerLoop
 	}
-	if refusal != "" { // the mailbox changed since the milter took it: nobody is told, but nothing is gone
-		return e.keepUndelivered(o, rcpt, key, refusal)
-	}
 	if !r.wantsJudged() {
 		o.spam = nil
 	}
-	if r.policy() == admin.OrdinaryForward && o.judgement.Type == pec.TypeOrdinary {
+	switch {
+	case begun || refusal == answerFull || refusal == answerDisabled:
+		return e.deliverAnomaly(o, rcpt)
+	case refusal != "": // nobody is told, but nothing is gone
+		return e.keepUndelivered(o, rcpt, key, refusal)
+	case r.policy() == admin.OrdinaryForward && o.judgement.Type == pec.TypeOrdinary:
 		id := e.provider().NoticeID(o.queueID, "inoltro", rcpt, e.settings.Site)
 		top := append(fmt.Appendf(nil, "%s: %s\r\n", deliveredTo, rcpt), o.spam.fields()...)
 		_, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: r.inForce.OrdinaryMail.ForwardTo, envid: id, top: top, bytes: o.raw})
 		return err
 	}
 	return e.deliverAnomaly(o, rcpt)
+}
+
+// hasEnd says whether what is not certified has its end here, under its key: what is held is delivered when its mailbox takes it.
+func (e *Engine) hasEnd(key string) (found bool, err error) {
+	for _, kind := range []string{kindDelivered, kindUndeliverable, kindHeld} {
+		if found, err = e.lookup(kind, key, nil); err != nil || found {
+			break
+		}
+	}
+	return found, err
 }
 
 // uncertified is a message that is not certified, on its way to the mailboxes of one transaction.

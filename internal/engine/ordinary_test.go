@@ -149,6 +149,133 @@ func TestAMailboxThatChangedAfterDataLosesNothing(t *testing.T) {
 	}
 }
 
+// eachKill walks a road once without a kill, and once for each record that it makes, and each side of it, with a kill there. A road that
+// makes fewer records than it should was not killed.
+func eachKill(t *testing.T, records int, walk func(t *testing.T, w *world, step func(func()))) {
+	t.Helper()
+	for n := 0; ; n++ {
+		reached := false
+		for _, after := range []bool{false, true} {
+			w := newWorld(t)
+			crashes := &crashing{left: n, after: after}
+			walk(t, w, func(do func()) {
+				crashes.journal = w.engine.journal
+				if w.engine.journal = crashes; survived(do) {
+					w.engine.journal = crashes.journal
+					return
+				}
+				reached = true
+				w.crash()
+				do()
+			})
+			if t.Failed() {
+				t.Fatalf("killed at record %d, written %v", n, after)
+			}
+		}
+		if n > 0 && !reached {
+			if n <= records {
+				t.Fatalf("the road took %d records: the crashes did not happen", n-1)
+			}
+			return
+		}
+	}
+}
+
+func TestOrdinaryMailThatWasTakenWaitsForItsMailbox(t *testing.T) {
+	access := func(to string, a admin.Access) func(*world) { return func(w *world) { w.setAccess(to, a) } }
+	for name, c := range map[string]struct {
+		to         string
+		shut, open func(w *world)
+	}{
+		"that filled up":                       {"piena@" + ours, func(w *world) { w.room = false }, func(w *world) { w.room = true }},
+		"that was suspended":                   {"aperta@" + ours, access("aperta@"+ours, admin.AccessSuspended), access("aperta@"+ours, admin.AccessFull)},
+		"that was suspended and would forward": {"avanti@" + ours, access("avanti@"+ours, admin.AccessSuspended), access("avanti@"+ours, admin.AccessFull)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eachKill(t, 3, func(t *testing.T, w *world, step func(func())) {
+				w.room = true
+				if answer := w.arrive(stranger, []string{c.to}, []byte(letter(stranger, c.to, ""))); answer != "" {
+					t.Fatal(answer)
+				}
+				key := deliveryKey("a", w.queue[0].id, c.to)
+				c.shut(w)
+				step(func() { w.run(enoughRounds); w.engine.passHeld(t.Context()) })
+				if got, n := w.titles(c.to), w.engine.held.count(); len(got) != 0 || n != 1 {
+					t.Errorf("the mailbox takes nothing, and has %v; %d messages wait", got, n)
+				}
+				c.open(w)
+				for range 2 {
+					step(func() { w.engine.passHeld(t.Context()) })
+				}
+				if diff := cmp.Diff([]string{"errore"}, w.titles(c.to)); diff != "" || w.engine.held.count() != 0 || len(w.outside) != 0 {
+					t.Errorf("%d wait, %d were sent out, and the mailbox has (-want +got):\n%s", w.engine.held.count(), len(w.outside), diff)
+				}
+				if found, err := w.engine.lookup(kindUndeliverable, key, nil); found || err != nil {
+					t.Errorf("it was given up: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// A kill between two roads that a mailbox's policy has in turn has nothing walk both.
+func TestAPolicyThatChangesAfterAKillDoublesNothing(t *testing.T) {
+	to := "aperta@" + ours
+	policy := func(w *world, p admin.OrdinaryMail, forwardTo string) {
+		row, err := w.engine.directory.Mailbox(w.t.Context(), to)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		row.OrdinaryMail, row.ForwardTo = p, forwardTo
+		if _, err := w.engine.directory.PutMailbox(w.t.Context(), row); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		before func(w *world)
+		after  func(w *world)
+	}{
+		"delivered, then to be sent on": {before: func(*world) {}, after: func(w *world) { policy(w, admin.OrdinaryForward, "casa@ordinaria.test") }},
+		"delivered, then unwanted":      {before: func(*world) {}, after: func(w *world) { policy(w, admin.OrdinaryDiscard, "") }},
+		"held, then to be sent on": {
+			before: func(w *world) { w.setAccess(to, admin.AccessSuspended) },
+			after: func(w *world) {
+				w.setAccess(to, admin.AccessFull)
+				policy(w, admin.OrdinaryForward, "casa@ordinaria.test")
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for n := 1; n <= 2; n++ {
+				for _, after := range []bool{false, true} {
+					w := newWorld(t)
+					if answer := w.arrive(stranger, []string{to}, []byte(letter(stranger, to, ""))); answer != "" {
+						t.Fatal(answer)
+					}
+					c.before(w)
+					key := deliveryKey("a", w.queue[0].id, to)
+					w.engine.journal = &crashing{journal: w.engine.journal, left: n, after: after}
+					_ = survived(func() { w.run(enoughRounds) })
+					w.crash()
+					c.after(w)
+					w.run(enoughRounds)
+					w.engine.passHeld(t.Context())
+					kept, err := w.engine.lookup(kindUndeliverable, key, nil)
+					ends := len(w.titles(to)) + len(w.outside)
+					if kept {
+						ends++
+					}
+					if err != nil || ends != 1 {
+						t.Fatalf("killed at record %d, written %v: the mailbox has %v, %d were sent out, given up %v: %v", n, after, w.titles(to), len(w.outside), kept, err)
+					}
+				}
+			}
+		})
+	}
+}
+
 // A bounce that Postfix would send to a stranger comes to the engine, which keeps it.
 func TestOurOwnBouncesNeverLeave(t *testing.T) {
 	w := newWorld(t)
