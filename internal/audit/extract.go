@@ -57,7 +57,7 @@ var labels = map[string]string{
 }
 
 // inner are steps of the engine that are no event of their own.
-var inner = []string{"transaction", "injected", "delivering", "uniting", "log-begun", "recalled"}
+var inner = []string{"transaction", "injected", "delivering", "forwarding", "uniting", "log-begun", "recalled"}
 
 // data is the union of what the engine's records hold of a message.
 type data struct {

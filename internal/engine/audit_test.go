@@ -197,7 +197,7 @@ func (w *world) checkCustody(opened map[string]int) {
 			return err
 		}
 		digest := names.Envelope + names.Infected + names.Digest // a record has one
-		if digest == "" && slices.Contains([]string{kindAccepted, kindNotice, kindDelivering, kindHeld, kindInfected, kindReport}, r.Kind) {
+		if digest == "" && slices.Contains([]string{kindAccepted, kindNotice, kindDelivering, kindForwarding, kindHeld, kindInfected, kindReport}, r.Kind) {
 			w.t.Errorf("%s %s names no copy in custody", r.Kind, r.Key)
 		}
 		if digest == "" {

@@ -102,10 +102,16 @@ func (e *Engine) bounce(m mail, queueID string) []error {
 	return sameAnswer(len(m.rcpts), e.envelopeBounced(r, queueID))
 }
 
-// envelopeBounced records that something which we put back came back, and tells the sender where it was an envelope.
+// envelopeBounced records that something which we put back came back, and tells the sender where it was an envelope. What a mailbox had
+// sent on is for that mailbox.
 func (e *Engine) envelopeBounced(r report, queueID string) error {
 	var submission accepted
 	isEnvelope, err := e.lookup(kindAccepted, r.envelopeID, &submission)
+	if err != nil {
+		return err
+	}
+	var sent forwarding
+	isForwarded, sentAt, err := e.lookupAt(kindForwarding, r.envelopeID, &sent)
 	if err != nil {
 		return err
 	}
@@ -113,6 +119,12 @@ func (e *Engine) envelopeBounced(r report, queueID string) error {
 		at, err := e.record(kindBounced, queueID+" "+f.Recipient, r.envelopeID, &f)
 		if err != nil {
 			return err
+		}
+		if isForwarded {
+			if err := e.cameBack(sent, sentAt, f); err != nil {
+				return err
+			}
+			continue
 		}
 		if f.At = at; !isEnvelope {
 			e.log.Warn("something of ours could not be delivered", "message", r.envelopeID, "recipient", f.Recipient, "status", f.Status, "text", f.Text)

@@ -52,7 +52,7 @@ type replicated struct {
 // namesOf are the custody copies that a record names.
 func namesOf(r evidence.Record) (digests []string) {
 	switch r.Kind {
-	case kindAccepted, kindRefused, kindNotice, kindDelivering, kindHeld, kindUndeliverable, kindReport, kindInfected, kindManifest:
+	case kindAccepted, kindRefused, kindNotice, kindDelivering, kindHeld, kindForwarding, kindUndeliverable, kindReport, kindInfected, kindManifest:
 	default:
 		return nil
 	}

@@ -21,7 +21,7 @@ type delivery struct {
 	raw       []byte
 	threat    string // the virus in it, "" if there is none
 	spam      *spam  // of an anomaly envelope: what the filter holds against the message in it
-	held      bool   // it waited here for its mailbox: Postfix does not have it any more
+	held      bool   // it waited here for its mailbox, or came back to it: Postfix does not have it any more
 }
 
 func (d delivery) data() deliveryData {

@@ -234,17 +234,12 @@ func foreignAnswer(w *world, rcpt string) {
 
 func (w *world) setAccess(address string, access admin.Access) {
 	w.t.Helper()
-	row, err := w.engine.directory.Mailbox(w.t.Context(), address)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	row.Access = access
-	if access == admin.AccessClosed {
-		row.ClosedAt = w.now.Truncate(time.Second)
-	}
-	if _, err := w.engine.directory.PutMailbox(w.t.Context(), row); err != nil {
-		w.t.Fatal(err)
-	}
+	w.change(address, func(row *admin.Mailbox) {
+		row.Access = access
+		if access == admin.AccessClosed {
+			row.ClosedAt = w.now.Truncate(time.Second)
+		}
+	})
 }
 
 func TestWaits(t *testing.T) {

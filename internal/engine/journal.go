@@ -34,6 +34,7 @@ const (
 	kindDelivered      = "delivered"       // deliveryKey
 	kindUndeliverable  = "undeliverable"   // deliveryKey
 	kindHeld           = "held"            // deliveryKey
+	kindForwarding     = "forwarding"      // Message-ID, as a notice would have, of queue identifier, mailbox and site
 	kindReceivedNotice = "received-notice" // deliveryKey
 	kindBounced        = "bounced"         // queue identifier of the bounce, recipient that failed
 	kindReport         = "report"          // queue identifier of a bounce about nothing of ours

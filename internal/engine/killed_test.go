@@ -43,7 +43,7 @@ const (
 
 // killedKinds are the records that messages make at one site.
 var killedKinds = []string{
-	kindTransaction, kindAccepted, kindRefused, kindNotice, kindInjected, kindTaken, kindDelivering, kindDelivered, kindUndeliverable, kindHeld,
+	kindTransaction, kindAccepted, kindRefused, kindNotice, kindInjected, kindTaken, kindDelivering, kindDelivered, kindUndeliverable, kindHeld, kindForwarding,
 	kindReceivedNotice, kindBounced, kindReport, kindInfected, kindAcknowledged, kindSettled,
 }
 
@@ -103,6 +103,7 @@ const (
 	shapeForeign  = "another provider's envelope"
 	shapeDirty    = "another provider's envelope with a virus"
 	shapeOrdinary = "ordinary mail"
+	shapeReturned = "ordinary mail that is sent on and comes back"
 )
 
 func newLoad(t *testing.T) *load {
@@ -113,6 +114,7 @@ func newLoad(t *testing.T) *load {
 	if l.index, l.roots, err = l.engine.providers(); err != nil {
 		t.Fatal(err)
 	}
+	l.forwardsTo(forwards, gone)
 	if err := l.engine.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +244,7 @@ func (l *load) send(ctx context.Context, random *mathrand.Rand) bool {
 	submit := func(shape, from string, rcpts []string, extra string) bool {
 		return l.take(portSubmission, from, rcpts, []byte(letter(from, strings.Join(rcpts, ", "), extra)), shape, "") != ""
 	}
-	switch shape := random.IntN(10); shape {
+	switch shape := random.IntN(11); shape {
 	case 0, 1, 2:
 		return submit(shapeLetter, sender, []string{"anna@" + ours, "nessuno@" + ours, "bruno@" + theirs, infectious, fullSender, gone}, "")
 	case 3:
@@ -267,6 +269,8 @@ func (l *load) send(ctx context.Context, random *mathrand.Rand) bool {
 		l.books.Lock()
 		l.reports++
 		l.books.Unlock()
+	case 10:
+		return l.take(portMX, stranger, []string{forwards}, []byte(letter(stranger, forwards, "")), shapeReturned, "") != ""
 	}
 	return true
 }
@@ -404,11 +408,11 @@ func (l *load) answer(ctx context.Context) bool {
 		l.seen++
 		l.books.Unlock()
 	}()
-	if title(l.t, m.bytes) != string(pec.TypeEnvelope) {
-		return true
-	}
 	if m.to == gone {
 		l.bounce(m.from, "Original-Envelope-Id: "+m.envid, gone+" 5.1.1")
+		return true
+	}
+	if title(l.t, m.bytes) != string(pec.TypeEnvelope) {
 		return true
 	}
 	signer, p := other(l.t)
@@ -476,6 +480,9 @@ func (l *load) check() {
 		}
 	}
 	for _, m := range l.outside { // the other side drops the second of two that have one Message-ID
+		if title(l.t, m.bytes) == "" { // sent on as it was
+			continue
+		}
 		id := messageIDOf(l.t, m.bytes) + " " + m.to
 		if was, is := twice[id]; !is {
 			got[l.tells(m.to, m.bytes)]++
@@ -596,5 +603,7 @@ func (l *load) expect(want map[told]int, p promise) {
 		add("ricevute@"+theirs, pec.TypeVirusDetection, anna)
 	case shapeOrdinary:
 		want[told{"aperta@" + ours, string(pec.TypeAnomaly), "", ""}]++
+	case shapeReturned:
+		want[told{forwards, string(pec.TypeAnomaly), "", ""}]++
 	}
 }

@@ -143,7 +143,15 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	if over, err := e.hasEnd(key); err != nil || over {
 		return err
 	}
-	begun, err := e.lookup(kindDelivering, key, nil) // an engine that died did not get to the other road, whatever the policy is now
+	// What an engine that died had begun goes on as it began, whatever the policy is now.
+	var f forwarding
+	id := e.provider().NoticeID(o.queueID, "inoltro", rcpt, e.settings.Site)
+	if sent, at, err := e.lookupAt(kindForwarding, id, &f); err != nil {
+		return err
+	} else if sent {
+		return e.sendOn(f, id, at, o.raw)
+	}
+	begun, err := e.lookup(kindDelivering, key, nil)
 	if err != nil {
 		return err
 	}
@@ -163,10 +171,7 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	case refusal != "": // nobody is told, but nothing is gone
 		return e.keepUndelivered(o, rcpt, key, refusal)
 	case r.policy() == admin.OrdinaryForward && o.judgement.Type == pec.TypeOrdinary:
-		id := e.provider().NoticeID(o.queueID, "inoltro", rcpt, e.settings.Site)
-		top := append(fmt.Appendf(nil, "%s: %s\r\n", deliveredTo, rcpt), o.spam.fields()...)
-		_, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: r.inForce.OrdinaryMail.ForwardTo, envid: id, top: top, bytes: o.raw})
-		return err
+		return e.forward(o, rcpt, r.inForce.OrdinaryMail.ForwardTo, id)
 	}
 	return e.deliverAnomaly(o, rcpt)
 }
@@ -192,6 +197,7 @@ type uncertified struct {
 	raw       []byte // both
 	at        time.Time
 	spam      *spam // nil when nothing is held against it, or nobody asked
+	back      bool  // it was sent on and came back: Postfix does not have it any more
 }
 
 func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
@@ -215,7 +221,7 @@ func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
 	}
 	defer done()
 	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: e.settings.Site}, MessageID: o.queueID}
-	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam})
+	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam, held: o.back})
 }
 
 func (e *Engine) keepUndelivered(o uncertified, rcpt, key, why string) error {

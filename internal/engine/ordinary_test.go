@@ -222,27 +222,17 @@ func TestOrdinaryMailThatWasTakenWaitsForItsMailbox(t *testing.T) {
 // A kill between two roads that a mailbox's policy has in turn has nothing walk both.
 func TestAPolicyThatChangesAfterAKillDoublesNothing(t *testing.T) {
 	to := "aperta@" + ours
-	policy := func(w *world, p admin.OrdinaryMail, forwardTo string) {
-		row, err := w.engine.directory.Mailbox(w.t.Context(), to)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		row.OrdinaryMail, row.ForwardTo = p, forwardTo
-		if _, err := w.engine.directory.PutMailbox(w.t.Context(), row); err != nil {
-			w.t.Fatal(err)
-		}
-	}
 	for name, c := range map[string]struct {
 		before func(w *world)
 		after  func(w *world)
 	}{
-		"delivered, then to be sent on": {before: func(*world) {}, after: func(w *world) { policy(w, admin.OrdinaryForward, "casa@ordinaria.test") }},
-		"delivered, then unwanted":      {before: func(*world) {}, after: func(w *world) { policy(w, admin.OrdinaryDiscard, "") }},
+		"delivered, then to be sent on": {before: func(*world) {}, after: func(w *world) { w.forwardsTo(to, "casa@ordinaria.test") }},
+		"delivered, then unwanted":      {before: func(*world) {}, after: func(w *world) { w.setPolicy(to, admin.OrdinaryDiscard) }},
 		"held, then to be sent on": {
 			before: func(w *world) { w.setAccess(to, admin.AccessSuspended) },
 			after: func(w *world) {
 				w.setAccess(to, admin.AccessFull)
-				policy(w, admin.OrdinaryForward, "casa@ordinaria.test")
+				w.forwardsTo(to, "casa@ordinaria.test")
 			},
 		},
 	} {

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,7 +15,7 @@ import (
 )
 
 // checkForward has a stranger write to a mailbox that forwards to a server that takes it, and to one whose address there is gone. What
-// was sent on and comes back is refused; what cannot be sent on is told to nobody, and is in the log.
+// was sent on and comes back is refused; what cannot be sent on is told to no stranger, and is in the mailbox.
 func checkForward(t *testing.T, p *pod, postfix *running) {
 	const forwards, lost, stranger = "inoltra@" + domain, "perde@" + domain, "x@remote.test"
 	r := startRemote(t, "127.0.0.30", false)
@@ -44,7 +45,8 @@ func checkForward(t *testing.T, p *pod, postfix *running) {
 
 	notices := strings.Count(p.evidence(t), `"kind":"notice"`)
 	wantError(t, "to the mailbox that forwards to nobody", p.send(portMX, stranger, lost, letter), "")
-	log := p.awaitEvidence(t, `"kind":"bounced"`, `"recipient":"assente@senza-inoltri.test"`, `"status":"5.1.1"`)
+	p.awaitEvidence(t, `"kind":"bounced"`, `"recipient":"assente@senza-inoltri.test"`, `"status":"5.1.1"`)
+	log := p.awaitEvidence(t, `"kind":"delivered"`, `"mailbox":"`+lost+`"`)
 	p.awaitEmptyQueue(t, postfix)
 	if n := strings.Count(log, `"kind":"notice"`); n != notices {
 		t.Errorf("%d notices were made of it", n-notices)
@@ -52,10 +54,12 @@ func checkForward(t *testing.T, p *pod, postfix *running) {
 	if n := len(r.messages()); n != 1 {
 		t.Errorf("%d messages were sent on, want one", n)
 	}
-	for _, address := range []string{forwards, lost} {
-		if n := len(inboxOf(t, address)); n != 0 {
-			t.Errorf("%s holds %d messages", address, n)
-		}
+	if n := len(inboxOf(t, forwards)); n != 0 {
+		t.Errorf("%s holds %d messages", forwards, n)
+	}
+	kept := inboxOf(t, lost)
+	if len(kept) != 1 || !bytes.Contains(kept[0], []byte("Subject: ANOMALIA MESSAGGIO: semplice\r\n")) || !bytes.Contains(kept[0], []byte(letter)) {
+		t.Errorf("%s does not hold what could not be sent on: %q", lost, kept)
 	}
 }
 

@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pec-operator/pec-operator/internal/pec"
+)
+
+// forwarding is ordinary mail that a mailbox has sent on, as it is recorded before Postfix gets it: all that its own mailbox needs to get
+// it instead, if it comes back. Its sender is a stranger and has his 250: he is told nothing.
+type forwarding struct {
+	Mailbox    string    `json:"mailbox"`
+	To         string    `json:"to"`
+	QueueID    string    `json:"queueID"`
+	From       string    `json:"from"`
+	Recipients []string  `json:"recipients"`
+	Reasons    []string  `json:"reasons"`
+	At         time.Time `json:"at"` // when it was taken
+	Spam       *spam     `json:"spam"`
+	Digest     string    `json:"digest"` // custody, with the Received field that our Postfix put on top
+}
+
+// forward sends a message on. id is what Postfix names in the bounce.
+func (e *Engine) forward(o uncertified, rcpt, to, id string) error {
+	digest, err := e.custody.Put(o.raw)
+	if err != nil {
+		return err
+	}
+	f := forwarding{Mailbox: rcpt, To: to, QueueID: o.queueID, From: o.from, Recipients: o.rcpts, Reasons: o.judgement.Errors, At: o.at, Spam: o.spam, Digest: digest}
+	at, err := e.record(kindForwarding, id, "", &f)
+	if err != nil {
+		return err
+	}
+	return e.sendOn(f, id, at, o.raw)
+}
+
+// sendOn injects what was recorded at an instant as sent on.
+func (e *Engine) sendOn(f forwarding, id string, at time.Time, raw []byte) error {
+	top := append(fmt.Appendf(nil, "%s: %s\r\n", deliveredTo, f.Mailbox), f.Spam.fields()...)
+	done, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: f.To, envid: id, top: top, bytes: raw})
+	if err != nil || !done.Refused {
+		return err
+	}
+	return e.cameBack(f, at, failure{Recipient: f.To, Text: done.Reply})
+}
+
+// cameBack gives a mailbox what it sent on and nobody took, under the key that it would have had without: whatever is repeated, the mailbox
+// has it once. One that takes nothing now gets it when it does. Where the mailbox was closed since it was sent on, it is kept, also when
+// somebody else has the address by now.
+func (e *Engine) cameBack(f forwarding, at time.Time, why failure) error {
+	key := deliveryKey(e.settings.Site, f.QueueID, f.Mailbox)
+	if over, err := e.hasEnd(key); err != nil || over {
+		return err
+	}
+	closed, err := e.mailboxFailure(f.Mailbox)
+	if err != nil {
+		return err
+	}
+	raw, done, err := e.inCustody(f.Digest)
+	if err != nil {
+		return err
+	}
+	defer done()
+	end, reason := fieldEnd(raw), oneLine("inoltrato a "+f.To+", non è stato accettato: "+why.Status+" "+why.Text)
+	o := uncertified{
+		judgement: pec.Judgement{Type: pec.TypeOrdinary, Errors: append(f.Reasons, reason)},
+		queueID:   f.QueueID, from: f.From, rcpts: f.Recipients, received: raw[:end], rest: raw[end:], raw: raw, at: f.At, spam: f.Spam, back: true,
+	}
+	if closed != nil && closed.Status == statusUnknown || !at.After(e.standings.formerUntil(e.settings.Site, f.Mailbox)) {
+		return e.keepUndelivered(o, f.Mailbox, key, reason)
+	}
+	return e.deliverAnomaly(o, f.Mailbox)
+}

@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+)
+
+const forwards = "avanti@" + ours
+
+// forwardsTo has a mailbox send its ordinary mail on to an address.
+func (w *world) forwardsTo(mailbox, address string) {
+	w.change(mailbox, func(row *admin.Mailbox) { row.OrdinaryMail, row.ForwardTo = admin.OrdinaryForward, address })
+}
+
+func (w *world) setPolicy(mailbox string, policy admin.OrdinaryMail) {
+	w.change(mailbox, func(row *admin.Mailbox) { row.OrdinaryMail, row.ForwardTo = policy, "" })
+}
+
+// change writes a row as something else.
+func (w *world) change(mailbox string, change func(row *admin.Mailbox)) {
+	w.t.Helper()
+	row, err := w.engine.directory.Mailbox(w.t.Context(), mailbox)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	change(&row)
+	if _, err := w.engine.directory.PutMailbox(w.t.Context(), row); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// refuseForwarded is the next server, that does not take what was sent on: Postfix says so, and after a crash of its own says so again.
+func refuseForwarded(w *world) {
+	for _, m := range w.outside {
+		w.bounce(m.from, "Original-Envelope-Id: "+m.envid, m.to+" 5.7.1")
+		w.bounce(m.from, "Original-Envelope-Id: "+m.envid, m.to+" 5.7.1")
+	}
+	w.run(enoughRounds)
+}
+
+// The stranger has his 250: what comes back is for the mailbox that had it sent on, once, and nobody else hears of it.
+func TestWhatWasSentOnAndComesBackIsForItsMailbox(t *testing.T) {
+	raw := []byte(letter(stranger, forwards, ""))
+	set := func(a admin.Access) func(*world) { return func(w *world) { w.setAccess(forwards, a) } }
+	for name, c := range map[string]struct {
+		to    string         // where it is sent on
+		since func(w *world) // what becomes of the mailbox before it comes back
+		then  func(w *world) // and after
+		want  []string       // in the mailbox
+		held  int            // between since and then
+		kept  bool           // in custody alone
+		kills int            // one at each record, if there are so many
+	}{
+		"refused by its server":                 {to: "casa@ordinaria.test", want: []string{"errore"}, kills: 6},
+		"an address that Postfix does not take": {to: "storto@ordinaria.test", want: []string{"errore"}, kills: 4},
+		"while the mailbox takes nothing": {
+			to: "casa@ordinaria.test", since: set(admin.AccessSuspended), held: 1, then: set(admin.AccessFull), want: []string{"errore"},
+		},
+		"after the policy became another": {
+			to: "casa@ordinaria.test", since: func(w *world) { w.forwardsTo(forwards, "altrove@ordinaria.test") }, want: []string{"errore"},
+		},
+		"after the mailbox was closed": {to: "casa@ordinaria.test", since: set(admin.AccessClosed), want: []string{}, kept: true, kills: 4},
+		"after somebody else got the address": {to: "casa@ordinaria.test", want: []string{}, kept: true, since: func(w *world) {
+			row := former(t, "avanti", admin.AccessFull, 1<<20)
+			w.close(row)
+			row.OrdinaryMail, row.Owner.UID = admin.OrdinaryDeliver, "u-new"
+			w.place(admin.Place{Address: row.Address, Mailbox: &row})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			walk := func(t *testing.T, w *world, step func(func())) {
+				w.forwardsTo(forwards, c.to)
+				if answer := w.arrive(stranger, []string{forwards}, raw); answer != "" {
+					t.Fatal(answer)
+				}
+				key := deliveryKey("a", w.queue[0].id, forwards)
+				step(func() { w.run(enoughRounds) })
+				w.now = w.now.Add(time.Minute)
+				if c.since != nil {
+					c.since(w)
+				}
+				step(func() { refuseForwarded(w) })
+				if n := w.engine.held.count(); n != c.held {
+					t.Errorf("%d messages wait, want %d", n, c.held)
+				}
+				if c.then != nil {
+					c.then(w)
+				}
+				step(func() { w.engine.passHeld(t.Context()) })
+				if diff := cmp.Diff(c.want, w.titles(forwards)); diff != "" {
+					t.Errorf("the mailbox (-want +got):\n%s", diff)
+				}
+				for _, m := range w.outside {
+					if m.to != c.to {
+						t.Errorf("%s was sent something", m.to)
+					}
+				}
+				var kept deliveryData
+				found, err := w.engine.lookup(kindUndeliverable, key, &kept)
+				if err != nil || found != c.kept {
+					t.Fatalf("kept is %v, want %v: %v", found, c.kept, err)
+				}
+				if c.kept {
+					if got, err := w.engine.custody.Get(kept.Digest); err != nil || !bytes.HasSuffix(got, raw) {
+						t.Errorf("not in custody: %v", err)
+					}
+				} else if j := w.judged(forwards, 0); !bytes.Equal(j.Postacert, raw) {
+					t.Errorf("the envelope does not hold what was sent: %q", j.Postacert)
+				}
+			}
+			if c.kills == 0 {
+				walk(t, newWorld(t), func(do func()) { do() })
+				return
+			}
+			eachKill(t, c.kills, walk)
+		})
+	}
+}
+
+func TestWhatCameBackSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	if answer := w.arrive(stranger, []string{forwards}, []byte(letter(stranger, forwards, ""))); answer != "" {
+		t.Fatal(answer)
+	}
+	w.run(enoughRounds)
+	refuseForwarded(w)
+	if all := strings.ReplaceAll(string(bytes.Join(w.store[forwards], nil)), "=\r\n", ""); !strings.Contains(all, "inoltrato a casa@ordinaria.test, non =E8 stato accettato: 5.7.1") {
+		t.Errorf("its reader is not told why:\n%s", all)
+	}
+	w.checkCustody(map[string]int{})
+}
+
+// Killed before Postfix had it, the engine sends it on as it had begun: to one address, whatever the policy is by then.
+func TestAForwardThatWasBegunGoesOn(t *testing.T) {
+	for name, change := range map[string]func(w *world){
+		"to another address": func(w *world) { w.forwardsTo(forwards, "altrove@ordinaria.test") },
+		"to the mailbox":     func(w *world) { w.setPolicy(forwards, admin.OrdinaryDeliver) },
+		"to nobody":          func(w *world) { w.setPolicy(forwards, admin.OrdinaryDiscard) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, left := range []int{1, 2} {
+				w := newWorld(t)
+				if answer := w.arrive(stranger, []string{forwards}, []byte(letter(stranger, forwards, ""))); answer != "" {
+					t.Fatal(answer)
+				}
+				w.engine.journal = &crashing{journal: w.engine.journal, left: left, after: true}
+				if survived(func() { w.run(enoughRounds) }) {
+					t.Fatal("it was not killed")
+				}
+				w.crash()
+				change(w)
+				w.run(enoughRounds)
+				if len(w.outside) != 1 || w.outside[0].to != "casa@ordinaria.test" || len(w.titles(forwards)) != 0 {
+					t.Errorf("killed after record %d: sent out %v, the mailbox has %v", left, w.outside, w.titles(forwards))
+				}
+			}
+		})
+	}
+}
