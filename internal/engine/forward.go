@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -62,7 +63,7 @@ func (e *Engine) cameBack(f forwarding, at time.Time, why failure) error {
 		return err
 	}
 	defer done()
-	end, reason := fieldEnd(raw), oneLine("inoltrato a "+f.To+", non è stato accettato: "+why.Status+" "+why.Text)
+	end, reason := fieldEnd(raw), "inoltrato a "+f.To+", non è stato accettato: "+cmp.Or(why.Text, why.Status)
 	o := uncertified{
 		judgement: pec.Judgement{Type: pec.TypeOrdinary, Errors: append(f.Reasons, reason)},
 		queueID:   f.QueueID, from: f.From, rcpts: f.Recipients, received: raw[:end], rest: raw[end:], raw: raw, at: f.At, spam: f.Spam, back: true,

@@ -131,7 +131,7 @@ func TestWhatCameBackSaysWhy(t *testing.T) {
 	}
 	w.run(enoughRounds)
 	refuseForwarded(w)
-	if all := strings.ReplaceAll(string(bytes.Join(w.store[forwards], nil)), "=\r\n", ""); !strings.Contains(all, "inoltrato a casa@ordinaria.test, non =E8 stato accettato: 5.7.1") {
+	if all := strings.ReplaceAll(string(bytes.Join(w.store[forwards], nil)), "=\r\n", ""); !strings.Contains(all, "inoltrato a casa@ordinaria.test, non =E8 stato accettato: Host or domain name not found") {
 		t.Errorf("its reader is not told why:\n%s", all)
 	}
 	w.checkCustody(map[string]int{})
