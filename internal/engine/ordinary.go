@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,7 +89,9 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 	return r, "", nil
 }
 
-// judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one.
+// judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one. What only
+// the whole message shows of one recipient, that it has no room for it or sent it on before, keeps it from no other one: it is refused if
+// nobody takes it, and ends otherwise at that recipient's mailbox (ordinary).
 func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	if tx.Cut {
 		return answerFieldTooBig, nil
@@ -98,15 +101,26 @@ func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 		return answerUnreadable, nil //nolint:nilerr // the fault is the message's
 	}
 	var recipients []recipient
+	late := ""
 	for _, rcpt := range tx.Recipients {
 		r, answer, err := e.refusalOf(rcpt, tx.Type, head.Size())
-		if answer != "" || err != nil {
-			return answer, err
+		if err != nil {
+			return "", err
 		}
-		if wasForwarded(raw, rcpt) {
-			return answerLoop, nil
+		if answer == "" && wasForwarded(raw, rcpt) {
+			answer = answerLoop
 		}
-		recipients = append(recipients, r)
+		switch answer {
+		case "":
+			recipients = append(recipients, r)
+		case answerFull, answerLoop:
+			late = cmp.Or(late, answer)
+		default:
+			return answer, nil
+		}
+	}
+	if len(recipients) == 0 {
+		return late, nil
 	}
 	threat, err := e.scan(raw)
 	if err != nil {
@@ -166,7 +180,7 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 		o.spam = nil
 	}
 	switch {
-	case begun || refusal == answerFull || refusal == answerDisabled:
+	case begun || refusal == answerFull || refusal == answerDisabled || refusal == answerLoop:
 		return e.deliverAnomaly(o, rcpt)
 	case refusal != "": // nobody is told, but nothing is gone
 		return e.keepUndelivered(o, rcpt, key, refusal)

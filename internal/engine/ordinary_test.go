@@ -266,6 +266,87 @@ func TestAPolicyThatChangesAfterAKillDoublesNothing(t *testing.T) {
 	}
 }
 
+// What is known of one recipient only when the whole message is there is not said of the others.
+func TestOneRecipientsLateAnswerIsNotTheOthers(t *testing.T) {
+	aperta, full := "aperta@"+ours, "piena@"+ours
+	small := func(names ...string) func(w *world) {
+		return func(w *world) {
+			for _, name := range names {
+				w.change(name, func(row *admin.Mailbox) { row.QuotaBytes = 100 })
+			}
+		}
+	}
+	loop := func(names ...string) (fields string) {
+		for _, name := range names {
+			fields += "Delivered-To: " + name + "\r\n"
+		}
+		return fields
+	}
+	for name, c := range map[string]struct {
+		from, extra string
+		to          []string
+		before      func(w *world)
+		answer      string
+		held        int // until there is room
+		out         int
+		want        map[string][]string
+	}{
+		"one of two has no room": {
+			to: []string{full, aperta}, before: small(full), held: 1,
+			want: map[string][]string{full: {"errore"}, aperta: {"errore"}},
+		},
+		"neither has room": {to: []string{full, aperta}, before: small(full, aperta), answer: answerFull, want: map[string][]string{full: {}, aperta: {}}},
+		"one of two sent it on before, and keeps it now": {
+			to: []string{forwards, aperta}, extra: loop(forwards),
+			want: map[string][]string{forwards: {"errore"}, aperta: {"errore"}},
+		},
+		"both sent it on before":                       {to: []string{forwards, aperta}, extra: loop(forwards, aperta), answer: answerLoop, want: map[string][]string{forwards: {}, aperta: {}}},
+		"one sent it on before, the other has no room": {to: []string{forwards, full}, extra: loop(forwards), before: small(full), answer: answerLoop, want: map[string][]string{forwards: {}, full: {}}},
+		"one sends it on, the other has no room": {
+			to: []string{forwards, full}, before: small(full), held: 1, out: 1,
+			want: map[string][]string{forwards: {}, full: {"errore"}},
+		},
+		"from a certified domain, to a full one": {
+			from: "bruno@" + theirs, to: []string{aperta, full}, before: small(full), held: 1,
+			want: map[string][]string{aperta: {"errore"}, full: {"errore"}},
+		},
+		"from a certified domain, to one that does not exist": {
+			from: "bruno@" + theirs, to: []string{aperta, "nessuno@" + ours}, answer: answerUnknown, want: map[string][]string{aperta: {}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.room = true
+			if c.before != nil {
+				c.before(w)
+			}
+			from := stranger
+			if c.from != "" {
+				from = c.from
+			}
+			if answer := w.arrive(from, c.to, []byte(letter(from, c.to[0], c.extra))); answer != c.answer {
+				t.Fatalf("the milter answered %q, want %q", answer, c.answer)
+			}
+			w.room = false
+			w.run(enoughRounds)
+			if n := w.engine.held.count(); n != c.held {
+				t.Errorf("%d messages wait, want %d", n, c.held)
+			}
+			w.room = true
+			w.change(full, func(row *admin.Mailbox) { row.QuotaBytes = 1 << 20 })
+			w.engine.passHeld(t.Context())
+			for mailbox, want := range c.want {
+				if diff := cmp.Diff(want, w.titles(mailbox)); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", mailbox, diff)
+				}
+			}
+			if len(w.outside) != c.out {
+				t.Errorf("%d messages went out, want %d", len(w.outside), c.out)
+			}
+		})
+	}
+}
+
 // A bounce that Postfix would send to a stranger comes to the engine, which keeps it.
 func TestOurOwnBouncesNeverLeave(t *testing.T) {
 	w := newWorld(t)
