@@ -89,28 +89,35 @@ func (s *milterSession) RcptTo(rcpt string, _ *milter.Modifier) (milter.Response
 	if rcpt = fold(rcpt); slices.Contains(s.rcpts, rcpt) {
 		return milter.RespContinue, nil
 	}
-	if s.port == portMX && !s.joins(rcpt) {
-		return milter.NewResponseStr('y', answerApart), nil
+	if s.port == portMX {
+		if answer := s.apart(rcpt); answer != "" {
+			return milter.NewResponseStr('y', answer), nil
+		}
 	}
 	s.rcpts = append(s.rcpts, rcpt)
 	return milter.RespContinue, nil
 }
 
-// joins says whether a recipient may share the transaction's one answer. What comes from a certified domain is taken to be
-// certified, and is answered by notices; a stranger's mail to mailboxes of different answers comes in as many transactions.
-func (s *milterSession) joins(rcpt string) bool {
+// apart is why a recipient may not share the transaction's one answer, "" if it may. What comes from a certified domain is taken to be
+// certified, and is answered by notices; a stranger's mail to mailboxes of different answers comes in as many transactions. Of whom nothing
+// can be said now is tried again alone: at the end of DATA the others would wait with him.
+func (s *milterSession) apart(rcpt string) (answer string) {
 	index, _, err := s.engine.providers()
 	if err != nil || index.Certified(domainOf(s.from)) {
-		return true // at the end of DATA there is an answer to either
+		return "" // at the end of DATA there is an answer to either
 	}
-	_, answer, err := s.engine.refusalOf(rcpt, pec.TypeOrdinary, 0)
+	_, answer, err = s.engine.refusalOf(rcpt, pec.TypeOrdinary, 0)
 	if err != nil {
-		return true
+		s.engine.log.Error("judging a recipient", "port", s.port, "error", err)
+		return answerTemporary
 	}
 	if len(s.rcpts) == 0 {
 		s.first = answer
 	}
-	return answer == s.first
+	if answer != s.first {
+		return answerApart
+	}
+	return ""
 }
 
 // Header adds a field. Postfix hands over folded values with bare line feeds.

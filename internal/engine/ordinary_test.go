@@ -85,24 +85,41 @@ func TestForwardedMailIsOursToFailAndComesBackToNobody(t *testing.T) {
 
 func TestStrangersRecipientsOfOneTransactionHaveOneAnswer(t *testing.T) {
 	w := newWorld(t)
+	restored := "anna@" + ours // from the log, and nobody has said yet how it stands
+	w.change(restored, func(row *admin.Mailbox) { row.Restored = true })
 	cases := map[string]struct {
 		from string
 		to   []string
 		want []string // that were taken
 	}{
-		"the same answer":          {stranger, []string{"aperta@" + ours, "altra@" + ours}, []string{"aperta@" + ours, "altra@" + ours}},
-		"an unknown one among two": {stranger, []string{"aperta@" + ours, "nessuno@" + ours, "altra@" + ours}, []string{"aperta@" + ours, "altra@" + ours}},
-		"first an unknown one":     {stranger, []string{"nessuno@" + ours, "aperta@" + ours}, []string{"nessuno@" + ours}},
-		"a full one":               {stranger, []string{"aperta@" + ours, "piena@" + ours}, []string{"aperta@" + ours}},
-		"from a certified domain":  {"bruno@" + theirs, []string{"aperta@" + ours, "nessuno@" + ours, "piena@" + ours}, []string{"aperta@" + ours, "nessuno@" + ours, "piena@" + ours}},
+		"the same answer":                                       {stranger, []string{"aperta@" + ours, "altra@" + ours}, []string{"aperta@" + ours, "altra@" + ours}},
+		"an unknown one among two":                              {stranger, []string{"aperta@" + ours, "nessuno@" + ours, "altra@" + ours}, []string{"aperta@" + ours, "altra@" + ours}},
+		"first an unknown one":                                  {stranger, []string{"nessuno@" + ours, "aperta@" + ours}, []string{"nessuno@" + ours}},
+		"a full one":                                            {stranger, []string{"aperta@" + ours, "piena@" + ours}, []string{"aperta@" + ours}},
+		"one of which nothing can be said among two":            {stranger, []string{"aperta@" + ours, restored, "altra@" + ours}, []string{"aperta@" + ours, "altra@" + ours}},
+		"first one of which nothing can be said":                {stranger, []string{restored, "aperta@" + ours, "piena@" + ours}, []string{"aperta@" + ours}},
+		"of which nothing can be said, from a certified domain": {"bruno@" + theirs, []string{restored, "aperta@" + ours}, []string{restored, "aperta@" + ours}},
+		"from a certified domain":                               {"bruno@" + theirs, []string{"aperta@" + ours, "nessuno@" + ours, "piena@" + ours}, []string{"aperta@" + ours, "nessuno@" + ours, "piena@" + ours}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			s := &milterSession{engine: w.engine, port: portMX}
 			_, _ = s.MailFrom(c.from, &milter.Modifier{})
 			for _, to := range c.to {
-				if _, err := s.RcptTo(to, nil); err != nil {
+				response, err := s.RcptTo(to, nil)
+				if err != nil {
 					t.Fatal(err)
+				}
+				want := ""
+				switch {
+				case slices.Contains(c.want, to):
+				case to == restored:
+					want = answerTemporary
+				default:
+					want = answerApart
+				}
+				if answer := strings.TrimRight(string(response.Response().Data), "\x00"); answer != want {
+					t.Errorf("%s is answered %q, want %q", to, answer, want)
 				}
 			}
 			if diff := cmp.Diff(c.want, s.rcpts); diff != "" {
