@@ -50,7 +50,7 @@ func (p *Placed) Seal(passwordHash string) error {
 type Answer struct {
 	// Placed is the mailbox as it is now; nil when nothing was placed, or when it failed.
 	Placed *Placed `json:"placed,omitempty"`
-	// Refused is what is wrong with what was asked. The row may be placed all the same, and Given not.
+	// Refused is what is wrong with what was asked. The rest may be placed all the same: Placed says what was.
 	Refused string `json:"refused,omitempty"`
 	// Changed says that it was refused because the row is not If any more.
 	Changed bool `json:"changed,omitempty"`

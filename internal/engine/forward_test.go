@@ -164,3 +164,78 @@ func TestAForwardThatWasBegunGoesOn(t *testing.T) {
 		})
 	}
 }
+
+// A certified mailbox refuses what a stranger wrote, and its sender would have a 250: he is refused at the door, as by that mailbox.
+func TestNothingIsSentOnToACertifiedMailbox(t *testing.T) {
+	other := "aperta@" + ours
+	for name, prepare := range map[string]func(w *world){
+		"of this house":            func(w *world) { w.forwardsTo(forwards, "anna@"+ours) },
+		"of another provider":      func(w *world) { w.forwardsTo(forwards, "anna@"+theirs) },
+		"that sends it on in turn": func(w *world) { w.forwardsTo(forwards, other); w.forwardsTo(other, forwards) },
+		"of a domain that is local": func(w *world) {
+			if err := w.engine.directory.PutDomain(w.t.Context(), admin.Domain{Name: "comune.test", Local: true}); err != nil {
+				w.t.Fatal(err)
+			}
+			w.forwardsTo(forwards, "anna@comune.test")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			prepare(w)
+			raw := []byte(letter(stranger, forwards, ""))
+			if answer := w.arrive(stranger, []string{forwards}, raw); answer != answerUncertified {
+				t.Errorf("the stranger is answered %q", answer)
+			}
+			w.forwardsTo(forwards, "casa@ordinaria.test")
+			if answer := w.arrive(stranger, []string{forwards}, raw); answer != "" {
+				t.Fatal(answer)
+			}
+			prepare(w) // after the 250
+			w.run(enoughRounds)
+			if diff := cmp.Diff([]string{"errore"}, w.titles(forwards)); diff != "" || len(w.outside)+len(w.inside) != 0 {
+				t.Errorf("%d messages were sent on, and the mailbox has (-want +got):\n%s", len(w.outside)+len(w.inside), diff)
+			}
+		})
+	}
+}
+
+// What a spec gives and cannot be is left out, and said at each asking, since the row does not become what was asked; the rest acts.
+func TestAPlaceThatSendsToACertifiedMailbox(t *testing.T) {
+	w := newWorld(t)
+	for name, c := range map[string]struct {
+		forwardTo string
+		told      []string
+		refused   []string // what the answer names
+	}{
+		"ordinary addresses":                        {forwardTo: "casa@ordinaria.test", told: []string{"casa@ordinaria.test"}},
+		"ordinary mail for a mailbox of this house": {forwardTo: "anna@" + ours, told: []string{"casa@ordinaria.test"}, refused: []string{"anna@" + ours}},
+		"ordinary mail for itself":                  {forwardTo: "nuova@" + ours, refused: []string{"nuova@" + ours}},
+		"notifications for another provider's":      {forwardTo: "casa@ordinaria.test", told: []string{"casa@ordinaria.test", "anna@" + theirs}, refused: []string{"anna@" + theirs}},
+		"both":                                      {forwardTo: "anna@" + theirs, told: []string{"anna@" + ours, "casa@ordinaria.test"}, refused: []string{"anna@" + ours, "anna@" + theirs}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			row := former(t, "nuova", admin.AccessReadOnly, 5)
+			row.OrdinaryMail, row.ForwardTo = admin.OrdinaryForward, c.forwardTo
+			for range 2 {
+				wanted := row
+				given := admin.Given{MessagesPerDay: 7, Notifications: admin.Notifications{Addresses: c.told}}
+				a := w.placing(admin.Place{Address: row.Address, Mailbox: &wanted, Given: &given})
+				if a.Failed != "" || a.Placed == nil {
+					t.Fatalf("answered %+v", a)
+				}
+				for _, named := range c.refused {
+					if !strings.Contains(a.Refused, named+": it is a certified mailbox") {
+						t.Errorf("%s is not named: %q", named, a.Refused)
+					}
+				}
+				asked := a.Placed.Mailbox.Same(row) && a.Placed.Holder.Given.Same(given)
+				if asked != (len(c.refused) == 0) || (a.Refused == "") != asked {
+					t.Errorf("refused is %q, and placed what was asked is %v", a.Refused, asked)
+				}
+				if a.Placed.Mailbox.Access != row.Access || a.Placed.Holder.Given.MessagesPerDay != 7 {
+					t.Errorf("what is right is not placed: %+v", a.Placed)
+				}
+			}
+		})
+	}
+}

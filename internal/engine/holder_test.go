@@ -716,7 +716,10 @@ func (w *world) told() []message {
 
 func TestNotificationOfEachMessage(t *testing.T) {
 	w := givenWorld(t)
-	w.give(sender, admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test", "anna@" + theirs}}})
+	given := admin.Given{Notifications: admin.Notifications{Addresses: []string{"mario@ordinaria.test", "anna@" + theirs}}}
+	if _, err := w.engine.directory.Place(t.Context(), []admin.Place{{Address: sender, Given: &given}}); err != nil { // its domain is certified since
+		t.Fatal(err)
+	}
 	w.arriving(sender, "q1")
 	w.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, "")) // whose receipts are no news
 	w.run(enoughRounds)

@@ -75,7 +75,11 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 	case r.row.Access != admin.AccessFull:
 		return r, answerDisabled, nil
 	case r.policy() == admin.OrdinaryForward && t == pec.TypeOrdinary:
-		return r, "", nil
+		// checkPlace has seen to it; but a domain may be certified since.
+		if problem, err := e.notOrdinary(context.Background(), r.inForce.OrdinaryMail.ForwardTo); err != nil || problem == "" {
+			return r, "", err
+		}
+		return r, answerUncertified, nil
 	case r.policy() != admin.OrdinaryDeliver && t == pec.TypeOrdinary:
 		return r, answerUncertified, nil
 	}
@@ -179,12 +183,13 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	if !r.wantsJudged() {
 		o.spam = nil
 	}
+	forwards := r.policy() == admin.OrdinaryForward
 	switch {
-	case begun || refusal == answerFull || refusal == answerDisabled || refusal == answerLoop:
+	case begun || refusal == answerFull || refusal == answerDisabled || refusal == answerLoop || refusal == answerUncertified && forwards:
 		return e.deliverAnomaly(o, rcpt)
 	case refusal != "": // nobody is told, but nothing is gone
 		return e.keepUndelivered(o, rcpt, key, refusal)
-	case r.policy() == admin.OrdinaryForward && o.judgement.Type == pec.TypeOrdinary:
+	case forwards && o.judgement.Type == pec.TypeOrdinary:
 		return e.forward(o, rcpt, r.inForce.OrdinaryMail.ForwardTo, id)
 	}
 	return e.deliverAnomaly(o, rcpt)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -144,7 +145,7 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	var good []int
 	var asked []admin.Place
 	for i := range places {
-		if answers[i].Refused = e.checkPlace(&places[i]); places[i].Mailbox != nil || places[i].Given != nil || places[i].Compared != nil {
+		if answers[i].Refused = e.checkPlace(ctx, &places[i]); places[i].Mailbox != nil || places[i].Given != nil || places[i].Compared != nil {
 			good, asked = append(good, i), append(asked, places[i])
 		}
 	}
@@ -225,8 +226,8 @@ func eachOf[T any](list []T, f func(i int)) {
 }
 
 // checkPlace says what the directory does not know to be wrong, and takes that out of the place: a rule that cannot be carried out
-// must not keep an access from being withdrawn.
-func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
+// must not keep an access from being withdrawn. The operator asks again for what it took out, and so the answer does not get lost.
+func (e *Engine) checkPlace(ctx context.Context, p *admin.Place) (wrong string) {
 	p.Address = fold(p.Address)
 	// The provider may have taken the address of a mailbox that is there: then that can be closed, or its row would stay open for good.
 	closes := p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed && p.Given == nil && p.Compared == nil
@@ -237,11 +238,36 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 	case p.Mailbox != nil && fold(p.Mailbox.Address) != p.Address:
 		p.Mailbox, p.Given, p.Compared = nil, nil, nil
 		return "the row is another address's"
-	case p.Given != nil:
-		if err := checkGiven(*p.Given); err != nil {
-			p.Given = nil
-			return "what its holder is given: " + err.Error()
+	}
+	var problems []string
+	if p.Mailbox != nil && p.Mailbox.OrdinaryMail == admin.OrdinaryForward {
+		if problem := e.notOrdinaryNow(ctx, p.Mailbox.ForwardTo); problem != "" {
+			p.Mailbox.OrdinaryMail, p.Mailbox.ForwardTo = admin.OrdinaryDiscard, ""
+			problems = append(problems, "ordinary mail is refused, and not sent on to "+problem)
 		}
+	}
+	if p.Given == nil {
+		return strings.Join(problems, "; ")
+	}
+	if err := checkGiven(*p.Given); err != nil {
+		p.Given = nil
+		return strings.Join(append(problems, "what its holder is given: "+err.Error()), "; ")
+	}
+	p.Given.Notifications.Addresses = slices.DeleteFunc(p.Given.Notifications.Addresses, func(address string) bool {
+		problem := e.notOrdinaryNow(ctx, address)
+		if problem != "" {
+			problems = append(problems, "nobody is told of mail at "+problem)
+		}
+		return problem != ""
+	})
+	return strings.Join(problems, "; ")
+}
+
+// notOrdinaryNow is an address of a spec with why nothing is sent there (notOrdinary), "" if something is. Of one that cannot be judged
+// it is not said: it is judged again when there is mail.
+func (e *Engine) notOrdinaryNow(ctx context.Context, address string) (problem string) {
+	if problem, err := e.notOrdinary(ctx, address); err == nil && problem != "" {
+		return address + ": " + problem
 	}
 	return ""
 }
