@@ -128,6 +128,7 @@ func (e *Engine) undelivered(d delivery, key string, refusal *failure) error {
 	if err != nil {
 		return err
 	}
+	e.held.end(key)
 	e.metrics.deliveries.WithLabelValues("refused").Inc()
 	return e.outcome(d, at, refusal, true)
 }
@@ -144,6 +145,7 @@ func (e *Engine) stored(d delivery, key, reply string) error {
 	if err != nil {
 		return err
 	}
+	e.held.end(key) // the other site may hold it
 	if data.Replica == replicaPending {
 		if err := e.pendCopy(key); err != nil {
 			return err

@@ -123,11 +123,12 @@ func (e *Engine) rememberHeld(site string, r evidence.Record) error {
 	if err := r.Decode(&h); err != nil {
 		return err
 	}
-	if ended, err := e.endedHeld(r.Key); ended || err != nil { // the record of that may be in a log that is read before this one
-		return err
-	}
 	e.held.add(heldMessage{key: r.Key, mailbox: h.Mailbox, site: site, at: r.Time, size: h.Size})
-	return nil
+	ended, err := e.endedHeld(r.Key) // the record of that may be in a log that is read before this one
+	if ended {
+		e.held.end(r.Key)
+	}
+	return err
 }
 
 // endedHeld says whether either site delivered what was held under a key, or never will.

@@ -227,6 +227,22 @@ func TestNeitherSiteWaitsForWhatOneOfThemDelivered(t *testing.T) {
 	counts("and both restarted again", 0, 0)
 }
 
+// The other site held it, and its provider's server tried this one.
+func TestADeliveryEndsWhatTheOtherSiteHolds(t *testing.T) {
+	for to, room := range map[string]bool{"piena@" + ours: true, "chiusa@" + ours: false} {
+		w := newWorld(t)
+		w.room = room
+		receipt := foreignReceipt(t, "x@"+ours, to, "")
+		key := deliveryKey("ricevute@"+theirs, strings.Trim(messageIDOf(t, receipt), "<>"), to)
+		w.engine.held.add(heldMessage{key: key, mailbox: to, site: "b", at: w.now})
+		w.arrive("posta-certificata@"+theirs, []string{to}, receipt)
+		w.run(enoughRounds)
+		if ended, err := w.engine.endedHeld(key); !ended || err != nil || w.engine.held.count() != 0 {
+			t.Errorf("%s: its end is recorded %v, and %d messages wait: %v", to, ended, w.engine.held.count(), err)
+		}
+	}
+}
+
 func foreignAnswer(w *world, rcpt string) {
 	_, provider := other(w.t)
 	w.arrive(provider.ServiceAddress, []string{rcpt}, foreignReceipt(w.t, "x@"+ours, rcpt, ""))

@@ -177,22 +177,24 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	if err != nil {
 		return err
 	}
-	if refusal == "" && wasForwarded(o.raw, rcpt) {
-		refusal = answerLoop
-	}
 	if !r.wantsJudged() {
 		o.spam = nil
 	}
-	forwards := r.policy() == admin.OrdinaryForward
+	sendsOn := r.policy() == admin.OrdinaryForward && o.judgement.Type == pec.TypeOrdinary && !wasForwarded(o.raw, rcpt)
 	switch {
-	case begun || refusal == answerFull || refusal == answerDisabled || refusal == answerLoop || refusal == answerUncertified && forwards:
-		return e.deliverAnomaly(o, rcpt)
-	case refusal != "": // nobody is told, but nothing is gone
+	case begun:
+	case isUnwanted(r, refusal): // nobody is told, but nothing is gone
 		return e.keepUndelivered(o, rcpt, key, refusal)
-	case forwards && o.judgement.Type == pec.TypeOrdinary:
+	case refusal == "" && sendsOn:
 		return e.forward(o, rcpt, r.inForce.OrdinaryMail.ForwardTo, id)
 	}
 	return e.deliverAnomaly(o, rcpt)
+}
+
+// isUnwanted says whether there is no mailbox any more for what was taken, or one that does not take it. One that is full or takes nothing
+// now is waited for, and what cannot be sent on any more is for the mailbox itself. Pure.
+func isUnwanted(r recipient, refusal string) bool {
+	return refusal == answerUnknown || refusal == answerUncertified && r.policy() != admin.OrdinaryForward
 }
 
 // hasEnd says whether what is not certified has its end here, under its key: what is held is delivered when its mailbox takes it.
