@@ -617,7 +617,7 @@ func TestSendingLimits(t *testing.T) {
 	n := 0
 	submit := func(rcpts ...string) string {
 		n++
-		return w.engine.judgeTransaction(fmt.Sprintf("4jX5CV%04dzzz", n), transaction{Port: portSubmission, From: strings.ToUpper(sender[:1]) + sender[1:], Recipients: rcpts}, nil)
+		return w.engine.judgeTransaction(fmt.Sprintf("4jX5CV%04dzzz", n), transaction{Port: portSubmission, User: sender, From: strings.ToUpper(sender[:1]) + sender[1:], Recipients: rcpts}, nil)
 	}
 	wantAnswer := func(what, got, want string) {
 		t.Helper()
@@ -639,7 +639,7 @@ func TestSendingLimits(t *testing.T) {
 	for range 5 {
 		wantAnswer("one without a limit", submit("a", "b", "c", "d"), "")
 	}
-	wantAnswer("one of nobody", w.engine.judgeTransaction("4jX5CVzzzz", transaction{Port: portSubmission, From: "nessuno@" + ours, Recipients: []string{"a"}}, nil), "550 5.7.1 ")
+	wantAnswer("one of nobody", w.engine.judgeTransaction("4jX5CVzzzz", transaction{Port: portSubmission, User: "nessuno@" + ours, From: "nessuno@" + ours, Recipients: []string{"a"}}, nil), "550 5.7.1 ")
 }
 
 // What Postfix let through while the mailbox might still send is judged again when the message has ended.
@@ -669,7 +669,7 @@ func TestRightsAreAskedForAtTheEndOfAMessage(t *testing.T) {
 				}
 			}
 			submit := func(queueID string) string {
-				return w.engine.judgeTransaction(queueID, transaction{Port: portSubmission, From: sender, Recipients: []string{"anna@" + ours}}, nil)
+				return w.engine.judgeTransaction(queueID, transaction{Port: portSubmission, User: sender, From: sender, Recipients: []string{"anna@" + ours}}, nil)
 			}
 			if got := submit("4jX5CV0001zmF"); got != c.want {
 				t.Errorf("its message is answered %q, want %q", got, c.want)
