@@ -197,6 +197,7 @@ func TestDecodeStrict(t *testing.T) {
 		"two values":               {text: `{"name":"a"}{"name":"b"}`},
 		"what is cut":              {text: `{"name":"a"`},
 		"nothing":                  {},
+		"what is not UTF-8":        {text: "{\"name\":\"\xe0\"}"},
 	} {
 		got, err := decodeStrict[struct{ Name string }](strings.NewReader(c.text))
 		if (err == nil) != c.taken || c.taken && got.Name != "a" {
