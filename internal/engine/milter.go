@@ -86,13 +86,13 @@ func (s *milterSession) MailFrom(from string, m *milter.Modifier) (milter.Respon
 	return milter.RespContinue, nil
 }
 
-// RcptTo is told of each recipient that Postfix accepted. It accepts postmaster without a domain, whatever its restrictions are, and would
-// complete it with the name of this host, where there are no mailboxes.
+// RcptTo is told of each recipient that Postfix accepted. Whatever its restrictions are it accepts postmaster without a domain, and would
+// complete it with the name of this host, and anybody at an address of this host. There are no mailboxes.
 func (s *milterSession) RcptTo(rcpt string, _ *milter.Modifier) (milter.Response, error) {
 	if rcpt = fold(rcpt); slices.Contains(s.rcpts, rcpt) {
 		return milter.RespContinue, nil
 	}
-	if !strings.Contains(rcpt, "@") {
+	if domain := domainOf(rcpt); domain == rcpt || strings.HasPrefix(domain, "[") {
 		return milter.NewResponseStr('y', answerNoDomain), nil
 	}
 	if s.port == portMX && !s.joins(rcpt) {

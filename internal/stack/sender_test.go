@@ -63,7 +63,7 @@ func checkNobodysSubmission(t *testing.T, p *pod) {
 			_ = c.Close()
 		}
 	}
-	for _, to := range []string{"double-bounce@" + host, "double-bounce", "postmaster@" + host} {
+	for _, to := range []string{"double-bounce@" + host, "double-bounce", "postmaster@" + host, "x@" + host, "x@localhost"} {
 		wantError(t, "from outside to "+to, p.send(portMX, "x@remote.test", to, note), "Relay access denied")
 	}
 	p.mailbox("moving", admin.AccessFull)
