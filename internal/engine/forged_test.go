@@ -79,6 +79,7 @@ func TestAStrangersReportEndsNoSubmission(t *testing.T) {
 			if err := w.engine.incoming(handed(c.id(id), "", []string{sender}, string(report)))[0]; (err != nil) != c.fails {
 				t.Errorf("the incoming point answered %v", err)
 			}
+			w.run(enoughRounds)
 			if diff := cmp.Diff([]string{"accettazione"}, w.titles(sender)); diff != "" {
 				t.Errorf("the sender's mailbox (-want +got):\n%s", diff)
 			}
