@@ -212,7 +212,7 @@ func (e *Engine) notificationsOf(ctx context.Context, mailbox string) (admin.Not
 		return h.InForce.Notifications, err
 	}
 	if errors.Is(err, admin.ErrNotFound) {
-		err = e.notYet(row, err)
+		err = e.notYet(ctx, mailbox, row, err)
 	}
 	return admin.Notifications{}, err
 }

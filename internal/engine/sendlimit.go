@@ -66,7 +66,7 @@ func mayNotSend(row admin.Mailbox) string {
 func (e *Engine) submit(queueID string, tx transaction) (answer string, err error) {
 	address, day := fold(tx.From), dayOf(e.now())
 	row, err := e.directory.Mailbox(context.Background(), address)
-	if err := e.notYet(row, err); err != nil {
+	if err := e.notYet(context.Background(), address, row, err); err != nil {
 		return "", err
 	}
 	if errors.Is(err, admin.ErrNotFound) {

@@ -143,6 +143,14 @@ func (l *standings) lost(site, address string) (s mailboxStanding, ok bool) {
 	return s, ok
 }
 
+// openThere says whether a mailbox is open at another site since it was last closed at this one, whose row says when that was too.
+func (l *standings) openThere(own, other, address string, closedAt time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last, known := l.last[address][other]
+	return known && !last.Closed && last.since().After(latest(closedAt, l.last[address][own].ended()))
+}
+
 // hear notes that the row of an address is to be looked for.
 func (l *standings) hear(address string) {
 	l.mu.Lock()
@@ -291,14 +299,30 @@ func (e *Engine) recallState() admin.Recall {
 // notYet is why what the directory says of an address is not to be told to anybody yet, nil if it is. A site with a new log knows no mailbox
 // before the other one has told it, or the operator has placed all: nor does a row that was made again from the log say more than that
 // the mailbox was there. "No such mailbox" would be a lie, and for a message that was taken in charge the last word.
-func (e *Engine) notYet(row admin.Mailbox, err error) error {
+func (e *Engine) notYet(ctx context.Context, address string, row admin.Mailbox, err error) error {
+	isUnknown := errors.Is(err, admin.ErrNotFound)
 	switch {
-	case errors.Is(err, admin.ErrNotFound) && e.isIncomplete():
+	case isUnknown && e.isIncomplete():
 		return errors.New("this site was built anew and does not know all its mailboxes yet")
 	case err == nil && row.Restored:
 		return fmt.Errorf("the row of %s was made again from the log, and the operator has not said yet how the mailbox stands", row.Address)
+	case isUnknown, err == nil && row.Access == admin.AccessClosed:
+		return e.openThere(ctx, address, row.ClosedAt)
 	}
 	return nil
+}
+
+// errOpenThere is of a mailbox that only this site lacks.
+var errOpenThere = errors.New("the mailbox is open at the other site, and this site's operator has not placed it yet")
+
+// openThere is errOpenThere for a mailbox that the other site has open since it was closed here, or was never here. A site that was given
+// up closes nothing any more, and is not asked: mail would wait for ever.
+func (e *Engine) openThere(ctx context.Context, address string, closedAt time.Time) error {
+	peer, _, err := e.directory.Peer(ctx)
+	if err == nil && e.standings.openThere(e.settings.Site, peer.Site, address, closedAt) {
+		err = fmt.Errorf("%s: %w", address, errOpenThere)
+	}
+	return err
 }
 
 // isIncomplete says whether the directory may lack mailboxes (admin.Status.Incomplete).

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -364,6 +365,102 @@ func TestReceiptsWaitForAMailboxThatTheDirectoryDoesNotKnowYet(t *testing.T) {
 	w.engine.passHeld(t.Context())
 	if got := w.titles(full); len(got) != 2 {
 		t.Errorf("when the mailbox is placed it has %v", got)
+	}
+}
+
+// What is open at the other site is not denied at this one: its mail waits here, until the operator of this site has placed it, or the
+// other site has closed it or was given up.
+func TestAMailboxThatIsOpenAtTheOtherSiteIsNotDenied(t *testing.T) {
+	open := func(x *twin) admin.Mailbox {
+		row := former(t, "nuova", admin.AccessFull, 1<<20)
+		row.Owner.UID += "-" + x.settings.Site
+		x.place(admin.Place{Address: row.Address, Mailbox: &row})
+		return row
+	}
+	both := func(t *testing.T, a, b *twin) (ofA, ofB admin.Mailbox) {
+		ofA, ofB = open(a), open(b)
+		agree(t, a, b)
+		later(time.Minute, a, b)
+		return ofA, ofB
+	}
+	const waits, denied = answerTemporary, answerUnknown
+	for name, c := range map[string]struct {
+		lives func(t *testing.T, a, b *twin)
+		want  string // what a stranger is answered at site a
+	}{
+		"it was made there": {func(_ *testing.T, _, b *twin) { open(b) }, waits},
+		"it was made there, and this site was built anew since": {func(t *testing.T, a, b *twin) {
+			open(b)
+			agree(t, a, b)
+			a.rebuild(b)
+		}, waits},
+		"it was closed at both, and made again there": {func(t *testing.T, a, b *twin) {
+			ofA, ofB := both(t, a, b)
+			a.close(ofA)
+			b.close(ofB)
+			agree(t, a, b)
+			later(time.Minute, a, b)
+			open(b)
+		}, waits},
+		"it was closed there, where alone it had been, and made again": {func(t *testing.T, a, b *twin) {
+			b.close(open(b))
+			agree(t, a, b)
+			later(time.Minute, a, b)
+			open(b)
+		}, waits},
+		"it was closed here alone": {func(t *testing.T, a, b *twin) {
+			ofA, _ := both(t, a, b)
+			a.close(ofA)
+		}, denied},
+		"it was closed there too": {func(t *testing.T, a, b *twin) {
+			row := open(b)
+			agree(t, a, b)
+			later(time.Minute, a, b)
+			b.close(row)
+		}, denied},
+		"it was made there, and that site was given up": {func(t *testing.T, a, b *twin) {
+			open(b)
+			agree(t, a, b)
+			b.stop()
+			if err := a.engine.directory.PutPeer(t.Context(), admin.Peer{}); err != nil {
+				t.Fatal(err)
+			}
+		}, denied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newTwins(t)
+			c.lives(t, a, b)
+			if a.engine.hasPeer(t.Context()) {
+				agree(t, a, b)
+			}
+			address := "nuova@" + ours
+			if answer := a.arrive(stranger, []string{address}, []byte(letter(stranger, address, ""))); answer != c.want {
+				t.Fatalf("a stranger is answered %q, want %q", answer, c.want)
+			}
+			if c.want == denied {
+				return
+			}
+			_, envelope := foreignEnvelope(t, colleague, address, "q1")
+			a.arrive(colleague, []string{address}, envelope)
+			foreignAnswer(a.world, address)
+			for _, q := range a.queue { // a receipt may wait for longer than Postfix waits
+				for _, err := range a.engine.incoming(q.mail) {
+					if isEnvelope := q.from == colleague; (err != nil) != isEnvelope {
+						t.Errorf("mail from %s: %v", q.from, err)
+					}
+				}
+			}
+			a.records(kindUndeliverable, func(r evidence.Record) { t.Errorf("recorded for good: %s", r.Key) })
+			later(time.Minute, a, b)
+			open(a)
+			a.engine.passHeld(t.Context())
+			a.world.run(enoughRounds)
+			got := a.titles(address)
+			slices.Sort(got)
+			if want := []string{"avvenuta-consegna", "posta-certificata"}; !slices.Equal(got, want) {
+				t.Errorf("when it is placed it has %v, want %v", got, want)
+			}
+		})
 	}
 }
 
