@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,18 +67,40 @@ func (s mailboxStanding) ended() time.Time {
 	return s.ClosedAt
 }
 
+// turn is a standing as far as it says whose what was chosen is.
+type turn struct {
+	at, ended time.Time
+	closed    bool
+}
+
+// endings are until when what was chosen is a former holder's by the turns of one site, in their order: by its closings before it was last
+// opened, after which somebody else has the mailbox there, and by those since. Pure.
+func endings(turns []turn) (before, since time.Time) {
+	for i, t := range turns {
+		if !t.closed && i > 0 && turns[i-1].closed {
+			before, since = latest(before, since), time.Time{}
+		}
+		if t.closed {
+			since = latest(since, t.ended)
+		} else {
+			before = latest(before, t.ended)
+		}
+	}
+	return before, since
+}
+
 // standings are what the logs say of mailboxes: the last word of each site.
 type standings struct {
 	mu   sync.Mutex
 	last map[string]map[string]mailboxStanding // by address and site
-	// ended is until when what a holder chose is a former one's, as each site has it: the latest that it ever said.
-	ended map[string]map[string]time.Time
+	// turns are all words of each site, in their order.
+	turns map[string]map[string][]turn
 	// heard are the addresses whose rows were not looked for since.
 	heard map[string]bool
 }
 
 func newStandings() *standings {
-	return &standings{last: map[string]map[string]mailboxStanding{}, ended: map[string]map[string]time.Time{}, heard: map[string]bool{}}
+	return &standings{last: map[string]map[string]mailboxStanding{}, turns: map[string]map[string][]turn{}, heard: map[string]bool{}}
 }
 
 // take adds a standing of a site. Any order comes to the same.
@@ -87,9 +110,12 @@ func (l *standings) take(site string, s mailboxStanding) {
 	of := l.last[s.Address]
 	if of == nil {
 		of = map[string]mailboxStanding{}
-		l.last[s.Address], l.ended[s.Address] = of, map[string]time.Time{}
+		l.last[s.Address], l.turns[s.Address] = of, map[string][]turn{}
 	}
-	l.ended[s.Address][site] = latest(l.ended[s.Address][site], s.ended())
+	turns := l.turns[s.Address][site]
+	if i, known := slices.BinarySearchFunc(turns, s.At, func(t turn, at time.Time) int { return t.at.Compare(at) }); !known {
+		l.turns[s.Address][site] = slices.Insert(turns, i, turn{at: s.At, ended: s.ended(), closed: s.Closed})
+	}
 	if last, ok := of[site]; !ok || s.At.After(last.At) {
 		of[site] = s
 	}
@@ -111,17 +137,18 @@ func (l *standings) of(site string, s mailboxStanding) (last mailboxStanding, sa
 }
 
 // formerUntil is until when what was chosen for a mailbox is a former holder's, at a site. The other site's closing ends it too, or the next
-// holder would get it from there; but not while the mailbox is closed there alone and this site has had it open since before: that the
-// other one has deleted it is no order, and its holder is still here.
+// holder would get it from there; but not its last one, while this site has had the mailbox open since before: that the other one has deleted
+// it is no order, and its holder is still here.
 func (l *standings) formerUntil(site, address string) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	own, known := l.last[address][site]
-	until := l.ended[address][site]
-	for other, ended := range l.ended[address] {
-		stays := known && !own.Closed && own.since().Before(ended) && l.last[address][other].Closed
-		if other != site && !stays {
-			until = latest(until, ended)
+	var until time.Time
+	for of, turns := range l.turns[address] {
+		before, since := endings(turns)
+		until = latest(until, before)
+		if stays := known && !own.Closed && own.since().Before(since); of == site || !stays {
+			until = latest(until, since)
 		}
 	}
 	return until

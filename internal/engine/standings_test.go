@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"testing"
@@ -306,6 +307,69 @@ func TestStandingsMergeInAnyOrder(t *testing.T) {
 			}
 		}
 	}
+	again := []word{{"b", one(0, false, 1)}, {"b", one(1, true, 1)}, {"b", one(2, false, 1)}, {"b", one(3, true, 1)}, {"a", one(0, false, 1)}}
+	for range 100 {
+		rand.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
+		l := newStandings()
+		for _, w := range append(again, again...) {
+			l.take(w.site, w.mailboxStanding)
+		}
+		for site, hours := range map[string]time.Duration{"a": 1, "b": 3, "c": 3} { // b's last closing alone is no order
+			if got := l.formerUntil(site, sender); !got.Equal(at.Add(hours * time.Hour)) {
+				t.Fatalf("in the order %v it ended at %s at site %s", again, got, site)
+			}
+		}
+	}
+}
+
+// What a former holder chose ended with the closing after which the other site opened the mailbox for the next one: that it is closed there
+// a second time, while this site never closed it, brings nothing of it back.
+func TestASecondClosingBringsNothingOfAFormerHolderBack(t *testing.T) {
+	a, b := newTwins(t)
+	row := former(t, "ufficio", admin.AccessFull, 5)
+	at := func(x *twin, owner string) admin.Mailbox {
+		row := row
+		row.Owner.UID = owner
+		x.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &admin.Given{MayChange: allChoices}})
+		return row
+	}
+	stands := func(when string, x *twin, want bool) {
+		t.Helper()
+		agree(t, a, b)
+		held, err := x.engine.directory.Mailbox(t.Context(), row.Address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := x.engine.holders.of(held, admin.ChoiceOrdinaryMail); ok != want {
+			t.Errorf("%s: what he chose stands: %v, want %v", when, ok, want)
+		}
+		later(time.Minute, a, b)
+	}
+	chooses := func(x *twin, forwardTo string) {
+		t.Helper()
+		c := choice{Address: row.Address, Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: forwardTo}}
+		if err := x.engine.choose(t.Context(), c, anybody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at(a, "first-a")
+	first := at(b, "first-b")
+	chooses(a, "casa@ordinaria.test")
+	stands("while both have it", a, true)
+	b.close(first)
+	stands("closed at the other site, which may be wrong", a, true)
+	next := at(b, "next-b")
+	stands("opened for the next one there", a, false)
+	b.close(next)
+	stands("and closed again", a, false)
+	a.kill()
+	stands("after a restart", a, false)
+	at(b, "last-b")
+	stands("opened once more", a, false)
+	chooses(b, "ufficio@ordinaria.test")
+	stands("what the last one chose", a, true)
+	at(a, "last-a")
+	stands("when this site has the new resource", a, true)
 }
 
 // A site that was built anew, or whose directory was lost, tells nobody that a mailbox is not there, or is disabled, before it can know.
