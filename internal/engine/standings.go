@@ -195,36 +195,63 @@ func (l *standings) takeHeard() (list []string) {
 	return list
 }
 
-// noteStanding records how a row stands, unless that is what the log says. What holders chose before a mailbox was closed just now is
-// not the next holder's, whatever the clocks say.
-func (e *Engine) noteStanding(row admin.Mailbox, closedNow bool) error {
+// noteStanding records how a row stands, unless that is what the log says. wasClosed says that it was closed before it was placed as it is.
+// What holders chose before a mailbox was closed just now is not the next holder's, whatever the clocks say. Nor is it where the closing
+// could not be recorded when it was done: that is recorded now, also of a mailbox that is open again.
+func (e *Engine) noteStanding(row admin.Mailbox, wasClosed bool) error {
 	defer e.locks.lock("standing " + row.Address)()
 	s := standingOf(row, e.now())
 	last, said := e.standings.of(e.settings.Site, s)
+	isOpen := last.Address != "" && !last.Closed // as the log has it
+	if isOpen && !s.Closed && (wasClosed || row.ClosedAt.After(latest(last.since(), last.ClosedAt))) {
+		last.At = e.holders.instant(row.Address, s.At, row.ClosedAt, last.At)
+		last.Closed, last.ClosedAt, last.Since = true, row.ClosedAt, time.Time{}
+		if err := e.recordStanding(last); err != nil {
+			return err
+		}
+		isOpen, said = false, false
+	}
 	switch {
 	case said:
 		return nil
-	case s.Closed && !closedNow:
+	case s.Closed && wasClosed && !isOpen: // nobody chose anything since
 		s.At = latest(row.ClosedAt, last.At.Add(time.Nanosecond))
 	default:
 		s.At = e.holders.instant(row.Address, s.At, row.ClosedAt, last.At)
 	}
-	if !s.Closed && last.Address != "" && !last.Closed {
+	if !s.Closed && isOpen {
 		s.Since = last.since()
 	}
-	if _, err := e.record(kindStanding, s.key(), "", &s); err != nil {
-		return err
+	return e.recordStanding(s)
+}
+
+func (e *Engine) recordStanding(s mailboxStanding) error {
+	_, err := e.record(kindStanding, s.key(), "", &s)
+	if err == nil {
+		e.standings.take(e.settings.Site, s)
 	}
-	e.standings.take(e.settings.Site, s)
-	return nil
+	return err
 }
 
 // noteStandings records how the rows stand of which the log says something else: those of a release that recorded nothing of it, and
 // one whose record a crash prevented.
 func (e *Engine) noteStandings(rows []admin.Mailbox) error {
 	errs := make([]error, len(rows))
-	eachOf(rows, func(i int) { errs[i] = e.noteStanding(rows[i], false) })
+	eachOf(rows, func(i int) { errs[i] = e.noteStanding(rows[i], rows[i].Access == admin.AccessClosed) })
 	return errors.Join(errs...)
+}
+
+// noteLate records how the row of an address stands where that could not be done when it was placed, and again in a minute if it still fails:
+// the operator has no reason to place a row once more that is as he wants it.
+func (e *Engine) noteLate(ctx context.Context, address string) {
+	row, err := e.directory.Mailbox(ctx, address)
+	if err == nil {
+		err = e.noteStandings([]admin.Mailbox{row})
+	}
+	if err != nil && !errors.Is(err, admin.ErrNotFound) {
+		e.replica.deriveLater(address)
+		e.log.Error("recording how a mailbox stands; it is tried again", "mailbox", address, "error", err)
+	}
 }
 
 // restoreRows gives the directory the rows back that the logs know and it does not hold. It is called when the logs are whole as far as

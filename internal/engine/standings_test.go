@@ -372,6 +372,82 @@ func TestASecondClosingBringsNothingOfAFormerHolderBack(t *testing.T) {
 	stands("when this site has the new resource", a, true)
 }
 
+// full is a journal that has no room for a word about a mailbox.
+type full struct{ journal }
+
+func (f full) Append(kind, key, identifier string, data any) (evidence.Record, error) {
+	if kind == kindStanding {
+		return evidence.Record{}, errors.New("no space left on device")
+	}
+	return f.journal.Append(kind, key, identifier, data)
+}
+
+// The operator's word for when it closed a mailbox is the beginning of its pass. What the holder chose after that, and before the row was
+// closed, is not the next one's, also where the closing could not be recorded.
+func TestAClosingThatCouldNotBeRecordedEndsWhatWasChosenBeforeIt(t *testing.T) {
+	for name, until := range map[string]func(w *world, placesNext func()){
+		"the engine was killed": func(w *world, placesNext func()) { w.crash(); placesNext() },
+		"the log had room again": func(w *world, placesNext func()) {
+			w.engine.journal = w.engine.evidence
+			w.engine.passReplica(w.t.Context())
+			placesNext()
+		},
+		"it had when the next one got the mailbox": func(w *world, placesNext func()) {
+			w.engine.journal = w.engine.evidence
+			placesNext()
+		},
+		"the next one was not recorded either, and is in a minute": func(w *world, placesNext func()) {
+			placesNext()
+			w.engine.journal = w.engine.evidence
+			w.engine.passReplica(w.t.Context())
+		},
+		"nor was he before the engine was killed": func(w *world, placesNext func()) { placesNext(); w.crash() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			row := former(t, "ufficio", admin.AccessFull, 5)
+			w.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &admin.Given{MayChange: allChoices}})
+			began := w.now.Add(time.Hour).UTC().Truncate(time.Second)
+			w.later(time.Hour + time.Minute)
+			chooses := func(forwardTo string) {
+				t.Helper()
+				c := choice{Address: row.Address, Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: forwardTo}}
+				if err := w.engine.choose(t.Context(), c, anybody); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stands := func(when string, want bool) {
+				t.Helper()
+				held, err := w.engine.directory.Mailbox(t.Context(), row.Address)
+				if err != nil || held.Access != admin.AccessFull {
+					t.Fatalf("the row is %+v, %v", held, err)
+				}
+				if c, ok := w.engine.holders.of(held, admin.ChoiceOrdinaryMail); ok != want {
+					t.Errorf("%s stands: %v, want %v: %+v", when, ok, want, c.OrdinaryMail)
+				}
+			}
+			chooses("casa@ordinaria.test")
+			w.engine.journal = full{w.engine.journal}
+			row.Password, row.Access, row.ClosedAt = "", admin.AccessClosed, began
+			if a := w.placing(admin.Place{Address: row.Address, Mailbox: &row}); a.Failed == "" {
+				t.Fatalf("the operator hears %+v", a)
+			}
+			until(w, func() {
+				row.Access, row.Owner.UID = admin.AccessFull, "u-2"
+				w.placing(admin.Place{Address: row.Address, Mailbox: &row})
+			})
+			stands("what the former holder chose", false)
+			if last, _ := w.engine.standings.lost(w.settings.Site, row.Address); last.Closed || !last.since().After(began) {
+				t.Errorf("it is recorded as open since %s: %+v", last.since(), last)
+			}
+			chooses("ufficio@ordinaria.test")
+			stands("what the next one chose", true)
+			w.crash()
+			stands("after a restart, that", true)
+		})
+	}
+}
+
 // A site that was built anew, or whose directory was lost, tells nobody that a mailbox is not there, or is disabled, before it can know.
 func TestNothingIsSaidOfAMailboxThatTheDirectoryDoesNotKnowYet(t *testing.T) {
 	for name, lose := range map[string]func(*world){
