@@ -26,7 +26,9 @@ func (d *Directory) Ending(ctx context.Context) (map[string]End, error) {
 		address string
 		end     End
 	}
-	list, err := collect(rows, func(rows *sql.Rows) (e due, err error) { return e, rows.Scan(&e.address, &e.end.Change, &e.end.Reopened) })
+	list, err := collect(rows, func(rows *sql.Rows) (e due, err error) {
+		return e, rows.Scan(&e.address, &e.end.Change, &e.end.Reopened)
+	})
 	ending := map[string]End{}
 	for _, e := range list {
 		ending[e.address] = e.end
