@@ -774,6 +774,46 @@ func TestDailyNotification(t *testing.T) {
 	}
 }
 
+// After a lost directory holders are told of what had arrived before, as soon as it is known again whom to tell; of a mailbox that was closed
+// nobody is.
+func TestALostDirectoryLosesNoNotification(t *testing.T) {
+	for name, c := range map[string]struct {
+		frequency admin.Frequency
+		closed    bool
+		want      int // notifications, at once and in the morning
+	}{
+		"each message":           {frequency: admin.EachMessage, want: 1},
+		"once a day":             {frequency: admin.Daily, want: 1},
+		"a mailbox that is gone": {frequency: admin.Daily, closed: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			row := former(t, "ufficio", admin.AccessFull, 1<<20)
+			given := admin.Given{Notifications: admin.Notifications{Addresses: []string{"casa@ordinaria.test"}, Frequency: c.frequency}}
+			w.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &given})
+			w.arriving(row.Address, "q1")
+			if c.closed {
+				row = w.close(row)
+			}
+			w.alone = true
+			w.loseDirectory()
+			for range 3 {
+				w.engine.notify(t.Context())
+				w.later(notifyEvery)
+			}
+			if !c.closed {
+				w.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &given})
+			}
+			w.engine.notify(t.Context())
+			w.later(25 * time.Hour) // over seven in the morning in Rome, on the longest day too
+			w.engine.notify(t.Context())
+			if got := len(w.told()); got != c.want {
+				t.Errorf("%d notifications went out, want %d", got, c.want)
+			}
+		})
+	}
+}
+
 func TestAnArrivalCostsNothingForThoseThatWaitForTheMorning(t *testing.T) {
 	w := givenWorld(t)
 	w.now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)

@@ -74,7 +74,7 @@ func (e *Engine) submit(queueID string, tx transaction) (answer string, err erro
 		return answerNotYours, nil
 	}
 	row, err := e.directory.Mailbox(context.Background(), address)
-	if err := e.notYet(row, err); err != nil {
+	if err := e.notYet(context.Background(), address, row, err); err != nil {
 		return "", err
 	}
 	if errors.Is(err, admin.ErrNotFound) {
