@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,7 +56,7 @@ func (e *Engine) cameBack(f forwarding, at time.Time, why failure) error {
 		return err
 	}
 	closed, err := e.mailboxFailure(f.Mailbox)
-	if err != nil {
+	if err != nil && !errors.Is(err, errOpenThere) {
 		return err
 	}
 	raw, done, err := e.inCustody(f.Digest)

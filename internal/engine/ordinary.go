@@ -61,7 +61,7 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 		return r, answerUncertified, nil
 	}
 	r, err = e.recipientOf(context.Background(), rcpt)
-	if err := e.notYet(r.row, err); err != nil {
+	if err := e.notYet(context.Background(), rcpt, r.row, err); err != nil {
 		return r, "", err
 	}
 	switch {
@@ -174,6 +174,9 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 		return err
 	}
 	r, refusal, err := e.refusalOf(rcpt, o.judgement.Type, int64(len(o.raw)))
+	if errors.Is(err, errOpenThere) { // it waits until the mailbox is here too
+		refusal, err = answerDisabled, nil
+	}
 	if err != nil {
 		return err
 	}

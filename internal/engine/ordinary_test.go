@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-milter"
 	"github.com/google/go-cmp/cmp"
@@ -233,6 +234,31 @@ func TestOrdinaryMailThatWasTakenWaitsForItsMailbox(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// It was closed here since, and is open at the other site.
+func TestOrdinaryMailThatWasTakenWaitsForAMailboxThatIsOpenAtTheOtherSite(t *testing.T) {
+	a, b := newTwins(t)
+	row := former(t, "ufficio", admin.AccessFull, 1<<20)
+	row.OrdinaryMail = admin.OrdinaryDeliver
+	place := func(x *twin) { x.place(admin.Place{Address: row.Address, Mailbox: &row}) }
+	place(a)
+	if answer := a.arrive(stranger, []string{row.Address}, []byte(letter(stranger, row.Address, ""))); answer != "" {
+		t.Fatal(answer)
+	}
+	a.close(row)
+	later(time.Minute, a, b)
+	place(b)
+	agree(t, a, b)
+	a.world.run(enoughRounds)
+	if n := a.engine.held.count(); n != 1 {
+		t.Fatalf("%d messages wait, want 1", n)
+	}
+	place(a)
+	a.engine.passHeld(t.Context())
+	if diff := cmp.Diff([]string{"errore"}, a.titles(row.Address)); diff != "" {
+		t.Errorf("the mailbox (-want +got):\n%s", diff)
 	}
 }
 
