@@ -145,14 +145,7 @@ func TestAMailboxThatChangedAfterDataLosesNothing(t *testing.T) {
 	if answer := w.arrive(stranger, []string{"aperta@" + ours}, raw); answer != "" {
 		t.Fatal(answer)
 	}
-	row, err := w.engine.directory.Mailbox(t.Context(), "aperta@"+ours)
-	if err != nil {
-		t.Fatal(err)
-	}
-	row.Access = admin.AccessClosed
-	if _, err := w.engine.directory.PutMailbox(t.Context(), row); err != nil {
-		t.Fatal(err)
-	}
+	w.setAccess("aperta@"+ours, admin.AccessClosed)
 	id := w.queue[0].id
 	w.run(enoughRounds)
 	var kept deliveryData

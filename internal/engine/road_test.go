@@ -234,16 +234,6 @@ func TestWhatDovecotRefuses(t *testing.T) {
 	answer := func(code, class, subject, detail int, text string) error {
 		return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: text}
 	}
-	without := func(w *world, change func(row *admin.Mailbox)) {
-		row, err := w.engine.directory.Mailbox(w.t.Context(), anna)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		change(&row)
-		if _, err := w.engine.directory.PutMailbox(w.t.Context(), row); err != nil {
-			w.t.Fatal(err)
-		}
-	}
 	cases := map[string]struct {
 		data error
 		rcpt func(w *world) error
@@ -261,14 +251,14 @@ func TestWhatDovecotRefuses(t *testing.T) {
 		"a message that is more than the whole quota": {data: answer(552, 5, 2, 3, "Requested allocation size is too large"), want: "5.2.2 - Gestore " + ours + " - casella piena"},
 		"a mailbox that was closed meanwhile": {
 			rcpt: func(w *world) error {
-				without(w, func(row *admin.Mailbox) { row.Access = admin.AccessClosed })
+				w.change(anna, func(row *admin.Mailbox) { row.Access = admin.AccessClosed })
 				return answer(550, 5, 1, 1, "User doesn't exist")
 			},
 			want: "5.1.1 - Gestore " + ours + " - indirizzo non valido",
 		},
 		"a mailbox that was suspended meanwhile": {
 			rcpt: func(w *world) error {
-				without(w, func(row *admin.Mailbox) { row.Access = admin.AccessSuspended })
+				w.change(anna, func(row *admin.Mailbox) { row.Access = admin.AccessSuspended })
 				return answer(550, 5, 1, 1, "User doesn't exist")
 			},
 			want: "5.2.1 - Gestore " + ours + " - casella non abilitata alla ricezione",
