@@ -624,6 +624,11 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 		if row := s.row(t, box.Address()); row.QuotaBytes != 3<<30 || row.Access != admin.AccessReadOnly {
 			t.Errorf("the row has %d bytes and is %s", row.QuotaBytes, row.Access)
 		}
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { delete(e.Rows, box.Address()) }) // there is nothing to hold then
+		s.ready(t, box)
+		if row := s.row(t, box.Address()); row.QuotaBytes != 5<<30 || row.Access != admin.AccessReadOnly || row.FrozenUntil.IsZero() {
+			t.Errorf("the row that was lost is %+v", row)
+		}
 		if err := s.Delete(context.Background(), box); err != nil {
 			t.Fatal(err)
 		}
@@ -639,12 +644,12 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 			t.Error("a mailbox was closed in the freeze")
 		}
 		box = makeMailbox(s.ns, "ufficio_tributi", s.domain)
-		box.Spec.Quota = ptr.To(resource.MustParse("5Gi"))
+		box.Spec.Quota = ptr.To(resource.MustParse("6Gi"))
 		s.create(t, box)
 		s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonFrozen)
 		stand(v1alpha1.PhaseFreeze, v1alpha1.PhaseDone)
 		s.ready(t, box)
-		if row := s.row(t, box.Address()); row.QuotaBytes != 5<<30 || row.Access != admin.AccessFull {
+		if row := s.row(t, box.Address()); row.QuotaBytes != 6<<30 || row.Access != admin.AccessFull {
 			t.Errorf("after the freeze the row has %d bytes and is %s", row.QuotaBytes, row.Access)
 		}
 		update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Quota = nil })
