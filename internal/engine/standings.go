@@ -282,7 +282,7 @@ func (e *Engine) recallState() admin.Recall {
 	switch {
 	case e.recalled.Load():
 		return admin.RecallDone
-	case e.replica.isPulling():
+	case e.replica.isPulling(e.now()):
 		return admin.RecallUnderWay
 	}
 	return admin.RecallSilent

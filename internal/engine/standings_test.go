@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,13 +104,32 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 		}
 		a.kill()
 	}
+	b.engine.mirrors.mu.Lock() // the other site takes the connection, and its volume hangs
+	works := sync.OnceFunc(b.engine.mirrors.mu.Unlock)
+	t.Cleanup(works)
+	later(time.Second, a, b) // it is reached later than this one starts
 	heal(a, b)
+	eventually(t, func() string {
+		if a.engine.replica.hearing().began.Before(a.time()) {
+			return "the other site is not reached"
+		}
+		return ""
+	})
+	for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if got := a.engine.recallState(); got != admin.RecallSilent {
+			t.Fatalf("while nothing comes the state is %s", got)
+		}
+	}
+	works()
 	eventually(t, func() string {
 		if a.engine.recallState() != admin.RecallDone {
 			return "the site does not say that it knows what was: " + a.engine.replication().LastError
 		}
 		return ""
 	})
+	if !a.engine.replica.isPulling(a.time()) || a.engine.replica.isPulling(a.time().Add(silentAfter)) {
+		t.Error("that records have come is not known, or for longer than a moment")
+	}
 	a.wantRow("a tombstone, as soon as the site says that it knows", closed)
 	open.Access, open.Restored = admin.AccessSuspended, true
 	a.wantRow("an open mailbox", open)
