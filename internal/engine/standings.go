@@ -266,6 +266,9 @@ func (e *Engine) recall(ctx context.Context) error {
 		for _, row := range rows {
 			e.deriveSoon(ctx, row.Address)
 		}
+		err = e.directory.SetWhole(ctx)
+	}
+	if err == nil {
 		_, err = e.record(kindRecalled, e.chain, "", &struct{}{})
 	}
 	if err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -97,6 +98,7 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 
 	cut(a, b)
 	later(time.Hour, a, b)
+	a.alone = true
 	a.rebuild(b)
 	for range 2 { // also after a restart in the middle
 		if got := a.engine.recallState(); got == admin.RecallDone {
@@ -120,6 +122,13 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 			t.Fatalf("while nothing comes the state is %s", got)
 		}
 	}
+	isWhole := func(when string, want bool) {
+		t.Helper()
+		if got, err := a.engine.directory.Whole(t.Context()); err != nil || got != want {
+			t.Errorf("%s the directory says that it is whole: %v, %v", when, got, err)
+		}
+	}
+	isWhole("while nothing comes", false)
 	works()
 	eventually(t, func() string {
 		if a.engine.recallState() != admin.RecallDone {
@@ -130,6 +139,7 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 	if !a.engine.replica.isPulling(a.time()) || a.engine.replica.isPulling(a.time().Add(silentAfter)) {
 		t.Error("that records have come is not known, or for longer than a moment")
 	}
+	isWhole("as soon as the site says that it knows", true)
 	a.wantRow("a tombstone, as soon as the site says that it knows", closed)
 	open.Access, open.Restored = admin.AccessSuspended, true
 	a.wantRow("an open mailbox", open)
@@ -139,6 +149,12 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 	}
 	agree(t, a, b)
 	sameState(t, a, b)
+	a.between(func() {
+		if err := os.RemoveAll(filepath.Join(a.settings.Files.State, directoryDir)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	isWhole("when it was made again from the log", true)
 }
 
 // An address is closed and given to somebody else; then the directory is lost, and its rows come new, without a word of that.
