@@ -35,7 +35,7 @@ type Book struct {
 	mu    sync.Mutex
 	pages map[types.NamespacedName]*entry
 	// recalling is since when stacks are known not to know what they were.
-	recalling map[types.NamespacedName]time.Time
+	recalling map[types.NamespacedName]ignorance
 }
 
 // Sites is what a book knows of the two sites.
@@ -59,7 +59,7 @@ type entry struct {
 
 // New makes a book over a manager's cache, which has the indexes.
 func New(cache client.Reader, pool *engines.Pool, sites Sites, now func() time.Time) *Book {
-	return &Book{cache: cache, engines: pool, now: now, sites: sites, pages: map[types.NamespacedName]*entry{}, recalling: map[types.NamespacedName]time.Time{}}
+	return &Book{cache: cache, engines: pool, now: now, sites: sites, pages: map[types.NamespacedName]*entry{}, recalling: map[types.NamespacedName]ignorance{}}
 }
 
 // Page is one contract, with the answer to all its claims.
@@ -375,7 +375,7 @@ func (b *Book) awaited(ctx context.Context, hosts map[types.NamespacedName]bool)
 
 // Recall is where a stack stands that was built anew.
 type Recall struct {
-	// Awaited says that the other site may still tell it what it was: while that does, and for as long as it may be silent.
+	// Awaited says that the other site may still tell it what it was: while that does, and for as long as it may be silent in all.
 	Awaited bool
 	// Overdue says that nothing is awaited any more, neither that nor what this site can do by itself, which had as long again.
 	Overdue bool
@@ -383,8 +383,8 @@ type Recall struct {
 
 // Recall is the zero Recall for a stack that knows what it was.
 func (b *Book) Recall(ctx context.Context, host types.NamespacedName) (Recall, error) {
-	state := b.engines.Directory(engines.First(host)).Recall()
-	silent := b.now().Sub(b.recallingSince(host, state))
+	log, state := b.engines.Directory(engines.First(host)).Recall()
+	lasts := b.now().Sub(b.recallingSince(host, log, state))
 	if state != admin.RecallUnderWay && state != admin.RecallSilent {
 		return Recall{}, nil
 	}
@@ -400,21 +400,28 @@ func (b *Book) Recall(ctx context.Context, host types.NamespacedName) (Recall, e
 	linked := d.Spec.Provider.Managed != nil && d.Spec.Provider.Managed.HasOtherLink(b.sites.Own) && !lacks
 	isPulling := state == admin.RecallUnderWay
 	return Recall{
-		Awaited: b.sites.Peer && (isPulling || linked && silent < b.sites.StandIn),
-		Overdue: !isPulling && silent >= 2*b.sites.StandIn,
+		Awaited: b.sites.Peer && (isPulling || linked && lasts < b.sites.StandIn),
+		Overdue: !isPulling && lasts >= 2*b.sites.StandIn,
 	}, nil
 }
 
-// recallingSince notes since when a stack says that it does not know what it was.
-func (b *Book) recallingSince(host types.NamespacedName, recall admin.Recall) time.Time {
+// ignorance is since when the log that a stack has is known to be new, and to lack what the stack was.
+type ignorance struct {
+	log   string
+	since time.Time
+}
+
+// recallingSince notes since when a stack says that it does not know what it was. That the other site begins to tell it, time and again, is no
+// end of that; another log is another beginning.
+func (b *Book) recallingSince(host types.NamespacedName, log string, recall admin.Recall) time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if recall != admin.RecallSilent {
+	if recall != admin.RecallUnderWay && recall != admin.RecallSilent {
 		delete(b.recalling, host)
-	} else if _, known := b.recalling[host]; !known {
-		b.recalling[host] = b.now()
+	} else if noted, known := b.recalling[host]; !known || noted.log != log {
+		b.recalling[host] = ignorance{log, b.now()}
 	}
-	return b.recalling[host]
+	return b.recalling[host].since
 }
 
 // terms are the contract of a pool with the parts of the domains that draw on it. Pure.

@@ -31,6 +31,9 @@ func claimsOf(d *v1alpha1.PECDomain, mailboxes []v1alpha1.Mailbox, rows []admin.
 		}
 		if m.DeletionTimestamp.IsZero() {
 			c.Wants = Wanted(m, d, c.Has)
+			if c.Wants == nil && (row == nil || row.Access != admin.AccessClosed) {
+				c.Wants = c.Has // it stays as it is: what nobody wants counts as closed
+			}
 		}
 		claims = append(claims, c)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/engines"
 )
 
 func TestFreezeOf(t *testing.T) {
@@ -26,6 +27,27 @@ func TestFreezeOf(t *testing.T) {
 				t.Errorf("got %v, want %t", got, c.want)
 			}
 		})
+	}
+}
+
+func TestIsNew(t *testing.T) {
+	open, closed := engines.Known{There: true}, engines.Known{There: true}
+	open.Mailbox.Access, closed.Mailbox.Access = admin.AccessFull, admin.AccessClosed
+	for name, c := range map[string]struct {
+		admittedAs v1alpha1.MailboxType
+		has        engines.Known
+		want       bool
+	}{
+		"one that never was there":         {has: engines.Known{}, want: true},
+		"one that is closed":               {has: closed, want: true},
+		"one that is made anew and closed": {admittedAs: v1alpha1.MailboxStandard, has: closed, want: true},
+		"one that is there":                {has: open},
+		"one whose row was lost":           {admittedAs: v1alpha1.MailboxStandard, has: engines.Known{}},
+	} {
+		m := &v1alpha1.Mailbox{Status: v1alpha1.MailboxStatus{AdmittedAs: c.admittedAs}}
+		if got := isNew(m, c.has); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }
 

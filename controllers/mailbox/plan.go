@@ -14,10 +14,11 @@ const (
 // plan is what to ask of the stack so that it holds the row and what is given to the holder, nil where it does; and what a freeze keeps from
 // being asked, "" where that is nothing. A row that comes with the password it has, by the version of the Secret, keeps the hash of it:
 // a hash has a random salt and would differ on every pass. A row is asked for only in the place of the one that was read: the Mailbox may be
-// deleted by now, and its row closed. Pure.
+// deleted by now, and its row closed. A freeze keeps what is there: of a row that the engine made again from its log most is a guess, and by
+// that ordinary mail which its holder wants would be refused. Pure.
 func plan(has engines.Known, want admin.Mailbox, gives admin.Given, frozen bool) (ask *admin.Place, held string) {
 	row, given := want, gives
-	if frozen {
+	if frozen && has.There && !has.Mailbox.Restored {
 		row, given = unchanged(has.Mailbox, want), has.Holder.Given
 	}
 	switch {

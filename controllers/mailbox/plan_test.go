@@ -25,6 +25,7 @@ func TestPlan(t *testing.T) {
 	closed := with(func(m *admin.Mailbox) { m.Access, m.ClosedAt = admin.AccessClosed, time.Unix(1000, 0) })
 	opened := with(func(m *admin.Mailbox) { m.ClosedAt = time.Unix(1000, 0) })
 	lost := with(func(m *admin.Mailbox) { m.Restored = true })
+	delivers := with(func(m *admin.Mailbox) { m.OrdinaryMail = admin.OrdinaryDeliver })
 	holder := with(func(m *admin.Mailbox) { m.PasswordChangedByHolder = true })
 	known := func(row admin.Mailbox, given admin.Given) engines.Known {
 		return engines.Known{Placed: admin.Placed{Mailbox: row, Holder: admin.Holder{Given: given}}, There: true, Settled: true}
@@ -52,7 +53,8 @@ func TestPlan(t *testing.T) {
 		"a new Secret is another password":                        {has: here, want: changed, ask: place(&changed, nil), password: true},
 		"a closed mailbox is opened":                              {has: known(closed, admin.Given{}), want: opened, ask: place(&opened, nil)},
 		"one that the engine made again from its log is placed":   {has: known(lost, admin.Given{}), want: row, ask: place(&row, nil)},
-		"also during a freeze":                                    {has: known(lost, admin.Given{}), want: row, frozen: true, ask: place(&row, nil)},
+		"also during a freeze, with what the log did not know":    {has: known(lost, admin.Given{}), want: delivers, gives: rules, frozen: true, ask: place(&delivers, &rules)},
+		"and so is one whose row is gone":                         {has: nothing, want: delivers, gives: rules, frozen: true, ask: place(&delivers, &rules), password: true},
 		"what is half done is asked for again":                    {has: halfDone, want: row, ask: place(&row, nil)},
 		"rules are not the row":                                   {has: here, want: row, gives: rules, ask: place(nil, &rules)},
 		"rules that are taken back are":                           {has: known(row, rules), want: row, ask: place(nil, &admin.Given{})},

@@ -24,7 +24,7 @@ type target struct {
 	extra     dns.Extra
 	contact   string // who answers questions about the request
 	preferred string // the site that writes; "" where nothing says so
-	// quiet says that the records are looked at for the stack's sake, and nothing is asked of anybody.
+	// quiet says that the records are looked at for the stack's sake, nothing beside them, and nothing is asked of anybody.
 	quiet bool
 	// external says that the hosts are another provider's.
 	external bool
@@ -55,8 +55,11 @@ func (s *scope) findTarget(ctx context.Context) (t target, ok bool, err error) {
 		return target{}, false, nil
 	}
 	t = targetOf(s.domain, host)
-	t.quiet = ignores(s.domain) || host != s.domain && !host.Serves(s.domain.Namespace) // whoever is not served must not send mail there
-	if s.domain.DNSMode() == v1alpha1.DNSRFC2136 && !t.quiet {
+	if t.quiet = ignores(s.domain) || host != s.domain && !host.Serves(s.domain.Namespace); t.quiet { // whoever is not served must not send mail there
+		t.extra = dns.Extra{}
+		return t, true, nil
+	}
+	if s.domain.DNSMode() == v1alpha1.DNSRFC2136 {
 		t.want.Owner = dns.Owner{Operator: s.DNS.Operator, Object: s.domain.Namespace + "/" + s.domain.Name}
 	}
 	return t, true, nil

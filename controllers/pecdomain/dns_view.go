@@ -304,7 +304,7 @@ func refused(err error) bool {
 
 // look makes a round over the domain, its mail hosts and what else is verified.
 func (v *DNSView) look(ctx context.Context, w work, f *finding, now func() time.Time) {
-	prober := &dns.Prober{Observer: v.Observer, TLS: dns.NamedAndTimely(now), May: v.may(w.external)}
+	prober := &dns.Prober{Observer: v.Observer, TLS: dns.NamedAndTimely(now), May: v.may(w.external), MayRead: v.may(true)}
 	f.seen = v.Observer.Observe(ctx, w.want.Domain)
 	var hosts []dns.MailHost
 	for _, mx := range w.want.MX {

@@ -73,6 +73,7 @@ func TestWhichMailboxesAreToHaveARowAndHaveNone(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		conditions []metav1.Condition
+		admittedAs v1alpha1.MailboxType
 		rows       []admin.Mailbox
 		want       int
 	}{
@@ -80,12 +81,18 @@ func TestWhichMailboxesAreToHaveARowAndHaveNone(t *testing.T) {
 		"it was placed before":                       {conditions: said(v1alpha1.ConditionProvisioned, metav1.ConditionTrue, v1alpha1.ReasonRowPlaced), want: 1},
 		"it has a row":                               {rows: []admin.Mailbox{{Address: "uno@pec.uno.test"}}},
 		"its contract does not admit it":             {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonHeldByContract)},
+		"it has no grant":                            {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonMassiveNotGranted)},
+		"its contract is over":                       {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonContractEnded)},
+		"it had a row, and wanted more":              {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonHeldByContract), admittedAs: v1alpha1.MailboxStandard, want: 1},
 		"it waits for what the other site tells":     {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonStackRecalling), want: 1},
+		"nobody says how much it may hold":           {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonQuotaNotGiven), want: 1},
+		"there is no contract to decide by":          {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonPoolUnusable), want: 1},
+		"the sites hold different contracts":         {conditions: said(v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonSpecsDiffer), want: 1},
 		"a person must change something before":      {conditions: said(v1alpha1.ConditionStalled, metav1.ConditionTrue, "X"), want: 1},
 		"the row that there is is of another's name": {rows: []admin.Mailbox{{Address: "due@pec.uno.test"}}, want: 1},
 	} {
 		m := v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{LocalPart: "uno", DomainRef: v1alpha1.LocalReference{Name: "pec.uno.test"}}}
-		m.Status.Conditions = c.conditions
+		m.Status.Conditions, m.Status.AdmittedAs = c.conditions, c.admittedAs
 		if got := missing([]v1alpha1.Mailbox{m}, c.rows); got != c.want {
 			t.Errorf("%s: %d are missing, want %d", name, got, c.want)
 		}

@@ -46,20 +46,47 @@ func vouch(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
-// unplaced is how many Mailboxes of the stack's domains are to have a row there and have none.
+// unplaced is how many domains and Mailboxes are to be in the directory and are not, of all that the stack serves: a guest's domain comes there
+// by a pass of its own, its rows after that. What only names one of these domains gets no row here: a Mailbox of another namespace, or one
+// whose domain is at another provider now.
 func (s *scope) unplaced(ctx context.Context) (n int, err error) {
-	for _, held := range s.heldDomains {
-		rows, err := s.directory().Rows(ctx, held.Name)
+	var served v1alpha1.PECDomainList
+	if err := s.Client.List(ctx, &served, client.MatchingFields{refs.DomainHost: refs.Key(s.host)}, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, fmt.Errorf("listing the domains on the stack of %s: %w", s.host, err)
+	}
+	for i := range served.Items {
+		d := &served.Items[i]
+		claimant, err := refs.Claimant(ctx, s.Client, d.Name)
 		if err != nil {
-			return 0, s.directoryWaits(err)
+			return 0, err
 		}
-		var mailboxes v1alpha1.MailboxList
-		if err := s.Client.List(ctx, &mailboxes, client.MatchingFields{refs.MailboxDomain: held.Name}, client.UnsafeDisableDeepCopy); err != nil {
-			return 0, fmt.Errorf("listing the mailboxes of %s: %w", held.Name, err)
+		if !s.domain.Serves(d.Namespace) || claimant == nil || claimant.Namespace != d.Namespace {
+			continue
 		}
-		n += missing(mailboxes.Items, rows)
+		lacks, err := s.unplacedOf(ctx, d)
+		if err != nil {
+			return 0, err
+		}
+		n += lacks
 	}
 	return n, nil
+}
+
+// unplacedOf is unplaced of one domain.
+func (s *scope) unplacedOf(ctx context.Context, d *v1alpha1.PECDomain) (n int, err error) {
+	if _, there := s.held(d.Name); !there {
+		return 1, nil
+	}
+	rows, err := s.directory().Rows(ctx, d.Name)
+	if err != nil {
+		return 0, s.directoryWaits(err)
+	}
+	var mailboxes v1alpha1.MailboxList
+	err = s.Client.List(ctx, &mailboxes, client.InNamespace(d.Namespace), client.MatchingFields{refs.MailboxDomain: d.Name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return 0, fmt.Errorf("listing the mailboxes of %s: %w", d.Name, err)
+	}
+	return missing(mailboxes.Items, rows), nil
 }
 
 // missing is how many Mailboxes have no row, but for those that their contract does not admit. One that waits for a person is missing too: it
@@ -70,11 +97,23 @@ func missing(mailboxes []v1alpha1.Mailbox, rows []admin.Mailbox) (n int) {
 		has[row.Address] = true
 	}
 	for i := range mailboxes {
-		admitted := meta.FindStatusCondition(mailboxes[i].Status.Conditions, v1alpha1.ConditionAdmitted)
-		isHeld := admitted != nil && admitted.Status == metav1.ConditionFalse && admitted.Reason != v1alpha1.ReasonStackRecalling
-		if !has[mailboxes[i].Address()] && !isHeld {
+		if !has[mailboxes[i].Address()] && !isHeld(&mailboxes[i]) {
 			n++
 		}
 	}
 	return n
+}
+
+// isHeld says whether a contract keeps a Mailbox from ever having had a row. Of one that has a row, and wants more, its status says so too, and
+// goes on saying it after the row was lost. Pure.
+func isHeld(m *v1alpha1.Mailbox) bool {
+	admitted := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionAdmitted)
+	if admitted == nil || admitted.Status != metav1.ConditionFalse || m.Status.AdmittedAs != "" {
+		return false
+	}
+	switch admitted.Reason {
+	case v1alpha1.ReasonHeldByContract, v1alpha1.ReasonMassiveNotGranted, v1alpha1.ReasonContractEnded:
+		return true
+	}
+	return false
 }

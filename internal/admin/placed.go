@@ -63,6 +63,7 @@ type Digests struct {
 	All     string   `json:"all"`
 	Buckets []string `json:"buckets,omitempty"` // left out when All is the one that was known
 	Recall  Recall   `json:"recall,omitempty"`
+	Log     string   `json:"log,omitempty"` // the name of the engine's log: of another volume it is another
 }
 
 // Recall is how far an engine whose log is new is with what its site, and the other one, recorded before: which mailboxes were closed,
@@ -72,8 +73,8 @@ type Recall string
 // How far it is.
 const (
 	RecallDone     Recall = "Done"     // all of it is in the directory
-	RecallUnderWay Recall = "UnderWay" // the other site is giving it
-	RecallSilent   Recall = "Silent"   // there is no other site, or it does not answer
+	RecallUnderWay Recall = "UnderWay" // the other site is giving it: records came within the last minute
+	RecallSilent   Recall = "Silent"   // there is no other site, or nothing comes of it
 )
 
 // Buckets is how many buckets the addresses of a directory fall into: few enough to be compared at once, and enough that one of

@@ -221,7 +221,8 @@ func (d *Directory) Local(ctx context.Context, name string) (bool, error) {
 	return n > 0, nil
 }
 
-// Whole says whether the operator said that the directory has all mailboxes that it should have.
+// Whole says whether the directory has all mailboxes that it should have, and so all domains, by the operator's word or by both sites' logs.
+// Postfix reads it too: it refuses nobody for good before.
 func (d *Directory) Whole(ctx context.Context) (bool, error) {
 	var n int
 	if err := d.db.QueryRowContext(ctx, `SELECT count(*) FROM whole`).Scan(&n); err != nil {

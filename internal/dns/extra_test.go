@@ -15,6 +15,8 @@ import (
 	"time"
 
 	miekg "github.com/miekg/dns"
+
+	"github.com/pec-operator/pec-operator/internal/reach"
 )
 
 const mailHost = "mx.comune.example.it."
@@ -58,6 +60,7 @@ func TestRecordsBesideTheMX(t *testing.T) {
 		"MTA-STS that is switched off":      {records: sts, policy: "mode: none\n", check: "MTA-STS", want: Sound},
 		"MTA-STS without a policy":          {records: sts, check: "MTA-STS", want: Faulty, says: "404"},
 		"MTA-STS without a web server":      {records: sts[:1], check: "MTA-STS", want: Faulty, says: "no address"},
+		"MTA-STS that leads inside":         {records: []string{sts[0], "mta-sts." + domain + " A 127.0.0.1"}, policy: "mode: none\n", check: "MTA-STS", want: Faulty, says: reach.ErrInside.Error()},
 		"no CAA":                            {check: "CAA", want: Absent},
 		"CAA of the zone":                   {records: []string{`comune.example.it. CAA 0 issue "ca.example"`}, check: "CAA", want: Sound, says: "ca.example"},
 		"CAA that forbids every issuer":     {records: []string{`comune.example.it. CAA 0 issue ";"`}, check: "CAA", want: Faulty, says: "nobody"},
@@ -73,7 +76,7 @@ func TestRecordsBesideTheMX(t *testing.T) {
 			} else {
 				policy.Store(nil)
 			}
-			prober := &Prober{Observer: w.observer(), Web: &tls.Config{RootCAs: web}}
+			prober := &Prober{Observer: w.observer(), Web: &tls.Config{RootCAs: web}, MayRead: func(a netip.Addr) bool { return reach.May(a, nil) }}
 			got := checkOf(t, prober.Check(t.Context(), everything, Observation{Domain: domain, Zone: zone}, []MailHost{host}), c.check)
 			if got.Result != c.want || !strings.Contains(got.Message, c.says) {
 				t.Errorf("got %+v", got)
@@ -153,7 +156,7 @@ func extraWorld(t *testing.T, policy *atomic.Pointer[string], records ...string)
 	web.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 	web.StartTLS()
 	t.Cleanup(web.Close)
-	w.addresses["198.51.100.7"] = web.Listener.Addr().String()
+	w.addresses["198.51.100.7"], w.addresses["127.0.0.1"] = web.Listener.Addr().String(), web.Listener.Addr().String()
 	return w, roots
 }
 

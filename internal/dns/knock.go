@@ -71,7 +71,7 @@ func (p *Prober) Knock(ctx context.Context, d Door) (answer Answer, why string) 
 func (p *Prober) greeted(ctx context.Context, d Door, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.Timeout, 10*time.Second))
 	defer cancel()
-	conn, err := p.dial(ctx, "tcp", address)
+	conn, err := p.dial(ctx, p.May, "tcp", address)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pec-operator/pec-operator/internal/reach"
 )
 
 // policySize is the most that is read of a policy; RFC 8461 3.3 suggests as much.
@@ -31,7 +33,10 @@ func (p *Prober) mtaSTS(ctx context.Context, r *round, domain string, hosts []Ma
 		return found(name, Absent, "no v=STSv1 record")
 	}
 	policy, err := p.policy(ctx, "mta-sts."+bare(domain))
-	if err != nil {
+	switch {
+	case errors.Is(err, reach.ErrInside):
+		return found(name, Faulty, "its policy cannot be read: %v", reach.ErrInside)
+	case err != nil:
 		return found(name, Faulty, "there is a v=STSv1 record, and its policy cannot be read: %v", plain(err))
 	}
 	mode, patterns := parsePolicy(policy)
@@ -53,7 +58,7 @@ func (p *Prober) policy(ctx context.Context, host string) (string, error) {
 		if len(found.Addresses) == 0 {
 			return nil, fmt.Errorf("%s has no address", host)
 		}
-		return p.dial(ctx, network, net.JoinHostPort(found.Addresses[0].String(), "443"))
+		return p.dial(ctx, p.MayRead, network, net.JoinHostPort(found.Addresses[0].String(), "443"))
 	}}
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return errors.New("it redirects, which senders do not follow")

@@ -83,15 +83,17 @@ type Prober struct {
 	Timeout time.Duration
 	// May says which addresses are knocked at; all when nil. Whoever names a host names its address too, and ports inside are none of his concern.
 	May func(netip.Addr) bool
+	// MayRead is May for the web server of an MTA-STS policy: that is named by who owns the domain, where the mail hosts are ours too.
+	MayRead func(netip.Addr) bool
 }
 
-// dial connects to "address:port", where it may.
-func (p *Prober) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// dial connects to "address:port", where it may; everywhere when may is nil.
+func (p *Prober) dial(ctx context.Context, may func(netip.Addr) bool, network, address string) (net.Conn, error) {
 	to, err := netip.ParseAddrPort(address)
 	switch {
 	case err != nil:
 		return nil, err
-	case p.May != nil && !p.May(to.Addr()):
+	case may != nil && !may(to.Addr()):
 		return nil, reach.ErrInside
 	}
 	return p.Observer.dial(ctx, network, address)
@@ -120,7 +122,7 @@ func (p *Prober) Endpoint(ctx context.Context, name string) Host {
 func (p *Prober) greet(ctx context.Context, host string, address netip.Addr) ([]*x509.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.Timeout, 10*time.Second))
 	defer cancel()
-	conn, err := p.dial(ctx, "tcp", net.JoinHostPort(address.String(), "25"))
+	conn, err := p.dial(ctx, p.May, "tcp", net.JoinHostPort(address.String(), "25"))
 	switch {
 	case errors.Is(err, reach.ErrInside):
 		return nil, err

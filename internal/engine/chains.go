@@ -198,6 +198,9 @@ func (e *Engine) load(ctx context.Context) error {
 	if err == nil {
 		err = e.noteStandings(rows)
 	}
+	if err == nil && e.recalled.Load() {
+		err = e.directory.SetWhole(ctx) // it may be another directory than the one that was
+	}
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (e *Engine) getDigests(r *http.Request) (any, error) {
 		return nil, err
 	}
 	d := e.digests.tree.Digests()
-	d.Recall = e.recallState()
+	d.Recall, d.Log = e.recallState(), e.chain
 	if d.All == r.URL.Query().Get("known") {
 		d.Buckets = nil
 	}

@@ -19,7 +19,7 @@ type replica struct {
 	began   time.Time     // this engine's start
 	contact time.Time     // when the other site was first reached since
 	heard   time.Time     // all that the other site had recorded by then is here
-	pulling bool          // its records are being asked for
+	came    time.Time     // when records of the other site last came
 	later   map[string]bool
 	faults  map[string]string // by what failed
 	breaks  int
@@ -66,17 +66,18 @@ func (r *replica) reached(now time.Time) {
 	}
 }
 
-// pull notes whether the other site is being asked for its records.
-func (r *replica) pull(now bool) {
+// recordsCame notes that records of the other site came to the disk.
+func (r *replica) recordsCame(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.pulling = now
+	r.came = now
 }
 
-func (r *replica) isPulling() bool {
+// isPulling says whether the other site's records are coming: that it takes the connection is no sign of that, nor that it is cut a sign of the end.
+func (r *replica) isPulling(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.pulling
+	return now.Sub(r.came) < silentAfter
 }
 
 // heardAll notes that all is here that the other site had recorded at an instant.

@@ -91,8 +91,6 @@ func (e *Engine) pull(ctx context.Context) error {
 	defer func() { _ = w.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = w.Close() })()
 	e.replica.reached(e.now())
-	e.replica.pull(true)
-	defer e.replica.pull(false)
 	for {
 		live, former, err := e.askChains(w, peer)
 		if err != nil {
@@ -184,6 +182,7 @@ func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (whole bool
 		}
 	}
 	if len(taken) > 0 {
+		e.replica.recordsCame(e.now())
 		e.replica.copySoon()
 	}
 	return m.Head().Seq >= answer.records, nil

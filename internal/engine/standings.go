@@ -328,6 +328,9 @@ func (e *Engine) recall(ctx context.Context) error {
 		for _, row := range rows {
 			e.deriveSoon(ctx, row.Address)
 		}
+		err = e.directory.SetWhole(ctx)
+	}
+	if err == nil {
 		_, err = e.record(kindRecalled, e.chain, "", &struct{}{})
 	}
 	if err == nil {
@@ -344,7 +347,7 @@ func (e *Engine) recallState() admin.Recall {
 	switch {
 	case e.recalled.Load():
 		return admin.RecallDone
-	case e.replica.isPulling():
+	case e.replica.isPulling(e.now()):
 		return admin.RecallUnderWay
 	}
 	return admin.RecallSilent

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,6 +100,7 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 
 	cut(a, b)
 	later(time.Hour, a, b)
+	a.alone = true
 	a.rebuild(b)
 	for range 2 { // also after a restart in the middle
 		if got := a.engine.recallState(); got == admin.RecallDone {
@@ -105,13 +108,40 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 		}
 		a.kill()
 	}
+	b.engine.mirrors.mu.Lock() // the other site takes the connection, and its volume hangs
+	works := sync.OnceFunc(b.engine.mirrors.mu.Unlock)
+	t.Cleanup(works)
+	later(time.Second, a, b) // it is reached later than this one starts
 	heal(a, b)
+	eventually(t, func() string {
+		if a.engine.replica.hearing().began.Before(a.time()) {
+			return "the other site is not reached"
+		}
+		return ""
+	})
+	for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if got := a.engine.recallState(); got != admin.RecallSilent {
+			t.Fatalf("while nothing comes the state is %s", got)
+		}
+	}
+	isWhole := func(when string, want bool) {
+		t.Helper()
+		if got, err := a.engine.directory.Whole(t.Context()); err != nil || got != want {
+			t.Errorf("%s the directory says that it is whole: %v, %v", when, got, err)
+		}
+	}
+	isWhole("while nothing comes", false)
+	works()
 	eventually(t, func() string {
 		if a.engine.recallState() != admin.RecallDone {
 			return "the site does not say that it knows what was: " + a.engine.replication().LastError
 		}
 		return ""
 	})
+	if !a.engine.replica.isPulling(a.time()) || a.engine.replica.isPulling(a.time().Add(silentAfter)) {
+		t.Error("that records have come is not known, or for longer than a moment")
+	}
+	isWhole("as soon as the site says that it knows", true)
 	a.wantRow("a tombstone, as soon as the site says that it knows", closed)
 	open.Access, open.Restored = admin.AccessSuspended, true
 	a.wantRow("an open mailbox", open)
@@ -121,6 +151,12 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 	}
 	agree(t, a, b)
 	sameState(t, a, b)
+	a.between(func() {
+		if err := os.RemoveAll(filepath.Join(a.settings.Files.State, directoryDir)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	isWhole("when it was made again from the log", true)
 }
 
 // An address is closed and given to somebody else; then the directory is lost, and its rows come new, without a word of that.

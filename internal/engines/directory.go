@@ -38,6 +38,7 @@ type Directory struct {
 	tree    admin.Tree
 	known   string // the digest over all
 	recall  admin.Recall
+	log     string // the engine's, which recall is about
 	// answered is when the engine last did, and failed why it did not, at failedAt.
 	answered, failedAt time.Time
 	failed             error
@@ -84,11 +85,12 @@ func (d *Directory) Answers() bool {
 	return d.placed != nil && d.failed == nil
 }
 
-// Recall is how far the stack is with what it was before its log began. What it says holds for the rows that were read with it.
-func (d *Directory) Recall() admin.Recall {
+// Recall is how far the stack is with what it was before its log began, and which log that is. What it says holds for the rows that were read
+// with it.
+func (d *Directory) Recall() (log string, recall admin.Recall) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.recall
+	return d.log, d.recall
 }
 
 // Learn asks the engine if it never answered: what it last said stands otherwise.
@@ -192,7 +194,7 @@ func (d *Directory) read(ctx context.Context) error {
 	if theirs.All == known && !first {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.recall = theirs.Recall
+		d.log, d.recall = theirs.Log, theirs.Recall
 		return nil
 	}
 	if len(theirs.Buckets) != admin.Buckets {
@@ -218,7 +220,7 @@ func (d *Directory) read(ctx context.Context) error {
 		d.placed = map[string]admin.Placed{}
 	}
 	d.take(other, read, !first)
-	d.recall = theirs.Recall // after the rows that it speaks of
+	d.log, d.recall = theirs.Log, theirs.Recall // after the rows that it speaks of
 	return nil
 }
 

@@ -350,6 +350,47 @@ func TestAnEngineWithANewLogIsToldWhenAllMailboxesArePlaced(t *testing.T) {
 	s.isWhole(t, true)
 }
 
+// A guest has its rows by passes of its own, which come when they come. Who has no row to get is not waited for.
+func TestAnEngineWithANewLogIsToldWhenItsGuestsHaveTheirs(t *testing.T) {
+	const guest, gone = "pec.ospite-rifatto.test", "pec.ospite-partito.test"
+	s := newSite(t, "nuovo-gestore", siteOptions{namespaces: []string{"ospite-rifatto", "ospite-estraneo"}, change: func(o *manager.Options) { o.StandIn = time.Hour }})
+	host := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"ospite-rifatto"} })
+	s.provide(t)
+	hosted, box := s.hostedDomain("ospite-rifatto", guest), makeMailbox("ospite-rifatto", "sindaco", guest)
+	s.create(t, host, hosted, box, password("ospite-rifatto", hashed))
+	s.ready(t, host, hosted, box)
+	refuses := func(refused map[string]string) {
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Refuses = refused })
+	}
+	loses := func() {
+		s.pods.With(t, s.domain, func(e *apitest.Engine) {
+			e.Rows, e.Recall, e.Incomplete = map[string]admin.Mailbox{}, admin.RecallSilent, true
+			e.Domains = slices.DeleteFunc(e.Domains, func(d admin.Domain) bool { return d.Name == guest })
+		})
+		update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Holder.Name += " I" }) // a pass
+		time.Sleep(3 * time.Second)
+		s.isWhole(t, false)
+	}
+
+	update(t, s, hosted, func(d *v1alpha1.PECDomain) { d.Spec.Suspend = v1alpha1.SuspendReconciliation })
+	loses()
+	refuses(map[string]string{box.Address(): "not yet"})
+	update(t, s, hosted, func(d *v1alpha1.PECDomain) { d.Spec.Suspend = "" })
+	s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonEngineRefuses)
+	time.Sleep(3 * time.Second)
+	s.isWhole(t, false)
+
+	// Nobody makes rows of these: one has no PECDomain where it is, and the other's is at another provider.
+	s.create(t, makeMailbox("ospite-estraneo", "altro", guest))
+	away := s.externalDomain(func(d *v1alpha1.PECDomain) { d.Namespace, d.Name = "ospite-rifatto", gone })
+	s.create(t, away, makeMailbox("ospite-rifatto", "altro", gone))
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Domains = append(e.Domains, admin.Domain{Name: gone}) })
+	refuses(nil)
+	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Holder.Name = "Mario Rossi" })
+	s.ready(t, box)
+	s.isWhole(t, true)
+}
+
 // isWhole waits until the engine of the site's domain was told that its directory is whole, or fails if it was.
 func (s *site) isWhole(t *testing.T, want bool) {
 	t.Helper()
@@ -583,6 +624,11 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 		if row := s.row(t, box.Address()); row.QuotaBytes != 3<<30 || row.Access != admin.AccessReadOnly {
 			t.Errorf("the row has %d bytes and is %s", row.QuotaBytes, row.Access)
 		}
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { delete(e.Rows, box.Address()) }) // there is nothing to hold then
+		s.ready(t, box)
+		if row := s.row(t, box.Address()); row.QuotaBytes != 5<<30 || row.Access != admin.AccessReadOnly || row.FrozenUntil.IsZero() {
+			t.Errorf("the row that was lost is %+v", row)
+		}
 		if err := s.Delete(context.Background(), box); err != nil {
 			t.Fatal(err)
 		}
@@ -598,12 +644,12 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 			t.Error("a mailbox was closed in the freeze")
 		}
 		box = makeMailbox(s.ns, "ufficio_tributi", s.domain)
-		box.Spec.Quota = ptr.To(resource.MustParse("5Gi"))
+		box.Spec.Quota = ptr.To(resource.MustParse("6Gi"))
 		s.create(t, box)
 		s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonFrozen)
 		stand(v1alpha1.PhaseFreeze, v1alpha1.PhaseDone)
 		s.ready(t, box)
-		if row := s.row(t, box.Address()); row.QuotaBytes != 5<<30 || row.Access != admin.AccessFull {
+		if row := s.row(t, box.Address()); row.QuotaBytes != 6<<30 || row.Access != admin.AccessFull {
 			t.Errorf("after the freeze the row has %d bytes and is %s", row.QuotaBytes, row.Access)
 		}
 		update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Quota = nil })

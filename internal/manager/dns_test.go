@@ -16,6 +16,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/apitest"
 	"github.com/pec-operator/pec-operator/internal/manager"
+	"github.com/pec-operator/pec-operator/internal/reach"
 )
 
 // day is how long these tests' operators take a day to be: what is right is looked at every four seconds.
@@ -184,6 +185,37 @@ func TestRecordsAreAskedForAndFound(t *testing.T) {
 			t.Errorf("message is %q", c.Message)
 		}
 		s.ready(t, host)
+	})
+
+	t.Run("a guest's policy is not looked for inside, and not at all when its host refuses it", func(t *testing.T) {
+		policy := func() (message string) {
+			s.get(t, guest.Namespace, guest.Name, guest)
+			for _, c := range guest.Status.DNS.Checks {
+				if c.Name == "MTA-STS" {
+					message = c.Message
+				}
+			}
+			return message
+		}
+		n.Set("comune.test", "_mta-sts.pec.comune.test", miekg.TypeTXT, `"v=STSv1; id=1"`)
+		n.Set("comune.test", "mta-sts.pec.comune.test", miekg.TypeA, "10.96.0.1")
+		update(t, s, guest, func(d *v1alpha1.PECDomain) {
+			d.Spec.DNS = &v1alpha1.DomainDNS{Mode: v1alpha1.DNSVerifyOnly, Extra: &v1alpha1.DNSExtra{MTASTS: v1alpha1.RecordVerify}}
+		})
+		eventually(t, func() error {
+			if said := policy(); !strings.HasSuffix(said, reach.ErrInside.Error()) {
+				return fmt.Errorf("the check says %q", said)
+			}
+			return nil
+		})
+		update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = nil })
+		s.waitFor(t, guest, v1alpha1.ConditionHostReady, metav1.ConditionFalse, v1alpha1.ReasonHostRefused)
+		eventually(t, func() error {
+			if said := policy(); said != "" {
+				return fmt.Errorf("the check says %q", said)
+			}
+			return nil
+		})
 	})
 }
 

@@ -115,7 +115,7 @@ func Parse(args []string) (Options, error) {
 	flags.StringVar(&o.DNSOperator, "dns-operator-id", "", "name of this operator in owner texts, the same at both sites; without one no record is written")
 	flags.StringVar(&o.DNSProviders, "dns-providers", "", "folder of files, named after providers, with the MX sets that they publish")
 	flags.DurationVar(&o.ExternalInterval, "external-interval", 6*time.Hour, "how often a mailbox of an External domain is looked at over IMAP")
-	flags.StringVar(&networks, "external-networks", "", "comma-separated networks, like 10.20.0.0/16, in which servers of External domains and of migrations' sources may stand; any other private address is refused")
+	flags.StringVar(&networks, "external-networks", "", "comma-separated networks, like 10.20.0.0/16, in which servers of External domains, of migrations' sources and of MTA-STS policies may stand; any other private address is refused")
 	if err := flags.Parse(args); err != nil {
 		return o, fmt.Errorf("reading the manager's flags: %w", err)
 	}

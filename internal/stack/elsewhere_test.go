@@ -54,6 +54,7 @@ func checkElsewhere(t *testing.T, p *pod, postfix *running, index *providers.Ind
 		}
 		return out
 	}
+	p.must(p.directory.SetWhole(t.Context()))
 	r, from := startRemote(t, "127.0.0.33", true), "full@"+domain
 	frontal(t, "127.0.0.34")
 	for _, name := range []string{formerly, byItself, byFrontal} {

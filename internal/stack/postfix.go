@@ -42,7 +42,7 @@ func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 	}
 	for name, query := range map[string]string{
 		fileDomains:   "SELECT name FROM domain WHERE name = lower('%s') AND local",
-		fileElsewhere: "SELECT '" + elsewhere + "' FROM domain WHERE name = lower('%d') AND NOT local",
+		fileElsewhere: elsewhereQuery,
 		fileMailboxes: "SELECT address FROM mailbox WHERE address = lower('%s')",
 		filePolicy:    "SELECT 'encrypt' FROM certified_domain WHERE name = lower('%s')",
 		fileSenders:   "SELECT address FROM mailbox WHERE address = lower('%s') AND access = 'Full'",
@@ -60,6 +60,14 @@ func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 // may name this stack before its operator has seen that, and caches name it after it does not: both senders find the right server when they
 // try again. The table has it for whole addresses only: a key of Postfix that is a domain alone may be a parent of another's.
 const elsewhere = "450 4.4.4 mail for this domain is not delivered here now, please try again; la posta di questo dominio per ora non si consegna qui"
+
+// unknown is the answer to what comes in for a domain that a new directory does not hold: it may be that of a guest, which comes there by a pass
+// of its own or with the other site's log. "Relay access denied" would be the last word to a sender whose MX set has the other site too.
+const unknown = "450 4.3.2 this server was set up anew and does not know all its domains yet, please try again; questo server non conosce ancora tutti i suoi domini"
+
+// elsewhereQuery has one answer at most: Postfix would join two.
+const elsewhereQuery = "SELECT '" + elsewhere + "' FROM domain WHERE name = lower('%d') AND NOT local" +
+	" UNION ALL SELECT '" + unknown + "' WHERE NOT EXISTS (SELECT 1 FROM whole) AND NOT EXISTS (SELECT 1 FROM domain WHERE name = lower('%d'))"
 
 // loops is read for the outcome of every delivery to another server. That the MX of a domain that is not local names this stack is no
 // failure of the message: either it will be local in a moment, or somebody mends the MX.

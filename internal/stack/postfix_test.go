@@ -69,6 +69,7 @@ func TestPostfix(t *testing.T) {
 		defer func() { postfix.stop() }()
 		p.log = postfix.output
 		t.Cleanup(func() { t.Logf("Postfix:\n%s", p.log) })
+		t.Run("a directory that may lack domains has nobody refused for good", func(t *testing.T) { checkNewDirectory(t, p) })
 		for name, check := range map[string]func(*testing.T, *pod){
 			"only a Full mailbox submits, as itself":                  checkSubmission,
 			"who may not send by a rule is told the rule":             checkRefusals,
@@ -206,6 +207,20 @@ func checkUntouched(t *testing.T, p *pod) {
 			t.Errorf("%s: above the message stands more than one Received: %q", name, received)
 		}
 	}
+}
+
+// checkNewDirectory: until a new directory is whole, a domain that it does not hold may be that of a guest which it does not hold yet.
+func checkNewDirectory(t *testing.T, p *pod) {
+	guest, full := "ufficio@ospite-atteso.test", "full@"+domain
+	come := func(to string) error { return p.send(portMX, "x@remote.test", to, note) }
+	wantError(t, "mail for a guest", come(guest), "450")
+	wantError(t, "mail for a mailbox", come(full), "")
+	p.engine.next(t, p.log)
+	wantError(t, "a submission to that domain", submit(full, password, full, []string{guest}, note), "")
+	p.engine.next(t, p.log)
+	p.must(p.directory.SetWhole(t.Context()))
+	wantError(t, "mail for what is nobody's", come(guest), "Relay access denied")
+	p.engine.none(t)
 }
 
 func checkMX(t *testing.T, p *pod) {

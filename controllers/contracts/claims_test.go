@@ -1,0 +1,55 @@
+package contracts
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/contract"
+)
+
+// What is closed is told to people: they look for tombstones where it says that there are some.
+func TestWhatCountsAsClosed(t *testing.T) {
+	d := &v1alpha1.PECDomain{ObjectMeta: metav1.ObjectMeta{Namespace: "comune", Name: "pec.uno.test"}}
+	for name, c := range map[string]struct {
+		gone, deleting bool // the Mailbox
+		quota          string
+		status         v1alpha1.MailboxStatus
+		access         admin.Access // the row's, if there is one
+		known          bool
+		standard       int64
+		closed         int64
+	}{
+		"a mailbox as it is wanted":                                 {quota: "1Gi", access: admin.AccessFull, known: true, standard: 1},
+		"one whose resource is gone":                                {gone: true, access: admin.AccessClosed, known: true, standard: 1, closed: 1},
+		"one that is not closed yet":                                {deleting: true, access: admin.AccessFull, known: true, standard: 1, closed: 1},
+		"one that nobody gives a quota any more":                    {access: admin.AccessSuspended, known: true, standard: 1},
+		"the same, of a stack that was not heard yet":               {status: v1alpha1.MailboxStatus{AdmittedAs: v1alpha1.MailboxStandard, Quota: "1Gi"}, standard: 1},
+		"one that was closed and is made again without a quota":     {access: admin.AccessClosed, known: true, standard: 1, closed: 1},
+		"one that is asked for without a quota, and never was made": {known: true},
+	} {
+		var mailboxes []v1alpha1.Mailbox
+		if !c.gone {
+			m := v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{LocalPart: "uno", DomainRef: v1alpha1.LocalReference{Name: d.Name}}, Status: c.status}
+			if m.Namespace = d.Namespace; c.quota != "" {
+				m.Spec.Quota = ptr.To(resource.MustParse(c.quota))
+			}
+			if c.deleting {
+				m.DeletionTimestamp = ptr.To(metav1.Now())
+			}
+			mailboxes = append(mailboxes, m)
+		}
+		var rows []admin.Mailbox
+		if c.access != "" {
+			rows = append(rows, admin.Mailbox{Address: "uno@pec.uno.test", Domain: d.Name, QuotaBytes: 1 << 30, Access: c.access, AdmittedAs: "Standard"})
+		}
+		got := contract.Decide(contract.Contract{}, claimsOf(d, mailboxes, rows, c.known)).Total
+		if got.Standard != c.standard || got.Closed != c.closed {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
