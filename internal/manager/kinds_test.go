@@ -206,23 +206,12 @@ func testKind(t *testing.T, s *site, name string, k kind) {
 	})
 
 	t.Run("a pass over an unchanged object writes nothing", func(t *testing.T) {
-		before := passesOver(t, name)
 		for range 3 {
 			for _, request := range []string{"", "2026-03-01T12:00:00Z"} {
-				n := passesOver(t, name)
-				s.request(t, o, request)
-				eventually(t, func() error {
-					if passesOver(t, name) == n {
-						return errors.New("no pass came")
-					}
-					return nil
-				})
+				passed(t, o, func() { s.request(t, o, request) })
 			}
 		}
 		s.wrote(t, o, 0)
-		if passesOver(t, name) < before+6 {
-			t.Error("the passes did not happen")
-		}
 	})
 
 	t.Run("suspension is visible, one write, and taken back", func(t *testing.T) {

@@ -55,7 +55,7 @@ import (
 var server *apitest.Server
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(&logs, nil)))
+	ctrl.SetLogger(logr.FromSlogHandler(passLog{Handler: slog.NewTextHandler(&logs, nil), ended: passesEnded}))
 	apitest.Main(m, &server)
 }
 
