@@ -358,7 +358,11 @@ func (s *stream) login(t *testing.T, i int, due time.Time) {
 	s.slowest = max(s.slowest, time.Since(due))
 }
 
-// stop ends the stream and says how fast it was: on a machine with other work the rate is that machine's. Refusals fail where they happen.
+// slow is what no answer may take here, and half of perSecond the least rate: five times what a busy machine was seen to need, and far
+// from mail that stands still meanwhile.
+const slow = 30 * time.Second
+
+// stop ends the stream and judges how fast it was, by bounds that other work on the machine does not reach. Refusals fail where they happen.
 func (s *stream) stop(t *testing.T) {
 	t.Helper()
 	close(s.halt)
@@ -371,4 +375,7 @@ func (s *stream) stop(t *testing.T) {
 	rate := float64(len(s.waits)) / s.last.Sub(s.begun).Seconds()
 	t.Logf("%.1f messages a second of %d for %v; to the 250 p50 %v, p99 %v, most %v; %d refused; %d logins, the slowest %v", rate, perSecond, offered.Round(time.Second),
 		s.waits[len(s.waits)/2], s.waits[len(s.waits)*99/100], s.waits[len(s.waits)-1], s.book.refused, s.logins, s.slowest)
+	if most := s.waits[len(s.waits)-1]; rate < perSecond/2 || most > slow || s.slowest > slow || s.logins == 0 {
+		t.Errorf("mail did not go on as before: %.1f messages a second of %d, one waited %v, one of %d logins took %v", rate, perSecond, most, s.logins, s.slowest)
+	}
 }
