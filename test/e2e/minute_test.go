@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
 	"github.com/emersion/go-smtp"
 
@@ -33,6 +34,11 @@ func TestMailGoesOnWithoutOperatorAndAPIServer(t *testing.T) {
 	begun := time.Now()
 	senders, recipients := boxesForLoad(t)
 	changed := changingMailbox(t)
+	const leaving = "mailbox/partente.at." + newDomain
+	for _, site := range road.SiteNames {
+		apply(t, site, newMailbox("partente", parola))
+		kubectl(t, site, "wait", "--for=condition=Ready", "-n", office, leaving, "--timeout=120s")
+	}
 	s := newStream(t, senders["a"], recipients["a"])
 	t.Logf("mailboxes and sessions are there after %v", time.Since(begun).Round(time.Second))
 	s.start(t)
@@ -44,6 +50,7 @@ func TestMailGoesOnWithoutOperatorAndAPIServer(t *testing.T) {
 		if err := r.Apply(t.Context(), site, changed.manifest); err != nil {
 			t.Fatal(err)
 		}
+		kubectl(t, site, "delete", "-n", office, leaving)
 	}
 	hold(t, "a", "kube-apiserver")
 	released := false
@@ -60,6 +67,11 @@ func TestMailGoesOnWithoutOperatorAndAPIServer(t *testing.T) {
 	changed.is(t, "with nobody to act", "prima-password", 100<<20, true)
 	if status, answer := ask(t, changed.holder("prima-password"), http.MethodPut, "/v1/settings/rules", `{"rules":[{"name":"una","header":"From","contains":"x","folder":"X"}]}`); status != http.StatusOK {
 		t.Errorf("a holder's rule without API server: %d %s", status, answer)
+	}
+	left := changed.holder(parola)
+	left.Address = "partente@" + newDomain
+	if _, err := left.Inbox(); err != nil {
+		t.Errorf("a mailbox that was deleted with nobody to act: %v", err)
 	}
 	late := newMailbox("tardi", parola)
 	if err := r.Apply(t.Context(), "b", late); err != nil {
@@ -90,6 +102,13 @@ func TestMailGoesOnWithoutOperatorAndAPIServer(t *testing.T) {
 		t.Error("the password that Git replaced still opens the mailbox")
 	}
 	kubectl(t, "a", "wait", "--for=jsonpath={.status.holder.rules}=1", "-n", office, changed.resource, "--timeout=60s")
+	eventually(t, time.Minute, func() error {
+		refused := (*imap.Error)(nil)
+		if _, err := left.Inbox(); !errors.As(err, &refused) || refused.Code != imap.ResponseCodeContactAdmin {
+			return fmt.Errorf("a login to the mailbox that was deleted meanwhile is answered %v", err)
+		}
+		return nil
+	})
 	tardy := changed.holder(parola)
 	tardy.Address = "tardi@" + newDomain
 	if _, err := tardy.Inbox(); err != nil {
