@@ -285,6 +285,7 @@ func TestADomainThatIsGoneGivesUpNoRoom(t *testing.T) {
 		}
 		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 2, 0)
 		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Down = true })
+		s.request(t, region, "away")
 		s.reaches(t, region, v1alpha1.ConditionDirectoryInSync, metav1.ConditionUnknown)
 		other := makeMailbox(elsewhere.Namespace, "altro", elsewhere.Name)
 		s.create(t, other)
