@@ -105,7 +105,7 @@ func TestMailGoesOnWithoutOperatorAndAPIServer(t *testing.T) {
 	eventually(t, time.Minute, func() error {
 		refused := (*imap.Error)(nil)
 		if _, err := left.Inbox(); !errors.As(err, &refused) || refused.Code != imap.ResponseCodeContactAdmin {
-			return fmt.Errorf("a login to the mailbox that was deleted meanwhile is answered %v", err)
+			return fmt.Errorf("a login to the mailbox that was deleted meanwhile is answered %s", fmt.Sprint(err))
 		}
 		return nil
 	})
