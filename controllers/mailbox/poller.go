@@ -151,10 +151,10 @@ func (p *ProviderPoller) see(m *v1alpha1.Mailbox, l look, c credentials, request
 		provider.Open(p.ctx)
 		p.providers[l.provider] = provider
 	}
-	if s, ok := provider.Take(key.String()); ok && s.look == l {
-		mem.settle(s, now, p.Interval)
-	}
-	if requested {
+	switch s, ok := provider.Take(key.String()); {
+	case ok && s.look == l:
+		mem.settle(s, now, p.Interval) // it answers a request, too: a first look's passes write nothing, and find the request again
+	case requested:
 		mem.due = now
 	}
 	if !mem.stopped && !now.Before(mem.due) {

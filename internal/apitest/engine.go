@@ -78,8 +78,9 @@ type Engine struct {
 	Incomplete bool
 	// Closed counts the rows that were closed.
 	Closed int
-	// Puts counts what was written.
+	// Puts counts what was written, Told how often it told its digests.
 	Puts int
+	Told int
 	// Down makes the engine refuse connections.
 	Down bool
 
@@ -207,6 +208,7 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 		for address := range e.Rows {
 			tree.Set(address, e.placed(address).Digest)
 		}
+		e.Told++
 		d := tree.Digests()
 		d.Recall = e.Recall
 		if d.All == r.URL.Query().Get("known") {

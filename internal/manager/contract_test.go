@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -284,6 +285,7 @@ func TestADomainThatIsGoneGivesUpNoRoom(t *testing.T) {
 		}
 		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 2, 0)
 		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Down = true })
+		s.request(t, region, "away")
 		s.reaches(t, region, v1alpha1.ConditionDirectoryInSync, metav1.ConditionUnknown)
 		other := makeMailbox(elsewhere.Namespace, "altro", elsewhere.Name)
 		s.create(t, other)
@@ -296,8 +298,12 @@ func TestADomainThatIsGoneGivesUpNoRoom(t *testing.T) {
 
 // A stack that was built anew has no rows. Nobody is admitted on its word before it knows which mailboxes were closed.
 func TestAStackThatWasBuiltAnewAdmitsNobodyUntilItKnowsWhatItWas(t *testing.T) {
+	var ahead atomic.Int64
 	s, domain := contracted(t, "rifatto", v1alpha1.Contract{Reference: "C-7", Standard: ptr.To(int32(2))},
-		siteOptions{peer: deadPeer(t), change: func(o *manager.Options) { o.StandIn = 20 * time.Second }})
+		siteOptions{peer: deadPeer(t), change: func(o *manager.Options) {
+			o.StandIn = 15 * time.Minute
+			o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		}})
 	is := func(recall admin.Recall, rows ...admin.Mailbox) {
 		s.pods.With(t, s.domain, func(e *apitest.Engine) {
 			e.Recall, e.Incomplete = recall, recall != admin.RecallDone
@@ -307,7 +313,7 @@ func TestAStackThatWasBuiltAnewAdmitsNobodyUntilItKnowsWhatItWas(t *testing.T) {
 		})
 	}
 	is(admin.RecallUnderWay)
-	time.Sleep(3 * time.Second) // the operator asks every second
+	s.heard(t)
 	first, second := asked(s, "primo", 1), asked(s, "secondo", 2)
 	s.create(t, first, second)
 	for _, m := range []*v1alpha1.Mailbox{first, second} {
@@ -321,13 +327,16 @@ func TestAStackThatWasBuiltAnewAdmitsNobodyUntilItKnowsWhatItWas(t *testing.T) {
 	s.ready(t, second)
 
 	is(admin.RecallSilent)
-	time.Sleep(3 * time.Second)
+	s.heard(t)
 	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract.Standard = ptr.To(int32(4)) })
 	third := asked(s, "terzo", 3)
 	s.create(t, third)
 	s.waitFor(t, third, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonStackRecalling)
 	s.isWhole(t, false)
-	s.ready(t, third) // the other site is silent for longer than it may hold up this one
+	ahead.Store(int64(16 * time.Minute)) // the other site is silent for longer than it may hold up this one
+	s.request(t, third, "silent for long")
+	s.request(t, domain, "silent for long")
+	s.ready(t, third)
 	s.isWhole(t, true)
 }
 
@@ -341,8 +350,8 @@ func TestAnEngineWithANewLogIsToldWhenAllMailboxesArePlaced(t *testing.T) {
 	s.waitFor(t, first, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonEngineRefuses)
 	s.held(t, held, v1alpha1.ReasonHeldByContract, "1 of 1")
 	s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Recall, e.Incomplete = admin.RecallSilent, true })
-	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract.Reference = "C-9" }) // a pass
-	time.Sleep(3 * time.Second)
+	s.heard(t)
+	passed(t, domain, func() { s.request(t, domain, "not whole") })
 	s.isWhole(t, false)
 	s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Refuses = nil })
 	update(t, s, first, func(m *v1alpha1.Mailbox) { m.Spec.Holder.Name = "Mario Rossi" })
@@ -389,6 +398,22 @@ func TestAnEngineWithANewLogIsToldWhenItsGuestsHaveTheirs(t *testing.T) {
 	update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Holder.Name = "Mario Rossi" })
 	s.ready(t, box)
 	s.isWhole(t, true)
+}
+
+// heard waits until the operator knows what the engine of the site's domain says: of two answers the first may have been on its way.
+func (s *site) heard(t *testing.T) {
+	t.Helper()
+	told := func() (n int) {
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { n = e.Told })
+		return n
+	}
+	before := told()
+	eventually(t, func() error {
+		if told() < before+2 {
+			return errors.New("the operator does not ask the engine")
+		}
+		return nil
+	})
 }
 
 // isWhole waits until the engine of the site's domain was told that its directory is whole, or fails if it was.

@@ -13,6 +13,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/apitest"
+	"github.com/pec-operator/pec-operator/internal/manager"
 )
 
 // local is whether the stack delivers a domain's mail; it fails when its directory does not hold the domain.
@@ -32,7 +33,10 @@ func (s *site) local(t *testing.T, domain string) (local bool) {
 func TestAGuestIsLocalWhileItsMXNamesTheStack(t *testing.T) {
 	apitest.Need(t, server)
 	n := apitest.RunNames(t, map[string]string{"locale.test": hostsOf(), "trasloco.test": "pec 60 MX 10 mx.altro.test.\n"})
-	s := newSite(t, "locale", siteOptions{namespaces: []string{"locale-comune"}, change: withNames(n)})
+	s := newSite(t, "locale", siteOptions{namespaces: []string{"locale-comune"}, change: func(o *manager.Options) {
+		withNames(n)(o)
+		o.DNSInterval = longDay
+	}})
 	host := s.makeDomain(func(d *v1alpha1.PECDomain) {
 		d.Spec.Provider.Managed.AllowedNamespaces = []string{"locale-comune"}
 		d.Spec.Provider.Managed.Provider.MailDomain, d.Spec.Provider.Managed.Provider.MailReceipt = "gestore.locale.test", "ricevute@gestore.locale.test"
@@ -69,7 +73,7 @@ func TestAGuestIsLocalWhileItsMXNamesTheStack(t *testing.T) {
 	}
 	name("-nuovo")
 	s.waitFor(t, guest, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonForeignMX)
-	time.Sleep(2 * day)
+	time.Sleep(2 * longDay)
 	if !s.local(t, guest.Name) {
 		t.Fatal("new names of the mail hosts stopped the delivery of a domain whose records did not change")
 	}

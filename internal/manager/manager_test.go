@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -55,7 +56,8 @@ import (
 var server *apitest.Server
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.FromSlogHandler(slog.NewTextHandler(&logs, nil)))
+	ctrl.SetLogger(logr.FromSlogHandler(passLog{Handler: slog.NewTextHandler(&logs, nil), ended: passesEnded}))
+	_ = flag.Set("test.parallel", "8") // what runs beside others here waits; unless the command line says otherwise
 	apitest.Main(m, &server)
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -301,14 +302,7 @@ func TestALostStatusStartsNothingTwice(t *testing.T) {
 	}
 	a.settle(t)
 	a.at(2, "03:34")
-	passes := passesOver(t, "RetentionPolicy")
-	a.request(t, a.policy, "") // a pass that answers nothing
-	eventually(t, func() error {
-		if passesOver(t, "RetentionPolicy") == passes {
-			return errors.New("no pass came")
-		}
-		return nil
-	})
+	passed(t, a.policy, func() { a.request(t, a.policy, "") }) // a pass that answers nothing
 	for _, call := range a.writes.Take() {
 		if strings.Contains(call, "retentionpolicies") || strings.Contains(call, "jobs") {
 			t.Errorf("a quiet pass wrote: %s", call)
@@ -625,7 +619,10 @@ func deadPeer(t *testing.T) []byte {
 }
 
 func TestTheOtherSiteArchivesIntoABucketInPlaceOfASilentOne(t *testing.T) {
-	b := newArchived(t, "supplenza", siteOptions{name: "b", peer: deadPeer(t), change: func(o *manager.Options) { o.StandIn = 5 * time.Second }})
+	var ahead atomic.Int64
+	b := newArchived(t, "supplenza", siteOptions{name: "b", peer: deadPeer(t), change: func(o *manager.Options) {
+		o.StandIn, o.Now = 15*time.Minute, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	}})
 	b.claim(t)
 	b.waitFor(t, b.policy, v1alpha1.ConditionArchiving, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteArchives)
 	b.create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: b.ns, Name: "s3"}, StringData: map[string]string{"accessKeyID": "AKIAPROVA0001", "secretAccessKey": "canary-s3-secret"}})
@@ -633,14 +630,10 @@ func TestTheOtherSiteArchivesIntoABucketInPlaceOfASilentOne(t *testing.T) {
 	bucket.Spec.Archive.Destination = v1alpha1.ArchiveDestination{Type: v1alpha1.ArchiveToS3, S3: &v1alpha1.S3Destination{
 		Endpoint: "https://s3.supplenza.test", Bucket: "archivio", CredentialsSecretRef: v1alpha1.SecretReference{SecretName: "s3"}}}
 	b.create(t, bucket)
-	eventually(t, func() error { // five seconds of silence, and then some
-		b.request(t, bucket, fmt.Sprint(time.Now().UnixNano()))
-		b.get(t, b.ns, bucket.Name, bucket)
-		if !meta.IsStatusConditionTrue(bucket.Status.Conditions, v1alpha1.ConditionStandingIn) {
-			return fmt.Errorf("it does not stand in: %+v", bucket.Status.Conditions)
-		}
-		return nil
-	})
+	b.waitFor(t, bucket, v1alpha1.ConditionArchiving, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteArchives)
+	ahead.Store(int64(16 * time.Minute))
+	b.request(t, bucket, "silent for long")
+	b.waitFor(t, bucket, v1alpha1.ConditionStandingIn, metav1.ConditionTrue, v1alpha1.ReasonPreferredSiteSilent)
 	b.policy = bucket
 	b.wantRuns(t, b.look(t, 1, "03:31"), 1, "Running")
 	claim := ordinary(b.ns, b.domain, "z-claim", "archive")

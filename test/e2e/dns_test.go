@@ -48,7 +48,7 @@ func TestAForeignMXIsNotTouchedAndOursReturnsAfterIt(t *testing.T) {
 	if d := domain(t, "a", "gestore-uno", ownZone); !strings.Contains(request(d), "ATTENZIONE") || strings.Contains(request(d), "IN MX") {
 		t.Errorf("the request is not a warning alone: %q", request(d))
 	}
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
 		if got, err := r.MX(t.Context(), ownZone); err != nil || !slices.Equal(got, foreign) {
 			t.Fatalf("the foreign MX was touched: %q (%v)", got, err)
 		}

@@ -7,6 +7,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,6 +27,7 @@ const (
 var r *road.Road
 
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // what runs beside others here waits; unless the command line says otherwise
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

@@ -20,7 +20,8 @@ import (
 	"github.com/pec-operator/pec-operator/test/road"
 )
 
-const messages = 200
+// share is how many messages are promised before each kill, and after the last one.
+const share = 25
 
 // ledger holds what the clients were promised: the Message-ID of each message that was answered 250.
 type ledger struct {
@@ -34,15 +35,21 @@ func TestKillsLoseNothingThatWasAnswered250(t *testing.T) {
 	sender := account(t, "a", municipality)
 	book := &ledger{promised: map[string]bool{}}
 	var clients sync.WaitGroup
+	killed := make(chan struct{})
 	for client := range 4 {
 		clients.Go(func() {
-			for i := client; i < messages; i += 4 {
-				book.submit(t, sender, i)
+			for i := client; ; i += 4 {
+				select {
+				case <-killed:
+					return
+				default:
+					book.submit(t, sender, i)
+				}
 			}
 		})
 	}
-	sending := make(chan struct{})
-	go func() { clients.Wait(); close(sending) }()
+	stop := sync.OnceFunc(func() { close(killed); clients.Wait() })
+	defer stop()
 	kills := []func() error{
 		func() error {
 			return killContainer(t, "a", "gestore-uno", stack.NamesFor("pec.gestore-uno.test").StatefulSet+"-0", "engine")
@@ -60,12 +67,13 @@ func TestKillsLoseNothingThatWasAnswered250(t *testing.T) {
 		},
 	}
 	for _, kill := range kills {
-		book.waitFor(t, len(kills), sending)
+		book.waitFor(t, share)
 		if err := kill(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	<-sending
+	book.waitFor(t, share)
+	stop()
 	t.Logf("%d messages were answered 250, %d submissions were not", len(book.promised), book.refused)
 	book.settle(t, atBothSites(t, "", municipality), atBothSites(t, "", secondOffice))
 }
@@ -99,21 +107,18 @@ func (b *ledger) submit(t *testing.T, sender road.Account, i int) {
 	t.Errorf("message %d was not accepted in 60 tries", i)
 }
 
-// waitFor waits until the next share of the messages is promised, so that every kill falls into the sending.
-func (b *ledger) waitFor(t *testing.T, kills int, sending <-chan struct{}) {
-	b.Lock()
-	goal := len(b.promised) + messages/(kills+2)
-	b.Unlock()
-	eventually(t, 3*time.Minute, func() error {
+// waitFor waits until so many more messages are promised.
+func (b *ledger) waitFor(t *testing.T, more int) {
+	t.Helper()
+	promised := func() int {
 		b.Lock()
 		defer b.Unlock()
-		select {
-		case <-sending:
-			return nil
-		default:
-		}
-		if len(b.promised) < goal {
-			return fmt.Errorf("%d of %d messages promised", len(b.promised), goal)
+		return len(b.promised)
+	}
+	goal := promised() + more
+	eventually(t, 3*time.Minute, func() error {
+		if n := promised(); n < goal {
+			return fmt.Errorf("%d of %d messages promised", n, goal)
 		}
 		return nil
 	})
@@ -249,8 +254,18 @@ func deliveredBy(raw []byte) string {
 }
 
 func killOperator(t *testing.T, site string) error {
-	pods := kubectl(t, site, "get", "pods", "-n", road.SystemNamespace, "-o", "jsonpath={.items[0].metadata.name}")
-	return killContainer(t, site, road.SystemNamespace, pods, "manager")
+	pod := persistently(t, site, "get", "pods", "-n", road.SystemNamespace, "-o", "jsonpath={.items[0].metadata.name}")
+	return killContainer(t, site, road.SystemNamespace, pod, "manager")
+}
+
+// persistently asks an API server that may have been killed a moment ago.
+func persistently(t *testing.T, site string, args ...string) (answer string) {
+	t.Helper()
+	eventually(t, 30*time.Second, func() (err error) {
+		answer, err = r.Kubectl(t.Context(), site, args...)
+		return err
+	})
+	return answer
 }
 
 // killContainer ends the first process of a container as a crash would: kill -9, from outside.
@@ -260,7 +275,7 @@ func killContainer(t *testing.T, site, namespace, pod, container string) error {
 			ContainerStatuses []struct{ Name, ContainerID string }
 		}
 	}
-	if err := json.Unmarshal([]byte(kubectl(t, site, "get", "pod", pod, "-n", namespace, "-o", "json")), &status); err != nil {
+	if err := json.Unmarshal([]byte(persistently(t, site, "get", "pod", pod, "-n", namespace, "-o", "json")), &status); err != nil {
 		return err
 	}
 	for _, c := range status.Status.ContainerStatuses {

@@ -41,6 +41,7 @@ func TestJobs(t *testing.T) {
 		t.Run("a provider's letter moves who asked, with proof", providersLetter)
 		t.Run("an office's archive holds what is old", officesArchive)
 		t.Run("a domain of a stack moves to another, after a rehearsal in its window", domainMoves)
+		t.Run("Secrets that differ are told at both sites", secretsDiffer) // no Job, but a minute's wait
 	})
 }
 

