@@ -29,7 +29,7 @@ func TestPausesBetweenLooks(t *testing.T) {
 	for range 20 {
 		mem.settle(sight{err: imapx.ErrRefused}, noon, interval)
 	}
-	if !about(mem.due.Sub(noon), interval) {
+	if !about(mem.due.Sub(noon), interval) || mem.stopped {
 		t.Errorf("many failures are followed by %s", mem.due.Sub(noon))
 	}
 	if mem.settle(sight{}, noon, interval); !about(mem.due.Sub(noon), interval) || mem.failures != 0 {
