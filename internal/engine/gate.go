@@ -49,6 +49,14 @@ type bucket struct {
 	asked    time.Time
 }
 
+// underCheck is how many passwords are under check.
+func (b *bucket) underCheck(now time.Time) int {
+	if now.Sub(b.asked) > checkTimeout {
+		b.checking = 0
+	}
+	return b.checking
+}
+
 // The two kinds of tries. They are counted apart: right logins to the API are bounded, and keep nobody from his mail.
 const (
 	tryWrong = "wrong"
@@ -89,14 +97,15 @@ func (g *gate) ask(address, client string, now time.Time) turnedAway {
 		}
 		try.CancelAt(now)
 	}
-	if mailbox := ofAddress(mailboxes, tryWrong, address); !known {
-		if now.Sub(mailbox.asked) > checkTimeout {
-			mailbox.checking = 0
-		}
-		if mailbox.TokensAt(now) < float64(mailbox.checking+1) {
-			return mailbox.refuse(mailbox.refill, now)
-		}
-		mailbox.checking, mailbox.asked = mailbox.checking+1, now
+	if known {
+		return turnedAway{}
+	}
+	mailbox, pair := ofAddress(mailboxes, tryWrong, address), g.others.find(ofPair(tryWrong, address, client))
+	if mailbox.TokensAt(now) < float64(mailbox.underCheck(now)+1) {
+		return mailbox.refuse(mailbox.refill, now)
+	}
+	for _, b := range []*bucket{mailbox, pair} {
+		b.checking, b.asked = b.underCheck(now)+1, now
 	}
 	return turnedAway{}
 }
@@ -107,8 +116,11 @@ func (g *gate) told(address, client, outcome string, now time.Time) {
 	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	mailbox := ofAddress(mailboxes, tryWrong, address)
-	mailbox.checking = max(0, mailbox.checking-1)
+	// Who is known was not counted, but for what he asked before he was; else each of his logins would let one more guess in.
+	if pair := g.others.find(ofPair(tryWrong, address, client)); pair != nil && pair.underCheck(now) > 0 {
+		mailbox := ofAddress(mailboxes, tryWrong, address)
+		pair.checking, mailbox.checking = pair.checking-1, max(0, mailbox.checking-1)
+	}
 	switch outcome {
 	case loginGood, loginClosed:
 		*g.known.get(holderAt(address, client), func() time.Time { return now }) = now
@@ -147,11 +159,13 @@ func (g *gate) bounds(mailboxes *memory[bucket], kind, address, client string, n
 		return []*bucket{g.others.get(kind+" holder "+holderAt(address, client), fresh(triesPerClient, clientRefill))}, true
 	}
 	return []*bucket{
-		g.others.get(kind+" pair "+holderAt(address, client), fresh(triesPerPair, pairRefill)),
+		g.others.get(ofPair(kind, address, client), fresh(triesPerPair, pairRefill)),
 		g.others.get(kind+" client "+network(client), fresh(triesPerClient, clientRefill)),
 		ofAddress(mailboxes, kind, address),
 	}, false
 }
+
+func ofPair(kind, address, client string) string { return kind + " pair " + holderAt(address, client) }
 
 func ofAddress(mailboxes *memory[bucket], kind, address string) *bucket {
 	return mailboxes.get(kind+" address "+address, fresh(triesPerAddress, addressRefill))

@@ -194,11 +194,13 @@ func rightly(g *gate, address, client string, now time.Time) {
 
 // Tries that come at once are let in before the first of them is found wrong: no more than there are left.
 func TestGuessesAtOnceAreBounded(t *testing.T) {
-	const m = "m@x.test"
+	const m, home = "m@x.test", "198.51.100.7"
 	g, now := newGate(anyMailbox), time.Now()
 	var open []string
 	admitted := 0
+	rightly(g, m, home, now)
 	for i := range 1000 { // each second one is found wrong later than the next is asked for
+		rightly(g, m, home, now) // who is known goes on reading, and gives nobody a try
 		if g.ask(m, elsewhere(i), now).wait == 0 {
 			admitted++
 			open = append(open, elsewhere(i))
@@ -252,6 +254,22 @@ func TestManySessionsAtOnce(t *testing.T) {
 	for i := range 1000 {
 		if away := g.ask("m@x.test", "192.0.2.1", now); away.wait > 0 {
 			t.Fatalf("session %d of one who is known waits %v", i, away.wait)
+		}
+	}
+}
+
+// All sessions of a new client were counted while their passwords were under check, also those that ended when it was known by the first.
+func TestSessionsAtOnceAreCountedNoLongerThanTheirChecks(t *testing.T) {
+	g, now := newGate(anyMailbox), time.Now()
+	const atOnce = 10
+	for i := range triesPerAddress {
+		for range atOnce {
+			if away := g.ask("m@x.test", elsewhere(i), now); away.wait > 0 {
+				t.Fatalf("a session of client %d waits %v", i, away.wait)
+			}
+		}
+		for range atOnce {
+			g.told("m@x.test", elsewhere(i), loginGood, now)
 		}
 	}
 }
