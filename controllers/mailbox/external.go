@@ -68,7 +68,7 @@ func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 		s.sayAll(s.judgeExternal)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
-	seen := s.Poller.see(s.mailbox, look{provider: s.provider().IMAP.HostPort(imapsPort), version: s.credentials.version}, *s.credentials, s.Now)
+	seen := s.Poller.see(s.mailbox, look{provider: s.provider().IMAP.HostPort(imapsPort), version: s.credentials.version}, *s.credentials, s.Requested(), s.Now)
 	if seen.last == nil {
 		return s.awaitLook(seen)
 	}

@@ -128,8 +128,8 @@ func (p *ProviderPoller) leave(provider string) {
 	delete(p.providers, provider)
 }
 
-// see answers what is remembered of a mailbox, and begins a look when one is due.
-func (p *ProviderPoller) see(m *v1alpha1.Mailbox, l look, c credentials, now time.Time) watched {
+// see answers what is remembered of a mailbox, and begins a look when one is due, or a person asks for it.
+func (p *ProviderPoller) see(m *v1alpha1.Mailbox, l look, c credentials, requested bool, now time.Time) watched {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := client.ObjectKeyFromObject(m)
@@ -153,6 +153,9 @@ func (p *ProviderPoller) see(m *v1alpha1.Mailbox, l look, c credentials, now tim
 	}
 	if s, ok := provider.Take(key.String()); ok && s.look == l {
 		mem.settle(s, now, p.Interval)
+	}
+	if requested {
+		mem.due = now
 	}
 	if !mem.stopped && !now.Before(mem.due) {
 		o := imapx.Options{Address: l.provider, Roots: p.Roots, Networks: p.Networks, Connect: p.Connect, User: m.Address(), Password: string(c.password)}

@@ -59,10 +59,38 @@ func TestALookGoesNowhereInside(t *testing.T) {
 				<-p.events // the look has ended
 				close(looked)
 			}()
-			p.see(m, l, credentials{}, noon)
+			p.see(m, l, credentials{}, false, noon)
 			<-looked
-			if seen := p.see(m, l, credentials{}, noon); seen.last == nil || seen.last.err == nil || errors.Is(seen.last.err, reach.ErrInside) != c.inside {
+			if seen := p.see(m, l, credentials{}, false, noon); seen.last == nil || seen.last.err == nil || errors.Is(seen.last.err, reach.ErrInside) != c.inside {
 				t.Errorf("it saw %+v", seen.last)
+			}
+		})
+	}
+}
+
+func TestARequestIsALookBeforeItsTurn(t *testing.T) {
+	l := look{provider: "imap.altrove.test:993"}
+	for sentence, c := range map[string]struct {
+		known watched
+		looks bool
+	}{
+		"at what was looked at a moment ago":  {watched{look: l, due: noon.Add(time.Hour)}, true},
+		"not with a password that is refused": {watched{look: l, due: noon.Add(time.Hour), stopped: true}, false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			p := (&ProviderPoller{Interval: time.Hour, Now: func() time.Time { return noon }, Connect: func(context.Context, string, string) (net.Conn, error) {
+				<-t.Context().Done() // the look lasts as long as the test
+				return nil, t.Context().Err()
+			}}).Ready()
+			p.ctx = t.Context()
+			defer close(p.ended)
+			m := &v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "mario.at.pec.altrove.test"}}
+			key, known := client.ObjectKeyFromObject(m), c.known
+			p.mailboxes[key] = &known
+			p.see(m, l, credentials{}, false, noon)
+			p.see(m, l, credentials{}, true, noon)
+			if began := !p.providers[l.provider].Begin(key.String(), func(context.Context) sight { return sight{} }); began != c.looks {
+				t.Errorf("it looks: %t, want %t", began, c.looks)
 			}
 		})
 	}
@@ -116,7 +144,7 @@ func TestProvidersWithoutMailboxesAreForgotten(t *testing.T) {
 	}
 	see := func(i, provider int) {
 		m, l := at(i, provider)
-		p.see(m, l, credentials{}, noon)
+		p.see(m, l, credentials{}, false, noon)
 	}
 	for i := range 100 {
 		see(i, i/2)

@@ -71,7 +71,7 @@ func (s *scope) notice(t target, m *memory) target {
 		m.wanted = f
 	case m.wanted != f:
 		m.wanted, m.settled, m.looked, m.due = f, dns.Settled{}, time.Time{}, s.Now
-	case s.domain.Status.ObservedGeneration != s.domain.Generation:
+	case s.domain.Status.ObservedGeneration != s.domain.Generation || s.Requested():
 		m.due = s.Now
 	}
 	found, ok := s.DNS.patrol.Take(client.ObjectKeyFromObject(s.domain).String())

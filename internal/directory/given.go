@@ -12,29 +12,29 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
-// putGiven stores what a mailbox's resource gives its holder, and says whether a session that is open may do more than he may now: it
-// manages scripts, which are rules. admin.ErrNotFound if there is no such mailbox.
-func putGiven(ctx context.Context, tx *transaction, address string, h admin.Given) (fewer bool, err error) {
-	address = strings.ToLower(address)
-	raw, err := json.Marshal(h)
+// putGiven stores what the holder of a mailbox that is there is given.
+func putGiven(ctx context.Context, tx *transaction, address string, g admin.Given) error {
+	raw, err := encodeGiven(address, g)
 	if err != nil {
-		return false, fmt.Errorf("encoding what the holder of %s is given: %w", address, err)
+		return err
 	}
-	var stored string
-	err = tx.QueryRowContext(ctx, readGiven, address).Scan(&stored)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, fmt.Errorf("mailbox %s: %w", address, admin.ErrNotFound)
+	if _, err := tx.ExecContext(ctx, storeGiven, raw, address); err != nil {
+		return fmt.Errorf("storing what the holder of %s is given: %w", address, err)
 	}
+	return nil
+}
+
+func encodeGiven(address string, g admin.Given) (string, error) {
+	raw, err := json.Marshal(g)
 	if err != nil {
-		return false, fmt.Errorf("reading what the holder of %s is given: %w", address, err)
+		return "", fmt.Errorf("encoding what the holder of %s is given: %w", address, err)
 	}
-	var before admin.Given
-	_ = json.Unmarshal([]byte(stored), &before) // what cannot be read let nobody in
-	result, err := tx.ExecContext(ctx, storeGiven, string(raw), address)
-	if err != nil {
-		return false, fmt.Errorf("storing what the holder of %s is given: %w", address, err)
-	}
-	return slices.Contains(before.MayChange, admin.ChoiceRules) && !slices.Contains(h.MayChange, admin.ChoiceRules), foundOne(result, address)
+	return string(raw), nil
+}
+
+// mayLess says whether a session that is open may do more than it may now: it manages scripts, which are rules.
+func mayLess(before, now admin.Given) bool {
+	return slices.Contains(before.MayChange, admin.ChoiceRules) && !slices.Contains(now.MayChange, admin.ChoiceRules)
 }
 
 // Given is what the holder of a mailbox is given. admin.ErrNotFound if there is no such mailbox.

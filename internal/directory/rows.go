@@ -23,8 +23,8 @@ var (
 
 // Outcome is what became of one place.
 type Outcome struct {
-	// Before is the row as it was, without its password, and the zero Mailbox for a new one.
-	Before admin.Mailbox
+	// Before is the row as it was, without its password, and the zero Mailbox for a new one. After is the row that was stored.
+	Before, After admin.Mailbox
 	// Err wraps ErrInvalid, admin.ErrChanged or admin.ErrNotFound when the place was refused.
 	Err error
 }
@@ -39,27 +39,44 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
 	outcomes := make([]Outcome, len(places))
 	for i, p := range places {
-		o := &outcomes[i]
-		if p.Mailbox != nil {
-			o.Before, o.Err = putMailbox(ctx, tx, *p.Mailbox, p.If)
-		}
-		end := p.Mailbox != nil && otherRights(o.Before, *p.Mailbox)
-		if p.Given != nil && o.Err == nil {
-			var fewer bool
-			fewer, o.Err = putGiven(ctx, tx, p.Address, *p.Given)
-			end = end || fewer
-		}
-		if end && o.Err == nil {
-			o.Err = endSessions(ctx, tx, p.Address, p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed)
-		}
+		o := place(ctx, tx, p)
 		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, admin.ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them
 		}
+		outcomes[i] = o
 	}
 	if err := tx.Commit(); err != nil {
 		return nil, fmt.Errorf("storing mailboxes: %w", err)
 	}
 	return outcomes, nil
+}
+
+// place stores what is asked for one mailbox: its row, what its holder is given, and that sessions with other rights have to end.
+func place(ctx context.Context, tx *transaction, p admin.Place) (o Outcome) {
+	p.Address = strings.ToLower(p.Address)
+	before, err := scanEntry(tx.QueryRowContext(ctx, readEntry, p.Address))
+	isNew := errors.Is(err, sql.ErrNoRows)
+	if err != nil && !isNew {
+		o.Err = fmt.Errorf("reading mailbox %s: %w", p.Address, err)
+		return o
+	}
+	o.Before = before.Mailbox
+	o.Before.Password = ""
+	var end, closed bool
+	switch {
+	case p.Mailbox != nil:
+		o.After, o.Err = putRow(ctx, tx, p, o.Before, isNew)
+		end, closed = otherRights(o.Before, *p.Mailbox), p.Mailbox.Access == admin.AccessClosed
+	case p.Given != nil && isNew:
+		o.Err = fmt.Errorf("mailbox %s: %w", p.Address, admin.ErrNotFound)
+	case p.Given != nil:
+		o.Err = putGiven(ctx, tx, p.Address, *p.Given)
+	}
+	end = end || (p.Given != nil && mayLess(before.Given, *p.Given))
+	if end && o.Err == nil {
+		o.Err = endSessions(ctx, tx, p.Address, closed)
+	}
+	return o
 }
 
 // otherRights says whether who logged in before a row was placed has rights that it does not give any more.
@@ -91,38 +108,42 @@ func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
 	return err
 }
 
-// putMailbox places a row; unless judged is nil, only where the row still is what was judged.
-func putMailbox(ctx context.Context, tx *transaction, m admin.Mailbox, judged *admin.Mailbox) (before admin.Mailbox, err error) {
-	m.Address, m.Domain = strings.ToLower(m.Address), strings.ToLower(m.Domain)
+// putRow stores a mailbox's row, with what its holder is given if the place says that, where it still is what was judged.
+func putRow(ctx context.Context, tx *transaction, p admin.Place, before admin.Mailbox, isNew bool) (after admin.Mailbox, err error) {
+	m := *p.Mailbox
+	m.Address, m.Domain = p.Address, strings.ToLower(m.Domain)
 	m.OrdinaryMail = cmp.Or(m.OrdinaryMail, admin.OrdinaryDiscard)
 	if err := check(m); err != nil {
-		return before, err
+		return after, err
 	}
-	before, err = scanMailbox(tx.QueryRowContext(ctx, readMailbox, m.Address))
-	isNew := errors.Is(err, sql.ErrNoRows)
-	if err != nil && !isNew {
-		return before, fmt.Errorf("reading mailbox %s: %w", m.Address, err)
-	}
-	if judged != nil && !before.Same(*judged) {
-		return before, fmt.Errorf("mailbox %s: %w", m.Address, admin.ErrChanged)
+	if p.If != nil && !before.Same(*p.If) {
+		return after, fmt.Errorf("mailbox %s: %w", m.Address, admin.ErrChanged)
 	}
 	if isNew && m.Password == "" {
-		return before, fmt.Errorf("mailbox %s: %w: a new mailbox needs a password hash", m.Address, ErrInvalid)
+		return after, fmt.Errorf("mailbox %s: %w: a new mailbox needs a password hash", m.Address, ErrInvalid)
 	}
 	var served int
 	if err := tx.QueryRowContext(ctx, countDomain, m.Domain).Scan(&served); err != nil {
-		return before, fmt.Errorf("reading domain %s: %w", m.Domain, err)
+		return after, fmt.Errorf("reading domain %s: %w", m.Domain, err)
 	}
 	if served == 0 {
-		return before, fmt.Errorf("mailbox %s: %w: this stack does not hold %s", m.Address, ErrInvalid, m.Domain)
+		return after, fmt.Errorf("mailbox %s: %w: this stack does not hold %s", m.Address, ErrInvalid, m.Domain)
 	}
-	_, err = tx.ExecContext(ctx, storeMailbox,
+	var given sql.NullString // not given: it stays as it is
+	if p.Given != nil {
+		if given.String, err = encodeGiven(m.Address, *p.Given); err != nil {
+			return after, err
+		}
+		given.Valid = true
+	}
+	after, err = scanMailbox(tx.QueryRowContext(ctx, storeMailbox,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
-		string(m.SendingRefused), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard, m.Restored)
+		string(m.SendingRefused), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard, m.Restored,
+		given))
 	if err != nil {
-		return before, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
+		return after, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
 	}
-	return before, nil
+	return after, nil
 }
 
 // seconds is a time as the directory keeps it; 0 is none.

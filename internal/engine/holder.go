@@ -166,21 +166,17 @@ func (e *Engine) derive(ctx context.Context, address string) error {
 	defer e.digests.touch(address)
 	defer e.arrivals.look(address)
 	defer e.locks.lock("holder " + address)()
-	row, err := e.directory.Mailbox(ctx, address)
+	entry, err := e.directory.Entry(ctx, address)
 	if errors.Is(err, admin.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if err := e.derivePassword(ctx, row); err != nil {
+	if err := e.derivePassword(ctx, entry.Mailbox); err != nil {
 		return err
 	}
-	holder, err := e.holder(ctx, row)
-	if err != nil {
-		return err
-	}
-	return e.writeRules(row.Address, holder.InForce.Rules)
+	return e.writeRules(entry.Address, e.holderOf(entry.Mailbox, entry.Given).InForce.Rules)
 }
 
 // deriveOrLater is derive, again in a minute if it fails: what the log says acts without anybody's asking for it once more.

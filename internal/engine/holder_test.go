@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/password"
 	"github.com/pec-operator/pec-operator/internal/sieve"
@@ -322,7 +323,7 @@ func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 	}
 	row.Access, row.Password = admin.AccessReadOnly, hashed(t, third)
 	began := w.engine.logins.now()
-	if err := w.engine.actOn(ctx, admin.Place{Address: sender, Mailbox: &row}, row); err != nil || !w.engine.logins.former(sender, began) {
+	if err := w.engine.actOn(ctx, admin.Place{Address: sender, Mailbox: &row}, directory.Outcome{Before: row, After: row}); err != nil || !w.engine.logins.former(sender, began) {
 		t.Errorf("a row that was placed does not act: %v", err)
 	}
 }

@@ -56,27 +56,33 @@ func (d *digests) upToDate(ctx context.Context, e *Engine) error {
 		d.tree, d.version, d.touched = tree, version, nil
 	}
 	for address := range d.touched {
-		placed, err := e.placedNow(ctx, address)
-		if err != nil && !errors.Is(err, admin.ErrNotFound) {
+		if _, err := d.look(ctx, e, address); err != nil && !errors.Is(err, admin.ErrNotFound) {
 			return err
 		}
-		d.tree.Set(address, placed.Digest) // none when there is no such mailbox
-		delete(d.touched, address)
 	}
 	return nil
+}
+
+// look reads a mailbox, and makes the tree say what it is. The lock is held: what changes meanwhile is touched after that.
+func (d *digests) look(ctx context.Context, e *Engine, address string) (admin.Placed, error) {
+	var placed admin.Placed
+	entry, err := e.directory.Entry(ctx, address)
+	if err == nil {
+		placed, err = e.placedOf(entry)
+	}
+	if err != nil && !errors.Is(err, admin.ErrNotFound) {
+		return placed, err
+	}
+	if d.tree != nil { // else it is read with all others
+		d.tree.Set(address, placed.Digest) // none when there is no such mailbox
+	}
+	delete(d.touched, address)
+	return placed, err
 }
 
 func (e *Engine) placedOf(entry directory.Entry) (admin.Placed, error) {
 	p := admin.Placed{Mailbox: entry.Mailbox, Holder: e.holderOf(entry.Mailbox, entry.Given)}
 	return p, p.Seal(entry.Password)
-}
-
-func (e *Engine) placedNow(ctx context.Context, address string) (admin.Placed, error) {
-	entry, err := e.directory.Entry(ctx, address)
-	if err != nil {
-		return admin.Placed{}, err
-	}
-	return e.placedOf(entry)
 }
 
 func (e *Engine) getDigests(r *http.Request) (any, error) {
@@ -149,25 +155,27 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	errs := make([]error, len(asked))
 	eachOf(asked, func(i int) {
 		if errs[i] = outcomes[i].Err; errs[i] == nil {
-			errs[i] = e.actOn(ctx, asked[i], outcomes[i].Before)
+			errs[i] = e.actOn(ctx, asked[i], outcomes[i])
 		}
 	})
 	ending, cancel := context.WithTimeout(ctx, endPromptly)
 	defer cancel()
 	unended := e.endSessions(ending, addressesOf(asked)...)
-	eachOf(asked, func(i int) {
+	e.digests.mu.Lock()
+	defer e.digests.mu.Unlock()
+	for i := range asked {
 		answer := &answers[good[i]]
 		if err := outcomes[i].Err; err != nil {
 			answer.Refused, answer.Changed = err.Error(), errors.Is(err, admin.ErrChanged)
-			return
+			continue
 		}
-		placed, err := e.placedNow(ctx, asked[i].Address)
+		placed, err := e.digests.look(ctx, e, asked[i].Address)
 		if err = errors.Join(errs[i], unended[asked[i].Address], err); err != nil {
 			answer.Failed = err.Error()
-			return
+			continue
 		}
 		answer.Placed = &placed
-	})
+	}
 	return answers, nil
 }
 
@@ -240,20 +248,16 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 
 // actOn has the log say how the mailbox stands now, and makes what was placed act, but for the end of the sessions that have the rights
 // of before. The row is there, and so it is done also when nobody waits for the answer any more.
-func (e *Engine) actOn(ctx context.Context, p admin.Place, before admin.Mailbox) error {
+func (e *Engine) actOn(ctx context.Context, p admin.Place, o directory.Outcome) error {
 	ctx = context.WithoutCancel(ctx)
 	if p.Mailbox != nil {
-		row, err := e.directory.Mailbox(ctx, p.Address)
-		if err == nil {
-			err = e.noteStanding(row, before.Access != admin.AccessClosed)
-		}
-		if err != nil {
+		if err := e.noteStanding(o.After, o.Before.Access != admin.AccessClosed); err != nil {
 			return err
 		}
 	}
 	switch {
 	case p.Mailbox == nil:
-	case before.Address == "":
+	case o.Before.Address == "":
 		e.sync.changed(p.Address)
 		e.ages.put(p.Address, nil, e.now().Add(agesNew))
 	case p.Mailbox.Password != "":

@@ -60,7 +60,11 @@ func TestBothSitesSecretsAreCompared(t *testing.T) {
 	}
 	sees := func(x *twin) admin.Secrets {
 		t.Helper()
-		placed, err := x.engine.placedNow(t.Context(), address)
+		entry, err := x.engine.directory.Entry(t.Context(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		placed, err := x.engine.placedOf(entry)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,8 +14,13 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
-// maxAge is how old the copy's word may be: what the stack changed by itself is seen after that at the latest.
-const maxAge = 2 * time.Second
+const (
+	// maxAge is how old the copy's word may be: what the stack changed by itself is seen after that at the latest.
+	maxAge = 2 * time.Second
+	// gather is how long a request waits for more places after one that had several: a transaction and a write of the log cost the same
+	// for one mailbox as for sixty-four. A place that comes alone waits for nobody.
+	gather = 25 * time.Millisecond
+)
 
 // Directory is the operator's copy of the directory of one engine. Passes read it instead of the engine, and hand it what they want
 // placed: while one request is under way, those that come meanwhile gather for the next. One small request in a while says whether
@@ -303,6 +308,9 @@ func (d *Directory) flush() {
 		d.turn.Unlock()
 		if n == 0 {
 			return
+		}
+		if n > 1 {
+			time.Sleep(gather)
 		}
 	}
 }

@@ -18,6 +18,7 @@ type Object interface {
 	SetConditions([]metav1.Condition)
 	GetObservedGeneration() int64
 	SetObservedGeneration(int64)
+	GetLastHandledReconcileAt() string
 	SetLastHandledReconcileAt(string)
 	// StatusFields is the status, to be encoded.
 	StatusFields() any

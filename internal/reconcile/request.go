@@ -27,6 +27,12 @@ func request(o interface{ GetAnnotations() map[string]string }) string {
 	return Cut(o.GetAnnotations()[v1alpha1.ReconcileRequestedAnnotation], maxRequest)
 }
 
+// Requested says that a person asks for this pass, and so for the looks that otherwise wait for their turn.
+func (p *Pass) Requested() bool {
+	r := request(p.before)
+	return r != "" && r != p.before.GetLastHandledReconcileAt()
+}
+
 // answerRequest shows that the pass answers the request that it found. A request that is withdrawn leaves the former answer, so
 // that withdrawing one is no write.
 func (p *Pass) answerRequest() {

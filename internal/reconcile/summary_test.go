@@ -281,23 +281,26 @@ func TestSuspendKeepsWhatIsKnownAndTakesTheReason(t *testing.T) {
 
 func TestARequestIsAnsweredOnce(t *testing.T) {
 	h := newHarness(t, makeMailbox())
-	phase := func(context.Context, *reconcile.Pass) (reconcile.Result, error) {
+	var requested bool
+	phase := func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
+		requested = p.Requested()
 		return reconcile.Result{}, reconcile.Waiting(time.Second, "First", "NotYet", "it starts; wait")
 	}
 	h.pass(t, phase)
 	for _, c := range []struct {
 		request, want string
+		requested     bool
 		writes        int
 	}{
-		{"now", "now", 2}, {"now", "now", 2}, {"", "now", 2}, {strings.Repeat("x", 100), strings.Repeat("x", 64), 3},
+		{"now", "now", true, 2}, {"now", "now", false, 2}, {"", "now", false, 2}, {strings.Repeat("x", 100), strings.Repeat("x", 64), true, 3},
 	} {
 		obj := h.pass(t, phase)
 		obj.Annotations = map[string]string{v1alpha1.ReconcileRequestedAnnotation: c.request}
 		if err := h.client.Update(context.Background(), obj); err != nil {
 			t.Fatal(err)
 		}
-		if got := h.pass(t, phase); got.Status.LastHandledReconcileAt != c.want || h.writes != c.writes {
-			t.Errorf("request %q: answered %q in %d writes, want %q in %d", c.request, got.Status.LastHandledReconcileAt, h.writes, c.want, c.writes)
+		if got := h.pass(t, phase); got.Status.LastHandledReconcileAt != c.want || h.writes != c.writes || requested != c.requested {
+			t.Errorf("request %q (seen %t): answered %q in %d writes, want %q in %d", c.request, requested, got.Status.LastHandledReconcileAt, h.writes, c.want, c.writes)
 		}
 	}
 }
