@@ -151,11 +151,11 @@ func (p *ProviderPoller) see(m *v1alpha1.Mailbox, l look, c credentials, request
 		provider.Open(p.ctx)
 		p.providers[l.provider] = provider
 	}
+	if requested {
+		mem.due = now // unless a look has just ended
+	}
 	if s, ok := provider.Take(key.String()); ok && s.look == l {
 		mem.settle(s, now, p.Interval)
-	}
-	if requested {
-		mem.due = now
 	}
 	if !mem.stopped && !now.Before(mem.due) {
 		o := imapx.Options{Address: l.provider, Roots: p.Roots, Networks: p.Networks, Connect: p.Connect, User: m.Address(), Password: string(c.password)}
