@@ -402,18 +402,19 @@ func TestGoldenStatuses(t *testing.T) {
 				if err != nil || got.Status != want.want {
 					t.Errorf("kstatus says %v (%v), want %s", got, err, want.want)
 				}
-				wait := func(condition, timeout string) error {
+				wait := func(condition, timeout string) (string, error) {
 					if condition == "top" {
 						condition = topOf(name)
 					}
-					_, err := server.Kubectl(t, "wait", "-n", o.GetNamespace(), kinds[name].resource+"/"+o.GetName(), "--for=condition="+condition, "--timeout="+timeout)
-					return err
+					return server.Kubectl(t, "wait", "-n", o.GetNamespace(), kinds[name].resource+"/"+o.GetName(), "--for=condition="+condition, "--timeout="+timeout)
 				}
-				if want.comes != "" && wait(want.comes, "10s") != nil {
-					t.Errorf("kubectl wait --for=condition=%s hangs", want.comes)
+				if want.comes != "" {
+					if out, err := wait(want.comes, "10s"); err != nil {
+						t.Errorf("kubectl wait --for=condition=%s does not end well: %s", want.comes, out)
+					}
 				}
-				if wait(want.never, "1s") == nil {
-					t.Errorf("kubectl wait --for=condition=%s ends", want.never)
+				if out, err := wait(want.never, "1s"); err == nil || !strings.Contains(out, "timed out waiting") {
+					t.Errorf("kubectl wait --for=condition=%s ends: %s", want.never, out)
 				}
 				o.SetFinalizers(nil)
 				if err := c.Update(ctx, o); err != nil {
