@@ -11,14 +11,14 @@ import (
 type End struct {
 	// Change is a number that no other change has.
 	Change int64
-	// Closed says that the former holder's script is still to be put aside: whoever has the address now must not have his messages filed by it.
-	Closed bool
+	// Reopened says that the former holder's script is still to be put aside: whoever has the address now must not have his messages filed by it.
+	Reopened bool
 }
 
 // Ending are the mailboxes whose open sessions have rights of before. They are written with the change itself: an engine that dies between
 // the change and the end of the sessions ends them when it is back.
 func (d *Directory) Ending(ctx context.Context) (map[string]End, error) {
-	rows, err := d.db.QueryContext(ctx, `SELECT address, change, closed FROM ending`)
+	rows, err := d.db.QueryContext(ctx, `SELECT address, change, reopened FROM ending`)
 	if err != nil {
 		return nil, fmt.Errorf("listing whose sessions have to end: %w", err)
 	}
@@ -26,7 +26,9 @@ func (d *Directory) Ending(ctx context.Context) (map[string]End, error) {
 		address string
 		end     End
 	}
-	list, err := collect(rows, func(rows *sql.Rows) (e due, err error) { return e, rows.Scan(&e.address, &e.end.Change, &e.end.Closed) })
+	list, err := collect(rows, func(rows *sql.Rows) (e due, err error) {
+		return e, rows.Scan(&e.address, &e.end.Change, &e.end.Reopened)
+	})
 	ending := map[string]End{}
 	for _, e := range list {
 		ending[e.address] = e.end
@@ -55,13 +57,10 @@ func (d *Directory) Ended(ctx context.Context, ended map[string]End) error {
 	return nil
 }
 
-// PutAside notes that the scripts of mailboxes were deactivated. Of one that is still closed it is done again with the next end of its
-// sessions, which could have activated them; one that is open again has the next holder's.
+// PutAside notes that the scripts of mailboxes were deactivated: what is activated from now on is the next holder's.
 func (d *Directory) PutAside(ctx context.Context, addresses []string) error {
 	for _, address := range addresses {
-		_, err := d.db.ExecContext(ctx, `UPDATE ending SET closed = 0 WHERE address = ?1 AND
-			NOT EXISTS (SELECT 1 FROM mailbox WHERE address = ?1 AND access = 'Closed')`, address)
-		if err != nil {
+		if _, err := d.db.ExecContext(ctx, `UPDATE ending SET reopened = 0 WHERE address = ?`, address); err != nil {
 			return fmt.Errorf("noting that the scripts of %s are put aside: %w", address, err)
 		}
 	}
@@ -69,9 +68,9 @@ func (d *Directory) PutAside(ctx context.Context, addresses []string) error {
 }
 
 // endSessions adds a mailbox to Ending, by a new change: none is taken for one that was carried out.
-func endSessions(ctx context.Context, tx *transaction, address string, closed bool) error {
+func endSessions(ctx context.Context, tx *transaction, address string, reopened bool) error {
 	address = strings.ToLower(address)
-	if _, err := tx.ExecContext(ctx, storeEnding, address, closed); err != nil {
+	if _, err := tx.ExecContext(ctx, storeEnding, address, reopened); err != nil {
 		return fmt.Errorf("noting that the sessions of %s have to end: %w", address, err)
 	}
 	return nil

@@ -62,11 +62,11 @@ func place(ctx context.Context, tx *transaction, p admin.Place) (o Outcome) {
 	}
 	o.Before = before.Mailbox
 	o.Before.Password = ""
-	var end, closed bool
+	var end, reopened bool
 	switch {
 	case p.Mailbox != nil:
 		o.After, o.Err = putRow(ctx, tx, p, o.Before, isNew)
-		end, closed = otherRights(o.Before, *p.Mailbox), p.Mailbox.Access == admin.AccessClosed
+		end, reopened = otherRights(o.Before, *p.Mailbox), o.Before.Access == admin.AccessClosed && p.Mailbox.Access != admin.AccessClosed
 	case p.Given != nil && isNew:
 		o.Err = fmt.Errorf("mailbox %s: %w", p.Address, admin.ErrNotFound)
 	case p.Given != nil:
@@ -74,7 +74,7 @@ func place(ctx context.Context, tx *transaction, p admin.Place) (o Outcome) {
 	}
 	end = end || (p.Given != nil && mayLess(before.Given, *p.Given))
 	if end && o.Err == nil {
-		o.Err = endSessions(ctx, tx, p.Address, closed)
+		o.Err = endSessions(ctx, tx, p.Address, reopened)
 	}
 	return o
 }

@@ -13,8 +13,8 @@ const (
 	readGiven   = `SELECT given FROM mailbox WHERE address = ?`
 	countDomain = `SELECT count(*) FROM domain WHERE name = ?`
 	storeGiven  = `UPDATE mailbox SET given = ? WHERE address = ?`
-	storeEnding = `INSERT INTO ending (address, change, closed) VALUES (?, random(), ?) ON CONFLICT (address) DO UPDATE SET
-		change = excluded.change, closed = closed OR excluded.closed`
+	storeEnding = `INSERT INTO ending (address, change, reopened) VALUES (?, random(), ?) ON CONFLICT (address) DO UPDATE SET
+		change = excluded.change, reopened = reopened OR excluded.reopened`
 	// storeMailbox forgets that the holder chose the password when it gets another. It answers the row as it is then.
 	storeMailbox = `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
 		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to, frozen_until, admitted_in, shard, restored, given)

@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
@@ -19,7 +21,11 @@ func (e *Engine) access(m mail) []error {
 		return sameAnswer(len(m.rcpts), err)
 	}
 	identifier := pec.Identifier(e.settings.Site, queueID, e.settings.Provider.MailDomain)
-	submission, isAccepted, err := e.certify(identifier, queueID, received, raw)
+	tx, err := e.transactionOf(m, queueID)
+	if err != nil {
+		return sameAnswer(len(m.rcpts), err)
+	}
+	submission, isAccepted, err := e.certify(identifier, tx, received, raw)
 	if err != nil || !isAccepted {
 		return sameAnswer(len(m.rcpts), err)
 	}
@@ -38,8 +44,24 @@ func (e *Engine) access(m mail) []error {
 	return answers
 }
 
+// transactionOf is the transaction by which the milter let a submission in. Whether it may be sent was asked of its sender, who had logged
+// in: a message of another one, or from the other port, was not let in by it.
+func (e *Engine) transactionOf(m mail, queueID string) (transaction, error) {
+	var tx transaction
+	found, err := e.lookup(kindTransaction, queueID, &tx)
+	switch {
+	case err != nil:
+		return tx, err
+	case !found:
+		return tx, fmt.Errorf("certifying submission %s: its transaction was never recorded", queueID)
+	case tx.Port != portSubmission || !strings.EqualFold(tx.From, m.from) || !strings.EqualFold(tx.User, m.from):
+		return tx, fmt.Errorf("certifying submission %s of %q: the transaction of that identifier is one of %q, port %s, login %q", queueID, m.from, tx.From, tx.Port, tx.User)
+	}
+	return tx, nil
+}
+
 // certify decides a submission once and for all: accepted, with its envelope in custody, or refused, with its notice issued.
-func (e *Engine) certify(identifier, queueID string, received, raw []byte) (accepted, bool, error) {
+func (e *Engine) certify(identifier string, tx transaction, received, raw []byte) (accepted, bool, error) {
 	defer e.locks.lock(identifier)()
 	var yes accepted
 	if found, err := e.lookup(kindAccepted, identifier, &yes); err != nil || found {
@@ -52,14 +74,6 @@ func (e *Engine) certify(identifier, queueID string, received, raw []byte) (acce
 	}
 	if found {
 		return yes, false, e.issueNonAcceptance(no)
-	}
-	var tx transaction
-	found, err = e.lookup(kindTransaction, queueID, &tx)
-	if err != nil {
-		return yes, false, err
-	}
-	if !found {
-		return yes, false, fmt.Errorf("certifying submission %s: its transaction was never recorded", queueID)
 	}
 	return e.decide(identifier, tx, received, raw)
 }
@@ -152,9 +166,12 @@ func (e *Engine) issueNonAcceptance(no refused) error {
 	})})
 }
 
-// sendEnvelope puts the envelope back into Postfix for one recipient. Failure notices are asked for under the PEC identifier.
-// An address that Postfix will never take fails like one that its own server refuses.
+// sendEnvelope puts the envelope back into Postfix for one recipient, who is one of those that it names. Failure notices are asked for
+// under the PEC identifier. An address that Postfix will never take fails like one that its own server refuses.
 func (e *Engine) sendEnvelope(s accepted, envelope []byte, rcpt string) error {
+	if !slices.ContainsFunc(s.Transit.Recipients, func(r recipientRecord) bool { return strings.EqualFold(r.Address, rcpt) }) {
+		return fmt.Errorf("sending envelope %s: it is not for %q", s.Transit.Identifier, rcpt)
+	}
 	done, err := e.inject(s.Transit.Identifier, message{from: s.Transit.Sender, to: rcpt, envid: s.Transit.Identifier, bytes: envelope})
 	if err != nil || !done.Refused {
 		return err

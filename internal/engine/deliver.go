@@ -97,6 +97,9 @@ func (e *Engine) deliveredThere(d delivery, key string, at time.Time, found bool
 // attempt delivers what has no outcome yet.
 func (e *Engine) attempt(d delivery, key string) error {
 	refusal, err := e.mailboxFailure(d.rcpt)
+	if errors.Is(err, errOpenThere) && d.judgement.Type != pec.TypeEnvelope { // for longer, it may be, than Postfix keeps it
+		refusal, err = &failure{Recipient: d.rcpt, Status: statusDisabled, Text: err.Error()}, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -158,13 +161,16 @@ func (e *Engine) stored(d delivery, key, reply string) error {
 	return e.outcome(d, at, nil, true)
 }
 
-// statusUnknown is the status of an address that there is not.
-const statusUnknown = "5.1.1"
+// statusUnknown is the status of an address that there is not, and statusDisabled that of a mailbox that takes nothing.
+const (
+	statusUnknown  = "5.1.1"
+	statusDisabled = "5.2.1"
+)
 
 // mailboxFailure says why the directory lets nothing into a mailbox, or nil.
 func (e *Engine) mailboxFailure(rcpt string) (*failure, error) {
 	row, err := e.directory.Mailbox(context.Background(), rcpt)
-	if err := e.notYet(row, err); err != nil {
+	if err := e.notYet(context.Background(), rcpt, row, err); err != nil {
 		return nil, err
 	}
 	switch {
@@ -173,7 +179,7 @@ func (e *Engine) mailboxFailure(rcpt string) (*failure, error) {
 	case err != nil:
 		return nil, err
 	case row.Access != admin.AccessFull:
-		return &failure{Recipient: rcpt, Status: "5.2.1", Text: "casella non abilitata alla ricezione"}, nil
+		return &failure{Recipient: rcpt, Status: statusDisabled, Text: "casella non abilitata alla ricezione"}, nil
 	}
 	return nil, nil
 }

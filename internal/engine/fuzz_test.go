@@ -69,6 +69,9 @@ func milterAnswer(t *testing.T, e *Engine, port, queueID, from, to string, raw [
 	s := &milterSession{engine: e, port: port}
 	defer s.reset()
 	m := &milter.Modifier{Macros: map[string]string{"i": queueID, "{client_addr}": "192.0.2.7"}}
+	if port == portSubmission {
+		m.Macros["{auth_authen}"] = from
+	}
 	var refusal string
 	take := func(r milter.Response, err error) bool {
 		if err != nil {

@@ -149,6 +149,9 @@ func TestHolderAPI(t *testing.T) {
 		"a field that is not there":                  {sender, first, "PUT", "/v1/settings/password", `{"pasword":"lunga lunga"}`, 400, "bad-request"},
 		"two values":                                 {sender, first, "PUT", "/v1/settings/password", `{"password":"lunga lunga"}{}`, 400, "bad-request"},
 		"a body that is too long":                    {sender, first, "PUT", "/v1/settings/password", `{"password":"` + strings.Repeat("x", 70<<10) + `"}`, 400, "bad-request"},
+		"a password in Latin-1":                      {sender, first, "PUT", "/v1/settings/password", "{\"password\":\"Citt\xe0 2026!\"}", 400, "bad-request"},
+		"a password with half a character":           {sender, first, "PUT", "/v1/settings/password", `{"password":"Citt\ud83d 2026!"}`, 422, "invalid"},
+		"a rule in Latin-1":                          {sender, first, "PUT", "/v1/settings/rules", "{\"rules\":[{\"name\":\"a\",\"header\":\"From\",\"contains\":\"citt\xe0\",\"folder\":\"X\"}]}", 400, "bad-request"},
 		"a certified address to notify":              {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@` + theirs + `"]}`, 422, "invalid"},
 		"one of our own to notify":                   {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["anna@` + ours + `"]}`, 422, "invalid"},
 		"one of a domain that a guest only asks for": {sender, first, "PUT", "/v1/settings/notifications", `{"addresses":["x@altrui.test"]}`, 200, ""},
@@ -618,7 +621,7 @@ func TestSendingLimits(t *testing.T) {
 	n := 0
 	submit := func(rcpts ...string) string {
 		n++
-		return w.engine.judgeTransaction(fmt.Sprintf("4jX5CV%04dzzz", n), transaction{Port: portSubmission, From: strings.ToUpper(sender[:1]) + sender[1:], Recipients: rcpts}, nil)
+		return w.engine.judgeTransaction(fmt.Sprintf("4jX5CV%04dzzz", n), transaction{Port: portSubmission, User: sender, From: strings.ToUpper(sender[:1]) + sender[1:], Recipients: rcpts}, nil)
 	}
 	wantAnswer := func(what, got, want string) {
 		t.Helper()
@@ -640,7 +643,7 @@ func TestSendingLimits(t *testing.T) {
 	for range 5 {
 		wantAnswer("one without a limit", submit("a", "b", "c", "d"), "")
 	}
-	wantAnswer("one of nobody", w.engine.judgeTransaction("4jX5CVzzzz", transaction{Port: portSubmission, From: "nessuno@" + ours, Recipients: []string{"a"}}, nil), "550 5.7.1 ")
+	wantAnswer("one of nobody", w.engine.judgeTransaction("4jX5CVzzzz", transaction{Port: portSubmission, User: "nessuno@" + ours, From: "nessuno@" + ours, Recipients: []string{"a"}}, nil), "550 5.7.1 ")
 }
 
 // What Postfix let through while the mailbox might still send is judged again when the message has ended.
@@ -670,7 +673,7 @@ func TestRightsAreAskedForAtTheEndOfAMessage(t *testing.T) {
 				}
 			}
 			submit := func(queueID string) string {
-				return w.engine.judgeTransaction(queueID, transaction{Port: portSubmission, From: sender, Recipients: []string{"anna@" + ours}}, nil)
+				return w.engine.judgeTransaction(queueID, transaction{Port: portSubmission, User: sender, From: sender, Recipients: []string{"anna@" + ours}}, nil)
 			}
 			if got := submit("4jX5CV0001zmF"); got != c.want {
 				t.Errorf("its message is answered %q, want %q", got, c.want)
@@ -768,6 +771,46 @@ func TestDailyNotification(t *testing.T) {
 	told := w.told()
 	if len(told) != 1 || !strings.Contains(string(told[0].bytes), "2 certified messages") {
 		t.Fatalf("%d notifications: %q", len(told), told)
+	}
+}
+
+// After a lost directory holders are told of what had arrived before, as soon as it is known again whom to tell; of a mailbox that was closed
+// nobody is.
+func TestALostDirectoryLosesNoNotification(t *testing.T) {
+	for name, c := range map[string]struct {
+		frequency admin.Frequency
+		closed    bool
+		want      int // notifications, at once and in the morning
+	}{
+		"each message":           {frequency: admin.EachMessage, want: 1},
+		"once a day":             {frequency: admin.Daily, want: 1},
+		"a mailbox that is gone": {frequency: admin.Daily, closed: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			row := former(t, "ufficio", admin.AccessFull, 1<<20)
+			given := admin.Given{Notifications: admin.Notifications{Addresses: []string{"casa@ordinaria.test"}, Frequency: c.frequency}}
+			w.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &given})
+			w.arriving(row.Address, "q1")
+			if c.closed {
+				row = w.close(row)
+			}
+			w.alone = true
+			w.loseDirectory()
+			for range 3 {
+				w.engine.notify(t.Context())
+				w.later(notifyEvery)
+			}
+			if !c.closed {
+				w.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &given})
+			}
+			w.engine.notify(t.Context())
+			w.later(25 * time.Hour) // over seven in the morning in Rome, on the longest day too
+			w.engine.notify(t.Context())
+			if got := len(w.told()); got != c.want {
+				t.Errorf("%d notifications went out, want %d", got, c.want)
+			}
+		})
 	}
 }
 

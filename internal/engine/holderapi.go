@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/calendar"
@@ -357,6 +358,9 @@ func (e *Engine) choosePassword(s session) (any, error) {
 	}
 	if problem := password.Problem([]byte(wanted.Password)); problem != "" {
 		return nil, invalid(problem)
+	}
+	if strings.ContainsRune(wanted.Password, utf8.RuneError) { // what the decoder makes of an escape of half a character
+		return nil, invalid("the password has a character that cannot be read; write it without")
 	}
 	if wanted.Password == string(s.secret) || strings.EqualFold(wanted.Password, s.row.Address) {
 		return nil, invalid("the new password is the one that you have, or your address; choose another")

@@ -20,7 +20,10 @@ func (e *Engine) incoming(m mail) []error {
 	if err != nil {
 		return sameAnswer(len(m.rcpts), err)
 	}
-	if !recorded && m.from == "" { // no milter saw it come in: Postfix wrote it
+	if recorded && tx.Port != portMX {
+		return sameAnswer(len(m.rcpts), fmt.Errorf("judging %s: the transaction of that identifier is one of port %s", queueID, tx.Port))
+	}
+	if !recorded && m.from == "" && wroteItself(received) { // no milter saw it come in
 		return e.bounce(m, queueID)
 	}
 	if !recorded {

@@ -284,16 +284,16 @@ func (l *load) take(port, from string, rcpts []string, raw []byte, shape, identi
 	l.mu.Lock()
 	id := l.newQueueID()
 	l.mu.Unlock()
-	options, address, point := milter.ClientOptions{ReadTimeout: time.Minute, WriteTimeout: time.Minute}, l.settings.Listen.MilterMX, "incoming"
+	options, address, point, user := milter.ClientOptions{ReadTimeout: time.Minute, WriteTimeout: time.Minute}, l.settings.Listen.MilterMX, "incoming", ""
 	if port == portSubmission {
-		options.ProtocolMask, address, point = milter.OptNoBody, l.settings.Listen.MilterSubmit, "access"
+		options.ProtocolMask, address, point, user = milter.OptNoBody, l.settings.Listen.MilterSubmit, "access", from
 	}
 	session, err := milter.NewClientWithOptions("tcp", address, options).Session()
 	if err != nil {
 		return ""
 	}
 	defer func() { _ = session.Close() }()
-	action, err := tellMilter(session, from, rcpts, raw, id)
+	action, err := tellMilter(session, user, from, rcpts, raw, id)
 	if err != nil {
 		return ""
 	}

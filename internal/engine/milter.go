@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ const (
 
 const (
 	answerFieldTooBig = "550 5.6.0 a header field is longer than 59,000 bytes and was cut; please shorten it"
+	answerNoDomain    = "550 5.1.3 the recipient's address has no domain; l'indirizzo del destinatario e' senza dominio"
 	// answerFormerLogin also ends the connection: Postfix closes it after a 421.
 	answerFormerLogin = "421 4.7.0 the password of this mailbox was changed, log in again; la password e' cambiata, accedere di nuovo"
 )
@@ -84,10 +86,14 @@ func (s *milterSession) MailFrom(from string, m *milter.Modifier) (milter.Respon
 	return milter.RespContinue, nil
 }
 
-// RcptTo is told of each recipient that Postfix accepted.
+// RcptTo is told of each recipient that Postfix accepted. Whatever its restrictions are it accepts postmaster without a domain, and would
+// complete it with the name of this host, and anybody at an address of this host. There are no mailboxes.
 func (s *milterSession) RcptTo(rcpt string, _ *milter.Modifier) (milter.Response, error) {
 	if rcpt = fold(rcpt); slices.Contains(s.rcpts, rcpt) {
 		return milter.RespContinue, nil
+	}
+	if domain := domainOf(rcpt); domain == rcpt || strings.HasPrefix(domain, "[") {
+		return milter.NewResponseStr('y', answerNoDomain), nil
 	}
 	if s.port == portMX && !s.joins(rcpt) {
 		return milter.NewResponseStr('y', answerApart), nil
@@ -203,9 +209,21 @@ func (e *Engine) judgeTransaction(queueID string, tx transaction, raw []byte) st
 	if tx.Port == portSubmission {
 		return e.judgeSubmission(queueID, tx)
 	}
-	if _, err := e.record(kindTransaction, queueID, "", &tx); err != nil {
+	if err := e.recordTransaction(queueID, tx); err != nil {
 		e.log.Error("recording a transaction", "queue", queueID, "error", err)
 		return answerTemporary
 	}
 	return ""
+}
+
+// recordTransaction records what Postfix is about to take. It makes no identifier twice as long as its clock goes forward; if it did, the
+// first message's record would count for the second. That one is not taken: its client comes again, and gets another identifier.
+func (e *Engine) recordTransaction(queueID string, tx transaction) error {
+	if found, err := e.lookup(kindTransaction, queueID, nil); err != nil {
+		return err
+	} else if found {
+		return fmt.Errorf("the log has another transaction of queue identifier %s; look at the clock of this host", queueID)
+	}
+	_, err := e.record(kindTransaction, queueID, "", &tx)
+	return err
 }

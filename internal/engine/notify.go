@@ -156,7 +156,7 @@ func (e *Engine) notify(ctx context.Context) {
 		n, err := e.arrivals.of(ctx, mailbox)
 		if err != nil {
 			e.log.Error("reading the notifications of a mailbox", "mailbox", mailbox, "error", err)
-			e.arrivals.putBack(mailbox, list, now)
+			e.arrivals.putBack(mailbox, list, now.Add(notifyRetry)) // or when it is placed (look)
 			continue
 		}
 		messages, later := sortOut(n, list, now)
@@ -207,14 +207,20 @@ func dueOf(n admin.Notifications, list []arrival) (due time.Time) {
 
 func (e *Engine) notificationsOf(ctx context.Context, mailbox string) (admin.Notifications, error) {
 	row, err := e.directory.Mailbox(ctx, mailbox)
-	if err == nil && row.Access != admin.AccessClosed {
-		h, err := e.holder(ctx, row)
-		return h.InForce.Notifications, err
+	if err == nil && row.Access == admin.AccessClosed { // whoever has the address next is not told of this
+		return admin.Notifications{}, nil
+	}
+	if err := e.notYet(ctx, mailbox, row, err); err != nil {
+		return admin.Notifications{}, err
 	}
 	if errors.Is(err, admin.ErrNotFound) {
-		err = e.notYet(row, err)
+		return admin.Notifications{}, nil
 	}
-	return admin.Notifications{}, err
+	if err != nil {
+		return admin.Notifications{}, err
+	}
+	h, err := e.holder(ctx, row)
+	return h.InForce.Notifications, err
 }
 
 // tell sends one notification about some arrivals to each address, each once, and returns the arrivals if one was not taken yet.

@@ -60,7 +60,7 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 		return r, answerUncertified, nil
 	}
 	r, err = e.recipientOf(context.Background(), rcpt)
-	if err := e.notYet(r.row, err); err != nil {
+	if err := e.notYet(context.Background(), rcpt, r.row, err); err != nil {
 		return r, "", err
 	}
 	switch {

@@ -20,11 +20,16 @@ func TestSplitReceived(t *testing.T) {
 			raw:    "Received: from [127.0.0.1] (unknown [10.99.0.1])\r\n\t(using TLSv1.3)\r\n\t(Authenticated sender: m@x.test)\r\n\tby mx.uno.test (Postfix) with ESMTPSA id 4jX5CV0zNmzmFqb\r\n\tfor <a@x.test>; Sat, 21 Nov 2026 21:38:17 +0000 (UTC)\r\n",
 			wantID: "4jX5CV0zNmzmFqb",
 		},
-		"of a bounce that Postfix wrote":           {raw: "Received: by mx.uno.test (Postfix)\r\n\tid 4jX5D92HnzzmFs1; Sat, 21 Nov 2026 21:38:17 +0000 (UTC)\r\n", wantID: "4jX5D92HnzzmFs1"},
-		"of another server":                        {raw: "Received: from x by mx.due.test (Postfix) with ESMTP id 4jX5D92HnzzmFs1; date\r\n"},
-		"of ours but not on top":                   {raw: "Subject: x\r\nReceived: by mx.uno.test (Postfix) id 4jX5D92HnzzmFs1; date\r\n"},
-		"whose client calls itself by our name":    {raw: "Received: from by?mx.uno.test??Postfix??id?AAAA (unknown [192.0.2.1])\r\n\tby mx.uno.test (Postfix) with ESMTP id 4jX5D92HnzzmFs1; date\r\n", wantID: "4jX5D92HnzzmFs1"},
-		"of a message that is nothing but a field": {raw: "Received: by mx.uno.test (Postfix) id 4jX5D92HnzzmFs1"},
+		"of a bounce that Postfix wrote":        {raw: "Received: by mx.uno.test (Postfix)\r\n\tid 4jX5D92HnzzmFs1; Sat, 21 Nov 2026 21:38:17 +0000 (UTC)\r\n", wantID: "4jX5D92HnzzmFs1"},
+		"of another server":                     {raw: "Received: from x by mx.due.test (Postfix) with ESMTP id 4jX5D92HnzzmFs1; date\r\n"},
+		"of ours but not on top":                {raw: "Subject: x\r\nReceived: by mx.uno.test (Postfix) id 4jX5D92HnzzmFs1; date\r\n"},
+		"whose client calls itself by our name": {raw: "Received: from by?mx.uno.test??Postfix??id?AAAA (unknown [192.0.2.1])\r\n\tby mx.uno.test (Postfix) with ESMTP id 4jX5D92HnzzmFs1; date\r\n", wantID: "4jX5D92HnzzmFs1"},
+		"whose recipient is called by our name": {
+			raw:    "Received: from [127.0.0.1] (unknown [10.99.0.1])\r\n\tby mx.uno.test (Postfix) with ESMTPSA id 4jX5CV0zNmzmFqb\r\n\tfor <\"\\\"x by mx.uno.test (Postfix) id 4jX5D92HnzzmFs1\\\"\"@due.test>; Sat, 21 Nov 2026 21:38:17 +0000 (UTC)\r\n",
+			wantID: "4jX5CV0zNmzmFqb",
+		},
+		"of another server, whose recipient is called by our name": {raw: "Received: from x by mx.due.test (Postfix) with ESMTP id 4jX5D92HnzzmFs1\r\n\tfor <\"x by mx.uno.test (Postfix) id AAAA\"@due.test>; date\r\n"},
+		"of a message that is nothing but a field":                 {raw: "Received: by mx.uno.test (Postfix) id 4jX5D92HnzzmFs1"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -79,7 +84,7 @@ func TestMilterRecordsTheTransactionWithItsFoldedRecipients(t *testing.T) {
 
 func milterMessage(t *testing.T, s *milter.ClientSession, from string, rcpts []string, raw []byte, queueID string) *milter.Action {
 	t.Helper()
-	action, err := tellMilter(s, from, rcpts, raw, queueID)
+	action, err := tellMilter(s, "", from, rcpts, raw, queueID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +92,7 @@ func milterMessage(t *testing.T, s *milter.ClientSession, from string, rcpts []s
 }
 
 // tellMilter shows a milter one message, as Postfix does, and is what it answers at the end.
-func tellMilter(s *milter.ClientSession, from string, rcpts []string, raw []byte, queueID string) (*milter.Action, error) {
+func tellMilter(s *milter.ClientSession, user, from string, rcpts []string, raw []byte, queueID string) (*milter.Action, error) {
 	var failed error
 	tell := func(_ *milter.Action, err error) { failed = errors.Join(failed, err) }
 	tell(s.Mail(from, nil))
@@ -101,7 +106,7 @@ func tellMilter(s *milter.ClientSession, from string, rcpts []string, raw []byte
 	}
 	tell(s.HeaderEnd())
 	tell(s.BodyChunk([]byte(body)))
-	if err := errors.Join(failed, s.Macros(milter.CodeEOB, "i", queueID, "{client_addr}", "192.0.2.7")); err != nil {
+	if err := errors.Join(failed, s.Macros(milter.CodeEOB, "i", queueID, "{client_addr}", "192.0.2.7", "{auth_authen}", user)); err != nil {
 		return nil, err
 	}
 	_, action, err := s.End()
@@ -192,6 +197,7 @@ func TestDecodeStrict(t *testing.T) {
 		"two values":               {text: `{"name":"a"}{"name":"b"}`},
 		"what is cut":              {text: `{"name":"a"`},
 		"nothing":                  {},
+		"what is not UTF-8":        {text: "{\"name\":\"\xe0\"}"},
 	} {
 		got, err := decodeStrict[struct{ Name string }](strings.NewReader(c.text))
 		if (err == nil) != c.taken || c.taken && got.Name != "a" {

@@ -251,7 +251,8 @@ func (e *Engine) checkPlace(p *admin.Place) (wrong string) {
 func (e *Engine) actOn(ctx context.Context, p admin.Place, o directory.Outcome) error {
 	ctx = context.WithoutCancel(ctx)
 	if p.Mailbox != nil {
-		if err := e.noteStanding(o.After, o.Before.Access != admin.AccessClosed); err != nil {
+		if err := e.noteStanding(o.After, o.Before.Access == admin.AccessClosed); err != nil {
+			e.replica.deriveLater(p.Address)
 			return err
 		}
 	}

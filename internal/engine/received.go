@@ -24,21 +24,22 @@ func fieldEnd(raw []byte) int {
 var queueIDForm = regexp.MustCompile(`\sby (\S+) \([^()]*\)(?:\s+with \S+)?\s+id ([0-9A-Za-z]+)`)
 
 // splitReceived takes apart a message that our Postfix handed over: the Received field that it put on top, the rest, and
-// the queue identifier in that field. Postfix puts question marks for brackets and blanks in what a client says of itself,
-// and only a field at the very top that names our host counts, so that a client cannot choose the identifier.
+// the queue identifier in that field. Only a field at the very top that names our host counts, and in it what stands first:
+// Postfix puts question marks for brackets and blanks in what a client says of itself, but behind its own words it names a
+// lone recipient as the client wrote it. So a client cannot choose the identifier.
 func splitReceived(raw []byte, hostname string) (received, rest []byte, queueID string, err error) {
 	end := fieldEnd(raw)
 	received, rest = raw[:end], raw[end:]
 	if len(received) < 9 || !bytes.EqualFold(received[:9], []byte("Received:")) {
 		return nil, nil, "", fmt.Errorf("reading the queue identifier: the message does not begin with a Received field")
 	}
-	for _, m := range queueIDForm.FindAllSubmatch(received, -1) {
-		if bytes.EqualFold(m[1], []byte(hostname)) {
-			queueID = string(m[2])
-		}
-	}
-	if queueID == "" {
+	m := queueIDForm.FindSubmatch(received)
+	if m == nil || !bytes.EqualFold(m[1], []byte(hostname)) {
 		return nil, nil, "", fmt.Errorf("reading the queue identifier: the top Received field is not of %s", hostname)
 	}
-	return received, rest, queueID, nil
+	return received, rest, string(m[2]), nil
 }
+
+// wroteItself says whether a message with that Received field on top is one of Postfix' own. Of one that a client sent it says from whom,
+// also when the log lost the transaction: what a stranger calls a report must not end a submission.
+func wroteItself(received []byte) bool { return bytes.HasPrefix(received, []byte("Received: by ")) }

@@ -511,7 +511,7 @@ func TestSettingsAndLimitsAreOfBothSites(t *testing.T) {
 	}
 	a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
 	agree(t, a, b)
-	if answer := b.engine.judgeTransaction("q9", transaction{Port: portSubmission, From: sender, Recipients: []string{"anna@" + ours}}, nil); !strings.HasPrefix(answer, "450") {
+	if answer := b.engine.judgeTransaction("q9", transaction{Port: portSubmission, User: sender, From: sender, Recipients: []string{"anna@" + ours}}, nil); !strings.HasPrefix(answer, "450") {
 		t.Errorf("the fourth message of the day was answered %q", answer)
 	}
 }

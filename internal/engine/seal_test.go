@@ -158,7 +158,7 @@ func TestFullDiskIsAnsweredWithATemporaryRefusal(t *testing.T) {
 	// The last page of the log may have had room for some records.
 	var answer string
 	for i := 0; answer == "" && i < 100; i++ {
-		answer = w.engine.judgeTransaction(q.id+strings.Repeat("x", i+1), transaction{Port: portSubmission, From: sender, Recipients: []string{"anna@" + ours}}, nil)
+		answer = w.engine.judgeTransaction(q.id+strings.Repeat("x", i+1), transaction{Port: portSubmission, User: sender, From: sender, Recipients: []string{"anna@" + ours}}, nil)
 	}
 	if !strings.HasPrefix(answer, "4") {
 		t.Errorf("the milter answered %q", answer)

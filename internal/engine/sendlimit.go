@@ -14,6 +14,7 @@ const (
 	answerDayLimit   = "450 4.7.1 this mailbox may send %d messages a day and has; it sends again after midnight (Rome); limite giornaliero di %d messaggi raggiunto, riprovare dopo mezzanotte"
 	answerRcptLimit  = "550 5.5.3 this mailbox may name %d recipients in a message, and this one has %d; il messaggio ha troppi destinatari"
 	answerNotEnabled = "550 5.7.1 this mailbox may not send; casella non abilitata all'invio"
+	answerNotYours   = "553 5.7.1 the sender is not the mailbox that logged in; il mittente non e' la casella che ha effettuato l'accesso"
 )
 
 // count adds to what a mailbox sent on a day and returns the sum. Of the days it knows the latest: one that begins makes it forget the one
@@ -61,12 +62,19 @@ func mayNotSend(row admin.Mailbox) string {
 	return ""
 }
 
-// submit records a submission, if the mailbox's rights and limits let it be sent: "" if they do, else the answer. The record is what
-// counts it, also after a restart.
+// submit records a submission, if it is its sender who logged in, and the mailbox's rights and limits let it be sent: "" if so, else the
+// answer. The record is what counts it, also after a restart. Postfix asks for the login too, and first: where it tells of none, it was
+// not asked to, which is a fault of ours.
 func (e *Engine) submit(queueID string, tx transaction) (answer string, err error) {
 	address, day := fold(tx.From), dayOf(e.now())
+	if tx.User == "" {
+		return "", fmt.Errorf("a submission of %q came without a login", tx.From)
+	}
+	if fold(tx.User) != address {
+		return answerNotYours, nil
+	}
 	row, err := e.directory.Mailbox(context.Background(), address)
-	if err := e.notYet(row, err); err != nil {
+	if err := e.notYet(context.Background(), address, row, err); err != nil {
 		return "", err
 	}
 	if errors.Is(err, admin.ErrNotFound) {
@@ -96,7 +104,7 @@ func (e *Engine) submit(queueID string, tx transaction) (answer string, err erro
 		e.holders.count(address, day, -1, "")
 		return fmt.Sprintf(answerDayLimit, given.MessagesPerDay, given.MessagesPerDay), nil
 	}
-	if _, err := e.record(kindTransaction, queueID, "", &tx); err != nil {
+	if err := e.recordTransaction(queueID, tx); err != nil {
 		e.holders.count(address, day, -1, "")
 		return "", err
 	}

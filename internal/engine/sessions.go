@@ -50,11 +50,11 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	eachOf(due, func(i int) {
 		ctx, cancel := context.WithTimeout(ctx, endTimeout)
 		defer cancel()
-		errs[i] = e.endSessionsIn(ctx, due[i], ending[due[i]].Closed)
+		errs[i] = e.endSessionsIn(ctx, due[i], ending[due[i]].Reopened)
 	})
 	ended, aside := map[string]directory.End{}, []string{}
 	for i, address := range due {
-		if errs[i] == nil && ending[address].Closed {
+		if errs[i] == nil && ending[address].Reopened {
 			aside = append(aside, address)
 		}
 		if errs[i] != nil {
@@ -70,10 +70,11 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	return failed
 }
 
-// endSessionsIn ends a mailbox's sessions in Dovecot and then, where it was closed, deactivates its script: an open session could have
-// activated it again. The sync takes that to the other site like any later choice of a script.
-func (e *Engine) endSessionsIn(ctx context.Context, address string, closed bool) error {
-	if err := e.doveadmHTTP.kick(ctx, address); err != nil || !closed {
+// endSessionsIn ends a mailbox's sessions in Dovecot and then, where it was opened again, deactivates its script, which is a former holder's.
+// That is not done when it is closed: no message comes then, and the sync takes the word to the other site like any later choice of a
+// script, where the mailbox may be open and its holder still there.
+func (e *Engine) endSessionsIn(ctx context.Context, address string, reopened bool) error {
+	if err := e.doveadmHTTP.kick(ctx, address); err != nil || !reopened {
 		return err
 	}
 	return e.doveadmHTTP.deactivate(ctx, address)

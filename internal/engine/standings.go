@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,18 +67,40 @@ func (s mailboxStanding) ended() time.Time {
 	return s.ClosedAt
 }
 
+// turn is a standing as far as it says whose what was chosen is.
+type turn struct {
+	at, ended time.Time
+	closed    bool
+}
+
+// endings are until when what was chosen is a former holder's by the turns of one site, in their order: by its closings before it was last
+// opened, after which somebody else has the mailbox there, and by those since. Pure.
+func endings(turns []turn) (before, since time.Time) {
+	for i, t := range turns {
+		if !t.closed && i > 0 && turns[i-1].closed {
+			before, since = latest(before, since), time.Time{}
+		}
+		if t.closed {
+			since = latest(since, t.ended)
+		} else {
+			before = latest(before, t.ended)
+		}
+	}
+	return before, since
+}
+
 // standings are what the logs say of mailboxes: the last word of each site.
 type standings struct {
 	mu   sync.Mutex
 	last map[string]map[string]mailboxStanding // by address and site
-	// ended is until when what a holder chose is a former one's, as each site has it: the latest that it ever said.
-	ended map[string]map[string]time.Time
+	// turns are all words of each site, in their order.
+	turns map[string]map[string][]turn
 	// heard are the addresses whose rows were not looked for since.
 	heard map[string]bool
 }
 
 func newStandings() *standings {
-	return &standings{last: map[string]map[string]mailboxStanding{}, ended: map[string]map[string]time.Time{}, heard: map[string]bool{}}
+	return &standings{last: map[string]map[string]mailboxStanding{}, turns: map[string]map[string][]turn{}, heard: map[string]bool{}}
 }
 
 // take adds a standing of a site. Any order comes to the same.
@@ -87,9 +110,12 @@ func (l *standings) take(site string, s mailboxStanding) {
 	of := l.last[s.Address]
 	if of == nil {
 		of = map[string]mailboxStanding{}
-		l.last[s.Address], l.ended[s.Address] = of, map[string]time.Time{}
+		l.last[s.Address], l.turns[s.Address] = of, map[string][]turn{}
 	}
-	l.ended[s.Address][site] = latest(l.ended[s.Address][site], s.ended())
+	turns := l.turns[s.Address][site]
+	if i, known := slices.BinarySearchFunc(turns, s.At, func(t turn, at time.Time) int { return t.at.Compare(at) }); !known {
+		l.turns[s.Address][site] = slices.Insert(turns, i, turn{at: s.At, ended: s.ended(), closed: s.Closed})
+	}
 	if last, ok := of[site]; !ok || s.At.After(last.At) {
 		of[site] = s
 	}
@@ -111,17 +137,18 @@ func (l *standings) of(site string, s mailboxStanding) (last mailboxStanding, sa
 }
 
 // formerUntil is until when what was chosen for a mailbox is a former holder's, at a site. The other site's closing ends it too, or the next
-// holder would get it from there; but not while the mailbox is closed there alone and this site has had it open since before: that the
-// other one has deleted it is no order, and its holder is still here.
+// holder would get it from there; but not its last one, while this site has had the mailbox open since before: that the other one has deleted
+// it is no order, and its holder is still here.
 func (l *standings) formerUntil(site, address string) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	own, known := l.last[address][site]
-	until := l.ended[address][site]
-	for other, ended := range l.ended[address] {
-		stays := known && !own.Closed && own.since().Before(ended) && l.last[address][other].Closed
-		if other != site && !stays {
-			until = latest(until, ended)
+	var until time.Time
+	for of, turns := range l.turns[address] {
+		before, since := endings(turns)
+		until = latest(until, before)
+		if stays := known && !own.Closed && own.since().Before(since); of == site || !stays {
+			until = latest(until, since)
 		}
 	}
 	return until
@@ -143,6 +170,14 @@ func (l *standings) lost(site, address string) (s mailboxStanding, ok bool) {
 	return s, ok
 }
 
+// openThere says whether a mailbox is open at another site since it was last closed at this one, whose row says when that was too.
+func (l *standings) openThere(own, other, address string, closedAt time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last, known := l.last[address][other]
+	return known && !last.Closed && last.since().After(latest(closedAt, l.last[address][own].ended()))
+}
+
 // hear notes that the row of an address is to be looked for.
 func (l *standings) hear(address string) {
 	l.mu.Lock()
@@ -160,36 +195,63 @@ func (l *standings) takeHeard() (list []string) {
 	return list
 }
 
-// noteStanding records how a row stands, unless that is what the log says. What holders chose before a mailbox was closed just now is
-// not the next holder's, whatever the clocks say.
-func (e *Engine) noteStanding(row admin.Mailbox, closedNow bool) error {
+// noteStanding records how a row stands, unless that is what the log says. wasClosed says that it was closed before it was placed as it is.
+// What holders chose before a mailbox was closed just now is not the next holder's, whatever the clocks say. Nor is it where the closing
+// could not be recorded when it was done: that is recorded now, also of a mailbox that is open again.
+func (e *Engine) noteStanding(row admin.Mailbox, wasClosed bool) error {
 	defer e.locks.lock("standing " + row.Address)()
 	s := standingOf(row, e.now())
 	last, said := e.standings.of(e.settings.Site, s)
+	isOpen := last.Address != "" && !last.Closed // as the log has it
+	if isOpen && !s.Closed && (wasClosed || row.ClosedAt.After(latest(last.since(), last.ClosedAt))) {
+		last.At = e.holders.instant(row.Address, s.At, row.ClosedAt, last.At)
+		last.Closed, last.ClosedAt, last.Since = true, row.ClosedAt, time.Time{}
+		if err := e.recordStanding(last); err != nil {
+			return err
+		}
+		isOpen, said = false, false
+	}
 	switch {
 	case said:
 		return nil
-	case s.Closed && !closedNow:
+	case s.Closed && wasClosed && !isOpen: // nobody chose anything since
 		s.At = latest(row.ClosedAt, last.At.Add(time.Nanosecond))
 	default:
 		s.At = e.holders.instant(row.Address, s.At, row.ClosedAt, last.At)
 	}
-	if !s.Closed && last.Address != "" && !last.Closed {
+	if !s.Closed && isOpen {
 		s.Since = last.since()
 	}
-	if _, err := e.record(kindStanding, s.key(), "", &s); err != nil {
-		return err
+	return e.recordStanding(s)
+}
+
+func (e *Engine) recordStanding(s mailboxStanding) error {
+	_, err := e.record(kindStanding, s.key(), "", &s)
+	if err == nil {
+		e.standings.take(e.settings.Site, s)
 	}
-	e.standings.take(e.settings.Site, s)
-	return nil
+	return err
 }
 
 // noteStandings records how the rows stand of which the log says something else: those of a release that recorded nothing of it, and
 // one whose record a crash prevented.
 func (e *Engine) noteStandings(rows []admin.Mailbox) error {
 	errs := make([]error, len(rows))
-	eachOf(rows, func(i int) { errs[i] = e.noteStanding(rows[i], false) })
+	eachOf(rows, func(i int) { errs[i] = e.noteStanding(rows[i], rows[i].Access == admin.AccessClosed) })
 	return errors.Join(errs...)
+}
+
+// noteLate records how the row of an address stands where that could not be done when it was placed, and again in a minute if it still fails:
+// the operator has no reason to place a row once more that is as he wants it.
+func (e *Engine) noteLate(ctx context.Context, address string) {
+	row, err := e.directory.Mailbox(ctx, address)
+	if err == nil {
+		err = e.noteStandings([]admin.Mailbox{row})
+	}
+	if err != nil && !errors.Is(err, admin.ErrNotFound) {
+		e.replica.deriveLater(address)
+		e.log.Error("recording how a mailbox stands; it is tried again", "mailbox", address, "error", err)
+	}
 }
 
 // restoreRows gives the directory the rows back that the logs know and it does not hold. It is called when the logs are whole as far as
@@ -291,14 +353,30 @@ func (e *Engine) recallState() admin.Recall {
 // notYet is why what the directory says of an address is not to be told to anybody yet, nil if it is. A site with a new log knows no mailbox
 // before the other one has told it, or the operator has placed all: nor does a row that was made again from the log say more than that
 // the mailbox was there. "No such mailbox" would be a lie, and for a message that was taken in charge the last word.
-func (e *Engine) notYet(row admin.Mailbox, err error) error {
+func (e *Engine) notYet(ctx context.Context, address string, row admin.Mailbox, err error) error {
+	isUnknown := errors.Is(err, admin.ErrNotFound)
 	switch {
-	case errors.Is(err, admin.ErrNotFound) && e.isIncomplete():
+	case isUnknown && e.isIncomplete():
 		return errors.New("this site was built anew and does not know all its mailboxes yet")
 	case err == nil && row.Restored:
 		return fmt.Errorf("the row of %s was made again from the log, and the operator has not said yet how the mailbox stands", row.Address)
+	case isUnknown, err == nil && row.Access == admin.AccessClosed:
+		return e.openThere(ctx, address, row.ClosedAt)
 	}
 	return nil
+}
+
+// errOpenThere is of a mailbox that only this site lacks.
+var errOpenThere = errors.New("the mailbox is open at the other site, and this site's operator has not placed it yet")
+
+// openThere is errOpenThere for a mailbox that the other site has open since it was closed here, or was never here. A site that was given
+// up closes nothing any more, and is not asked: mail would wait for ever.
+func (e *Engine) openThere(ctx context.Context, address string, closedAt time.Time) error {
+	peer, _, err := e.directory.Peer(ctx)
+	if err == nil && e.standings.openThere(e.settings.Site, peer.Site, address, closedAt) {
+		err = fmt.Errorf("%s: %w", address, errOpenThere)
+	}
+	return err
 }
 
 // isIncomplete says whether the directory may lack mailboxes (admin.Status.Incomplete).

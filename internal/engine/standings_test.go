@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -305,6 +307,145 @@ func TestStandingsMergeInAnyOrder(t *testing.T) {
 			}
 		}
 	}
+	again := []word{{"b", one(0, false, 1)}, {"b", one(1, true, 1)}, {"b", one(2, false, 1)}, {"b", one(3, true, 1)}, {"a", one(0, false, 1)}}
+	for range 100 {
+		rand.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
+		l := newStandings()
+		for _, w := range append(again, again...) {
+			l.take(w.site, w.mailboxStanding)
+		}
+		for site, hours := range map[string]time.Duration{"a": 1, "b": 3, "c": 3} { // b's last closing alone is no order
+			if got := l.formerUntil(site, sender); !got.Equal(at.Add(hours * time.Hour)) {
+				t.Fatalf("in the order %v it ended at %s at site %s", again, got, site)
+			}
+		}
+	}
+}
+
+// What a former holder chose ended with the closing after which the other site opened the mailbox for the next one: that it is closed there
+// a second time, while this site never closed it, brings nothing of it back.
+func TestASecondClosingBringsNothingOfAFormerHolderBack(t *testing.T) {
+	a, b := newTwins(t)
+	row := former(t, "ufficio", admin.AccessFull, 5)
+	at := func(x *twin, owner string) admin.Mailbox {
+		row := row
+		row.Owner.UID = owner
+		x.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &admin.Given{MayChange: allChoices}})
+		return row
+	}
+	stands := func(when string, x *twin, want bool) {
+		t.Helper()
+		agree(t, a, b)
+		held, err := x.engine.directory.Mailbox(t.Context(), row.Address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := x.engine.holders.of(held, admin.ChoiceOrdinaryMail); ok != want {
+			t.Errorf("%s: what he chose stands: %v, want %v", when, ok, want)
+		}
+		later(time.Minute, a, b)
+	}
+	chooses := func(x *twin, forwardTo string) {
+		t.Helper()
+		c := choice{Address: row.Address, Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: forwardTo}}
+		if err := x.engine.choose(t.Context(), c, anybody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at(a, "first-a")
+	first := at(b, "first-b")
+	chooses(a, "casa@ordinaria.test")
+	stands("while both have it", a, true)
+	b.close(first)
+	stands("closed at the other site, which may be wrong", a, true)
+	next := at(b, "next-b")
+	stands("opened for the next one there", a, false)
+	b.close(next)
+	stands("and closed again", a, false)
+	a.kill()
+	stands("after a restart", a, false)
+	at(b, "last-b")
+	stands("opened once more", a, false)
+	chooses(b, "ufficio@ordinaria.test")
+	stands("what the last one chose", a, true)
+	at(a, "last-a")
+	stands("when this site has the new resource", a, true)
+}
+
+// full is a journal that has no room for a word about a mailbox.
+type full struct{ journal }
+
+func (f full) Append(kind, key, identifier string, data any) (evidence.Record, error) {
+	if kind == kindStanding {
+		return evidence.Record{}, errors.New("no space left on device")
+	}
+	return f.journal.Append(kind, key, identifier, data)
+}
+
+// The operator's word for when it closed a mailbox is the beginning of its pass. What the holder chose after that, and before the row was
+// closed, is not the next one's, also where the closing could not be recorded.
+func TestAClosingThatCouldNotBeRecordedEndsWhatWasChosenBeforeIt(t *testing.T) {
+	for name, until := range map[string]func(w *world, placesNext func()){
+		"the engine was killed": func(w *world, placesNext func()) { w.crash(); placesNext() },
+		"the log had room again": func(w *world, placesNext func()) {
+			w.engine.journal = w.engine.evidence
+			w.engine.passReplica(w.t.Context())
+			placesNext()
+		},
+		"it had when the next one got the mailbox": func(w *world, placesNext func()) {
+			w.engine.journal = w.engine.evidence
+			placesNext()
+		},
+		"the next one was not recorded either, and is in a minute": func(w *world, placesNext func()) {
+			placesNext()
+			w.engine.journal = w.engine.evidence
+			w.engine.passReplica(w.t.Context())
+		},
+		"nor was he before the engine was killed": func(w *world, placesNext func()) { placesNext(); w.crash() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			row := former(t, "ufficio", admin.AccessFull, 5)
+			w.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &admin.Given{MayChange: allChoices}})
+			began := w.now.Add(time.Hour).UTC().Truncate(time.Second)
+			w.later(time.Hour + time.Minute)
+			chooses := func(forwardTo string) {
+				t.Helper()
+				c := choice{Address: row.Address, Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: forwardTo}}
+				if err := w.engine.choose(t.Context(), c, anybody); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stands := func(when string, want bool) {
+				t.Helper()
+				held, err := w.engine.directory.Mailbox(t.Context(), row.Address)
+				if err != nil || held.Access != admin.AccessFull {
+					t.Fatalf("the row is %+v, %v", held, err)
+				}
+				if c, ok := w.engine.holders.of(held, admin.ChoiceOrdinaryMail); ok != want {
+					t.Errorf("%s stands: %v, want %v: %+v", when, ok, want, c.OrdinaryMail)
+				}
+			}
+			chooses("casa@ordinaria.test")
+			w.engine.journal = full{w.engine.journal}
+			row.Password, row.Access, row.ClosedAt = "", admin.AccessClosed, began
+			if a := w.placing(admin.Place{Address: row.Address, Mailbox: &row}); a.Failed == "" {
+				t.Fatalf("the operator hears %+v", a)
+			}
+			until(w, func() {
+				row.Access, row.Owner.UID = admin.AccessFull, "u-2"
+				w.placing(admin.Place{Address: row.Address, Mailbox: &row})
+			})
+			stands("what the former holder chose", false)
+			if last, _ := w.engine.standings.lost(w.settings.Site, row.Address); last.Closed || !last.since().After(began) {
+				t.Errorf("it is recorded as open since %s: %+v", last.since(), last)
+			}
+			chooses("ufficio@ordinaria.test")
+			stands("what the next one chose", true)
+			w.crash()
+			stands("after a restart, that", true)
+		})
+	}
 }
 
 // A site that was built anew, or whose directory was lost, tells nobody that a mailbox is not there, or is disabled, before it can know.
@@ -364,6 +505,102 @@ func TestReceiptsWaitForAMailboxThatTheDirectoryDoesNotKnowYet(t *testing.T) {
 	w.engine.passHeld(t.Context())
 	if got := w.titles(full); len(got) != 2 {
 		t.Errorf("when the mailbox is placed it has %v", got)
+	}
+}
+
+// What is open at the other site is not denied at this one: its mail waits here, until the operator of this site has placed it, or the
+// other site has closed it or was given up.
+func TestAMailboxThatIsOpenAtTheOtherSiteIsNotDenied(t *testing.T) {
+	open := func(x *twin) admin.Mailbox {
+		row := former(t, "nuova", admin.AccessFull, 1<<20)
+		row.Owner.UID += "-" + x.settings.Site
+		x.place(admin.Place{Address: row.Address, Mailbox: &row})
+		return row
+	}
+	both := func(t *testing.T, a, b *twin) (ofA, ofB admin.Mailbox) {
+		ofA, ofB = open(a), open(b)
+		agree(t, a, b)
+		later(time.Minute, a, b)
+		return ofA, ofB
+	}
+	const waits, denied = answerTemporary, answerUnknown
+	for name, c := range map[string]struct {
+		lives func(t *testing.T, a, b *twin)
+		want  string // what a stranger is answered at site a
+	}{
+		"it was made there": {func(_ *testing.T, _, b *twin) { open(b) }, waits},
+		"it was made there, and this site was built anew since": {func(t *testing.T, a, b *twin) {
+			open(b)
+			agree(t, a, b)
+			a.rebuild(b)
+		}, waits},
+		"it was closed at both, and made again there": {func(t *testing.T, a, b *twin) {
+			ofA, ofB := both(t, a, b)
+			a.close(ofA)
+			b.close(ofB)
+			agree(t, a, b)
+			later(time.Minute, a, b)
+			open(b)
+		}, waits},
+		"it was closed there, where alone it had been, and made again": {func(t *testing.T, a, b *twin) {
+			b.close(open(b))
+			agree(t, a, b)
+			later(time.Minute, a, b)
+			open(b)
+		}, waits},
+		"it was closed here alone": {func(t *testing.T, a, b *twin) {
+			ofA, _ := both(t, a, b)
+			a.close(ofA)
+		}, denied},
+		"it was closed there too": {func(t *testing.T, a, b *twin) {
+			row := open(b)
+			agree(t, a, b)
+			later(time.Minute, a, b)
+			b.close(row)
+		}, denied},
+		"it was made there, and that site was given up": {func(t *testing.T, a, b *twin) {
+			open(b)
+			agree(t, a, b)
+			b.stop()
+			if err := a.engine.directory.PutPeer(t.Context(), admin.Peer{}); err != nil {
+				t.Fatal(err)
+			}
+		}, denied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newTwins(t)
+			c.lives(t, a, b)
+			if a.engine.hasPeer(t.Context()) {
+				agree(t, a, b)
+			}
+			address := "nuova@" + ours
+			if answer := a.arrive(stranger, []string{address}, []byte(letter(stranger, address, ""))); answer != c.want {
+				t.Fatalf("a stranger is answered %q, want %q", answer, c.want)
+			}
+			if c.want == denied {
+				return
+			}
+			_, envelope := foreignEnvelope(t, colleague, address, "q1")
+			a.arrive(colleague, []string{address}, envelope)
+			foreignAnswer(a.world, address)
+			for _, q := range a.queue { // a receipt may wait for longer than Postfix waits
+				for _, err := range a.engine.incoming(q.mail) {
+					if isEnvelope := q.from == colleague; (err != nil) != isEnvelope {
+						t.Errorf("mail from %s: %v", q.from, err)
+					}
+				}
+			}
+			a.records(kindUndeliverable, func(r evidence.Record) { t.Errorf("recorded for good: %s", r.Key) })
+			later(time.Minute, a, b)
+			open(a)
+			a.engine.passHeld(t.Context())
+			a.world.run(enoughRounds)
+			got := a.titles(address)
+			slices.Sort(got)
+			if want := []string{"avvenuta-consegna", "posta-certificata"}; !slices.Equal(got, want) {
+				t.Errorf("when it is placed it has %v, want %v", got, want)
+			}
+		})
 	}
 }
 

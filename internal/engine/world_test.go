@@ -406,17 +406,26 @@ func (w *world) newQueueID() string {
 	return fmt.Sprintf("4jX5CV%04dzmF", w.queues)
 }
 
-// enqueueAs puts the Received field on top that Postfix puts there.
+// enqueueAs puts a message there that a client sent, or, without a sender, that Postfix wrote.
 func (w *world) enqueueAs(id, point, from string, rcpts []string, raw []byte) {
-	trace := fmt.Sprintf("Received: from client.test (unknown [192.0.2.1])\r\n\tby mx.uno.test (Postfix) with ESMTPSA id %s;\r\n\tSat, 21 Nov 2026 22:00:00 +0100 (CET)\r\n", id)
-	w.queue = append(w.queue, queued{id: id, point: point, mail: mail{from: from, rcpts: rcpts, raw: append([]byte(trace), raw...)}})
+	m := handed(id, from, rcpts, string(raw))
+	if from == "" {
+		m.raw = append(fmt.Appendf(nil, "Received: by mx.uno.test (Postfix)\r\n\tid %s; Sat, 21 Nov 2026 22:00:00 +0100 (CET)\r\n", id), raw...)
+	}
+	w.queue = append(w.queue, queued{id: id, point: point, mail: m})
+}
+
+// handed is what Postfix hands over of what a client sent, with the Received field on top that Postfix puts there.
+func handed(queueID, from string, rcpts []string, text string) mail {
+	trace := fmt.Sprintf("Received: from client.test (unknown [192.0.2.1])\r\n\tby mx.uno.test (Postfix) with ESMTPSA id %s;\r\n\tSat, 21 Nov 2026 22:00:00 +0100 (CET)\r\n", queueID)
+	return mail{from: from, rcpts: rcpts, raw: []byte(trace + text)}
 }
 
 // submit is a message that the submission port took: the milter recorded it.
 func (w *world) submit(from string, rcpts []string, raw string) string {
 	w.t.Helper()
 	id := w.enqueue("access", from, rcpts, []byte(raw))
-	if answer := w.engine.judgeTransaction(id, transaction{Port: portSubmission, From: from, Recipients: rcpts}, nil); answer != "" {
+	if answer := w.engine.judgeTransaction(id, transaction{Port: portSubmission, User: from, From: from, Recipients: rcpts}, nil); answer != "" {
 		w.t.Fatalf("the milter answered %q", answer)
 	}
 	return id

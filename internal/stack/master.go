@@ -41,14 +41,21 @@ func submissionOverrides(l settings.Limits) []pf.Parameter {
 		{Name: "smtpd_discard_ehlo_keywords", Value: pf.List("dsn", "smtputf8", "8bitmime", "chunking", "etrn", "silent-discard")},
 		{Name: "message_size_limit", Value: pf.Int(acceptedSize(l))},
 		{Name: "smtpd_client_restrictions", Value: pf.List("permit_sasl_authenticated", "reject")},
-		// The empty sender has no owner to compare with the login.
-		{Name: "smtpd_sender_restrictions", Value: pf.Join(
-			pf.Word("reject_sender_login_mismatch"),
-			pf.Text("check_sasl_access "+table(fileRefusals)),
-			pf.Inline("check_sender_access", "<>", "550 5.7.1 certified mail needs a sender"))},
+		{Name: "smtpd_sender_restrictions", Value: ownSender()},
 		{Name: "smtpd_relay_restrictions", Value: pf.List("permit_sasl_authenticated", "reject")},
 		{Name: "smtpd_recipient_restrictions", Value: pf.Word("reject_non_fqdn_recipient")}, // a name alone would get this host's
+		// All of the above is asked with a recipient, and not with every one: postmaster is taken from anybody. This is asked of each message.
+		{Name: "smtpd_data_restrictions", Value: pf.Join(ownSender(), pf.List("permit_sasl_authenticated", "reject"))},
 	}
+}
+
+// ownSender refuses what is not sent by the mailbox that logged in, or by one that may not send. The empty sender has no owner to compare
+// with the login.
+func ownSender() pf.Value {
+	return pf.Join(
+		pf.Word("reject_sender_login_mismatch"),
+		pf.Text("check_sasl_access "+table(fileRefusals)),
+		pf.Inline("check_sender_access", "<>", "550 5.7.1 certified mail needs a sender"))
 }
 
 // reinjectionOverrides are those of the port that the engine sends through: DSN is offered here, so that a failure comes back

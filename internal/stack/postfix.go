@@ -174,6 +174,8 @@ func receiving() []pf.Parameter {
 		{Name: "disable_vrfy_command", Value: pf.Bool(true)},
 		{Name: "smtpd_helo_required", Value: pf.Bool(true)},
 		{Name: "smtpd_etrn_restrictions", Value: pf.Word("reject")},
+		// No address is ever probed. By default the sender of probes, double-bounce at this host, is a recipient that everybody may write to.
+		{Name: "address_verify_sender", Value: pf.Empty()},
 		// An unknown recipient is not refused: a certified envelope to one must end in a signed notice (errore-consegna), and
 		// ordinary mail to one is refused by the milter.
 		{Name: "smtpd_reject_unlisted_recipient", Value: pf.Bool(false)},

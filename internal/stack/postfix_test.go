@@ -72,6 +72,8 @@ func TestPostfix(t *testing.T) {
 		for name, check := range map[string]func(*testing.T, *pod){
 			"only a Full mailbox submits, as itself":                  checkSubmission,
 			"who may not send by a rule is told the rule":             checkRefusals,
+			"nobody submits but a mailbox that logged in, as itself":  checkNobodysSubmission,
+			"a stranger's other commands are refused":                 checkStrangersCommands,
 			"a submission is one transaction however many recipients": checkOneTransaction,
 			"a message passes byte for byte":                          checkUntouched,
 			"the MX port takes every recipient of its domains, alone": checkMX,

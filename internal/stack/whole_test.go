@@ -39,7 +39,7 @@ func TestWholePod(t *testing.T) {
 		serveZones(t, map[string]string{
 			"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25",
 			"tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29", "inoltri.test": "127.0.0.30", "senza-inoltri.test": "127.0.0.31",
-			"ogni-giorno.test": "127.0.0.32", formerly: "127.0.0.33", byFrontal: "127.0.0.34", byItself: "127.0.0.1",
+			"ogni-giorno.test": "127.0.0.32", "falsario.test": "127.0.0.35", formerly: "127.0.0.33", byFrontal: "127.0.0.34", byItself: "127.0.0.1",
 		})
 		dovecot, clamav, rspamd := p.started("dovecot"), p.start(p.spec, p.container("antivirus")), p.start(p.spec, p.container("antispam"))
 		defer dovecot.stop()
@@ -179,6 +179,7 @@ func TestWholePod(t *testing.T) {
 			wantError(t, "clean", p.send(portMX, "x@remote.test", full, note), "")
 			awaitMessages(t, full, 7, func(raw []byte) bool { return strings.Contains(string(raw), "X-Trasporto: errore") })
 		})
+		t.Run("nobody chooses the transaction by which he is certified", func(t *testing.T) { checkForgery(t, p, postfix) })
 		t.Run("nothing is smuggled past the end of a message", func(t *testing.T) {
 			before := len(inboxOf(t, "other@"+domain))
 			taken := 0
