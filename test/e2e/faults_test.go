@@ -65,6 +65,11 @@ func TestKillsLoseNothingThatWasAnswered250(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	select {
+	case <-sending:
+		t.Error("the last kill came after the sending: it says nothing of what it does to a message")
+	default:
+	}
 	<-sending
 	t.Logf("%d messages were answered 250, %d submissions were not", len(book.promised), book.refused)
 	book.settle(t, atBothSites(t, "", municipality), atBothSites(t, "", secondOffice))
@@ -260,9 +265,13 @@ func killContainer(t *testing.T, site, namespace, pod, container string) error {
 			ContainerStatuses []struct{ Name, ContainerID string }
 		}
 	}
-	if err := json.Unmarshal([]byte(kubectl(t, site, "get", "pod", pod, "-n", namespace, "-o", "json")), &status); err != nil {
-		return err
-	}
+	eventually(t, time.Minute, func() error { // the API server may have been killed a moment ago
+		out, err := r.Kubectl(t.Context(), site, "get", "pod", pod, "-n", namespace, "-o", "json")
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal([]byte(out), &status)
+	})
 	for _, c := range status.Status.ContainerStatuses {
 		if c.Name != container {
 			continue
