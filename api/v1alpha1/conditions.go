@@ -368,7 +368,8 @@ const (
 	ReasonFirstLook = "FirstLook"
 	// ReasonProviderUnreachable surfaces when the provider's IMAPS service does not answer, or not as IMAPS; the message says how.
 	ReasonProviderUnreachable = "ProviderUnreachable"
-	// ReasonProviderRefuses surfaces when the provider answers and serves nobody now: too many connections, or closed for some time.
+	// ReasonProviderRefuses surfaces when the provider answers and does not open the mailbox now: it has too many connections, is closed
+	// for some time, or has suspended the mailbox. It is asked again with growing pauses.
 	ReasonProviderRefuses = "ProviderRefuses"
 
 	// ConditionProvisioned is True when the row in the stack's directory says what the spec says.

@@ -104,7 +104,7 @@ func (s *scope) showSight(saw sight) (reconcile.Result, error) {
 			"%s refuses %s with the password of Secret %s, key %s: have its holder correct the Secret; it is not tried again before, because wrong passwords lock an account", name, s.mailbox.Address(), ref.Name, ref.KeyOrDefault()))
 	case errors.Is(saw.err, imapx.ErrRefused):
 		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionWatched, v1alpha1.ReasonProviderRefuses, fmt.Sprintf(
-			"%s (%s) answers and serves nobody now; it is asked again with growing pauses, ask %s if it lasts", name, at, name))
+			"%s (%s) answers and does not open the mailbox now; it is asked again with growing pauses, ask %s if it lasts", name, at, name))
 	case saw.err != nil:
 		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionWatched, v1alpha1.ReasonProviderUnreachable, fmt.Sprintf(
 			"%s (%s) cannot be asked: %s; it is asked again with growing pauses, see provider.external.imap of %s and the network if it lasts", name, at, imapx.Why(saw.err), s.domain.Name))

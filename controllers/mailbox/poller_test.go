@@ -29,7 +29,7 @@ func TestPausesBetweenLooks(t *testing.T) {
 	for range 20 {
 		mem.settle(sight{err: imapx.ErrRefused}, noon, interval)
 	}
-	if !about(mem.due.Sub(noon), interval) {
+	if !about(mem.due.Sub(noon), interval) || mem.stopped {
 		t.Errorf("many failures are followed by %s", mem.due.Sub(noon))
 	}
 	if mem.settle(sight{}, noon, interval); !about(mem.due.Sub(noon), interval) || mem.failures != 0 {
@@ -93,6 +93,18 @@ func TestARequestIsALookBeforeItsTurn(t *testing.T) {
 				t.Errorf("it looks: %t, want %t", began, c.looks)
 			}
 		})
+	}
+}
+
+// A pass that waits for its first look answers no request, and the one after the look finds the same.
+func TestOneRequestIsOneLook(t *testing.T) {
+	p := (&ProviderPoller{Interval: time.Hour, Now: func() time.Time { return noon }}).Ready()
+	p.ctx = t.Context()
+	m, l := &v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "mario.at.pec.altrove.test"}}, look{provider: "127.0.0.1:1"}
+	p.see(m, l, credentials{}, true, noon)
+	<-p.events // the look has ended
+	if seen := p.see(m, l, credentials{}, true, noon); seen.last == nil || !seen.due.After(noon) {
+		t.Errorf("it saw %+v, and looks again at %s", seen.last, seen.due)
 	}
 }
 

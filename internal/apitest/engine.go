@@ -56,6 +56,8 @@ type Engine struct {
 	Grants map[string]admin.Grant
 	// Usage is what mailboxes hold, by address.
 	Usage map[string]admin.Usage
+	// Measured is how often it was asked for one.
+	Measured int
 	// Refuses are the addresses that it refuses to place, with why.
 	Refuses map[string]string
 	// Unknown is a field that it does not know, as one of an earlier release: it refuses all of a request that has it.
@@ -224,6 +226,7 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 		}
 		e.reply(w, rows)
 	case strings.HasSuffix(path, "/usage"):
+		e.Measured++
 		e.reply(w, e.Usage[strings.TrimSuffix(strings.TrimPrefix(path, "mailboxes/"), "/usage")])
 	default:
 		http.NotFound(w, r)

@@ -16,6 +16,9 @@ const (
 	triesPerPair, pairRefill       = 10, time.Minute
 	triesPerClient, clientRefill   = 20, 15 * time.Second
 	triesPerAddress, addressRefill = 50, 30 * time.Second
+	// Of all clients of one place together: fewer than come back to a mailbox, and more than one of them alone takes.
+	triesPerPlacePair, placePairRefill = 20, 40 * time.Second
+	triesPerPlace, placeRefill         = 80, 4 * time.Second
 	// checksAtOnce is how many passwords the API checks at a time; mail goes first.
 	checksAtOnce = 2
 	// checkTimeout is how long a check counts that nobody hears of.
@@ -26,7 +29,7 @@ const (
 	gateEntries = 50_000
 )
 
-// gate bounds the tries of addresses and of clients. A client is its network. One from which a right login to the mailbox came lately is
+// gate bounds the tries of addresses and of clients. A client is its network; several may be of one place. One from which a right login to the mailbox came lately is
 // bounded there by itself alone, with what a client has: whoever guesses, from however many networks, keeps the holder out at none that
 // he uses, and a telephone with an old password keeps him out only where it is.
 type gate struct {
@@ -47,6 +50,14 @@ type bucket struct {
 	said     time.Time // when somebody was last told that it is empty
 	checking int       // passwords under check, of which the last was let in at asked
 	asked    time.Time
+}
+
+// underCheck is how many passwords are under check.
+func (b *bucket) underCheck(now time.Time) int {
+	if now.Sub(b.asked) > checkTimeout {
+		b.checking = 0
+	}
+	return b.checking
 }
 
 // The two kinds of tries. They are counted apart: right logins to the API are bounded, and keep nobody from his mail.
@@ -89,14 +100,15 @@ func (g *gate) ask(address, client string, now time.Time) turnedAway {
 		}
 		try.CancelAt(now)
 	}
-	if mailbox := ofAddress(mailboxes, tryWrong, address); !known {
-		if now.Sub(mailbox.asked) > checkTimeout {
-			mailbox.checking = 0
-		}
-		if mailbox.TokensAt(now) < float64(mailbox.checking+1) {
-			return mailbox.refuse(mailbox.refill, now)
-		}
-		mailbox.checking, mailbox.asked = mailbox.checking+1, now
+	if known {
+		return turnedAway{}
+	}
+	mailbox, pair := ofAddress(mailboxes, tryWrong, address), g.others.find(ofPair(tryWrong, address, client))
+	if mailbox.TokensAt(now) < float64(mailbox.underCheck(now)+1) {
+		return mailbox.refuse(mailbox.refill, now)
+	}
+	for _, b := range []*bucket{mailbox, pair} {
+		b.checking, b.asked = b.underCheck(now)+1, now
 	}
 	return turnedAway{}
 }
@@ -107,8 +119,11 @@ func (g *gate) told(address, client, outcome string, now time.Time) {
 	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	mailbox := ofAddress(mailboxes, tryWrong, address)
-	mailbox.checking = max(0, mailbox.checking-1)
+	// Who is known was not counted, but for what he asked before he was; else each of his logins would let one more guess in.
+	if pair := g.others.find(ofPair(tryWrong, address, client)); pair != nil && pair.underCheck(now) > 0 {
+		mailbox := ofAddress(mailboxes, tryWrong, address)
+		pair.checking, mailbox.checking = pair.checking-1, max(0, mailbox.checking-1)
+	}
 	switch outcome {
 	case loginGood, loginClosed:
 		*g.known.get(holderAt(address, client), func() time.Time { return now }) = now
@@ -146,12 +161,20 @@ func (g *gate) bounds(mailboxes *memory[bucket], kind, address, client string, n
 	if last := g.known.find(holderAt(address, client)); last != nil && now.Sub(*last) < knownFor {
 		return []*bucket{g.others.get(kind+" holder "+holderAt(address, client), fresh(triesPerClient, clientRefill))}, true
 	}
-	return []*bucket{
-		g.others.get(kind+" pair "+holderAt(address, client), fresh(triesPerPair, pairRefill)),
+	buckets = []*bucket{
+		g.others.get(ofPair(kind, address, client), fresh(triesPerPair, pairRefill)),
 		g.others.get(kind+" client "+network(client), fresh(triesPerClient, clientRefill)),
 		ofAddress(mailboxes, kind, address),
-	}, false
+	}
+	if place := within(client, placeBits); place != network(client) {
+		buckets = append(buckets,
+			g.others.get(kind+" place pair "+address+" "+place, fresh(triesPerPlacePair, placePairRefill)),
+			g.others.get(kind+" place "+place, fresh(triesPerPlace, placeRefill)))
+	}
+	return buckets, false
 }
+
+func ofPair(kind, address, client string) string { return kind + " pair " + holderAt(address, client) }
 
 func ofAddress(mailboxes *memory[bucket], kind, address string) *bucket {
 	return mailboxes.get(kind+" address "+address, fresh(triesPerAddress, addressRefill))
@@ -217,8 +240,15 @@ func (m *memory[T]) get(key string, first func() T) *T {
 // holderAt is a mailbox seen from a network.
 func holderAt(address, client string) string { return address + " " + network(client) }
 
-// network is who a client address belongs to: with IPv6, a household has as many addresses as it likes in one /64.
-func network(client string) string {
+// With IPv6 a program has as many addresses as it likes in its /64, and whoever is at one place has many of these: a household up to 256,
+// a firm 65,536.
+const networkBits, placeBits = 64, 48
+
+// network is who a client address belongs to.
+func network(client string) string { return within(client, networkBits) }
+
+// within is the prefix of so many bits that a client's address is in; with IPv4 the address itself.
+func within(client string, bits int) string {
 	address, err := netip.ParseAddr(client)
 	if err != nil {
 		return client
@@ -226,7 +256,7 @@ func network(client string) string {
 	if address = address.Unmap(); address.Is4() {
 		return address.String()
 	}
-	prefix, err := address.Prefix(64)
+	prefix, err := address.Prefix(bits)
 	if err != nil {
 		return client
 	}

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -39,7 +41,7 @@ func TestAFloodOfMadeUpAddressesForgetsNoMailbox(t *testing.T) {
 	g, now := newGate(func(address string) bool { return address == m }), time.Now()
 	guesses(g, m, triesPerAddress, elsewhere, now)
 	for i := range gateEntries {
-		client := fmt.Sprintf("2001:db8:%x:%x::1", i>>16, i&0xffff)
+		client := fmt.Sprintf("2001:db8:%x::1", i)
 		guesses(g, fmt.Sprintf("inventato%d@x.test", i), 1, from(client), now)
 	}
 	if g.ask(m, "192.0.2.1", now).wait == 0 {
@@ -96,6 +98,9 @@ func from(client string) func(int) string { return func(int) string { return cli
 // elsewhere is another network for each try.
 func elsewhere(i int) string { return fmt.Sprintf("203.0.%d.%d", i>>8, i&255) }
 
+// around is another /64 of one place for each of 256 tries.
+func around(i int) string { return fmt.Sprintf("2001:db8:7:%x::1", i&255) }
+
 func TestWrongPasswordsAreBounded(t *testing.T) {
 	const m, other, home, roaming = "m@x.test", "o@x.test", "198.51.100.7", "198.51.100.8"
 	type given func(g *gate, now time.Time)
@@ -133,6 +138,13 @@ func TestWrongPasswordsAreBounded(t *testing.T) {
 		"it, when a try came back":                              {spray(home), clientRefill + time.Millisecond, m, home, true},
 		"another address of its /64":                            {spray("2001:db8:1:2::1"), 0, m, "2001:db8:1:2:3::4", false},
 		"another /64":                                           {spray("2001:db8:1:2::1"), 0, m, "2001:db8:1:3::1", true},
+		"anybody new, when one guessed all over his /48":        {guessed(1000, around), 0, m, home, true},
+		"another /64 of that /48":                               {guessed(1000, around), 0, m, "2001:db8:7:ffff::1", false},
+		"it, when a try came back to the /48":                   {guessed(1000, around), placePairRefill + time.Millisecond, m, "2001:db8:7:ffff::1", true},
+		"it, at another mailbox":                                {guessed(1000, around), 0, other, "2001:db8:7:ffff::1", true},
+		"a /48 that guessed at many mailboxes":                  {sprays(4*triesPerClient, around), 0, m, "2001:db8:7:ffff::1", false},
+		"another /64 of it, when a try came back":               {sprays(4*triesPerClient, around), placeRefill + time.Millisecond, m, "2001:db8:7:ffff::1", true},
+		"another /48, then":                                     {sprays(4*triesPerClient, around), 0, m, "2001:db8:8::1", true},
 		"its address of IPv4, written as one of IPv6":           {spray(home), 0, m, "::ffff:" + home, false},
 		"one who is known, when many clients guessed":           {known(m, time.Hour, guessed(1000, elsewhere)), 0, m, home, true},
 		"one who is known, beside one who guesses elsewhere":    {known(m, time.Hour, spray(home)), 0, m, home, true},
@@ -155,16 +167,31 @@ func TestWrongPasswordsAreBounded(t *testing.T) {
 	}
 }
 
-// A client that never stops takes of a mailbox's tries fewer than come back: he alone keeps nobody out.
-func TestAClientAloneKeepsNobodyOut(t *testing.T) {
-	g, now := newGate(anyMailbox), time.Now()
-	for second := range 4 * 3600 {
-		at := now.Add(time.Duration(second) * time.Second)
-		guesses(g, "m@x.test", 3, from("192.0.2.1"), at)
-		if away := g.ask("m@x.test", "192.0.2.2", at); away.wait > 0 {
-			t.Fatalf("after %d seconds another client waits %v", second, away.wait)
-		}
-		g.told("m@x.test", "192.0.2.2", "", at)
+// Who never stops takes of a mailbox's tries fewer than come back, and of a /48's if he has one /64: he alone keeps nobody out.
+func TestOneAloneKeepsNobodyOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		guesser func(i int) string
+		at      string // one mailbox after the other where it has a #
+		another string
+	}{
+		"at an address":                         {from("192.0.2.1"), "m@x.test", "192.0.2.2"},
+		"all over a /48":                        {around, "m@x.test", "192.0.2.2"},
+		"in a /64, a neighbour":                 {from("2001:db8:7:1::1"), "m@x.test", "2001:db8:7:2::1"},
+		"in a /64, a neighbour, at any mailbox": {from("2001:db8:7:1::1"), "s#@x.test", "2001:db8:7:2::1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, now := newGate(anyMailbox), time.Now()
+			for second := range 4 * 3600 {
+				at := now.Add(time.Duration(second) * time.Second)
+				for i := 3 * second; i < 3*second+3; i++ {
+					guesses(g, strings.ReplaceAll(c.at, "#", strconv.Itoa(i)), 1, from(c.guesser(i)), at)
+				}
+				if away := g.ask("m@x.test", c.another, at); away.wait > 0 {
+					t.Fatalf("after %d seconds another client waits %v", second, away.wait)
+				}
+				g.told("m@x.test", c.another, "", at)
+			}
+		})
 	}
 }
 
@@ -179,10 +206,12 @@ func asked(address, client, outcome string) func(*gate, time.Time) {
 }
 
 // spray is a client that guesses at one mailbox after the other.
-func spray(client string) func(*gate, time.Time) {
+func spray(client string) func(*gate, time.Time) { return sprays(triesPerClient, from(client)) }
+
+func sprays(n int, client func(i int) string) func(*gate, time.Time) {
 	return func(g *gate, now time.Time) {
-		for i := range triesPerClient {
-			guesses(g, fmt.Sprintf("s%d@x.test", i), 1, from(client), now)
+		for i := range n {
+			guesses(g, fmt.Sprintf("s%d@x.test", i), 1, from(client(i)), now)
 		}
 	}
 }
@@ -194,11 +223,13 @@ func rightly(g *gate, address, client string, now time.Time) {
 
 // Tries that come at once are let in before the first of them is found wrong: no more than there are left.
 func TestGuessesAtOnceAreBounded(t *testing.T) {
-	const m = "m@x.test"
+	const m, home = "m@x.test", "198.51.100.7"
 	g, now := newGate(anyMailbox), time.Now()
 	var open []string
 	admitted := 0
+	rightly(g, m, home, now)
 	for i := range 1000 { // each second one is found wrong later than the next is asked for
+		rightly(g, m, home, now) // who is known goes on reading, and gives nobody a try
 		if g.ask(m, elsewhere(i), now).wait == 0 {
 			admitted++
 			open = append(open, elsewhere(i))
@@ -252,6 +283,22 @@ func TestManySessionsAtOnce(t *testing.T) {
 	for i := range 1000 {
 		if away := g.ask("m@x.test", "192.0.2.1", now); away.wait > 0 {
 			t.Fatalf("session %d of one who is known waits %v", i, away.wait)
+		}
+	}
+}
+
+// All sessions of a new client were counted while their passwords were under check, also those that ended when it was known by the first.
+func TestSessionsAtOnceAreCountedNoLongerThanTheirChecks(t *testing.T) {
+	g, now := newGate(anyMailbox), time.Now()
+	const atOnce = 10
+	for i := range triesPerAddress {
+		for range atOnce {
+			if away := g.ask("m@x.test", elsewhere(i), now); away.wait > 0 {
+				t.Fatalf("a session of client %d waits %v", i, away.wait)
+			}
+		}
+		for range atOnce {
+			g.told("m@x.test", elsewhere(i), loginGood, now)
 		}
 	}
 }

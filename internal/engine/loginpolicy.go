@@ -72,7 +72,7 @@ func (e *Engine) judgeLogin(command string, try loginTry) loginVerdict {
 	}
 	if command == "report" {
 		if !try.Refused {
-			e.gate.told(address, try.Remote, try.outcome(), e.now())
+			e.gate.told(address, try.Remote, e.outcomeOf(address, try), e.now())
 		}
 		return loginVerdict{}
 	}
@@ -88,11 +88,13 @@ func (e *Engine) judgeLogin(command string, try loginTry) loginVerdict {
 	return said
 }
 
-func (l loginTry) outcome() string {
+// outcomeOf is what became of a password; none if nobody looked at it: where Dovecot knows no account, one that exists lets nobody in at
+// that port, and what is given there again and again may well be right.
+func (e *Engine) outcomeOf(address string, try loginTry) string {
 	switch {
-	case l.Success:
+	case try.Success:
 		return loginGood
-	case l.FailType == "internal": // the password was not looked at
+	case try.FailType == "internal", try.FailType == "account" && e.isMailbox(address):
 		return ""
 	}
 	return loginWrong

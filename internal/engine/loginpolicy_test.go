@@ -53,10 +53,11 @@ func TestLoginPolicy(t *testing.T) {
 		"a mailbox that does not exist": {
 			strings.Replace(strings.Replace(wrong, sender, "nessuno@"+ours, 1), "credentials", "account", 1), `{"login":"nessuno@` + ours + `","remote":"192.0.2.9","protocol":"imap"}`, "[UNAVAILABLE] too many",
 		},
-		"a name that is no address":  {strings.Replace(wrong, sender, "' OR 1", 1), `{"login":"` + strings.Repeat("x", 2000) + `","remote":"192.0.2.9","protocol":"imap"}`, "[UNAVAILABLE] too many"},
-		"the directory was away":     {strings.Replace(wrong, "credentials", "internal", 1), `{"login":"` + sender + `","remote":"192.0.2.9","protocol":"imap"}`, ""},
-		"the tries had been refused": {strings.Replace(wrong, `"policy_reject":false`, `"policy_reject":true`, 1), `{"login":"` + sender + `","remote":"192.0.2.9","protocol":"imap"}`, ""},
-		"the passwords were right":   {strings.Replace(wrong, `"success":false`, `"success":true`, 1), `{"login":"` + sender + `","remote":"192.0.2.9","protocol":"imap"}`, ""},
+		"a port that lets nobody into the mailbox": {strings.Replace(wrong, "credentials", "account", 1), `{"login":"` + sender + `","remote":"192.0.2.9","protocol":"imap"}`, ""},
+		"a name that is no address":                {strings.Replace(wrong, sender, "' OR 1", 1), `{"login":"` + strings.Repeat("x", 2000) + `","remote":"192.0.2.9","protocol":"imap"}`, "[UNAVAILABLE] too many"},
+		"the directory was away":                   {strings.Replace(wrong, "credentials", "internal", 1), `{"login":"` + sender + `","remote":"192.0.2.9","protocol":"imap"}`, ""},
+		"the tries had been refused":               {strings.Replace(wrong, `"policy_reject":false`, `"policy_reject":true`, 1), `{"login":"` + sender + `","remote":"192.0.2.9","protocol":"imap"}`, ""},
+		"the passwords were right":                 {strings.Replace(wrong, `"success":false`, `"success":true`, 1), `{"login":"` + sender + `","remote":"192.0.2.9","protocol":"imap"}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := givenWorld(t)

@@ -145,8 +145,11 @@ func (c *Client) greeted() (err error) {
 	return err
 }
 
-// passing are the refusals of a login that say nothing of user and password.
-var passing = []imap.ResponseCode{imap.ResponseCodeUnavailable, imap.ResponseCodeInUse, imap.ResponseCodeLimit}
+// passing are the refusals of a login that say nothing of user and password. CONTACTADMIN is what Dovecot says of a mailbox that is
+// suspended, after it has found the password right.
+var passing = []imap.ResponseCode{
+	imap.ResponseCodeUnavailable, imap.ResponseCodeInUse, imap.ResponseCodeLimit, imap.ResponseCodeContactAdmin, imap.ResponseCodeServerBug,
+}
 
 // Close ends the connection.
 func (c *Client) Close() {

@@ -24,7 +24,7 @@ const (
 	maxInventory = 32 << 20
 )
 
-// ErrRefused is a server that answers and does not serve now: too many connections, or closed for some time.
+// ErrRefused is a server that answers and does not serve now: too many connections, closed for some time, or this mailbox suspended.
 var ErrRefused = errors.New("the server refuses")
 
 // Inventory is how full a mailbox is.

@@ -106,6 +106,20 @@ func checkBounds(t *testing.T, options imapx.Options, now time.Time, size, bytes
 	}
 }
 
+func TestASuspendedMailboxIsNoWrongPassword(t *testing.T) {
+	mailtest.Inside(t, func(t *testing.T) {
+		d, _, options := provided(t)
+		d.Suspend(t)
+		if _, err := imapx.Take(t.Context(), options, time.Now()); !errors.Is(err, imapx.ErrRefused) || errors.Is(err, imapx.ErrCredentials) {
+			t.Errorf("a right password, while the mailbox is suspended: %v", err)
+		}
+		d.Resume(t)
+		if _, err := imapx.Take(t.Context(), options, time.Now()); err != nil {
+			t.Errorf("after it was suspended: %v", err)
+		}
+	})
+}
+
 // A server that fails is a program of the test's own: a real one does not fail so on demand.
 func TestAServerThatFails(t *testing.T) {
 	cert, key := mailtest.SelfSigned(t, "imaps.altrove.test")
@@ -124,7 +138,12 @@ func TestAServerThatFails(t *testing.T) {
 	}{
 		"it is closed for now":           {func(c net.Conn) { fmt.Fprint(c, "* BYE too many connections\r\n") }, roots, imapx.ErrRefused, ""},
 		"it is closed after the login":   {func(c net.Conn) { answer(c, welcome, "T1 NO [UNAVAILABLE] backend down\r\n") }, roots, imapx.ErrRefused, ""},
+		"it has suspended the mailbox":   {func(c net.Conn) { answer(c, welcome, "T1 NO [CONTACTADMIN] suspended\r\n") }, roots, imapx.ErrRefused, ""},
+		"it is at fault":                 {func(c net.Conn) { answer(c, welcome, "T1 NO [SERVERBUG] sorry\r\n") }, roots, imapx.ErrRefused, ""},
 		"it refuses the password":        {func(c net.Conn) { answer(c, welcome, "T1 NO [AUTHENTICATIONFAILED] no\r\n") }, roots, imapx.ErrCredentials, ""},
+		"it refuses the user":            {func(c net.Conn) { answer(c, welcome, "T1 NO [AUTHORIZATIONFAILED] no\r\n") }, roots, imapx.ErrCredentials, ""},
+		"the password is too old":        {func(c net.Conn) { answer(c, welcome, "T1 NO [EXPIRED] no\r\n") }, roots, imapx.ErrCredentials, ""},
+		"it does not say why":            {func(c net.Conn) { answer(c, welcome, "T1 NO no\r\n") }, roots, imapx.ErrCredentials, ""},
 		"it says nothing":                {func(net.Conn) { time.Sleep(3 * time.Second) }, roots, nil, "it did not answer in time"},
 		"it does not even shake hands":   {nil, roots, nil, "it did not answer in time"},
 		"it answers something else":      {func(c net.Conn) { fmt.Fprint(c, "HTTP/1.1 400 Bad Request\r\n\r\n"); _ = c.Close() }, roots, nil, "it broke the connection, or answers what is not IMAP"},

@@ -314,10 +314,27 @@ func StartProvider(t *testing.T, passwords map[string]string, settings ...string
 	for address, password := range passwords {
 		fmt.Fprintf(&users, "%s:{PLAIN}%s::::::\n", address, password)
 	}
-	files := map[string]string{"/etc/pec/users": users.String(), configPath: ProviderConfig + strings.Join(settings, "")}
+	files := map[string]string{usersPath: users.String(), configPath: ProviderConfig + strings.Join(settings, "")}
 	ca, files["/etc/pec/tls/tls.key"] = SelfSigned(t, "localhost", ProviderHost)
 	files["/etc/pec/tls/tls.crt"] = ca
 	return Start(t, "provider", net.JoinHostPort("127.0.0.1", strconv.Itoa(ProviderPort)), files), ca
+}
+
+const usersPath = "/etc/pec/users"
+
+// Suspend has a Provider let nobody in, whatever he knows, and Resume ends that.
+func (d *Dovecot) Suspend(t *testing.T) { d.users(t, "::::::\n", "::::::nologin\n") }
+
+// Resume is the end of Suspend.
+func (d *Dovecot) Resume(t *testing.T) { d.users(t, "::::::nologin\n", "::::::\n") }
+
+func (d *Dovecot) users(t *testing.T, from, to string) {
+	t.Helper()
+	path := filepath.Join(d.Root, usersPath)
+	raw, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, bytes.ReplaceAll(raw, []byte(from), []byte(to)), 0o644))
+	time.Sleep(1100 * time.Millisecond) // Dovecot sees whether the file changed once a second
 }
 
 // ProviderConfig is unlike ours where a provider may be: sdbox, and a dot between the levels of a folder's name.

@@ -61,8 +61,9 @@ func podIn(dir string, index int) worker.Job {
 
 // old is the provider that the mailboxes come from.
 type old struct {
-	t  *testing.T
-	ca string
+	t        *testing.T
+	provider *mailtest.Dovecot
+	ca       string
 }
 
 func (o *old) holder(address string) mailtest.Holder {
@@ -128,7 +129,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{old: &old{t: t}, dir: t.TempDir()}
-	_, w.ca = mailtest.StartProvider(t, map[string]string{mario: parola, anna: parola, luigi: parola})
+	w.provider, w.ca = mailtest.StartProvider(t, map[string]string{mario: parola, anna: parola, luigi: parola})
 	w.site = site.Start(t, domain, "{BLF-CRYPT}$2y$05$x", mario, anna, luigi)
 	for _, d := range []string{"plan", "source"} {
 		must(t, os.MkdirAll(filepath.Join(w.dir, d), 0o755))
@@ -203,6 +204,7 @@ func TestMigration(t *testing.T) {
 			{"a verification says whether the old mailbox can still be written to", checkOld},
 			{"a delta carries new mail and new flags, and leaves what came here alone", checkDelta},
 			{"a message that is not the same is found", checkDifference},
+			{"a mailbox that is suspended there is tried again", checkSuspended},
 			{"a wrong password fails its mailbox only, at once", checkCredentials},
 		} {
 			if !t.Run(step.name, func(t *testing.T) { w.t = t; step.check(t, w, before) }) {
@@ -361,6 +363,18 @@ func checkDifference(t *testing.T, w *world, _ map[string]map[string]int) {
 	if !errors.As(err, &chosen) || chosen.Status != worker.ExitPerson || chosen.Reason != ReasonCopyDiffers || r.Differences != 1 {
 		t.Errorf("reported %+v, %v", r, err)
 	}
+}
+
+func checkSuspended(t *testing.T, w *world, _ map[string]map[string]int) {
+	w.provider.Suspend(t)
+	w.write(nil)
+	_, err := Work(t.Context(), podIn(w.dir, 0))
+	chosen := (*exit.Error)(nil)
+	if !errors.As(err, &chosen) || chosen.Status != worker.ExitAgain || chosen.Reason != ReasonSourceRefuses {
+		t.Errorf("got %v", err)
+	}
+	w.provider.Resume(t)
+	w.run(nil)
 }
 
 func checkCredentials(t *testing.T, w *world, _ map[string]map[string]int) {

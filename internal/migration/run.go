@@ -23,6 +23,7 @@ const (
 	ReasonCredentialsMissing = "CredentialsMissing"
 	ReasonLoginRefused       = "LoginRefused"
 	ReasonSourceUnreachable  = "SourceUnreachable"
+	ReasonSourceRefuses      = "SourceRefuses"
 	ReasonSourceInside       = "SourceInside"
 	ReasonNotGranted         = "NotGranted"
 	ReasonMessagesSkipped    = "MessagesSkipped"
@@ -166,6 +167,8 @@ func dial(ctx context.Context, job worker.Job, plan Plan, m Mailbox) (*imapx.Cli
 		return nil, &exit.Error{Status: worker.ExitCredentials, Reason: ReasonLoginRefused, Err: err}
 	case errors.Is(err, reach.ErrInside):
 		return nil, &exit.Error{Status: worker.ExitConfiguration, Reason: ReasonSourceInside, Err: err}
+	case errors.Is(err, imapx.ErrRefused):
+		return nil, &exit.Error{Status: worker.ExitAgain, Reason: ReasonSourceRefuses, Err: err}
 	case err != nil:
 		return nil, &exit.Error{Status: worker.ExitAgain, Reason: ReasonSourceUnreachable, Err: err}
 	}

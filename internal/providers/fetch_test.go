@@ -14,6 +14,7 @@ import (
 	"io"
 	"log"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -190,23 +191,41 @@ access to * by users read by * none
 	if out, err := exec.Command("slapadd", "-f", filepath.Join(dir, "slapd.conf"), "-l", filepath.Join(dir, "index.ldif")).CombinedOutput(); err != nil {
 		t.Fatalf("slapadd: %v\n%s", err, out)
 	}
-	free := must(net.Listen("tcp", "127.0.0.1:0"))
-	address := free.Addr().String()
-	_ = free.Close()
+	address := free(t)
 	cmd := exec.Command("slapd", "-f", filepath.Join(dir, "slapd.conf"), "-h", "ldaps://"+address, "-d", "0")
-	cmd.Stderr = io.Discard
+	said := &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for range 100 {
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	for range 200 {
+		select {
+		case <-ended:
+			t.Fatalf("slapd ended: %s", said)
+		case <-time.After(50 * time.Millisecond):
+		}
 		if conn, err := net.Dial("tcp", address); err == nil {
 			_ = conn.Close()
 			return "ldaps://" + address
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Fatal("slapd does not listen")
+	return ""
+}
+
+// free is a port below those that the kernel gives to outgoing connections, so that none of them takes it before the server.
+func free(t *testing.T) string {
+	t.Helper()
+	for range 200 {
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+mathrand.IntN(12000))); err == nil {
+			_ = l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no port of loopback is free")
 	return ""
 }
 

@@ -116,8 +116,11 @@ func TestSelectionDependsOnTheMessagesOnly(t *testing.T) {
 	}
 	rule := Rule{Before: daysAgo(90)}
 	want := Select(mailbox, rule)
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d", seed)
 	for range 20 {
-		rand.Shuffle(len(mailbox), func(i, j int) { mailbox[i], mailbox[j] = mailbox[j], mailbox[i] })
+		random.Shuffle(len(mailbox), func(i, j int) { mailbox[i], mailbox[j] = mailbox[j], mailbox[i] })
 		got := Select(mailbox, rule)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("another order of the mailbox made another selection: %s", diff)

@@ -115,6 +115,8 @@ func wantLogins(t *testing.T, what string, at []string, from, address, pass stri
 
 func good(d door) string { return d.good }
 
+func wrong(d door) string { return d.wrong }
+
 func refused(d door) string { return d.refused }
 
 // guess gives wrong passwords to a mailbox at once, each from an address and at a door, and counts the answers that one was wrong.
@@ -196,6 +198,16 @@ func TestGuessingIsBounded(t *testing.T) {
 				if status := asksAPI(t, holder, address, password); status != http.StatusOK {
 					t.Errorf("the API answers %d to another client", status)
 				}
+			})
+			t.Run("a right password where the mailbox lets nobody in counts for nothing", func(t *testing.T) {
+				t.Parallel()
+				const sends = "192.0.2.4"
+				for _, address := range []string{"readonly@" + domain, "suspended@" + domain} {
+					wantLogins(t, "a program that goes on", slices.Repeat([]string{"smtp", "sieve"}, 13), sends, address, password, wrong)
+				}
+				wantLogins(t, "a program that is told so", slices.Repeat([]string{"imap"}, 13), sends, "suspended@"+domain, password, func(door) string { return "a NO [CONTACTADMIN]" })
+				wantLogins(t, "the mailbox, where it lets in", []string{"imap", "pop3"}, sends, "readonly@"+domain, password, good)
+				wantLogins(t, "another mailbox", every, sends, "other@"+domain, password, good)
 			})
 			t.Run("a client of IPv6 is its /64", func(t *testing.T) {
 				t.Parallel()

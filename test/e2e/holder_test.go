@@ -18,6 +18,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapclient"
 	"github.com/emersion/go-smtp"
 
+	"github.com/pec-operator/pec-operator/internal/calendar"
 	"github.com/pec-operator/pec-operator/internal/stack"
 	"github.com/pec-operator/pec-operator/test/road"
 )
@@ -76,8 +77,14 @@ func TestAHolderFromTheFirstLoginToTheLast(t *testing.T) {
 		t.Error("the former password still opens the mailbox")
 	}
 	holder.Password = "una mia password"
+	day := func() string { return calendar.InRome(time.Now()).Format(time.DateOnly) }
+	today := day()
 	eventually(t, 90*time.Second, note)
-	refused("a second message on that day", note(), 450)
+	second := note()
+	if second == nil && day() != today { // it was the first of the next day
+		second = note()
+	}
+	refused("a second message on that day", second, 450)
 
 	rules := fmt.Sprintf(`{"rules":[{"name":"dal gestore due","header":"From","contains":%q,"folder":"Gestore Due"}]}`, secondOffice)
 	if status, answer := ask(t, holder, http.MethodPut, "/v1/settings/rules", rules); status != http.StatusOK {
