@@ -32,6 +32,12 @@ type Outcome struct {
 // Place creates or changes rows, in one transaction: a hundred mailboxes wait for one disk. An empty Password keeps the stored one.
 // A place that is refused holds up no other.
 func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome, error) {
+	return d.PlaceBeside(ctx, places, func(admin.Mailbox) bool { return false })
+}
+
+// PlaceBeside is Place beside another site: isAside says of the row of a closed mailbox, as it was, that the former holder's script was put
+// aside there, and so is not to be here. It is asked in the transaction and must not use the directory.
+func (d *Directory) PlaceBeside(ctx context.Context, places []admin.Place, isAside func(before admin.Mailbox) bool) ([]Outcome, error) {
 	tx, err := d.db.begin(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("storing mailboxes: %w", err)
@@ -39,7 +45,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
 	outcomes := make([]Outcome, len(places))
 	for i, p := range places {
-		o := place(ctx, tx, p)
+		o := place(ctx, tx, p, isAside)
 		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, admin.ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them
 		}
@@ -52,7 +58,7 @@ func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome,
 }
 
 // place stores what is asked for one mailbox: its row, what its holder is given, and that sessions with other rights have to end.
-func place(ctx context.Context, tx *transaction, p admin.Place) (o Outcome) {
+func place(ctx context.Context, tx *transaction, p admin.Place, isAside func(before admin.Mailbox) bool) (o Outcome) {
 	p.Address = strings.ToLower(p.Address)
 	before, err := scanEntry(tx.QueryRowContext(ctx, readEntry, p.Address))
 	isNew := errors.Is(err, sql.ErrNoRows)
@@ -67,6 +73,7 @@ func place(ctx context.Context, tx *transaction, p admin.Place) (o Outcome) {
 	case p.Mailbox != nil:
 		o.After, o.Err = putRow(ctx, tx, p, o.Before, isNew)
 		end, reopened = otherRights(o.Before, *p.Mailbox), o.Before.Access == admin.AccessClosed && p.Mailbox.Access != admin.AccessClosed
+		reopened = reopened && !isAside(o.Before)
 	case p.Given != nil && isNew:
 		o.Err = fmt.Errorf("mailbox %s: %w", p.Address, admin.ErrNotFound)
 	case p.Given != nil:

@@ -190,7 +190,13 @@ func (e *Engine) storePlaced(ctx context.Context, places []admin.Place) ([]direc
 	if err := e.noteSecrets(places); err != nil {
 		return nil, err
 	}
-	return e.directory.Place(ctx, places)
+	peer, _, err := e.directory.Peer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return e.directory.PlaceBeside(ctx, places, func(before admin.Mailbox) bool {
+		return e.standings.asideThere(e.settings.Site, peer.Site, before.Address, before.ClosedAt)
+	})
 }
 
 func addressesOf(places []admin.Place) []string {
@@ -281,6 +287,9 @@ func (e *Engine) actOn(ctx context.Context, p admin.Place, o directory.Outcome) 
 			e.replica.deriveLater(p.Address)
 			return err
 		}
+	}
+	if o.Before.Access == admin.AccessClosed { // which script acts may be the other site's word (asideThere)
+		e.sync.changed(p.Address)
 	}
 	switch {
 	case p.Mailbox == nil:

@@ -399,3 +399,99 @@ func TestAMailboxThatIsOpenedAgainHasNoActiveScript(t *testing.T) {
 		})
 	}
 }
+
+// The sync takes the newest word on which script is active to both sites: a site that opens a mailbox after the other one leaves the script
+// that its next holder activated there meanwhile.
+func TestASiteThatOpensAMailboxLaterLeavesTheNextHoldersScript(t *testing.T) {
+	open := func(x *twin) {
+		row := former(t, "nuova", admin.AccessFull, 1<<20)
+		if before, err := x.engine.directory.Mailbox(t.Context(), row.Address); err == nil {
+			row.ClosedAt = before.ClosedAt // as the operator does
+		}
+		x.place(admin.Place{Address: row.Address, Mailbox: &row})
+	}
+	closed := func(sites ...*twin) {
+		for _, x := range sites {
+			open(x)
+		}
+		for _, x := range sites {
+			x.close(former(t, "nuova", admin.AccessFull, 1<<20))
+		}
+	}
+	told := func(t *testing.T, a, b *twin) { agree(t, a, b); later(time.Minute, a, b) }
+	for name, c := range map[string]struct {
+		before func(t *testing.T, a, b *twin)
+		a, b   int // how often each site put a script aside
+	}{
+		"the other site opened it again": {func(t *testing.T, a, b *twin) {
+			closed(a, b)
+			told(t, a, b)
+			open(a)
+			told(t, a, b)
+		}, 1, 0},
+		"the other site opened it again, and this one was built anew since": {func(t *testing.T, a, b *twin) {
+			closed(a, b)
+			told(t, a, b)
+			open(a)
+			told(t, a, b)
+			b.rebuild(a)
+			told(t, a, b)
+		}, 1, 0},
+		"the other site did so before it was closed here": {func(t *testing.T, a, b *twin) {
+			closed(a)
+			told(t, a, b)
+			open(a)
+			told(t, a, b)
+			closed(b)
+		}, 1, 1},
+		"the other site has it closed": {func(t *testing.T, a, b *twin) {
+			closed(a, b)
+			told(t, a, b)
+		}, 0, 1},
+		"this site does not know that the other one opened it again": {func(t *testing.T, a, b *twin) {
+			closed(a, b)
+			told(t, a, b)
+			cut(a, b)
+			open(a)
+		}, 1, 1},
+		"the other site has it for the first time, and put nothing aside": {func(t *testing.T, a, b *twin) {
+			cut(a, b)
+			closed(b)
+			later(time.Minute, a, b)
+			open(a)
+			heal(a, b)
+			told(t, a, b)
+		}, 0, 1},
+		"the other site opened it again, and was given up": {func(t *testing.T, a, b *twin) {
+			closed(a, b)
+			told(t, a, b)
+			open(a)
+			told(t, a, b)
+			a.stop()
+			if err := b.engine.directory.PutPeer(t.Context(), admin.Peer{}); err != nil {
+				t.Fatal(err)
+			}
+		}, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newTwins(t)
+			c.before(t, a, b)
+			b.engine.sync.mu.Lock()
+			clear(b.engine.sync.pending)
+			b.engine.sync.mu.Unlock()
+			open(b)
+			if b.engine.sync.mu.Lock(); len(b.engine.sync.pending) != 1 {
+				t.Errorf("to be synced: %v", b.engine.sync.pending)
+			}
+			b.engine.sync.mu.Unlock()
+			for _, again := range endAgain {
+				later(again, a, b)
+				a.engine.endSessions(t.Context())
+				b.engine.endSessions(t.Context())
+			}
+			if gotA, gotB := len(a.deactivated()), len(b.deactivated()); gotA != c.a || gotB != c.b {
+				t.Errorf("site a put the script aside %d times and site b %d times, want %d and %d", gotA, gotB, c.a, c.b)
+			}
+		})
+	}
+}

@@ -80,6 +80,18 @@ func (e *Engine) endSessionsIn(ctx context.Context, address string, reopened boo
 	return e.doveadmHTTP.deactivate(ctx, address)
 }
 
+// asideThere says whether another site opened a mailbox again since it was last closed at this one (openThere), and so deactivated the former
+// holder's script. That word is newer than all of his, and the sync brings it; to say it here as well would end what the next holder has
+// activated there since, at both sites. A site where the mailbox is new deactivated nothing.
+func (l *standings) asideThere(own, other, address string, closedAt time.Time) bool {
+	if !l.openThere(own, other, address, closedAt) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.last[address][other].ClosedAt.IsZero()
+}
+
 // ended are the mailboxes whose sessions were ended since their last change, and not for the last time. It is kept in memory: an engine
 // that was killed begins anew.
 type ended struct {
