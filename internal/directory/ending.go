@@ -57,6 +57,14 @@ func (d *Directory) Ended(ctx context.Context, ended map[string]End) error {
 	return nil
 }
 
+// Reopened says whether the former holder's script of a mailbox is still to be put aside (End).
+func (d *Directory) Reopened(ctx context.Context, address string) (reopened bool, err error) {
+	if err := d.db.QueryRowContext(ctx, readReopened, strings.ToLower(address)).Scan(&reopened); err != nil {
+		return false, fmt.Errorf("reading whose script %s has: %w", address, err)
+	}
+	return reopened, nil
+}
+
 // PutAside notes that the scripts of mailboxes were deactivated: what is activated from now on is the next holder's.
 func (d *Directory) PutAside(ctx context.Context, addresses []string) error {
 	for _, address := range addresses {

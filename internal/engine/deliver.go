@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -205,6 +206,9 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 		if has, err := e.doveadmHTTP.has(d.rcpt, key); err != nil || has {
 			return "found in the store after an interruption", nil, err
 		}
+	}
+	if formers, err := e.directory.Reopened(context.Background(), d.rcpt); err != nil || formers {
+		return "", nil, cmp.Or(err, fmt.Errorf("delivering to %s: a former holder's script is still active there", d.rcpt))
 	}
 	m := message{from: d.from, to: d.rcpt, top: append(e.trace(key, d.rcpt), d.spam.fields()...), bytes: d.raw}
 	if d.spam != nil {

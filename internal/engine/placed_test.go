@@ -352,7 +352,7 @@ func TestSessionsEndWhenRulesAreNotTheHoldersAnyMore(t *testing.T) {
 
 // A former holder's script does nothing for whoever gets the address next, also when Dovecot did not answer until then: nobody asks a
 // second time for a row that is open already. It is he who ends it, and not the closing: a script's end goes to the other site, where
-// the holder may still be.
+// the holder may still be. Until then mail for the next one waits.
 func TestAMailboxThatIsOpenedAgainHasNoActiveScript(t *testing.T) {
 	for name, c := range map[string]struct {
 		deaf    bool
@@ -362,7 +362,7 @@ func TestAMailboxThatIsOpenedAgainHasNoActiveScript(t *testing.T) {
 		"it answers later":              {deaf: true},
 		"and the engine died meanwhile": {deaf: true, between: (*world).crash},
 		"and something else was changed meanwhile": {deaf: true, between: func(w *world) {
-			m := admin.Mailbox{Address: sender, Domain: ours, CredentialsVersion: "s/2", QuotaBytes: 2, Access: admin.AccessFull}
+			m := admin.Mailbox{Address: sender, Domain: ours, CredentialsVersion: "s/2", QuotaBytes: 1 << 20, Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDeliver}
 			w.placing(admin.Place{Address: sender, Mailbox: &m})
 		}},
 	} {
@@ -377,16 +377,33 @@ func TestAMailboxThatIsOpenedAgainHasNoActiveScript(t *testing.T) {
 				t.Errorf("the scripts of %v were deactivated when it was closed", got)
 			}
 			w.deafDovecot(c.deaf)
-			next := admin.Mailbox{Address: sender, Domain: ours, CredentialsVersion: "s/2", QuotaBytes: 1, Access: admin.AccessFull}
+			next := admin.Mailbox{Address: sender, Domain: ours, CredentialsVersion: "s/2", QuotaBytes: 2 << 20, Access: admin.AccessFull, OrdinaryMail: admin.OrdinaryDeliver}
 			if a := w.placing(admin.Place{Address: sender, Mailbox: &next}); c.deaf != strings.Contains(a.Failed, "does not answer") {
 				t.Errorf("the operator hears %+v", a)
 			}
 			if c.between != nil {
 				c.between(w)
 			}
+			_, envelope := foreignEnvelope(t, colleague, sender, "q1")
+			w.arrive(colleague, []string{sender}, envelope)
+			w.arrive(stranger, []string{sender}, []byte(letter(stranger, sender, "")))
+			for _, q := range slices.Clone(w.queue) {
+				for _, err := range w.engine.incoming(q.mail) {
+					if (err != nil) != c.deaf {
+						t.Errorf("mail from %s: %v", q.from, err)
+					}
+				}
+			}
+			if got := w.titles(sender); c.deaf && len(got) > 0 {
+				t.Errorf("the former holder's script has filed %v", got)
+			}
 			w.deafDovecot(false)
 			if failed := w.engine.endSessions(t.Context()); len(failed) > 0 || !slices.Equal(w.deactivated(), []string{sender}) {
 				t.Errorf("%v; the scripts of %v were deactivated", failed, w.deactivated())
+			}
+			w.run(enoughRounds)
+			if got := w.titles(sender); len(got) != 2 {
+				t.Errorf("the next holder has %v", got)
 			}
 			for _, again := range endAgain {
 				w.later(again)
