@@ -154,8 +154,8 @@ func TestWhatAnOperatorThatStartsRecalls(t *testing.T) {
 		var waited time.Duration
 		for range 20 { // its turn is at random within the interval
 			mem := recalled(m, look{}, "7", noon, interval)
-			if mem.stopped != c.stopped || mem.due.Sub(noon) > interval {
-				t.Errorf("%s: stopped %t, due %s", name, mem.stopped, mem.due)
+			if mem.stopped != c.stopped || mem.recalled != c.waits || mem.due.Sub(noon) > interval {
+				t.Errorf("%s: stopped %t, what was seen is known %t, due %s", name, mem.stopped, mem.recalled, mem.due)
 			}
 			waited = max(waited, mem.due.Sub(noon))
 		}
