@@ -307,6 +307,7 @@ func (e *Engine) recall(ctx context.Context) error {
 	if e.recalled.Load() {
 		return e.restoreRows(ctx)
 	}
+	defer e.replica.takingIn()()
 	for _, kind := range keptBack { // who holds a mailbox before what holders chose
 		for _, m := range e.mirrors.all() {
 			err := m.Each(func(r evidence.Record) error {

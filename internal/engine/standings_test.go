@@ -159,6 +159,65 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 	isWhole("when it was made again from the log", true)
 }
 
+// slow is a journal that has the end of a restoring wait, and then says what it is told.
+type slow struct {
+	journal
+	waits chan bool
+	goes  chan error
+}
+
+func (s slow) Append(kind, key, identifier string, data any) (evidence.Record, error) {
+	if kind == kindRecalled {
+		s.waits <- true
+		if err := <-s.goes; err != nil {
+			return evidence.Record{}, err
+		}
+	}
+	return s.journal.Append(kind, key, identifier, data)
+}
+
+// Ten thousand mailboxes take longer to restore than the other site may be silent.
+func TestASiteThatRestoresWhatItPulledIsNotLeftAlone(t *testing.T) {
+	a, b := newTwins(t)
+	row := former(t, "resta", admin.AccessFull, 5)
+	b.place(admin.Place{Address: row.Address, Mailbox: &row})
+	agree(t, a, b)
+	cut(a, b)
+	a.alone = true
+	a.rebuild(b)
+	a.stop()
+	restoring := slow{a.engine.journal, make(chan bool, 9), make(chan error)}
+	t.Cleanup(func() { close(restoring.goes) })
+	a.engine.journal = restoring
+	a.run()
+	says := func(when string, want admin.Recall) {
+		t.Helper()
+		eventually(t, func() string {
+			if got := a.engine.recallState(); got != want {
+				return when + " it says " + string(got)
+			}
+			return ""
+		})
+	}
+	works := sync.OnceFunc(a.engine.locks.lock("holder " + row.Address))
+	t.Cleanup(works)
+	heal(a, b)
+	says("while it takes in the first of it", admin.RecallUnderWay)
+	later(2*silentAfter, a, b)
+	says("when that takes long", admin.RecallUnderWay)
+	works()
+	<-restoring.waits
+	later(2*silentAfter, a, b)
+	says("when it restores for long", admin.RecallUnderWay)
+	cut(a, b)
+	restoring.goes <- errors.New("no space left on device")
+	says("when that failed, and nothing comes any more", admin.RecallSilent)
+	heal(a, b)
+	<-restoring.waits
+	restoring.goes <- nil
+	says("at the end", admin.RecallDone)
+}
+
 // An address is closed and given to somebody else; then the directory is lost, and its rows come new, without a word of that.
 func TestWhoHasAnAddressGetsNothingOfTheFormerHolderFromALogEither(t *testing.T) {
 	choices := []choice{
