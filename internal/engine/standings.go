@@ -210,11 +210,21 @@ func (l *standings) takeHeard() (list []string) {
 	return list
 }
 
-// noteStanding records how a row stands, unless that is what the log says. wasClosed says that it was closed before it was placed as it is.
-// What holders chose before a mailbox was closed just now is not the next holder's, whatever the clocks say. Nor is it where the closing
-// could not be recorded when it was done: that is recorded now, also of a mailbox that is open again.
-func (e *Engine) noteStanding(row admin.Mailbox, wasClosed bool) error {
-	defer e.locks.lock("standing " + row.Address)()
+// noteStanding records how a mailbox's row stands, unless that is what the log says. wasClosed says that it was closed before it was placed
+// as it is. The row is read under the lock: of two that were placed one after the other the later one is recorded last.
+func (e *Engine) noteStanding(ctx context.Context, address string, wasClosed bool) error {
+	defer e.locks.lock("standing " + address)()
+	row, err := e.directory.Mailbox(ctx, address)
+	if err != nil {
+		return err
+	}
+	return e.noteRow(row, wasClosed)
+}
+
+// noteRow is noteStanding of a row that nobody else notes now. What holders chose before a mailbox was closed just now is not the next
+// holder's, whatever the clocks say. Nor is it where the closing could not be recorded when it was done: that is recorded now, also of a
+// mailbox that is open again.
+func (e *Engine) noteRow(row admin.Mailbox, wasClosed bool) error {
 	s := standingOf(row, e.now())
 	last, said := e.standings.of(e.settings.Site, s)
 	isOpen := last.Address != "" && !last.Closed // as the log has it
@@ -249,20 +259,22 @@ func (e *Engine) recordStanding(s mailboxStanding) error {
 }
 
 // noteStandings records how the rows stand of which the log says something else: those of a release that recorded nothing of it, and
-// one whose record a crash prevented.
+// one whose record a crash prevented. Nobody places any yet.
 func (e *Engine) noteStandings(rows []admin.Mailbox) error {
 	errs := make([]error, len(rows))
-	eachOf(rows, func(i int) { errs[i] = e.noteStanding(rows[i], rows[i].Access == admin.AccessClosed) })
+	eachOf(rows, func(i int) { errs[i] = e.noteRow(rows[i], rows[i].Access == admin.AccessClosed) })
 	return errors.Join(errs...)
 }
 
 // noteLate records how the row of an address stands where that could not be done when it was placed, and again in a minute if it still fails:
 // the operator has no reason to place a row once more that is as he wants it.
 func (e *Engine) noteLate(ctx context.Context, address string) {
+	unlock := e.locks.lock("standing " + address)
 	row, err := e.directory.Mailbox(ctx, address)
 	if err == nil {
-		err = e.noteStandings([]admin.Mailbox{row})
+		err = e.noteRow(row, row.Access == admin.AccessClosed)
 	}
+	unlock()
 	if err != nil && !errors.Is(err, admin.ErrNotFound) {
 		e.replica.deriveLater(address)
 		e.log.Error("recording how a mailbox stands; it is tried again", "mailbox", address, "error", err)

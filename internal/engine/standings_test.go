@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 )
 
@@ -815,4 +816,32 @@ func TestASiteThatWasGivenUpKeepsNoSecretFromCounting(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// Two requests may place one mailbox one after the other, and come to note it in the other order: one was held up, or given up by its client.
+func TestTheLogSaysHowTheRowStandsWhoeverNotesItLast(t *testing.T) {
+	w := newWorld(t)
+	row, err := w.engine.directory.Mailbox(t.Context(), sender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := row
+	closed.Access, closed.ClosedAt = admin.AccessClosed, w.now
+	places := []admin.Place{{Address: sender, Mailbox: &closed}, {Address: sender, Mailbox: &row}}
+	var outcomes []directory.Outcome
+	for i := range places {
+		o, err := w.engine.directory.Place(t.Context(), places[i:i+1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		outcomes = append(outcomes, o...)
+	}
+	for _, i := range []int{1, 0} {
+		if err := w.engine.actOn(t.Context(), places[i], outcomes[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, said := w.engine.standings.of("a", standingOf(row, w.now)); !said || s.Closed {
+		t.Errorf("the mailbox is open, and the log says %+v", s)
+	}
 }
