@@ -170,6 +170,21 @@ func (l *standings) lost(site, address string) (s mailboxStanding, ok bool) {
 	return s, ok
 }
 
+// openDomains are the domains of the mailboxes that are open at another site, or at any other one.
+func (l *standings) openDomains(own, other string) map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	domains := map[string]bool{}
+	for _, of := range l.last {
+		for site, s := range of {
+			if site != own && !s.Closed && (other == "" || site == other) {
+				domains[s.Domain] = true
+			}
+		}
+	}
+	return domains
+}
+
 // openThere says whether a mailbox is open at another site since it was last closed at this one, whose row says when that was too.
 func (l *standings) openThere(own, other, address string, closedAt time.Time) bool {
 	l.mu.Lock()
@@ -319,6 +334,7 @@ func (e *Engine) recall(ctx context.Context) error {
 	if e.recalled.Load() {
 		return e.restoreRows(ctx)
 	}
+	defer e.replica.takingIn()()
 	for _, kind := range keptBack { // who holds a mailbox before what holders chose
 		for _, m := range e.mirrors.all() {
 			err := m.Each(func(r evidence.Record) error {
@@ -340,7 +356,7 @@ func (e *Engine) recall(ctx context.Context) error {
 		for _, row := range rows {
 			e.deriveSoon(ctx, row.Address)
 		}
-		err = e.directory.SetWhole(ctx)
+		err = e.makeWhole(ctx)
 	}
 	if err == nil {
 		_, err = e.record(kindRecalled, e.chain, "", &struct{}{})
@@ -349,6 +365,22 @@ func (e *Engine) recall(ctx context.Context) error {
 		e.recalled.Store(true)
 	}
 	return err
+}
+
+// makeWhole is done when the rows that the logs know are there. It holds the domains of what is open at the other site only, none of which a
+// row has brought: Postfix would refuse their mail for good before the operator has come to them. A directory that was lost does not know
+// who the other site is, nor that it was given up: then any is.
+func (e *Engine) makeWhole(ctx context.Context) error {
+	peer, _, err := e.directory.Peer(ctx)
+	if err != nil {
+		return err
+	}
+	for domain := range e.standings.openDomains(e.settings.Site, peer.Site) {
+		if err := e.directory.HoldDomain(ctx, domain); err != nil {
+			return err
+		}
+	}
+	return e.directory.SetWhole(ctx)
 }
 
 // keptBack are the kinds of records of other logs that do not act before all of them are here.
