@@ -169,9 +169,8 @@ func (b *Book) read(ctx context.Context, pool *v1alpha1.PECDomain, e *entry) (*P
 		if err != nil {
 			return nil, fmt.Errorf("listing the mailboxes of %s: %w", d.Name, err)
 		}
-		rows, known := b.rows(ctx, d, e, silent)
 		hosts[refs.Host(d)] = true
-		claims = append(claims, claimsOf(d, mailboxes.Items, rows, known)...)
+		claims = append(claims, claimsOf(d, mailboxes.Items, b.rows(ctx, d, e, silent))...)
 	}
 	var all v1alpha1.PECDomainList
 	if err := b.cache.List(ctx, &all, client.UnsafeDisableDeepCopy); err != nil {
@@ -294,9 +293,9 @@ func Diverged(d *v1alpha1.PECDomain) bool {
 	return c != nil && c.Reason == v1alpha1.ReasonSpecsDiffer
 }
 
-// rows are what the domain's stack holds of it, or held when it last answered; false when it never did. A stack that does not
+// rows are what the domain's stack holds of it, or held when it last answered; none when it never did. A stack that does not
 // answer is asked once, however many domains it has: one dead stack must not hold up the others of a contract for long.
-func (b *Book) rows(ctx context.Context, d *v1alpha1.PECDomain, e *entry, silent map[types.NamespacedName]bool) ([]admin.Mailbox, bool) {
+func (b *Book) rows(ctx context.Context, d *v1alpha1.PECDomain, e *entry, silent map[types.NamespacedName]bool) []admin.Mailbox {
 	key, host := client.ObjectKeyFromObject(d), refs.Host(d)
 	if meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDirectoryInSync) && !silent[host] {
 		rows, err := b.engines.Directory(engines.First(host)).Rows(ctx, d.Name)
@@ -305,8 +304,7 @@ func (b *Book) rows(ctx context.Context, d *v1alpha1.PECDomain, e *entry, silent
 		}
 		silent[host] = err != nil
 	}
-	rows, known := e.rows[key]
-	return rows, known
+	return e.rows[key]
 }
 
 // absent are the claims of mailboxes that were admitted under a pool's contract and that no domain of it has now: the domain's resource is

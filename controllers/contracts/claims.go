@@ -8,8 +8,8 @@ import (
 	"github.com/pec-operator/pec-operator/internal/contract"
 )
 
-// claimsOf are the claims of one domain. While its stack has never answered, the status of a Mailbox stands for the row. Pure.
-func claimsOf(d *v1alpha1.PECDomain, mailboxes []v1alpha1.Mailbox, rows []admin.Mailbox, known bool) (claims []contract.Claim) {
+// claimsOf are the claims of one domain, which has these rows as far as its stack ever said. Pure.
+func claimsOf(d *v1alpha1.PECDomain, mailboxes []v1alpha1.Mailbox, rows []admin.Mailbox) (claims []contract.Claim) {
 	held := make(map[string]*admin.Mailbox, len(rows))
 	for i := range rows {
 		held[rows[i].Address] = &rows[i]
@@ -21,14 +21,8 @@ func claimsOf(d *v1alpha1.PECDomain, mailboxes []v1alpha1.Mailbox, rows []admin.
 		if row != nil && Foreign(m, *row) {
 			continue
 		}
-		c := contract.Claim{Address: address, Domain: d.Name, RequestedAt: m.Spec.RequestedAt.Time}
-		switch {
-		case row != nil:
-			c.Has = Holding(*row)
-			delete(held, address)
-		case !known:
-			c.Has = said(m)
-		}
+		delete(held, address)
+		c := contract.Claim{Address: address, Domain: d.Name, RequestedAt: m.Spec.RequestedAt.Time, Has: Has(m, row)}
 		if m.DeletionTimestamp.IsZero() {
 			c.Wants = Wanted(m, d, c.Has)
 			if c.Wants == nil && (row == nil || row.Access != admin.AccessClosed) {
@@ -48,6 +42,20 @@ func Foreign(m *v1alpha1.Mailbox, row admin.Mailbox) bool {
 	return row.Owner.Namespace != "" && row.Owner.Namespace != m.Namespace
 }
 
+// Has is what a Mailbox has: what its row holds; where there is none, what its status says that it had. A stack that never answered, or lost
+// its volume, or took the domain over, turns nobody out who was provisioned. One that is made anew, or was another provider's, has no such
+// status, and its address and domain cannot change. Pure.
+func Has(m *v1alpha1.Mailbox, row *admin.Mailbox) *contract.Holding {
+	if row != nil {
+		return Holding(*row)
+	}
+	quota, err := resource.ParseQuantity(m.Status.Quota)
+	if m.Status.AdmittedAs == "" || err != nil {
+		return nil
+	}
+	return &contract.Holding{Type: contract.Type(m.Status.AdmittedAs), Bytes: quota.Value()}
+}
+
 // Holding is what a row holds. A row of a release that knew no contracts was of a Standard mailbox. Pure.
 func Holding(row admin.Mailbox) *contract.Holding {
 	h := &contract.Holding{Type: contract.Type(row.AdmittedAs), Bytes: row.QuotaBytes}
@@ -55,15 +63,6 @@ func Holding(row admin.Mailbox) *contract.Holding {
 		h.Type = contract.Standard
 	}
 	return h
-}
-
-// said is what a Mailbox's status says that it has. Pure.
-func said(m *v1alpha1.Mailbox) *contract.Holding {
-	quota, err := resource.ParseQuantity(m.Status.Quota)
-	if m.Status.AdmittedAs == "" || err != nil {
-		return nil
-	}
-	return &contract.Holding{Type: contract.Type(m.Status.AdmittedAs), Bytes: quota.Value()}
 }
 
 // Wanted is what a Mailbox asks for in its domain; nil when neither says how much it may hold. Under a legal hold a default that

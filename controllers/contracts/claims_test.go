@@ -20,17 +20,19 @@ func TestWhatCountsAsClosed(t *testing.T) {
 		quota          string
 		status         v1alpha1.MailboxStatus
 		access         admin.Access // the row's, if there is one
-		known          bool
 		standard       int64
 		closed         int64
 	}{
-		"a mailbox as it is wanted":                                 {quota: "1Gi", access: admin.AccessFull, known: true, standard: 1},
-		"one whose resource is gone":                                {gone: true, access: admin.AccessClosed, known: true, standard: 1, closed: 1},
-		"one that is not closed yet":                                {deleting: true, access: admin.AccessFull, known: true, standard: 1, closed: 1},
-		"one that nobody gives a quota any more":                    {access: admin.AccessSuspended, known: true, standard: 1},
-		"the same, of a stack that was not heard yet":               {status: v1alpha1.MailboxStatus{AdmittedAs: v1alpha1.MailboxStandard, Quota: "1Gi"}, standard: 1},
-		"one that was closed and is made again without a quota":     {access: admin.AccessClosed, known: true, standard: 1, closed: 1},
-		"one that is asked for without a quota, and never was made": {known: true},
+		"a mailbox as it is wanted":                                 {quota: "1Gi", access: admin.AccessFull, standard: 1},
+		"one whose resource is gone":                                {gone: true, access: admin.AccessClosed, standard: 1, closed: 1},
+		"one that is not closed yet":                                {deleting: true, access: admin.AccessFull, standard: 1, closed: 1},
+		"one that nobody gives a quota any more":                    {access: admin.AccessSuspended, standard: 1},
+		"one whose row was lost, or whose stack was not heard yet":  {quota: "1Gi", status: v1alpha1.MailboxStatus{AdmittedAs: v1alpha1.MailboxStandard, Quota: "1Gi"}, standard: 1},
+		"the same, and nobody gives it a quota any more":            {status: v1alpha1.MailboxStatus{AdmittedAs: v1alpha1.MailboxStandard, Quota: "1Gi"}, standard: 1},
+		"one that was closed and is made again without a quota":     {access: admin.AccessClosed, standard: 1, closed: 1},
+		"one that is asked for without a quota, and never was made": {},
+		"one that was another provider's":                           {status: v1alpha1.MailboxStatus{Quota: "1Gi"}},
+		"one whose row says something else than its status":         {quota: "1Gi", status: v1alpha1.MailboxStatus{AdmittedAs: v1alpha1.MailboxMassive, Quota: "9Gi"}, access: admin.AccessFull, standard: 1},
 	} {
 		var mailboxes []v1alpha1.Mailbox
 		if !c.gone {
@@ -47,7 +49,7 @@ func TestWhatCountsAsClosed(t *testing.T) {
 		if c.access != "" {
 			rows = append(rows, admin.Mailbox{Address: "uno@pec.uno.test", Domain: d.Name, QuotaBytes: 1 << 30, Access: c.access, AdmittedAs: "Standard"})
 		}
-		got := contract.Decide(contract.Contract{}, claimsOf(d, mailboxes, rows, c.known)).Total
+		got := contract.Decide(contract.Contract{}, claimsOf(d, mailboxes, rows)).Total
 		if got.Standard != c.standard || got.Closed != c.closed {
 			t.Errorf("%s: %+v", name, got)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/contracts"
 	"github.com/pec-operator/pec-operator/controllers/refs"
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
@@ -40,19 +41,21 @@ func readRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 }
 
 // admit asks the domain's contract for what the spec wants and the stack does not hold yet. A mailbox that is there and wants
-// more keeps what it has while that is held.
+// more keeps what it has while that is held; one whose row was lost gets back what it had, whatever its contract has become since.
 func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
-	var has *contract.Holding
+	pool, limited := refs.Pool(s.domain)
+	var row *admin.Mailbox
 	if s.has.There {
-		has = contracts.Holding(s.has.Mailbox)
+		row, s.countedIn = &s.has.Mailbox, s.has.Mailbox.AdmittedIn
+	} else if limited { // a row that was lost says no more where it was admitted
+		s.countedIn = refs.Key(pool)
 	}
+	has := contracts.Has(s.mailbox, row)
 	wants := contracts.Wanted(s.mailbox, s.domain, has)
-	s.countedIn = s.has.Mailbox.AdmittedIn
 	if wants == nil {
 		return reconcile.Result{}, s.withoutQuota(has)
 	}
 	s.granted = *wants
-	pool, limited := refs.Pool(s.domain)
 	switch {
 	case !limited:
 		s.countedIn = ""

@@ -359,6 +359,51 @@ func TestAnEngineWithANewLogIsToldWhenAllMailboxesArePlaced(t *testing.T) {
 	s.isWhole(t, true)
 }
 
+// Whoever was provisioned gets its row back, whatever the contract has become since; who was not gains nothing by the loss.
+func TestAContractThatShrankOrEndedTurnsNobodyOutWhoseRowWasLost(t *testing.T) {
+	s, domain := contracted(t, "volume-perso", v1alpha1.Contract{Reference: "C-9", Standard: ptr.To(int32(3))},
+		siteOptions{change: func(o *manager.Options) { o.StandIn = time.Hour }})
+	first, second, third := asked(s, "primo", 1), asked(s, "secondo", 2), asked(s, "terzo", 3)
+	s.create(t, first, second, third)
+	s.ready(t, first, second, third)
+	loses := func(when string, boxes ...*v1alpha1.Mailbox) {
+		t.Helper()
+		last := boxes[len(boxes)-1]
+		s.pods.With(t, s.domain, func(e *apitest.Engine) {
+			e.Rows, e.Recall, e.Incomplete = map[string]admin.Mailbox{}, admin.RecallSilent, true
+			e.Refuses = map[string]string{last.Address(): "not yet"}
+		})
+		s.waitFor(t, last, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonEngineRefuses)
+		passed(t, domain, func() { s.request(t, domain, when) })
+		s.isWhole(t, false)
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Refuses = nil })
+		s.isWhole(t, true)
+		for _, m := range boxes {
+			if row := s.row(t, m.Address()); row.AdmittedAs != "Standard" || row.AdmittedIn != s.ns+"/"+s.domain || row.Access != admin.AccessFull {
+				t.Errorf("%s: the row of %s is %+v", when, m.Name, row)
+			}
+			s.ready(t, m)
+		}
+	}
+
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract.Standard = ptr.To(int32(1)) })
+	s.stands(t, domain, v1alpha1.ReasonOverContract, 3, 0, 0)
+	loses("over", first, second, third)
+	s.stands(t, domain, v1alpha1.ReasonOverContract, 3, 0, 0)
+
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract.ValidUntil = "2020-12-31" })
+	s.stands(t, domain, v1alpha1.ReasonContractEnded, 3, 0, 0)
+	if err := s.Delete(context.Background(), third); err != nil {
+		t.Fatal(err)
+	}
+	s.stands(t, domain, v1alpha1.ReasonContractEnded, 3, 1, 0)
+	loses("ended", first, second)
+	anew := asked(s, "terzo", 0)
+	s.create(t, anew)
+	s.held(t, anew, v1alpha1.ReasonContractEnded, "")
+	s.stands(t, domain, v1alpha1.ReasonContractEnded, 2, 0, 1)
+}
+
 // A guest has its rows by passes of its own, which come when they come. Who has no row to get is not waited for.
 func TestAnEngineWithANewLogIsToldWhenItsGuestsHaveTheirs(t *testing.T) {
 	const guest, gone = "pec.ospite-rifatto.test", "pec.ospite-partito.test"

@@ -124,13 +124,13 @@ func (m *Mechanism) Finish(ctx context.Context, p *Pass, result Result, err erro
 const urgent = 0
 
 // answer is what the queue is told. Whoever is only looked at again goes behind what somebody changed: thousands of looks may be due
-// at once.
+// at once. What a phase waits for is not held up by what a person must see to.
 func answer(result Result, err error) (ctrl.Result, error) {
 	if w := (*waitingError)(nil); errors.As(err, &w) {
 		return ctrl.Result{RequeueAfter: Jitter(result.Sooner(Result{w.after}).RequeueAfter), Priority: ptr.To(urgent)}, nil
 	}
 	if isStalled(err) {
-		return ctrl.Result{RequeueAfter: Jitter(stalledPause), Priority: ptr.To(handler.LowPriority)}, nil
+		return ctrl.Result{RequeueAfter: Jitter(result.Sooner(Result{stalledPause}).RequeueAfter), Priority: ptr.To(handler.LowPriority)}, nil
 	}
 	if err != nil {
 		return ctrl.Result{}, err

@@ -329,6 +329,27 @@ func TestWhatIsOnlyLookedAtAgainGoesBehindWhatChanged(t *testing.T) {
 	}
 }
 
+func TestAStalledObjectIsLookedAtAgainAsSoonAsAPhaseAsked(t *testing.T) {
+	for sentence, c := range map[string]struct{ asked, atMost, atLeast time.Duration }{
+		"a phase that waits for something is not held up": {2 * time.Second, 3 * time.Second, time.Second},
+		"one that is in no hurry puts nothing off":        {time.Hour, 3 * time.Minute, time.Minute},
+		"nobody asked": {0, 3 * time.Minute, time.Minute},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			h := newHarness(t, makeMailbox())
+			obj := &v1alpha1.Mailbox{}
+			if err := h.client.Get(t.Context(), client.ObjectKey{Namespace: "ns", Name: "m"}, obj); err != nil {
+				t.Fatal(err)
+			}
+			stalled := reconcile.Stalled("First", "Wrong", "it is wrong; mend it")
+			answer, err := h.Finish(t.Context(), reconcile.NewPass(obj, h.now), reconcile.Result{RequeueAfter: c.asked}, stalled, nil)
+			if err != nil || answer.RequeueAfter < c.atLeast || answer.RequeueAfter > c.atMost {
+				t.Errorf("comes again in %s, %v, want %s to %s", answer.RequeueAfter, err, c.atLeast, c.atMost)
+			}
+		})
+	}
+}
+
 func TestWorkIsSaidBeforeItIsDone(t *testing.T) {
 	h := newHarness(t, makeMailbox())
 	var before *v1alpha1.Mailbox
