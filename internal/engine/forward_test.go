@@ -239,3 +239,52 @@ func TestAPlaceThatSendsToACertifiedMailbox(t *testing.T) {
 		})
 	}
 }
+
+// Nothing that a holder does makes room where what was sent on is kept: a stranger must not fill it for the whole stack.
+func TestWhatAMailboxSendsOnInTwoDaysIsBoundedByItsQuota(t *testing.T) {
+	w := newWorld(t)
+	raw := []byte(letter(stranger, forwards, "") + strings.Repeat("x\r\n", 1<<17)) // of a quota of 1 MiB
+	arrive := func(when, want string, out int) {
+		t.Helper()
+		if answer := w.arrive(stranger, []string{forwards}, raw); answer != want {
+			t.Errorf("%s the milter answered %q, want %q", when, answer, want)
+		}
+		w.run(enoughRounds)
+		if len(w.outside) != out {
+			t.Errorf("%s %d messages are sent on, want %d", when, len(w.outside), out)
+		}
+	}
+	arrive("first", "", 1)
+	arrive("then", "", 2)
+	kept := len(custodyOf(t, w))
+	arrive("beyond the quota", answerFull, 2)
+	w.crash()
+	arrive("after a restart", answerFull, 2)
+	w.engine.settings.Antivirus.MaxAgeMinutes = 72 * 60
+	w.later(47 * time.Hour)
+	arrive("a day later", answerFull, 2)
+	if n := len(custodyOf(t, w)); n != kept {
+		t.Errorf("custody has %d files, and had %d before what was refused", n, kept)
+	}
+	w.later(time.Hour)
+	arrive("two days later", "", 3)
+}
+
+func TestWhatIsSentOnAtTheOtherSiteCountsToo(t *testing.T) {
+	a, b := newTwins(t)
+	for _, x := range []*twin{a, b} {
+		x.forwardsTo(forwards, "casa@ordinaria.test")
+	}
+	raw := []byte(letter(stranger, forwards, "") + strings.Repeat("x\r\n", 1<<18))
+	if answer := a.arrive(stranger, []string{forwards}, raw); answer != "" {
+		t.Fatal(answer)
+	}
+	a.world.run(enoughRounds)
+	agree(t, a, b)
+	for range 2 {
+		if answer := b.arrive(stranger, []string{forwards}, raw); answer != answerFull {
+			t.Errorf("the other site answered %q", answer)
+		}
+		b.world.crash()
+	}
+}

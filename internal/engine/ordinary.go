@@ -76,10 +76,12 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 		return r, answerDisabled, nil
 	case r.policy() == admin.OrdinaryForward && t == pec.TypeOrdinary:
 		// checkPlace has seen to it; but a domain may be certified since.
-		if problem, err := e.notOrdinary(context.Background(), r.inForce.OrdinaryMail.ForwardTo); err != nil || problem == "" {
+		if problem, err := e.notOrdinary(context.Background(), r.inForce.OrdinaryMail.ForwardTo); err != nil {
 			return r, "", err
+		} else if problem != "" {
+			return r, answerUncertified, nil
 		}
-		return r, answerUncertified, nil
+		return r, fullBy(r.row, e.sentOn.bytes(r.row.Address, e.now()), size), nil
 	case r.policy() != admin.OrdinaryDeliver && t == pec.TypeOrdinary:
 		return r, answerUncertified, nil
 	}
@@ -87,10 +89,15 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 	if err != nil {
 		return r, "", err
 	}
-	if used.Bytes+size >= r.row.QuotaBytes {
-		return r, answerFull, nil
+	return r, fullBy(r.row, used.Bytes, size), nil
+}
+
+// fullBy is the answer for a message of a size, "" if there is room for it beside what is there. Pure.
+func fullBy(row admin.Mailbox, used, size int64) (answer string) {
+	if used+size >= row.QuotaBytes {
+		return answerFull
 	}
-	return r, "", nil
+	return ""
 }
 
 // judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one. What only
