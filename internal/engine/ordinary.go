@@ -111,8 +111,8 @@ func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	if err != nil {
 		return answerUnreadable, nil //nolint:nilerr // the fault is the message's
 	}
-	var recipients []recipient
-	late := ""
+	var recipients []recipient // who takes it, and whom it reaches otherwise: what one has judged is judged for all
+	takers, late := 0, ""
 	for _, rcpt := range tx.Recipients {
 		r, answer, err := e.refusalOf(rcpt, tx.Type, head.Size())
 		if err != nil {
@@ -123,14 +123,15 @@ func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 		}
 		switch answer {
 		case "":
-			recipients = append(recipients, r)
+			takers++
 		case answerFull, answerLoop:
 			late = cmp.Or(late, answer)
 		default:
 			return answer, nil
 		}
+		recipients = append(recipients, r)
 	}
-	if len(recipients) == 0 {
+	if takers == 0 {
 		return late, nil
 	}
 	threat, err := e.scan(raw)
