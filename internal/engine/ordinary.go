@@ -24,6 +24,7 @@ const (
 	answerUnknown     = "550 5.1.1 no such mailbox; la casella non esiste"
 	answerDisabled    = "550 5.2.1 this mailbox takes no mail; la casella non e' abilitata alla ricezione"
 	answerFull        = "552 5.2.2 this mailbox is full; la casella e' piena"
+	answerTooLarge    = "552 5.2.3 this message is larger than the whole mailbox; il messaggio e' piu' grande dell'intera casella"
 	answerLoop        = "554 5.4.6 this message was forwarded by this mailbox before; il messaggio e' in un ciclo di inoltri"
 	answerSpam        = "550 5.7.1 this message looks like spam; il messaggio sembra posta indesiderata"
 	answerUnreadable  = "550 5.6.0 the header cannot be read; l'intestazione del messaggio non e' leggibile"
@@ -92,9 +93,13 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 	return r, fullBy(r.row, used.Bytes, size), nil
 }
 
-// fullBy is the answer for a message of a size, "" if there is room for it beside what is there. Pure.
+// fullBy is the answer for a message of a size, "" if there is room for it beside what is there. What no deletion makes room for is never
+// taken: it would wait for ever. Pure.
 func fullBy(row admin.Mailbox, used, size int64) (answer string) {
-	if used+size >= row.QuotaBytes {
+	switch {
+	case size >= row.QuotaBytes:
+		return answerTooLarge
+	case used+size >= row.QuotaBytes:
 		return answerFull
 	}
 	return ""
@@ -102,7 +107,8 @@ func fullBy(row admin.Mailbox, used, size int64) (answer string) {
 
 // judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one. What only
 // the whole message shows of one recipient, that it has no room for it or sent it on before, keeps it from no other one: it is refused if
-// nobody takes it, and ends otherwise at that recipient's mailbox (ordinary).
+// nobody takes it, and ends otherwise at that recipient's mailbox (ordinary). One that can never hold it keeps it from all: its sender must be
+// told, and the end of DATA has one answer.
 func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	if tx.Cut {
 		return answerFieldTooBig, nil
