@@ -255,6 +255,8 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		return e.rememberHeld(evidence.SiteOf(chain), r)
 	case kindForwarding:
 		return e.rememberForwarding(r)
+	case kindBounced:
+		return e.rememberBounced(chain, r)
 	case kindTransaction:
 		return e.rememberSubmission(r)
 	case kindUndeliverable:

@@ -288,3 +288,54 @@ func TestWhatIsSentOnAtTheOtherSiteCountsToo(t *testing.T) {
 		b.world.crash()
 	}
 }
+
+// Postfix drops a bounce after a day, and nobody would come back to what it was about.
+func TestWhatCameBackIsOwedUntilItsMailboxHasIt(t *testing.T) {
+	for name, c := range map[string]struct{ shut, open func(w *world) }{
+		"while its row is restored": {
+			shut: func(w *world) { w.change(forwards, func(row *admin.Mailbox) { row.Restored = true }) },
+			open: func(w *world) { w.change(forwards, func(row *admin.Mailbox) { row.Restored = false }) },
+		},
+		"while there is no signing certificate": {
+			shut: func(w *world) { w.settings.Files.SigningCert += ".gone"; w.crash() },
+			open: func(w *world) {
+				w.settings.Files.SigningCert = strings.TrimSuffix(w.settings.Files.SigningCert, ".gone")
+				w.crash()
+			},
+		},
+	} {
+		for _, restarts := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				raw := []byte(letter(stranger, forwards, ""))
+				if answer := w.arrive(stranger, []string{forwards}, raw); answer != "" {
+					t.Fatal(answer)
+				}
+				w.run(enoughRounds)
+				w.alone = true // no operator says at a start how the rows stand
+				c.shut(w)
+				refuseForwarded(w) // fails if a bounce is not answered 250
+				if restarts {
+					w.crash()
+				}
+				w.engine.passHeld(t.Context())
+				if got := w.titles(forwards); len(got) != 0 || len(w.engine.sentOn.allOwed()) != 1 {
+					t.Errorf("the mailbox has %v, and %d messages are owed", got, len(w.engine.sentOn.allOwed()))
+				}
+				c.open(w)
+				for range 2 {
+					w.engine.passHeld(t.Context())
+				}
+				w.crash()
+				w.engine.passHeld(t.Context())
+				if diff := cmp.Diff([]string{"errore"}, w.titles(forwards)); diff != "" {
+					t.Fatalf("the mailbox (-want +got):\n%s", diff)
+				}
+				if n := len(w.engine.sentOn.allOwed()); n != 0 || !bytes.Equal(w.judged(forwards, 0).Postacert, raw) {
+					t.Errorf("%d messages are still owed, or it is another one", n)
+				}
+			})
+		}
+	}
+}

@@ -167,8 +167,10 @@ func (e *Engine) runHeld(ctx context.Context) error {
 	}
 }
 
-// passHeld delivers what waits and fits. What the other site holds is its own to deliver, until that site is gone.
+// passHeld delivers what waits and fits, and what was sent on and came back. What the other site holds is its own to deliver, until that
+// site is gone.
 func (e *Engine) passHeld(ctx context.Context) {
+	e.passOwed(ctx)
 	knows, now := e.hearing(), e.now()
 	may := func(m heldMessage) bool { return knows.mayTell(now, m.at, 0, m.site != e.settings.Site) }
 	for mailbox, list := range e.held.byMailbox(may) {
