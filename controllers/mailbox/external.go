@@ -68,7 +68,7 @@ func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 		s.sayAll(s.judgeExternal)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
-	seen := s.Poller.see(s.mailbox, look{provider: s.provider().IMAP.HostPort(imapsPort), version: s.credentials.version}, *s.credentials, s.Requested(), s.Now)
+	seen := s.Poller.see(s.mailbox, look{provider: s.provider().IMAP.HostPort(imapsPort), version: s.credentials.version}, *s.credentials, s.Request(), s.Now)
 	if seen.last == nil {
 		return s.awaitLook(seen)
 	}
@@ -77,7 +77,7 @@ func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 
 // awaitLook repeats what an earlier operator saw until its turn comes. A first look has some seconds before anything is written.
 func (s *scope) awaitLook(seen watched) (reconcile.Result, error) {
-	if seen.due.After(s.Now) {
+	if seen.recalled || seen.due.After(s.Now) {
 		s.repeat(externalTable.Positive...)
 		s.sayAll(s.judgeExternal)
 		return reconcile.Result{RequeueAfter: recheck}, nil

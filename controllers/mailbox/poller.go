@@ -74,6 +74,9 @@ type watched struct {
 	// failures are those in a row; stopped says that nothing is tried with this Secret any more.
 	failures int
 	stopped  bool
+	// recalled says that the status tells what was seen last, by an operator before this one.
+	recalled bool
+	asked    reconcile.Asked
 }
 
 // Ready completes a poller of which the fields that can be set are.
@@ -129,7 +132,7 @@ func (p *ProviderPoller) leave(provider string) {
 }
 
 // see answers what is remembered of a mailbox, and begins a look when one is due, or a person asks for it.
-func (p *ProviderPoller) see(m *v1alpha1.Mailbox, l look, c credentials, requested bool, now time.Time) watched {
+func (p *ProviderPoller) see(m *v1alpha1.Mailbox, l look, c credentials, request string, now time.Time) watched {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := client.ObjectKeyFromObject(m)
@@ -151,15 +154,14 @@ func (p *ProviderPoller) see(m *v1alpha1.Mailbox, l look, c credentials, request
 		provider.Open(p.ctx)
 		p.providers[l.provider] = provider
 	}
-	switch s, ok := provider.Take(key.String()); {
-	case ok && s.look == l:
-		mem.settle(s, now, p.Interval) // it answers a request, too: a first look's passes write nothing, and find the request again
-	case requested:
-		mem.due = now
+	if s, ok := provider.Take(key.String()); ok && s.look == l {
+		mem.settle(s, now, p.Interval)
 	}
-	if !mem.stopped && !now.Before(mem.due) {
+	if mem.asked.For(request); !mem.stopped && (mem.asked.Waits() || !now.Before(mem.due)) {
 		o := imapx.Options{Address: l.provider, Roots: p.Roots, Networks: p.Networks, Connect: p.Connect, User: m.Address(), Password: string(c.password)}
-		provider.Begin(key.String(), func(ctx context.Context) sight { return p.take(ctx, o, l) })
+		if provider.Begin(key.String(), func(ctx context.Context) sight { return p.take(ctx, o, l) }) {
+			mem.asked.Begun()
+		}
 	}
 	return *mem
 }
@@ -199,7 +201,7 @@ func recalled(m *v1alpha1.Mailbox, l look, version string, now time.Time, interv
 		case c.Reason == v1alpha1.ReasonRefusedByProvider && c.Type == v1alpha1.ConditionCredentialsValid:
 			mem.stopped, mem.last = true, &sight{look: l, err: imapx.ErrCredentials}
 		case c.Reason == v1alpha1.ReasonProviderAnswers:
-			mem.due = now.Add(rand.N(interval))
+			mem.due, mem.recalled = now.Add(rand.N(interval)), true
 		}
 	}
 	return mem

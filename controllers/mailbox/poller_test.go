@@ -59,9 +59,9 @@ func TestALookGoesNowhereInside(t *testing.T) {
 				<-p.events // the look has ended
 				close(looked)
 			}()
-			p.see(m, l, credentials{}, false, noon)
+			p.see(m, l, credentials{}, "", noon)
 			<-looked
-			if seen := p.see(m, l, credentials{}, false, noon); seen.last == nil || seen.last.err == nil || errors.Is(seen.last.err, reach.ErrInside) != c.inside {
+			if seen := p.see(m, l, credentials{}, "", noon); seen.last == nil || seen.last.err == nil || errors.Is(seen.last.err, reach.ErrInside) != c.inside {
 				t.Errorf("it saw %+v", seen.last)
 			}
 		})
@@ -87,8 +87,8 @@ func TestARequestIsALookBeforeItsTurn(t *testing.T) {
 			m := &v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "mario.at.pec.altrove.test"}}
 			key, known := client.ObjectKeyFromObject(m), c.known
 			p.mailboxes[key] = &known
-			p.see(m, l, credentials{}, false, noon)
-			p.see(m, l, credentials{}, true, noon)
+			p.see(m, l, credentials{}, "", noon)
+			p.see(m, l, credentials{}, "now", noon)
 			if began := !p.providers[l.provider].Begin(key.String(), func(context.Context) sight { return sight{} }); began != c.looks {
 				t.Errorf("it looks: %t, want %t", began, c.looks)
 			}
@@ -101,10 +101,37 @@ func TestOneRequestIsOneLook(t *testing.T) {
 	p := (&ProviderPoller{Interval: time.Hour, Now: func() time.Time { return noon }}).Ready()
 	p.ctx = t.Context()
 	m, l := &v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "mario.at.pec.altrove.test"}}, look{provider: "127.0.0.1:1"}
-	p.see(m, l, credentials{}, true, noon)
+	p.see(m, l, credentials{}, "now", noon)
 	<-p.events // the look has ended
-	if seen := p.see(m, l, credentials{}, true, noon); seen.last == nil || !seen.due.After(noon) {
+	if seen := p.see(m, l, credentials{}, "now", noon); seen.last == nil || !seen.due.After(noon) {
 		t.Errorf("it saw %+v, and looks again at %s", seen.last, seen.due)
+	}
+}
+
+// What a look that was under way sees may be older than the request.
+func TestARequestWhileALookIsUnderWayIsAnotherLook(t *testing.T) {
+	looks, goOn := make(chan struct{}, 2), make(chan struct{})
+	p := (&ProviderPoller{Interval: time.Hour, Now: func() time.Time { return noon }, Connect: func(context.Context, string, string) (net.Conn, error) {
+		looks <- struct{}{}
+		<-goOn
+		return nil, errors.New("no network")
+	}}).Ready()
+	p.ctx = t.Context()
+	m, l := &v1alpha1.Mailbox{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "mario.at.pec.altrove.test"}}, look{provider: "imap.altrove.test:993"}
+	p.see(m, l, credentials{}, "first", noon)
+	<-looks
+	p.see(m, l, credentials{}, "second", noon)
+	close(goOn)
+	<-p.events // the look has ended; the second request was handled by then
+	p.see(m, l, credentials{}, "", noon)
+	select {
+	case <-looks:
+	case <-time.After(5 * time.Second):
+		t.Error("the second request is not looked for")
+	}
+	<-p.events
+	if seen := p.see(m, l, credentials{}, "", noon); seen.asked.Waits() || !seen.due.After(noon) {
+		t.Errorf("there is a third look: due %s", seen.due)
 	}
 }
 
@@ -127,8 +154,8 @@ func TestWhatAnOperatorThatStartsRecalls(t *testing.T) {
 		var waited time.Duration
 		for range 20 { // its turn is at random within the interval
 			mem := recalled(m, look{}, "7", noon, interval)
-			if mem.stopped != c.stopped || mem.due.Sub(noon) > interval {
-				t.Errorf("%s: stopped %t, due %s", name, mem.stopped, mem.due)
+			if mem.stopped != c.stopped || mem.recalled != c.waits || mem.due.Sub(noon) > interval {
+				t.Errorf("%s: stopped %t, what was seen is known %t, due %s", name, mem.stopped, mem.recalled, mem.due)
 			}
 			waited = max(waited, mem.due.Sub(noon))
 		}
@@ -156,7 +183,7 @@ func TestProvidersWithoutMailboxesAreForgotten(t *testing.T) {
 	}
 	see := func(i, provider int) {
 		m, l := at(i, provider)
-		p.see(m, l, credentials{}, false, noon)
+		p.see(m, l, credentials{}, "", noon)
 	}
 	for i := range 100 {
 		see(i, i/2)

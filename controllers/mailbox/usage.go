@@ -40,7 +40,7 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{RequeueAfter: s.UsageEvery}, nil
 	}
 	due, next := s.looks.Due(client.ObjectKeyFromObject(s.mailbox), s.mailbox.Status.Usage != nil, s.Now)
-	due = due || s.Requested()
+	due = due || s.Request() != ""
 	archive, err := s.archiveJudge(ctx, due)
 	if err != nil {
 		return reconcile.Result{}, err

@@ -53,8 +53,8 @@ func observeDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, err
 	}
 	s.target = &t
-	if !s.Now.Before(m.due) {
-		s.DNS.begin(key, work{target: t}, s.Mechanism.Now)
+	if m.asked.For(s.Request()); (m.asked.Waits() || !s.Now.Before(m.due)) && s.DNS.begin(key, work{target: t}, s.Mechanism.Now) {
+		m.asked.Begun()
 	}
 	s.DNS.wakeAt(key, m, max(min(soon, s.DNS.Interval/24), m.due.Sub(s.Now))) // a short interval, in a demo, shortens this pause too
 	return reconcile.Result{}, nil
@@ -71,7 +71,7 @@ func (s *scope) notice(t target, m *memory) target {
 		m.wanted = f
 	case m.wanted != f:
 		m.wanted, m.settled, m.looked, m.due = f, dns.Settled{}, time.Time{}, s.Now
-	case s.domain.Status.ObservedGeneration != s.domain.Generation || s.Requested():
+	case s.domain.Status.ObservedGeneration != s.domain.Generation:
 		m.due = s.Now
 	}
 	found, ok := s.DNS.patrol.Take(client.ObjectKeyFromObject(s.domain).String())

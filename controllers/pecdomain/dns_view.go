@@ -19,6 +19,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/dns"
 	"github.com/pec-operator/pec-operator/internal/patrol"
 	"github.com/pec-operator/pec-operator/internal/reach"
+	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
 // DNSView is this site's view of the DNS: what it looks at domains with, and what it remembers of them between passes. Looking takes
@@ -150,6 +151,7 @@ type memory struct {
 	timer     *time.Timer
 	since     time.Time // when the settled state became what it is
 	departure departure // since this process looks
+	asked     reconcile.Asked
 	// waits says that the stack holds the domain and does not deliver its mail: what comes in for it once its MX names the stack is
 	// turned away until that is seen.
 	waits bool

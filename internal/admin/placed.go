@@ -73,7 +73,7 @@ type Recall string
 // How far it is.
 const (
 	RecallDone     Recall = "Done"     // all of it is in the directory
-	RecallUnderWay Recall = "UnderWay" // the other site is giving it: records came within the last minute
+	RecallUnderWay Recall = "UnderWay" // the other site is giving it: records came within the last minute, or what came is being restored
 	RecallSilent   Recall = "Silent"   // there is no other site, or nothing comes of it
 )
 

@@ -23,8 +23,8 @@ var (
 
 // Outcome is what became of one place.
 type Outcome struct {
-	// Before is the row as it was, without its password, and the zero Mailbox for a new one. After is the row that was stored.
-	Before, After admin.Mailbox
+	// Before is the row as it was, without its password, and the zero Mailbox for a new one.
+	Before admin.Mailbox
 	// Err wraps ErrInvalid, admin.ErrChanged or admin.ErrNotFound when the place was refused.
 	Err error
 }
@@ -65,7 +65,7 @@ func place(ctx context.Context, tx *transaction, p admin.Place) (o Outcome) {
 	var end, reopened bool
 	switch {
 	case p.Mailbox != nil:
-		o.After, o.Err = putRow(ctx, tx, p, o.Before, isNew)
+		o.Err = putRow(ctx, tx, p, o.Before, isNew)
 		end, reopened = otherRights(o.Before, *p.Mailbox), o.Before.Access == admin.AccessClosed && p.Mailbox.Access != admin.AccessClosed
 	case p.Given != nil && isNew:
 		o.Err = fmt.Errorf("mailbox %s: %w", p.Address, admin.ErrNotFound)
@@ -109,41 +109,42 @@ func (d *Directory) Restore(ctx context.Context, m admin.Mailbox) error {
 }
 
 // putRow stores a mailbox's row, with what its holder is given if the place says that, where it still is what was judged.
-func putRow(ctx context.Context, tx *transaction, p admin.Place, before admin.Mailbox, isNew bool) (after admin.Mailbox, err error) {
+func putRow(ctx context.Context, tx *transaction, p admin.Place, before admin.Mailbox, isNew bool) error {
 	m := *p.Mailbox
 	m.Address, m.Domain = p.Address, strings.ToLower(m.Domain)
 	m.OrdinaryMail = cmp.Or(m.OrdinaryMail, admin.OrdinaryDiscard)
 	if err := check(m); err != nil {
-		return after, err
+		return err
 	}
 	if p.If != nil && !before.Same(*p.If) {
-		return after, fmt.Errorf("mailbox %s: %w", m.Address, admin.ErrChanged)
+		return fmt.Errorf("mailbox %s: %w", m.Address, admin.ErrChanged)
 	}
 	if isNew && m.Password == "" {
-		return after, fmt.Errorf("mailbox %s: %w: a new mailbox needs a password hash", m.Address, ErrInvalid)
+		return fmt.Errorf("mailbox %s: %w: a new mailbox needs a password hash", m.Address, ErrInvalid)
 	}
 	var served int
 	if err := tx.QueryRowContext(ctx, countDomain, m.Domain).Scan(&served); err != nil {
-		return after, fmt.Errorf("reading domain %s: %w", m.Domain, err)
+		return fmt.Errorf("reading domain %s: %w", m.Domain, err)
 	}
 	if served == 0 {
-		return after, fmt.Errorf("mailbox %s: %w: this stack does not hold %s", m.Address, ErrInvalid, m.Domain)
+		return fmt.Errorf("mailbox %s: %w: this stack does not hold %s", m.Address, ErrInvalid, m.Domain)
 	}
 	var given sql.NullString // not given: it stays as it is
 	if p.Given != nil {
-		if given.String, err = encodeGiven(m.Address, *p.Given); err != nil {
-			return after, err
+		raw, err := encodeGiven(m.Address, *p.Given)
+		if err != nil {
+			return err
 		}
-		given.Valid = true
+		given = sql.NullString{String: raw, Valid: true}
 	}
-	after, err = scanMailbox(tx.QueryRowContext(ctx, storeMailbox,
+	_, err := tx.ExecContext(ctx, storeMailbox,
 		m.Address, m.Domain, m.Password, m.CredentialsVersion, m.QuotaBytes, string(m.Access),
 		string(m.SendingRefused), m.AdmittedAs, m.Owner.Namespace, m.Owner.UID, seconds(m.ClosedAt), string(m.OrdinaryMail), m.ForwardTo, seconds(m.FrozenUntil), m.AdmittedIn, m.Shard, m.Restored,
-		given))
+		given)
 	if err != nil {
-		return after, fmt.Errorf("storing mailbox %s: %w", m.Address, err)
+		return fmt.Errorf("storing mailbox %s: %w", m.Address, err)
 	}
-	return after, nil
+	return nil
 }
 
 // seconds is a time as the directory keeps it; 0 is none.

@@ -15,15 +15,14 @@ const (
 	storeGiven  = `UPDATE mailbox SET given = ? WHERE address = ?`
 	storeEnding = `INSERT INTO ending (address, change, reopened) VALUES (?, random(), ?) ON CONFLICT (address) DO UPDATE SET
 		change = excluded.change, reopened = reopened OR excluded.reopened`
-	// storeMailbox forgets that the holder chose the password when it gets another. It answers the row as it is then.
+	// storeMailbox forgets that the holder chose the password when it gets another.
 	storeMailbox = `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
 		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to, frozen_until, admitted_in, shard, restored, given)
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, coalesce(?18, '{}')) ON CONFLICT (address) DO UPDATE SET
 		password = CASE WHEN ?3 = '' THEN password ELSE ?3 END, credentials_version = ?4, quota_bytes = ?5, access = ?6,
 		sending_refused = ?7, admitted_as = ?8, owner_namespace = ?9, owner_uid = ?10, closed_at = ?11, ordinary_mail = ?12, forward_to = ?13,
 		frozen_until = ?14, admitted_in = ?15, shard = ?16, restored = ?17, given = coalesce(?18, given),
-		password_changed = CASE WHEN ?3 = '' THEN password_changed ELSE 0 END
-		RETURNING ` + mailboxColumns
+		password_changed = CASE WHEN ?3 = '' THEN password_changed ELSE 0 END`
 )
 
 // database compiles the queries above once: compiling them each time was a quarter of what ten thousand new mailboxes cost the engine.

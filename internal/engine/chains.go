@@ -198,8 +198,8 @@ func (e *Engine) load(ctx context.Context) error {
 	if err == nil {
 		err = e.noteStandings(rows)
 	}
-	if err == nil && e.recalled.Load() {
-		err = e.directory.SetWhole(ctx) // it may be another directory than the one that was
+	if err == nil && e.recalled.Load() && !isWhole {
+		err = e.makeWhole(ctx) // it may be another directory than the one that was
 	}
 	if err != nil {
 		return err

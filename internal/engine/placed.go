@@ -277,7 +277,7 @@ func (e *Engine) notOrdinaryNow(ctx context.Context, address string) (problem st
 func (e *Engine) actOn(ctx context.Context, p admin.Place, o directory.Outcome) error {
 	ctx = context.WithoutCancel(ctx)
 	if p.Mailbox != nil {
-		if err := e.noteStanding(o.After, o.Before.Access == admin.AccessClosed); err != nil {
+		if err := e.noteStanding(ctx, p.Address, o.Before.Access == admin.AccessClosed); err != nil {
 			e.replica.deriveLater(p.Address)
 			return err
 		}

@@ -20,6 +20,7 @@ type replica struct {
 	contact time.Time     // when the other site was first reached since
 	heard   time.Time     // all that the other site had recorded by then is here
 	came    time.Time     // when records of the other site last came
+	takesIn bool          // what came is being taken in, or restored
 	later   map[string]bool
 	faults  map[string]string // by what failed
 	breaks  int
@@ -73,11 +74,23 @@ func (r *replica) recordsCame(now time.Time) {
 	r.came = now
 }
 
-// isPulling says whether the other site's records are coming: that it takes the connection is no sign of that, nor that it is cut a sign of the end.
+// takingIn notes that this engine is at work on what came, until done. That ends by itself, and for so long nobody else is silent.
+func (r *replica) takingIn() (done func()) {
+	set := func(is bool) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.takesIn = is
+	}
+	set(true)
+	return func() { set(false) }
+}
+
+// isPulling says whether the other site's records are coming, or are being taken in: that it takes the connection is no sign of that, nor
+// that it is cut a sign of the end.
 func (r *replica) isPulling(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return now.Sub(r.came) < silentAfter
+	return r.takesIn || now.Sub(r.came) < silentAfter
 }
 
 // heardAll notes that all is here that the other site had recorded at an instant.

@@ -176,16 +176,21 @@ func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (whole bool
 	if err != nil {
 		return false, e.replica.broke(fmt.Errorf("mirroring %s: %w", name, err))
 	}
-	for _, r := range taken {
-		if err := e.hear(ctx, name, r); err != nil {
-			e.log.Error("taking in a record of the other site", "log", name, "record", r.Seq, "error", err)
-		}
-	}
 	if len(taken) > 0 {
-		e.replica.recordsCame(e.now())
+		e.hearAll(ctx, name, taken)
 		e.replica.copySoon()
 	}
 	return m.Head().Seq >= answer.records, nil
+}
+
+func (e *Engine) hearAll(ctx context.Context, chain string, taken []evidence.Record) {
+	defer e.replica.takingIn()()
+	for _, r := range taken {
+		if err := e.hear(ctx, chain, r); err != nil {
+			e.log.Error("taking in a record of the other site", "log", chain, "record", r.Seq, "error", err)
+		}
+	}
+	e.replica.recordsCame(e.now())
 }
 
 // recordsAnswer is what the other site has of a log behind a record.

@@ -170,6 +170,21 @@ func (l *standings) lost(site, address string) (s mailboxStanding, ok bool) {
 	return s, ok
 }
 
+// openDomains are the domains of the mailboxes that are open at another site, or at any other one.
+func (l *standings) openDomains(own, other string) map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	domains := map[string]bool{}
+	for _, of := range l.last {
+		for site, s := range of {
+			if site != own && !s.Closed && (other == "" || site == other) {
+				domains[s.Domain] = true
+			}
+		}
+	}
+	return domains
+}
+
 // openThere says whether a mailbox is open at another site since it was last closed at this one, whose row says when that was too.
 func (l *standings) openThere(own, other, address string, closedAt time.Time) bool {
 	l.mu.Lock()
@@ -195,11 +210,21 @@ func (l *standings) takeHeard() (list []string) {
 	return list
 }
 
-// noteStanding records how a row stands, unless that is what the log says. wasClosed says that it was closed before it was placed as it is.
-// What holders chose before a mailbox was closed just now is not the next holder's, whatever the clocks say. Nor is it where the closing
-// could not be recorded when it was done: that is recorded now, also of a mailbox that is open again.
-func (e *Engine) noteStanding(row admin.Mailbox, wasClosed bool) error {
-	defer e.locks.lock("standing " + row.Address)()
+// noteStanding records how a mailbox's row stands, unless that is what the log says. wasClosed says that it was closed before it was placed
+// as it is. The row is read under the lock: of two that were placed one after the other the later one is recorded last.
+func (e *Engine) noteStanding(ctx context.Context, address string, wasClosed bool) error {
+	defer e.locks.lock("standing " + address)()
+	row, err := e.directory.Mailbox(ctx, address)
+	if err != nil {
+		return err
+	}
+	return e.noteRow(row, wasClosed)
+}
+
+// noteRow is noteStanding of a row that nobody else notes now. What holders chose before a mailbox was closed just now is not the next
+// holder's, whatever the clocks say. Nor is it where the closing could not be recorded when it was done: that is recorded now, also of a
+// mailbox that is open again.
+func (e *Engine) noteRow(row admin.Mailbox, wasClosed bool) error {
 	s := standingOf(row, e.now())
 	last, said := e.standings.of(e.settings.Site, s)
 	isOpen := last.Address != "" && !last.Closed // as the log has it
@@ -234,20 +259,22 @@ func (e *Engine) recordStanding(s mailboxStanding) error {
 }
 
 // noteStandings records how the rows stand of which the log says something else: those of a release that recorded nothing of it, and
-// one whose record a crash prevented.
+// one whose record a crash prevented. Nobody places any yet.
 func (e *Engine) noteStandings(rows []admin.Mailbox) error {
 	errs := make([]error, len(rows))
-	eachOf(rows, func(i int) { errs[i] = e.noteStanding(rows[i], rows[i].Access == admin.AccessClosed) })
+	eachOf(rows, func(i int) { errs[i] = e.noteRow(rows[i], rows[i].Access == admin.AccessClosed) })
 	return errors.Join(errs...)
 }
 
 // noteLate records how the row of an address stands where that could not be done when it was placed, and again in a minute if it still fails:
 // the operator has no reason to place a row once more that is as he wants it.
 func (e *Engine) noteLate(ctx context.Context, address string) {
+	unlock := e.locks.lock("standing " + address)
 	row, err := e.directory.Mailbox(ctx, address)
 	if err == nil {
-		err = e.noteStandings([]admin.Mailbox{row})
+		err = e.noteRow(row, row.Access == admin.AccessClosed)
 	}
+	unlock()
 	if err != nil && !errors.Is(err, admin.ErrNotFound) {
 		e.replica.deriveLater(address)
 		e.log.Error("recording how a mailbox stands; it is tried again", "mailbox", address, "error", err)
@@ -307,6 +334,7 @@ func (e *Engine) recall(ctx context.Context) error {
 	if e.recalled.Load() {
 		return e.restoreRows(ctx)
 	}
+	defer e.replica.takingIn()()
 	for _, kind := range keptBack { // who holds a mailbox before what holders chose
 		for _, m := range e.mirrors.all() {
 			err := m.Each(func(r evidence.Record) error {
@@ -328,7 +356,7 @@ func (e *Engine) recall(ctx context.Context) error {
 		for _, row := range rows {
 			e.deriveSoon(ctx, row.Address)
 		}
-		err = e.directory.SetWhole(ctx)
+		err = e.makeWhole(ctx)
 	}
 	if err == nil {
 		_, err = e.record(kindRecalled, e.chain, "", &struct{}{})
@@ -337,6 +365,22 @@ func (e *Engine) recall(ctx context.Context) error {
 		e.recalled.Store(true)
 	}
 	return err
+}
+
+// makeWhole is done when the rows that the logs know are there. It holds the domains of what is open at the other site only, none of which a
+// row has brought: Postfix would refuse their mail for good before the operator has come to them. A directory that was lost does not know
+// who the other site is, nor that it was given up: then any is.
+func (e *Engine) makeWhole(ctx context.Context) error {
+	peer, _, err := e.directory.Peer(ctx)
+	if err != nil {
+		return err
+	}
+	for domain := range e.standings.openDomains(e.settings.Site, peer.Site) {
+		if err := e.directory.HoldDomain(ctx, domain); err != nil {
+			return err
+		}
+	}
+	return e.directory.SetWhole(ctx)
 }
 
 // keptBack are the kinds of records of other logs that do not act before all of them are here.

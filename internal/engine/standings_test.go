@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 )
 
@@ -157,6 +158,122 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 		}
 	})
 	isWhole("when it was made again from the log", true)
+}
+
+// A guest whose mailboxes are all at the other site has nothing here that would be restored. His domain is held, or his senders would be
+// told for good that this is not where his mail goes, before the operator has come to him.
+func TestTheDomainsOfWhatIsOpenAtTheOtherSiteAreHeldBeforeTheDirectoryIsWhole(t *testing.T) {
+	const guest, gone, late = "pec.ospite.test", "pec.partito.test", "pec.altrove.test"
+	a, b := newTwins(t)
+	opens := func(domain string) admin.Mailbox {
+		row := admin.Mailbox{
+			Address: "ufficio@" + domain, Domain: domain, Password: hashed(t, first), CredentialsVersion: "s/1", QuotaBytes: 5, Access: admin.AccessFull,
+			Owner: admin.Owner{Namespace: "comune", UID: "u-" + domain},
+		}
+		if err := b.engine.directory.PutDomain(t.Context(), admin.Domain{Name: domain, Local: true}); err != nil {
+			t.Fatal(err)
+		}
+		b.place(admin.Place{Address: row.Address, Mailbox: &row})
+		return row
+	}
+	opens(guest)
+	b.close(opens(gone))
+	agree(t, a, b)
+	cut(a, b)
+	a.alone = true
+	holds := func(when, domain string, want bool) {
+		t.Helper()
+		domains, err := a.engine.directory.Domains(t.Context())
+		i := slices.IndexFunc(domains, func(d admin.Domain) bool { return d.Name == domain })
+		if err != nil || i >= 0 != want || i >= 0 && domains[i].Local {
+			t.Errorf("%s, of %s the directory holds %+v, %v", when, domain, domains, err)
+		}
+	}
+	a.rebuild(b)
+	holds("before anything came", guest, false)
+	heal(a, b)
+	eventually(t, func() string {
+		if a.engine.recallState() != admin.RecallDone {
+			return "the site does not say that it knows what was: " + a.engine.replication().LastError
+		}
+		return ""
+	})
+	holds("when it says that it knows", guest, true)
+	holds("when it says that it knows", gone, true)
+	loses := func() {
+		if err := os.RemoveAll(filepath.Join(a.settings.Files.State, directoryDir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.between(loses)
+	holds("when the directory was lost too, and with it who the peer is", guest, true)
+	a.meets(b)
+	opens(late)
+	agree(t, a, b)
+	if err := a.engine.directory.PutPeer(t.Context(), admin.Peer{}); err != nil {
+		t.Fatal(err)
+	}
+	a.kill()
+	holds("when the other site was given up, and the directory is the one that it was", late, false)
+}
+
+// slow is a journal that has the end of a restoring wait, and then says what it is told.
+type slow struct {
+	journal
+	waits chan bool
+	goes  chan error
+}
+
+func (s slow) Append(kind, key, identifier string, data any) (evidence.Record, error) {
+	if kind == kindRecalled {
+		s.waits <- true
+		if err := <-s.goes; err != nil {
+			return evidence.Record{}, err
+		}
+	}
+	return s.journal.Append(kind, key, identifier, data)
+}
+
+// Ten thousand mailboxes take longer to restore than the other site may be silent.
+func TestASiteThatRestoresWhatItPulledIsNotLeftAlone(t *testing.T) {
+	a, b := newTwins(t)
+	row := former(t, "resta", admin.AccessFull, 5)
+	b.place(admin.Place{Address: row.Address, Mailbox: &row})
+	agree(t, a, b)
+	cut(a, b)
+	a.alone = true
+	a.rebuild(b)
+	a.stop()
+	restoring := slow{a.engine.journal, make(chan bool, 9), make(chan error)}
+	t.Cleanup(func() { close(restoring.goes) })
+	a.engine.journal = restoring
+	a.run()
+	says := func(when string, want admin.Recall) {
+		t.Helper()
+		eventually(t, func() string {
+			if got := a.engine.recallState(); got != want {
+				return when + " it says " + string(got)
+			}
+			return ""
+		})
+	}
+	works := sync.OnceFunc(a.engine.locks.lock("holder " + row.Address))
+	t.Cleanup(works)
+	heal(a, b)
+	says("while it takes in the first of it", admin.RecallUnderWay)
+	later(2*silentAfter, a, b)
+	says("when that takes long", admin.RecallUnderWay)
+	works()
+	<-restoring.waits
+	later(2*silentAfter, a, b)
+	says("when it restores for long", admin.RecallUnderWay)
+	cut(a, b)
+	restoring.goes <- errors.New("no space left on device")
+	says("when that failed, and nothing comes any more", admin.RecallSilent)
+	heal(a, b)
+	<-restoring.waits
+	restoring.goes <- nil
+	says("at the end", admin.RecallDone)
 }
 
 // An address is closed and given to somebody else; then the directory is lost, and its rows come new, without a word of that.
@@ -699,4 +816,32 @@ func TestASiteThatWasGivenUpKeepsNoSecretFromCounting(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// Two requests may place one mailbox one after the other, and come to note it in the other order: one was held up, or given up by its client.
+func TestTheLogSaysHowTheRowStandsWhoeverNotesItLast(t *testing.T) {
+	w := newWorld(t)
+	row, err := w.engine.directory.Mailbox(t.Context(), sender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := row
+	closed.Access, closed.ClosedAt = admin.AccessClosed, w.now
+	places := []admin.Place{{Address: sender, Mailbox: &closed}, {Address: sender, Mailbox: &row}}
+	var outcomes []directory.Outcome
+	for i := range places {
+		o, err := w.engine.directory.Place(t.Context(), places[i:i+1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		outcomes = append(outcomes, o...)
+	}
+	for _, i := range []int{1, 0} {
+		if err := w.engine.actOn(t.Context(), places[i], outcomes[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, said := w.engine.standings.of("a", standingOf(row, w.now)); !said || s.Closed {
+		t.Errorf("the mailbox is open, and the log says %+v", s)
+	}
 }

@@ -27,10 +27,33 @@ func request(o interface{ GetAnnotations() map[string]string }) string {
 	return Cut(o.GetAnnotations()[v1alpha1.ReconcileRequestedAnnotation], maxRequest)
 }
 
-// Requested says that a person asks for this pass, and so for the looks that otherwise wait for their turn.
-func (p *Pass) Requested() bool {
-	r := request(p.before)
-	return r != "" && r != p.before.GetLastHandledReconcileAt()
+// Request is what a person asks for this pass by, and so for the looks that otherwise wait for their turn; "" where nobody does.
+func (p *Pass) Request() string {
+	if r := request(p.before); r != p.before.GetLastHandledReconcileAt() {
+		return r
+	}
+	return ""
+}
+
+// Asked remembers for which request a look that is taken in the background was begun. One that comes while another look is under way is not
+// answered by that: what it is to see may have changed since.
+type Asked struct{ pending, begun string }
+
+// For notes a request, if no look was begun for it.
+func (a *Asked) For(request string) {
+	if request != "" && request != a.begun {
+		a.pending = request
+	}
+}
+
+// Waits says that a request has no look yet.
+func (a *Asked) Waits() bool { return a.pending != "" }
+
+// Begun notes that a look began.
+func (a *Asked) Begun() {
+	if a.pending != "" {
+		a.begun, a.pending = a.pending, ""
+	}
 }
 
 // answerRequest shows that the pass answers the request that it found. A request that is withdrawn leaves the former answer, so

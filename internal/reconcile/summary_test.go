@@ -283,7 +283,7 @@ func TestARequestIsAnsweredOnce(t *testing.T) {
 	h := newHarness(t, makeMailbox())
 	var requested bool
 	phase := func(_ context.Context, p *reconcile.Pass) (reconcile.Result, error) {
-		requested = p.Requested()
+		requested = p.Request() != ""
 		return reconcile.Result{}, reconcile.Waiting(time.Second, "First", "NotYet", "it starts; wait")
 	}
 	h.pass(t, phase)
