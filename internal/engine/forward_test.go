@@ -285,7 +285,7 @@ func TestWhatIsSentOnAtTheOtherSiteCountsToo(t *testing.T) {
 		if answer := b.arrive(stranger, []string{forwards}, raw); answer != answerFull {
 			t.Errorf("the other site answered %q", answer)
 		}
-		b.world.crash()
+		b.crash()
 	}
 }
 

@@ -65,6 +65,14 @@ func (s *sentOn) bytes(mailbox string, now time.Time) (sum int64) {
 	return sum
 }
 
+// rememberSentOn takes in what either site sent on, and what came back to this one.
+func (e *Engine) rememberSentOn(chain string, r evidence.Record) error {
+	if r.Kind == kindForwarding {
+		return e.rememberForwarding(r)
+	}
+	return e.rememberBounced(chain, r)
+}
+
 func (e *Engine) rememberForwarding(r evidence.Record) error {
 	if e.now().Sub(r.Time) >= sentOnWithin {
 		return nil
