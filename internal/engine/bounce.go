@@ -103,15 +103,14 @@ func (e *Engine) bounce(m mail, queueID string) []error {
 }
 
 // envelopeBounced records that something which we put back came back, and tells the sender where it was an envelope. What a mailbox had
-// sent on is for that mailbox.
+// sent on is for that mailbox, and since the record of it owed: Postfix drops a bounce after a day, and need not come again.
 func (e *Engine) envelopeBounced(r report, queueID string) error {
 	var submission accepted
 	isEnvelope, err := e.lookup(kindAccepted, r.envelopeID, &submission)
 	if err != nil {
 		return err
 	}
-	var sent forwarding
-	isForwarded, sentAt, err := e.lookupAt(kindForwarding, r.envelopeID, &sent)
+	isForwarded, err := e.lookup(kindForwarding, r.envelopeID, nil)
 	if err != nil {
 		return err
 	}
@@ -121,9 +120,8 @@ func (e *Engine) envelopeBounced(r report, queueID string) error {
 			return err
 		}
 		if isForwarded {
-			if err := e.cameBack(sent, sentAt, f); err != nil {
-				return err
-			}
+			e.sentOn.owe(r.envelopeID, owed{why: f})
+			e.giveBack(r.envelopeID, f)
 			continue
 		}
 		if f.At = at; !isEnvelope {

@@ -253,6 +253,8 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		e.holders.addCompared(c)
 	case kindHeld:
 		return e.rememberHeld(evidence.SiteOf(chain), r)
+	case kindForwarding, kindBounced:
+		return e.rememberSentOn(chain, r)
 	case kindTransaction:
 		return e.rememberSubmission(r)
 	case kindUndeliverable:

@@ -61,14 +61,15 @@ type Engine struct {
 	locks       locks
 	metrics     *metrics
 	// holders, standings, arrivals and senders are views of the log: what holders chose and sent today, how mailboxes stand, which arrivals
-	// holders are to be told of, and what was accepted from whom. held is one too, of what waits for its mailbox. ages
-	// is a view of the mailboxes.
+	// holders are to be told of, and what was accepted from whom. held is one too, of what waits for its mailbox, and
+	// sentOn of what mailboxes forwarded. ages is a view of the mailboxes.
 	holders   *holders
 	standings *standings
 	arrivals  *arrivals
 	senders   *senders
 	ages      *ages
 	held      held
+	sentOn    *sentOn
 	gate      *gate
 	logins    *logins
 	ended     ended
@@ -161,6 +162,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.holders = newHolders(func(address string) time.Time { return e.standings.formerUntil(s.Site, address) })
 	e.arrivals = &arrivals{of: e.notificationsOf, wake: make(chan struct{}, 1), by: map[string]*untold{}}
 	e.senders, e.ages = newSenders(), &ages{found: map[string]aged{}}
+	e.sentOn = newSentOn()
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
 	e.registerGauges()

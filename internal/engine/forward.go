@@ -20,6 +20,7 @@ type forwarding struct {
 	Reasons    []string  `json:"reasons"`
 	At         time.Time `json:"at"` // when it was taken
 	Spam       *spam     `json:"spam"`
+	Size       int64     `json:"size"`
 	Digest     string    `json:"digest"` // custody, with the Received field that our Postfix put on top
 }
 
@@ -29,11 +30,13 @@ func (e *Engine) forward(o uncertified, rcpt, to, id string) error {
 	if err != nil {
 		return err
 	}
-	f := forwarding{Mailbox: rcpt, To: to, QueueID: o.queueID, From: o.from, Recipients: o.rcpts, Reasons: o.judgement.Errors, At: o.at, Spam: o.spam, Digest: digest}
+	f := forwarding{Mailbox: rcpt, To: to, QueueID: o.queueID, From: o.from, Recipients: o.rcpts, Reasons: o.judgement.Errors, At: o.at, Spam: o.spam}
+	f.Size, f.Digest = int64(len(o.raw)), digest
 	at, err := e.record(kindForwarding, id, "", &f)
 	if err != nil {
 		return err
 	}
+	e.sentOn.add(rcpt, id, f.Size, at, e.now())
 	return e.sendOn(f, id, at, o.raw)
 }
 

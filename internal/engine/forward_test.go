@@ -239,3 +239,103 @@ func TestAPlaceThatSendsToACertifiedMailbox(t *testing.T) {
 		})
 	}
 }
+
+// Nothing that a holder does makes room where what was sent on is kept: a stranger must not fill it for the whole stack.
+func TestWhatAMailboxSendsOnInTwoDaysIsBoundedByItsQuota(t *testing.T) {
+	w := newWorld(t)
+	raw := []byte(letter(stranger, forwards, "") + strings.Repeat("x\r\n", 1<<17)) // of a quota of 1 MiB
+	arrive := func(when, want string, out int) {
+		t.Helper()
+		if answer := w.arrive(stranger, []string{forwards}, raw); answer != want {
+			t.Errorf("%s the milter answered %q, want %q", when, answer, want)
+		}
+		w.run(enoughRounds)
+		if len(w.outside) != out {
+			t.Errorf("%s %d messages are sent on, want %d", when, len(w.outside), out)
+		}
+	}
+	arrive("first", "", 1)
+	arrive("then", "", 2)
+	kept := len(custodyOf(t, w))
+	arrive("beyond the quota", answerFull, 2)
+	w.crash()
+	arrive("after a restart", answerFull, 2)
+	w.engine.settings.Antivirus.MaxAgeMinutes = 72 * 60
+	w.later(47 * time.Hour)
+	arrive("a day later", answerFull, 2)
+	if n := len(custodyOf(t, w)); n != kept {
+		t.Errorf("custody has %d files, and had %d before what was refused", n, kept)
+	}
+	w.later(time.Hour)
+	arrive("two days later", "", 3)
+}
+
+func TestWhatIsSentOnAtTheOtherSiteCountsToo(t *testing.T) {
+	a, b := newTwins(t)
+	for _, x := range []*twin{a, b} {
+		x.forwardsTo(forwards, "casa@ordinaria.test")
+	}
+	raw := []byte(letter(stranger, forwards, "") + strings.Repeat("x\r\n", 1<<18))
+	if answer := a.arrive(stranger, []string{forwards}, raw); answer != "" {
+		t.Fatal(answer)
+	}
+	a.world.run(enoughRounds)
+	agree(t, a, b)
+	for range 2 {
+		if answer := b.arrive(stranger, []string{forwards}, raw); answer != answerFull {
+			t.Errorf("the other site answered %q", answer)
+		}
+		b.crash()
+	}
+}
+
+// Postfix drops a bounce after a day, and nobody would come back to what it was about.
+func TestWhatCameBackIsOwedUntilItsMailboxHasIt(t *testing.T) {
+	for name, c := range map[string]struct{ shut, open func(w *world) }{
+		"while its row is restored": {
+			shut: func(w *world) { w.change(forwards, func(row *admin.Mailbox) { row.Restored = true }) },
+			open: func(w *world) { w.change(forwards, func(row *admin.Mailbox) { row.Restored = false }) },
+		},
+		"while there is no signing certificate": {
+			shut: func(w *world) { w.settings.Files.SigningCert += ".gone"; w.crash() },
+			open: func(w *world) {
+				w.settings.Files.SigningCert = strings.TrimSuffix(w.settings.Files.SigningCert, ".gone")
+				w.crash()
+			},
+		},
+	} {
+		for _, restarts := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				raw := []byte(letter(stranger, forwards, ""))
+				if answer := w.arrive(stranger, []string{forwards}, raw); answer != "" {
+					t.Fatal(answer)
+				}
+				w.run(enoughRounds)
+				w.alone = true // no operator says at a start how the rows stand
+				c.shut(w)
+				refuseForwarded(w) // fails if a bounce is not answered 250
+				if restarts {
+					w.crash()
+				}
+				w.engine.passHeld(t.Context())
+				if got := w.titles(forwards); len(got) != 0 || len(w.engine.sentOn.allOwed()) != 1 {
+					t.Errorf("the mailbox has %v, and %d messages are owed", got, len(w.engine.sentOn.allOwed()))
+				}
+				c.open(w)
+				for range 2 {
+					w.engine.passHeld(t.Context())
+				}
+				w.crash()
+				w.engine.passHeld(t.Context())
+				if diff := cmp.Diff([]string{"errore"}, w.titles(forwards)); diff != "" {
+					t.Fatalf("the mailbox (-want +got):\n%s", diff)
+				}
+				if n := len(w.engine.sentOn.allOwed()); n != 0 || !bytes.Equal(w.judged(forwards, 0).Postacert, raw) {
+					t.Errorf("%d messages are still owed, or it is another one", n)
+				}
+			})
+		}
+	}
+}

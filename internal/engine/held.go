@@ -53,6 +53,7 @@ type heldMessage struct {
 	key, mailbox, site string
 	at                 time.Time
 	size               int64
+	said               bool // that it never fits
 }
 
 // add answers false for one that waits already. Of two sites that hold the same, the one whose name sorts first delivers it.
@@ -70,6 +71,18 @@ func (h *held) end(key string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.all, key)
+}
+
+// sayOnce says whether nobody was told yet, since the start, of one that waits and never fits.
+func (h *held) sayOnce(key string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m, there := h.all[key]
+	was := m.said
+	if m.said = true; there {
+		h.all[key] = m
+	}
+	return there && !was
 }
 
 func (h *held) count() int {
@@ -154,8 +167,10 @@ func (e *Engine) runHeld(ctx context.Context) error {
 	}
 }
 
-// passHeld delivers what waits and fits. What the other site holds is its own to deliver, until that site is gone.
+// passHeld delivers what waits and fits, and what was sent on and came back. What the other site holds is its own to deliver, until that
+// site is gone.
 func (e *Engine) passHeld(ctx context.Context) {
+	e.passOwed(ctx)
 	knows, now := e.hearing(), e.now()
 	may := func(m heldMessage) bool { return knows.mayTell(now, m.at, 0, m.site != e.settings.Site) }
 	for mailbox, list := range e.held.byMailbox(may) {
@@ -173,7 +188,7 @@ func (e *Engine) releaseAll(ctx context.Context, mailbox string, list []heldMess
 	if err != nil || closed != nil && closed.waits("") {
 		return err
 	}
-	room := int64(0)
+	room, quota := int64(0), int64(0)
 	if closed == nil {
 		row, err := e.directory.Mailbox(ctx, mailbox)
 		if err != nil {
@@ -183,11 +198,14 @@ func (e *Engine) releaseAll(ctx context.Context, mailbox string, list []heldMess
 		if err != nil {
 			return err
 		}
-		room = row.QuotaBytes - used.Bytes
+		room, quota = row.QuotaBytes-used.Bytes, row.QuotaBytes
 	}
 	var errs error
 	for _, m := range list {
 		if closed == nil && m.size > room { // what the mailbox will never take gets its end without being looked at
+			if m.size >= quota && e.held.sayOnce(m.key) {
+				e.log.Error("what waits for a mailbox is larger than the whole mailbox; give it a larger quota", "mailbox", mailbox, "bytes", m.size, "quota", quota, "message", m.key)
+			}
 			continue
 		}
 		taken, err := e.release(m)

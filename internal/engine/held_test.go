@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -274,5 +275,28 @@ func TestWaits(t *testing.T) {
 		if got := c.why.waits(c.kind); got != c.want {
 			t.Errorf("%s: waits is %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+// The quota shrank since: no deletion makes room for it, and so whoever may give the mailbox more is told, once.
+func TestWhatWaitsAndNeverFitsIsSaid(t *testing.T) {
+	full := "piena@" + ours
+	w := newWorld(t)
+	foreignAnswer(w, full)
+	w.run(enoughRounds)
+	w.room = true
+	w.change(full, func(row *admin.Mailbox) { row.QuotaBytes = 100 })
+	var log bytes.Buffer
+	w.engine.log = slog.New(slog.NewTextHandler(&log, nil))
+	for range 2 {
+		w.engine.passHeld(t.Context())
+	}
+	if n := strings.Count(log.String(), "larger than the whole mailbox"); n != 1 || w.engine.held.count() != 1 {
+		t.Errorf("it is said %d times, and %d messages wait:\n%s", n, w.engine.held.count(), &log)
+	}
+	w.change(full, func(row *admin.Mailbox) { row.QuotaBytes = 1 << 20 })
+	w.engine.passHeld(t.Context())
+	if got := w.titles(full); len(got) != 1 {
+		t.Errorf("with a larger quota the mailbox has %v", got)
 	}
 }

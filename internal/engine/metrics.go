@@ -42,8 +42,8 @@ func (e *Engine) registerGauges() {
 	e.metrics.gauge("timers_open", "Certified recipients whose outcome is not known yet.", func() float64 {
 		return float64(e.timers.count(e.settings.Site))
 	})
-	e.metrics.gauge("deliveries_held", "Receipts and other messages that wait in custody for a mailbox that is full or takes nothing.", func() float64 {
-		return float64(e.held.count())
+	e.metrics.gauge("deliveries_held", "Receipts and other messages that wait in custody for a mailbox that is full or takes nothing, or that cannot have yet what it sent on and came back.", func() float64 {
+		return float64(e.held.count() + len(e.sentOn.allOwed()))
 	})
 	e.metrics.gauge("crl_missing", "Revocation lists that providers' certificates name and that were never had.", func() float64 {
 		return float64(e.revocations.State().Missing)

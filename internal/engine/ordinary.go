@@ -24,6 +24,7 @@ const (
 	answerUnknown     = "550 5.1.1 no such mailbox; la casella non esiste"
 	answerDisabled    = "550 5.2.1 this mailbox takes no mail; la casella non e' abilitata alla ricezione"
 	answerFull        = "552 5.2.2 this mailbox is full; la casella e' piena"
+	answerTooLarge    = "552 5.2.3 this message is larger than the whole mailbox; il messaggio e' piu' grande dell'intera casella"
 	answerLoop        = "554 5.4.6 this message was forwarded by this mailbox before; il messaggio e' in un ciclo di inoltri"
 	answerSpam        = "550 5.7.1 this message looks like spam; il messaggio sembra posta indesiderata"
 	answerUnreadable  = "550 5.6.0 the header cannot be read; l'intestazione del messaggio non e' leggibile"
@@ -76,10 +77,12 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 		return r, answerDisabled, nil
 	case r.policy() == admin.OrdinaryForward && t == pec.TypeOrdinary:
 		// checkPlace has seen to it; but a domain may be certified since.
-		if problem, err := e.notOrdinary(context.Background(), r.inForce.OrdinaryMail.ForwardTo); err != nil || problem == "" {
+		if problem, err := e.notOrdinary(context.Background(), r.inForce.OrdinaryMail.ForwardTo); err != nil {
 			return r, "", err
+		} else if problem != "" {
+			return r, answerUncertified, nil
 		}
-		return r, answerUncertified, nil
+		return r, fullBy(r.row, e.sentOn.bytes(r.row.Address, e.now()), size), nil
 	case r.policy() != admin.OrdinaryDeliver && t == pec.TypeOrdinary:
 		return r, answerUncertified, nil
 	}
@@ -87,15 +90,25 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 	if err != nil {
 		return r, "", err
 	}
-	if used.Bytes+size >= r.row.QuotaBytes {
-		return r, answerFull, nil
+	return r, fullBy(r.row, used.Bytes, size), nil
+}
+
+// fullBy is the answer for a message of a size, "" if there is room for it beside what is there. What no deletion makes room for is never
+// taken: it would wait for ever. Pure.
+func fullBy(row admin.Mailbox, used, size int64) (answer string) {
+	switch {
+	case size >= row.QuotaBytes:
+		return answerTooLarge
+	case used+size >= row.QuotaBytes:
+		return answerFull
 	}
-	return r, "", nil
+	return ""
 }
 
 // judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one. What only
 // the whole message shows of one recipient, that it has no room for it or sent it on before, keeps it from no other one: it is refused if
-// nobody takes it, and ends otherwise at that recipient's mailbox (ordinary).
+// nobody takes it, and ends otherwise at that recipient's mailbox (ordinary). One that can never hold it keeps it from all: its sender must be
+// told, and the end of DATA has one answer.
 func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	if tx.Cut {
 		return answerFieldTooBig, nil
@@ -104,8 +117,8 @@ func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	if err != nil {
 		return answerUnreadable, nil //nolint:nilerr // the fault is the message's
 	}
-	var recipients []recipient
-	late := ""
+	var recipients []recipient // who takes it, and whom it reaches otherwise: what one has judged is judged for all
+	takers, late := 0, ""
 	for _, rcpt := range tx.Recipients {
 		r, answer, err := e.refusalOf(rcpt, tx.Type, head.Size())
 		if err != nil {
@@ -116,14 +129,15 @@ func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 		}
 		switch answer {
 		case "":
-			recipients = append(recipients, r)
+			takers++
 		case answerFull, answerLoop:
 			late = cmp.Or(late, answer)
 		default:
 			return answer, nil
 		}
+		recipients = append(recipients, r)
 	}
-	if len(recipients) == 0 {
+	if takers == 0 {
 		return late, nil
 	}
 	threat, err := e.scan(raw)

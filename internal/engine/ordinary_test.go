@@ -308,10 +308,12 @@ func TestOneRecipientsLateAnswerIsNotTheOthers(t *testing.T) {
 	small := func(names ...string) func(w *world) {
 		return func(w *world) {
 			for _, name := range names {
-				w.change(name, func(row *admin.Mailbox) { row.QuotaBytes = 100 })
+				w.change(name, func(row *admin.Mailbox) { row.QuotaBytes = 4 << 10 })
+				w.store[name] = [][]byte{make([]byte, 4<<10-100)} // until the end of DATA
 			}
 		}
 	}
+	tiny := func(w *world) { w.change(full, func(row *admin.Mailbox) { row.QuotaBytes = 100 }) }
 	loop := func(names ...string) (fields string) {
 		for _, name := range names {
 			fields += "Delivered-To: " + name + "\r\n"
@@ -335,6 +337,11 @@ func TestOneRecipientsLateAnswerIsNotTheOthers(t *testing.T) {
 		"one of two sent it on before, and keeps it now": {
 			to: []string{forwards, aperta}, extra: loop(forwards),
 			want: map[string][]string{forwards: {"errore"}, aperta: {"errore"}},
+		},
+		"one of two can never hold it": {to: []string{full, aperta}, before: tiny, answer: answerTooLarge, want: map[string][]string{full: {}, aperta: {}}},
+		"one that sends mail on could never hold it": {
+			to: []string{full, aperta}, answer: answerTooLarge, want: map[string][]string{full: {}, aperta: {}},
+			before: func(w *world) { tiny(w); w.forwardsTo(full, "casa@ordinaria.test") },
 		},
 		"both sent it on before":                       {to: []string{forwards, aperta}, extra: loop(forwards, aperta), answer: answerLoop, want: map[string][]string{forwards: {}, aperta: {}}},
 		"one sent it on before, the other has no room": {to: []string{forwards, full}, extra: loop(forwards), before: small(full), answer: answerLoop, want: map[string][]string{forwards: {}, full: {}}},
@@ -364,6 +371,7 @@ func TestOneRecipientsLateAnswerIsNotTheOthers(t *testing.T) {
 				t.Fatalf("the milter answered %q, want %q", answer, c.answer)
 			}
 			w.room = false
+			clear(w.store)
 			w.run(enoughRounds)
 			if n := w.engine.held.count(); n != c.held {
 				t.Errorf("%d messages wait, want %d", n, c.held)

@@ -218,3 +218,35 @@ func TestSpamFieldsHoldWhatAFilterSays(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// A field that every sender can write must not keep a message from the filter of the mailbox that it names.
+func TestALateAnswerKeepsNothingFromTheFilter(t *testing.T) {
+	const other = "altra@" + ours // has nothing judged
+	for name, c := range map[string]struct {
+		judged string // the mailbox that has
+		extra  string
+		quota  int64
+	}{
+		"sent on before by a mailbox that forwards": {judged: "avanti", extra: "Delivered-To: " + forwards + "\r\n", quota: 1 << 20},
+		"sent on before by one that does not":       {judged: "aperta", extra: "Delivered-To: aperta@" + ours + "\r\n", quota: 1 << 20},
+		"for a mailbox that has too little room":    {judged: "aperta", quota: 2 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.judging(admin.AntispamEnabled, c.judged)
+			to := c.judged + "@" + ours
+			w.change(to, func(row *admin.Mailbox) { row.QuotaBytes = c.quota })
+			w.store[to] = [][]byte{bytes.Repeat([]byte("x"), 2<<10-64)} // of its quota, or not
+			if answer := w.arrive(stranger, []string{to, other}, []byte(letter(stranger, to, c.extra+"X-Prova: "+certainMark+"\r\n"))); answer != "" {
+				t.Fatal(answer)
+			}
+			w.run(enoughRounds)
+			if got := w.store[c.judged+"+Junk@"+ours]; len(got) != 1 || !bytes.Contains(got[0], []byte("\r\nX-Spam-Flag: YES\r\n")) || len(w.store[to]) != 1 {
+				t.Errorf("%d messages are filed as spam, %d beside, or none is marked", len(got), len(w.store[to])-1)
+			}
+			if got := w.store[other]; len(got) != 1 || bytes.Contains(got[0], []byte("X-Spam-Flag")) || w.shown != 1 {
+				t.Errorf("the other mailbox has %d, or a marked one; the filter was asked %d times", len(got), w.shown)
+			}
+		})
+	}
+}
