@@ -75,6 +75,8 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 		return r, "", err
 	case r.row.Access != admin.AccessFull:
 		return r, answerDisabled, nil
+	case r.policy() != admin.OrdinaryDeliver && t == pec.TypeOrdinary && e.isIncomplete():
+		return r, "", fmt.Errorf("what the holder of %s chose may not be here yet: this site was built anew", r.row.Address)
 	case r.policy() == admin.OrdinaryForward && t == pec.TypeOrdinary:
 		// checkPlace has seen to it; but a domain may be certified since.
 		if problem, err := e.notOrdinary(context.Background(), r.inForce.OrdinaryMail.ForwardTo); err != nil {

@@ -641,6 +641,29 @@ func TestNothingIsSaidOfAMailboxThatTheDirectoryDoesNotKnowYet(t *testing.T) {
 	}
 }
 
+// A row that is placed before the other site has told what its holder chose says what the spec says, and no more.
+func TestOrdinaryMailIsNotRefusedBeforeItIsKnownWhatItsHolderChose(t *testing.T) {
+	w := newWorld(t)
+	w.alone = true
+	w.rebuildAlone()
+	w.placeAll()
+	for _, c := range []struct {
+		to          string
+		whole       bool
+		want, about string
+	}{
+		{"anna@" + ours, false, answerTemporary, "a mailbox whose spec says Discard"},
+		{"avanti@" + ours, false, answerTemporary, "one whose spec says where to"},
+		{"aperta@" + ours, false, "", "one that takes it"},
+		{"anna@" + ours, true, answerUncertified, "the first, when all is known"},
+	} {
+		w.engine.whole.Store(c.whole)
+		if got := w.arrive(stranger, []string{c.to}, []byte(letter(stranger, c.to, ""))); got != c.want {
+			t.Errorf("%s: answered %q, want %q", c.about, got, c.want)
+		}
+	}
+}
+
 // Nor is what waits for such a mailbox given up.
 func TestReceiptsWaitForAMailboxThatTheDirectoryDoesNotKnowYet(t *testing.T) {
 	full := "piena@" + ours

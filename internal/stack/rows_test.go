@@ -21,6 +21,9 @@ import (
 func TestHostileRows(t *testing.T) {
 	inNamespaces(t, func(t *testing.T, n *node) {
 		p := newPod(t, n)
+		if err := p.directory.SetWhole(t.Context()); err != nil { // or every address that is not there has one answer
+			t.Fatal(err)
+		}
 		dovecot, postfix := p.started("dovecot"), p.started("postfix")
 		defer dovecot.stop()
 		defer postfix.stop()

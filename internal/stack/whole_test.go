@@ -36,6 +36,7 @@ func TestWholePod(t *testing.T) {
 		n.data["antivirus-definitions"] = map[string]string{"test.ndb": definition("Test.Pec", testVirus)}
 		n.resolver = "nameserver 127.0.0.53\n"
 		p := newPodAlone(t, n)
+		n.must(p.directory.SetWhole(context.Background())) // as the operator does when all mailboxes are placed
 		serveZones(t, map[string]string{
 			"rifiuta.test": "127.0.0.21", "pieno.test": "127.0.0.22", "maligno.test": "127.0.0.23", "muto.test": "127.0.0.24", "ordinaria.test": "127.0.0.25",
 			"tace.test": "127.0.0.26", "avvisi.test": "127.0.0.28", "senza-avvisi.test": "127.0.0.29", "inoltri.test": "127.0.0.30", "senza-inoltri.test": "127.0.0.31",
@@ -175,7 +176,7 @@ func TestWholePod(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantError(t, "infected", p.send(portMX, "x@remote.test", full, "Subject: x\r\n\r\n"+testVirus+"\r\n"), "Test.Pec")
-			wantError(t, "too large for the mailbox", p.send(portMX, "x@remote.test", full, "Subject: x\r\n\r\n"+strings.Repeat("una riga\r\n", 120_000)), "this mailbox is full")
+			wantError(t, "too large for the mailbox", p.send(portMX, "x@remote.test", full, "Subject: x\r\n\r\n"+strings.Repeat("una riga\r\n", 120_000)), "larger than the whole mailbox")
 			wantError(t, "clean", p.send(portMX, "x@remote.test", full, note), "")
 			awaitMessages(t, full, 7, func(raw []byte) bool { return strings.Contains(string(raw), "X-Trasporto: errore") })
 		})
