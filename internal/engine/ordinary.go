@@ -75,18 +75,9 @@ func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, an
 		return r, "", err
 	case r.row.Access != admin.AccessFull:
 		return r, answerDisabled, nil
-	case r.policy() != admin.OrdinaryDeliver && t == pec.TypeOrdinary && e.isIncomplete():
-		return r, "", fmt.Errorf("what the holder of %s chose may not be here yet: this site was built anew", r.row.Address)
-	case r.policy() == admin.OrdinaryForward && t == pec.TypeOrdinary:
-		// checkPlace has seen to it; but a domain may be certified since.
-		if problem, err := e.notOrdinary(context.Background(), r.inForce.OrdinaryMail.ForwardTo); err != nil {
-			return r, "", err
-		} else if problem != "" {
-			return r, answerUncertified, nil
-		}
-		return r, fullBy(r.row, e.sentOn.bytes(r.row.Address, e.now()), size), nil
 	case r.policy() != admin.OrdinaryDeliver && t == pec.TypeOrdinary:
-		return r, answerUncertified, nil
+		answer, err = e.refusalOfOther(r, size)
+		return r, answer, err
 	}
 	used, err := e.doveadmHTTP.usage(context.Background(), r.row.Address)
 	if err != nil {
@@ -105,6 +96,22 @@ func fullBy(row admin.Mailbox, used, size int64) (answer string) {
 		return answerFull
 	}
 	return ""
+}
+
+// refusalOfOther is refusalOf for ordinary mail that is not delivered: it is not wanted, or sent on.
+func (e *Engine) refusalOfOther(r recipient, size int64) (answer string, err error) {
+	switch {
+	case e.isIncomplete():
+		return "", fmt.Errorf("what the holder of %s chose may not be here yet: this site was built anew", r.row.Address)
+	case r.policy() != admin.OrdinaryForward:
+		return answerUncertified, nil
+	}
+	// checkPlace has seen to it; but a domain may be certified since.
+	problem, err := e.notOrdinary(context.Background(), r.inForce.OrdinaryMail.ForwardTo)
+	if err != nil || problem != "" {
+		return answerUncertified, err
+	}
+	return fullBy(r.row, e.sentOn.bytes(r.row.Address, e.now()), size), nil
 }
 
 // judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one. What only
