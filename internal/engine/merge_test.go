@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -333,4 +334,48 @@ func (m *mailTwin) folders() (names []string) {
 		m.t.Error(err)
 	}
 	return names
+}
+
+// The mailbox may have been synced before either site knew that both delivered the message, or before both copies were here. Nothing else
+// happens in it, and the two would stand there until all mailboxes have their turn.
+func TestAMessageThatBothSitesDeliveredAsksForASync(t *testing.T) {
+	a, b := newTwins(t)
+	b.queues = 1000
+	cut(a, b)
+	_, raw := foreignEnvelope(t, colleague, anna, "q")
+	for _, x := range []*twin{a, b} {
+		if answer := x.arrive(colleague, []string{anna}, raw); answer != "" {
+			t.Fatal(answer)
+		}
+		x.world.run(enoughRounds)
+		later(time.Minute, a, b)
+	}
+	listed := func(x *twin, forget bool) bool {
+		x.engine.sync.mu.Lock()
+		defer x.engine.sync.mu.Unlock()
+		_, is := x.engine.sync.pending[anna]
+		if forget {
+			clear(x.engine.sync.pending)
+		}
+		return is
+	}
+	listed(a, true)
+	listed(b, true)
+	heal(a, b)
+	agree(t, a, b)
+	for _, x := range []*twin{a, b} {
+		if !listed(x, true) {
+			t.Errorf("site %s knows both deliveries, and syncs nothing", x.settings.Site)
+		}
+	}
+	first, found, err := a.engine.deliveryOf(true, a.engine.doubles.of(anna)[0])
+	if err != nil || !found {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(a.settings.Files.State, custodyDir, first.Digest[:2], first.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.engine.unite(t.Context(), anna); err != nil || !listed(a, false) {
+		t.Errorf("a copy is not here yet, and the mailbox is not looked at again: %v", err)
+	}
 }

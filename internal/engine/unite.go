@@ -149,6 +149,7 @@ func (e *Engine) rememberDouble(site, key string) error {
 		return err
 	}
 	e.doubles.add(d.Mailbox, key)
+	e.sync.changed(d.Mailbox) // the stores may have become equal before this was known
 	return nil
 }
 
@@ -162,6 +163,7 @@ func (e *Engine) unite(ctx context.Context, mailbox string) error {
 	var errs error
 	for _, key := range e.doubles.of(mailbox) {
 		if !e.replica.speaks(e.now()) {
+			e.sync.put(mailbox, e.now().Add(syncBackoff))
 			break
 		}
 		ended, err := e.uniteOne(ctx, mailbox, key)
@@ -187,7 +189,8 @@ func (e *Engine) uniteOne(ctx context.Context, mailbox, key string) (ended bool,
 		return false, nil // the other site does it, and says so in its log
 	}
 	if !e.custody.Has(first.Digest) || !e.custody.Has(second.Digest) {
-		return false, nil // it is being copied
+		e.sync.put(mailbox, e.now().Add(syncBackoff)) // it is being copied, which nothing else tells
+		return false, nil
 	}
 	end := union{Mailbox: mailbox, Type: first.Type, MessageID: first.MessageID, Text: textOther}
 	same, err := e.sameDocument(first.Digest, second.Digest)

@@ -179,8 +179,7 @@ func TestABuildingIsLostAndReturns(t *testing.T) {
 	if err := r.Restore(t.Context(), "b"); err != nil {
 		t.Fatal(err)
 	}
-	// A sync that ends before the other site's copies are here leaves the two copies of a message to the mailbox's next one.
-	eventually(t, 8*time.Minute, func() error {
+	eventually(t, 4*time.Minute, func() error {
 		for _, reader := range road.SiteNames {
 			for _, id := range []string{fromA, fromB} {
 				if err := holds(t, reader, municipality, id, "accettazione", "avvenuta-consegna"); err != nil {
