@@ -334,8 +334,9 @@ const (
 	ReasonHeldByContract = "HeldByContract"
 	// ReasonMassiveNotGranted surfaces when the contract has no grant for a Massive mailbox.
 	ReasonMassiveNotGranted = "MassiveNotGranted"
-	// ReasonStackRecalling surfaces when the contract has room as far as is known, and a stack that was built anew does not know yet which
-	// mailboxes were closed, which count: until the other site has told it, or has been silent for 15 minutes (--stand-in).
+	// ReasonStackRecalling surfaces when a new mailbox has room in the contract as far as is known, or its domain has none, and a stack that
+	// was built anew does not know yet which mailboxes were closed, which count, and whose they were: until the other site has told it, or has
+	// been silent for 15 minutes (--stand-in).
 	ReasonStackRecalling = "StackRecalling"
 	// ReasonQuotaNotGiven surfaces when neither the mailbox nor its domain says how much it may hold.
 	ReasonQuotaNotGiven = "QuotaNotGiven"

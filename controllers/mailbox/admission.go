@@ -58,9 +58,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.granted = *wants
 	switch {
 	case !limited:
-		s.countedIn = ""
-		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonNoContract, "PECDomain "+s.domain.Name+" has no contract: every mailbox is admitted")
-		return reconcile.Result{}, nil
+		return reconcile.Result{}, s.withoutContract(ctx, has)
 	case has != nil && has.Type == wants.Type && wants.Bytes <= has.Bytes:
 		return reconcile.Result{}, s.counted(ctx)
 	case s.isAway():
@@ -95,6 +93,23 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 	}
 	return reconcile.Result{}, nil
+}
+
+// withoutContract admits a mailbox whose domain has none. A new one waits for what the other site tells a stack that was built anew: its address
+// may be another body's, whose mail is there.
+func (s *scope) withoutContract(ctx context.Context, has *contract.Holding) error {
+	s.countedIn = ""
+	if has == nil {
+		recall, err := s.Book.Recall(ctx, refs.Host(s.domain))
+		if err != nil {
+			return err
+		}
+		if recall.Awaited {
+			return reconcile.Waiting(soon, v1alpha1.ConditionAdmitted, v1alpha1.ReasonStackRecalling, recalls(refs.Host(s.domain).Name, "no new mailbox is made"))
+		}
+	}
+	s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonNoContract, "PECDomain "+s.domain.Name+" has no contract: every mailbox is admitted")
+	return nil
 }
 
 // withoutQuota judges a mailbox of which nobody says how much it may hold. One that is there keeps what it has, and what else its spec says is
@@ -165,8 +180,7 @@ func verdict(p *contracts.Page, address string) (reason, message string) {
 		return v1alpha1.ReasonSpecsDiffer, "the sites hold different specs of the domain that contract " + p.Contract.Reference +
 			" is of: nothing is admitted that the other site might not admit; have both clusters follow the same Git revision"
 	case p.Recalling != "" && d.Limit == "":
-		return v1alpha1.ReasonStackRecalling, "the stack of " + p.Recalling + " was built anew and does not know yet which mailboxes were closed: nothing is admitted under contract " +
-			p.Contract.Reference + " before the other site has told it, or has been silent for long; see whether the peer link works"
+		return v1alpha1.ReasonStackRecalling, recalls(p.Recalling, "nothing is admitted under contract "+p.Contract.Reference)
 	case d.Admitted:
 		return v1alpha1.ReasonWithinContract, counts(p.Contract.Reference)
 	case d.Limit == contract.Validity:
@@ -177,6 +191,12 @@ func verdict(p *contracts.Page, address string) (reason, message string) {
 		reason = v1alpha1.ReasonHeldByContract
 	}
 	return reason, p.Held(p.Contract, address)
+}
+
+// recalls is what is not done, and for how long, while a stack does not know what it was.
+func recalls(stack, not string) string {
+	return fmt.Sprintf("the stack of %s was built anew and does not know yet which mailboxes were closed: %s before the other site has told it, or has been silent for long; see whether the peer link works",
+		stack, not)
 }
 
 func counts(reference string) string { return "contract " + reference + " covers the mailbox" }

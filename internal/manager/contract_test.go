@@ -782,7 +782,7 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 }
 
 func TestAnAddressBelongsToItsNamespace(t *testing.T) {
-	s := newSite(t, "lapide", siteOptions{namespaces: []string{"lapide-uno", "lapide-due"}})
+	s := newSite(t, "lapide", siteOptions{namespaces: []string{"lapide-uno", "lapide-due"}, peer: deadPeer(t)})
 	host := s.makeDomain(func(d *v1alpha1.PECDomain) {
 		d.Spec.Provider.Managed.AllowedNamespaces = []string{"lapide-uno", "lapide-due"}
 	})
@@ -810,4 +810,22 @@ func TestAnAddressBelongsToItsNamespace(t *testing.T) {
 	fresh := makeMailbox("lapide-due", "segretario", former.Name)
 	s.create(t, fresh)
 	s.ready(t, fresh)
+
+	// A stack that was built anew knows neither; without a contract too.
+	closed := s.row(t, box.Address())
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Rows, e.Recall = map[string]admin.Mailbox{}, admin.RecallUnderWay })
+	s.heard(t)
+	s.request(t, claimed, "built anew")
+	s.waitFor(t, claimed, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonStackRecalling)
+	eventually(t, func() error {
+		if row := s.row(t, fresh.Address()); row.Access != admin.AccessFull {
+			return fmt.Errorf("of what was provisioned the row is %+v", row)
+		}
+		return nil
+	})
+	if row := s.row(t, claimed.Address()); row.Address != "" {
+		t.Errorf("what may be another body's is placed: %+v", row)
+	}
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Rows[closed.Address], e.Recall = closed, admin.RecallDone })
+	s.waitFor(t, claimed, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonAddressTaken)
 }
