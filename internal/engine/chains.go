@@ -234,11 +234,7 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		}
 		e.holders.addChoice(c)
 	case kindStanding:
-		var s mailboxStanding
-		if err := r.Decode(&s); err != nil {
-			return err
-		}
-		e.standings.take(evidence.SiteOf(chain), s)
+		return e.standings.takeRecord(chain, r)
 	case kindPlacement:
 		var p placement
 		if err := r.Decode(&p); err != nil {

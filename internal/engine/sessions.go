@@ -89,7 +89,7 @@ func (l *standings) asideThere(own, other, address string, closedAt time.Time) b
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.last[address][other].ClosedAt.IsZero()
+	return slices.ContainsFunc(sinceClosed(l.turns[address][other]), func(t turn) bool { return !t.ended.IsZero() })
 }
 
 // ended are the mailboxes whose sessions were ended since their last change, and not for the last time. It is kept in memory: an engine

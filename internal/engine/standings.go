@@ -69,8 +69,8 @@ func (s mailboxStanding) ended() time.Time {
 
 // turn is a standing as far as it says whose what was chosen is.
 type turn struct {
-	at, ended time.Time
-	closed    bool
+	at, since, ended time.Time
+	closed           bool
 }
 
 // endings are until when what was chosen is a former holder's by the turns of one site, in their order: by its closings before it was last
@@ -89,6 +89,16 @@ func endings(turns []turn) (before, since time.Time) {
 	return before, since
 }
 
+// sinceClosed are the turns of one site since it last closed a mailbox: one opening, told more than once. Pure.
+func sinceClosed(turns []turn) []turn {
+	for i := range slices.Backward(turns) {
+		if turns[i].closed {
+			return turns[i+1:]
+		}
+	}
+	return turns
+}
+
 // standings are what the logs say of mailboxes: the last word of each site.
 type standings struct {
 	mu   sync.Mutex
@@ -103,7 +113,8 @@ func newStandings() *standings {
 	return &standings{last: map[string]map[string]mailboxStanding{}, turns: map[string]map[string][]turn{}, heard: map[string]bool{}}
 }
 
-// take adds a standing of a site. Any order comes to the same.
+// take adds a standing of a site. Any order comes to the same. A site that was built anew says of what it opens that this is new, as far as it
+// knows: its former logs say since when it is open.
 func (l *standings) take(site string, s mailboxStanding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -114,12 +125,27 @@ func (l *standings) take(site string, s mailboxStanding) {
 	}
 	turns := l.turns[s.Address][site]
 	if i, known := slices.BinarySearchFunc(turns, s.At, func(t turn, at time.Time) int { return t.at.Compare(at) }); !known {
-		l.turns[s.Address][site] = slices.Insert(turns, i, turn{at: s.At, ended: s.ended(), closed: s.Closed})
+		l.turns[s.Address][site] = slices.Insert(turns, i, turn{at: s.At, since: s.since(), ended: s.ended(), closed: s.Closed})
 	}
-	if last, ok := of[site]; !ok || s.At.After(last.At) {
-		of[site] = s
+	last, ok := of[site]
+	if !ok || s.At.After(last.At) {
+		last = s
 	}
+	if opening := sinceClosed(l.turns[s.Address][site]); len(opening) > 0 {
+		last.Since = slices.MinFunc(opening, func(a, b turn) int { return a.since.Compare(b.since) }).since
+	}
+	of[site] = last
 	l.heard[s.Address] = true
+}
+
+// takeRecord is take of what a log has.
+func (l *standings) takeRecord(logName string, r evidence.Record) error {
+	var s mailboxStanding
+	if err := r.Decode(&s); err != nil {
+		return err
+	}
+	l.take(evidence.SiteOf(logName), s)
+	return nil
 }
 
 // of is the last standing that a site recorded of a mailbox, and whether s says the same as that one or, where the site recorded none,
@@ -294,8 +320,20 @@ func (e *Engine) restoreRows(ctx context.Context) error {
 	return errs
 }
 
-// restoreRow makes a row Closed, or Suspended if it was open: nobody gets in, and its mail waits where it is (notYet), before the operator
-// says what its resource says.
+// restored is a row as the log has it: Closed, or Suspended if it was open: nobody gets in, and its mail waits where it is (notYet), before the
+// operator says what its resource says.
+func (s mailboxStanding) restored() admin.Mailbox {
+	row := admin.Mailbox{
+		Address: s.Address, Domain: s.Domain, QuotaBytes: s.QuotaBytes, Access: admin.AccessSuspended, Restored: !s.Closed,
+		Owner: s.Owner, AdmittedAs: s.AdmittedAs, AdmittedIn: s.AdmittedIn, ClosedAt: s.ClosedAt,
+	}
+	if s.Closed {
+		row.Access = admin.AccessClosed
+	}
+	return row
+}
+
+// restoreRow makes a row that is not there as the log has it.
 func (e *Engine) restoreRow(ctx context.Context, address string) error {
 	s, ok := e.standings.lost(e.settings.Site, address)
 	if !ok {
@@ -304,13 +342,7 @@ func (e *Engine) restoreRow(ctx context.Context, address string) error {
 	if _, err := e.directory.Mailbox(ctx, address); !errors.Is(err, admin.ErrNotFound) {
 		return err
 	}
-	row := admin.Mailbox{
-		Address: s.Address, Domain: s.Domain, QuotaBytes: s.QuotaBytes, Access: admin.AccessSuspended, Restored: !s.Closed,
-		Owner: s.Owner, AdmittedAs: s.AdmittedAs, AdmittedIn: s.AdmittedIn, ClosedAt: s.ClosedAt,
-	}
-	if s.Closed {
-		row.Access = admin.AccessClosed
-	}
+	row := s.restored()
 	secret := e.holders.secret(address, e.settings.Site)
 	if row.Password, row.CredentialsVersion = secret.Password, secret.Version; row.Password == "" {
 		hash, err := password.Hash([]byte(rand.Text()), bcrypt.MinCost) // nobody knows it, and the next Secret replaces it
@@ -328,6 +360,50 @@ func (e *Engine) restoreRow(ctx context.Context, address string) error {
 	return nil
 }
 
+// catchUp has a row that the operator placed before this site knew what it was stand as if it had been placed after that, in the place of the
+// row that is restored then. A mailbox that was closed is opened again by it, and the former holder's script is not the next one's. Another
+// body's mail is not shown: the operator, who could not see whose it was, is shown that row. What the other site closed after this one had
+// opened the mailbox is no order here either.
+func (e *Engine) catchUp(ctx context.Context, was *standings, address string) error {
+	s, ok := was.lost(e.settings.Site, address)
+	if !ok {
+		return nil
+	}
+	row, err := e.directory.Mailbox(ctx, address)
+	if err != nil {
+		return err
+	}
+	own, _ := e.standings.of(e.settings.Site, s)
+	former, placed := s.restored(), row
+	placed.ClosedAt = s.ClosedAt
+	var places []admin.Place
+	isForeign := s.Owner.Namespace != "" && s.Owner.Namespace != row.Owner.Namespace
+	switch {
+	case isForeign:
+		places = []admin.Place{{Address: address, Mailbox: &former, If: &row}}
+	case !row.ClosedAt.Before(s.ClosedAt), s.Closed && s.At.After(own.since()):
+		return nil
+	case s.Closed:
+		places = []admin.Place{{Address: address, Mailbox: &former, If: &row}, {Address: address, Mailbox: &placed, If: &former}}
+	default:
+		places = []admin.Place{{Address: address, Mailbox: &placed, If: &row}}
+	}
+	outcomes, err := e.storePlaced(ctx, places)
+	for _, o := range outcomes {
+		err = errors.Join(err, o.Err)
+	}
+	if err != nil {
+		return fmt.Errorf("placing %s after what the log says of it: %w", address, err)
+	}
+	if err := e.noteStanding(ctx, address, isForeign); err != nil {
+		e.replica.deriveLater(address)
+		return err
+	}
+	e.sync.changed(address)
+	e.log.Info("a row that was placed before the log was here stands by what that says now", "mailbox", address, "closed", s.Closed, "foreign", isForeign)
+	return nil
+}
+
 // recall takes in what the logs of both sites say of mailboxes and holders, once all of them are here: what a site was before it was
 // rebuilt comes back as a whole. Half of it would give the next holder of an address what the former one chose.
 func (e *Engine) recall(ctx context.Context) error {
@@ -335,13 +411,17 @@ func (e *Engine) recall(ctx context.Context) error {
 		return e.restoreRows(ctx)
 	}
 	defer e.replica.takingIn()()
+	was := newStandings() // without what this site said since it was built anew
 	for _, kind := range keptBack { // who holds a mailbox before what holders chose
 		for _, m := range e.mirrors.all() {
-			err := m.Each(func(r evidence.Record) error {
+			err := m.Each(func(r evidence.Record) (err error) {
 				if r.Kind != kind {
 					return nil
 				}
-				return e.takeIn(m.name, r)
+				if kind == kindStanding {
+					err = was.takeRecord(m.name, r)
+				}
+				return errors.Join(err, e.takeIn(m.name, r))
 			})
 			if err != nil {
 				return fmt.Errorf("reading the mirror %s: %w", m.name, err)
@@ -350,6 +430,11 @@ func (e *Engine) recall(ctx context.Context) error {
 	}
 	if err := e.restoreRows(ctx); err != nil {
 		return err
+	}
+	for _, address := range was.takeHeard() {
+		if err := e.catchUp(ctx, was, address); err != nil {
+			return err
+		}
 	}
 	rows, err := e.directory.Mailboxes(ctx, "")
 	if err == nil {

@@ -780,6 +780,172 @@ func TestAMailboxThatIsOpenAtTheOtherSiteIsNotDenied(t *testing.T) {
 	}
 }
 
+// The operator places the rows of a site that was built anew before that knows what it was, and it stands by them as it would if it had known.
+func TestWhatIsPlacedBeforeASiteKnowsWhatItWasComesAfterThat(t *testing.T) {
+	const address = "nuova@" + ours
+	open := func(x *twin) {
+		row := former(t, "nuova", admin.AccessFull, 1<<20)
+		if before, err := x.engine.directory.Mailbox(t.Context(), row.Address); err == nil {
+			row.ClosedAt = before.ClosedAt // as the operator does
+		}
+		x.place(admin.Place{Address: row.Address, Mailbox: &row, Given: &admin.Given{MayChange: allChoices}})
+	}
+	closes := func(sites ...*twin) {
+		for _, x := range sites {
+			x.close(former(t, "nuova", admin.AccessFull, 1<<20))
+		}
+	}
+	chooses := func(x *twin) {
+		t.Helper()
+		c := choice{Address: address, Setting: admin.ChoiceOrdinaryMail, OrdinaryMail: &admin.Ordinary{Policy: admin.OrdinaryForward, ForwardTo: "casa@ordinaria.test"}}
+		if err := x.engine.choose(t.Context(), c, anybody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func(t *testing.T, a, b *twin) { agree(t, a, b); later(time.Minute, a, b) }
+	for name, c := range map[string]struct {
+		before, opens, meanwhile func(t *testing.T, a, b *twin) // a is built anew and opens it, and then knows what it was
+		a, b                     int                            // how often each site put a script aside
+		stands, denied           bool                           // what the holder chose, at a, and the mailbox at b
+		wasClosed                bool
+	}{
+		"it had put the former holder's script aside, and the other site opens the mailbox later": {
+			before: func(t *testing.T, a, b *twin) {
+				open(a)
+				open(b)
+				closes(a, b)
+				told(t, a, b)
+				open(a)
+				chooses(a)
+			},
+			meanwhile: func(_ *testing.T, _, b *twin) { open(b) }, a: 1, stands: true, wasClosed: true,
+		},
+		"the other site has closed it, which is no order": {
+			before: func(t *testing.T, a, b *twin) {
+				open(a)
+				open(b)
+				chooses(a)
+				told(t, a, b)
+				closes(b)
+			},
+			stands: true, denied: true,
+		},
+		"the other site closes it later, which is none either": {
+			before:    func(_ *testing.T, _, b *twin) { open(b) },
+			meanwhile: func(_ *testing.T, a, b *twin) { chooses(a); later(time.Minute, a, b); closes(b) }, stands: true, denied: true,
+		},
+		"it was closed, and is opened for the next holder": {
+			before: func(_ *testing.T, a, b *twin) {
+				open(a)
+				open(b)
+				chooses(a)
+				later(time.Minute, a, b)
+				closes(a, b)
+			},
+			a: 1, wasClosed: true,
+		},
+		"and the other site opens it for him meanwhile": {
+			before: func(_ *testing.T, a, b *twin) {
+				open(a)
+				open(b)
+				closes(a, b)
+			},
+			meanwhile: func(_ *testing.T, a, b *twin) { chooses(a); open(b) }, b: 1, stands: true, wasClosed: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newTwins(t)
+			ends := func() {
+				for _, x := range []*twin{a, b} {
+					if failed := x.engine.endSessions(t.Context()); len(failed) > 0 {
+						t.Error(failed)
+					}
+				}
+			}
+			c.before(t, a, b)
+			ends()
+			told(t, a, b)
+			cut(b) // it hears the other site, and tells it nothing
+			a.alone = true
+			a.rebuild(b)
+			open(a)
+			later(time.Minute, a, b)
+			eventually(t, func() string {
+				said, _ := a.engine.standings.of("a", mailboxStanding{Address: address})
+				if heard, _ := b.engine.standings.of("a", said); !heard.At.Equal(said.At) {
+					return "the other site has not heard that the mailbox is placed"
+				}
+				return ""
+			})
+			if c.meanwhile != nil {
+				c.meanwhile(t, a, b)
+				later(time.Minute, a, b)
+			}
+			is := func(when string) {
+				t.Helper()
+				if answer := b.arrive(stranger, []string{address}, []byte(letter(stranger, address, ""))); (answer == answerUnknown) != c.denied {
+					t.Errorf("%s, a stranger is answered %q at the other site", when, answer)
+				}
+			}
+			is("before the site knows what it was")
+			heal(b)
+			a.alone = false
+			for _, when := range []string{"then", "after a restart"} {
+				told(t, a, b)
+				ends()
+				is(when)
+				row, err := a.engine.directory.Mailbox(t.Context(), address)
+				if _, stands := a.engine.holders.of(row, admin.ChoiceOrdinaryMail); err != nil || stands != c.stands || row.ClosedAt.IsZero() == c.wasClosed || row.Access != admin.AccessFull {
+					t.Errorf("%s, what the holder chose stands: %v, want %v: %+v, %v", when, stands, c.stands, row, err)
+				}
+				if gotA, gotB := len(a.deactivated()), len(b.deactivated()); gotA != c.a || gotB != c.b {
+					t.Errorf("%s, site a put the script aside %d times and site b %d times, want %d and %d", when, gotA, gotB, c.a, c.b)
+				}
+				records, _ := a.engine.evidence.Head()
+				a.kill()
+				if again, _ := a.engine.evidence.Head(); again != records {
+					t.Errorf("%s, a restart writes %d records", when, again-records)
+				}
+			}
+		})
+	}
+}
+
+// A site that was built anew cannot know whose mail it has. When it does, nobody else reads it.
+func TestAMailboxThatWasPlacedForAnotherBodyIsClosedWhenItIsKnownWhoseItWas(t *testing.T) {
+	for name, closed := range map[string]bool{"it was closed": true, "it was open": false} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newTwins(t)
+			row := former(t, "ufficio", admin.AccessFull, 5)
+			want := row
+			want.Access, want.Restored = admin.AccessSuspended, true
+			for _, x := range []*twin{a, b} {
+				x.place(admin.Place{Address: row.Address, Mailbox: &row})
+				if closed {
+					want = x.close(row)
+				}
+			}
+			agree(t, a, b)
+			cut(a, b)
+			later(time.Minute, a, b)
+			a.rebuild(b)
+			other := row
+			other.Owner = admin.Owner{Namespace: "altro", UID: "u-altro"}
+			a.place(admin.Place{Address: row.Address, Mailbox: &other})
+			heal(a, b)
+			agree(t, a, b)
+			want.CredentialsVersion = ""
+			a.wantRow("when it knows whose it was", want)
+			if ending, err := a.engine.directory.Ending(t.Context()); err != nil || len(ending) != 1 {
+				t.Errorf("whose sessions are ended: %v, %v", ending, err)
+			}
+			a.kill()
+			agree(t, a, b)
+			a.wantRow("after a restart", want)
+		})
+	}
+}
+
 // rebuildAlone gives the site a new volume.
 func (w *world) rebuildAlone() {
 	w.t.Helper()
