@@ -200,7 +200,7 @@ func (m *ServiceMeter) look(ctx context.Context) {
 	}
 }
 
-// whyOf says what the first door found wanting said. Pure.
+// whyOf is what the doors that were found wanting said, each sentence once. Pure.
 func whyOf(functions [][]dns.Door, whys map[dns.Door]string) string {
 	var out []string
 	for _, doors := range functions {
@@ -216,17 +216,19 @@ func whyOf(functions [][]dns.Door, whys map[dns.Door]string) string {
 // knock knocks at each door once, however many domains have it.
 func (m *ServiceMeter) knock(ctx context.Context, functions map[types.NamespacedName][][]dns.Door) (answers map[dns.Door]dns.Answer, whys map[dns.Door]string) {
 	answers, whys = map[dns.Door]dns.Answer{}, map[dns.Door]string{}
-	rooted := m.DNS.roots(ctx)
+	noRoots := m.DNS.roots(ctx)
 	slots := make(chan struct{}, lookWidth)
-	var lock sync.Mutex
+	var mu sync.Mutex
 	var wait sync.WaitGroup
 	for _, doors := range functions {
 		for _, door := range slices.Concat(doors...) {
-			lock.Lock()
+			mu.Lock()
 			_, taken := answers[door]
-			answers[door] = dns.Unasked
-			lock.Unlock()
-			if taken || rooted != nil {
+			if !taken { // one that is may have answered already
+				answers[door] = dns.Unasked
+			}
+			mu.Unlock()
+			if taken || noRoots != nil {
 				continue
 			}
 			wait.Go(func() {
@@ -234,8 +236,8 @@ func (m *ServiceMeter) knock(ctx context.Context, functions map[types.Namespaced
 				prober := &dns.Prober{Observer: m.DNS.Observer, Timeout: knockTimeout, May: m.DNS.may(door.External)}
 				answer, why := prober.Knock(ctx, door)
 				<-slots
-				lock.Lock()
-				defer lock.Unlock()
+				mu.Lock()
+				defer mu.Unlock()
 				answers[door], whys[door] = answer, why
 			})
 		}
