@@ -41,9 +41,9 @@ func wasPlaced(m *v1alpha1.Mailbox) bool {
 // isAway says whether the engine did not answer in this pass.
 func (s *scope) isAway() bool { return s.away != nil }
 
-// silent judges a row that was read, or was not because err is why the engine did not answer. What the engine last said of the mailbox
-// counts while there is nothing to change.
-func (s *scope) silent(err error) error {
+// afterReading says how a pass goes on after the row was read, or was not, because the engine did not answer (err): nil is to go on with what is
+// known. What the engine last said of the mailbox counts while there is nothing to change.
+func (s *scope) afterReading(err error) error {
 	switch {
 	case err == nil && !s.has.There && !takesMailboxes(s.domain):
 		return s.domainWaits()
@@ -57,7 +57,7 @@ func (s *scope) silent(err error) error {
 		s.comeBack = reconcile.Jitter(recheck)
 		return errNotYet
 	case takesMailboxes(s.domain):
-		return s.waits(err)
+		return s.directoryWaits(err)
 	}
 	return s.domainWaits()
 }

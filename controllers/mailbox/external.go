@@ -34,17 +34,17 @@ var externalTable = reconcile.Table{
 }
 
 // external is the way of a mailbox that another provider runs.
-var external = reconcile.Road[*scope]{Table: externalTable, Phases: []reconcile.Phase[*scope]{leaveUnprovisioned, readCredentials, giveItsWord, watchProvider}}
+var external = reconcile.Road[*scope]{Table: externalTable, Phases: []reconcile.Phase[*scope]{clearProvisioned, readCredentials, requirePassword, watchProvider}}
 
-// leaveUnprovisioned shows nothing of what only a stack has.
-func leaveUnprovisioned(_ context.Context, s *scope) (reconcile.Result, error) {
+// clearProvisioned shows nothing of what only a stack has.
+func clearProvisioned(_ context.Context, s *scope) (reconcile.Result, error) {
 	status := &s.mailbox.Status
 	status.AdmittedAs, status.EffectiveAccess, status.Holder = "", nil, nil
 	return reconcile.Result{}, nil
 }
 
-// giveItsWord wants the password itself: a hash opens no other provider's mailbox.
-func giveItsWord(_ context.Context, s *scope) (reconcile.Result, error) {
+// requirePassword wants the password itself: a hash opens no other provider's mailbox.
+func requirePassword(_ context.Context, s *scope) (reconcile.Result, error) {
 	if s.credentials != nil && s.credentials.hashed != "" {
 		ref := s.mailbox.Spec.Credentials.SecretRef
 		s.credentials = nil

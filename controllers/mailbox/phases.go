@@ -65,7 +65,7 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.Poller.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
 	s.mailbox.Status.TriedSecretVersion = ""
 	if !takesMailboxes(s.domain) && !rowsCount(s.domain) {
-		return s.refusedStack(ctx)
+		return s.takeAwayOrWait(ctx)
 	}
 	key := refs.Host(s.domain)
 	host := &v1alpha1.PECDomain{}
@@ -158,7 +158,7 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	ask, held := plan(has, want, given(s.mailbox, s.domain), freeze != nil)
 	switch {
 	case ask != nil && s.isAway():
-		return reconcile.Result{}, s.waits(s.away)
+		return reconcile.Result{}, s.directoryWaits(s.away)
 	case s.isAway() && awayForLong(s.domain, s.Now):
 		return reconcile.Result{}, s.domainWaits()
 	case ask != nil:
@@ -217,7 +217,7 @@ func (s *scope) place(ctx context.Context, p admin.Place) error {
 		s.comeBack = pageAgeAgain
 		return errNotYet
 	case err != nil:
-		return s.waits(err)
+		return s.directoryWaits(err)
 	}
 	return nil
 }
@@ -251,8 +251,8 @@ func ordinaryMail(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain) (policy admin.Ordi
 // refusedLongest is the longest pause before what the engine refused is asked for again: an engine of another release may take it.
 const refusedLongest = 10 * time.Minute
 
-// waits ends a pass that the engine did not let come to its end.
-func (s *scope) waits(err error) error {
+// directoryWaits ends a pass that the engine did not let come to its end.
+func (s *scope) directoryWaits(err error) error {
 	if errors.Is(err, admin.ErrRefused) {
 		return reconcile.Waiting(refusedPause(s.mailbox, s.Now), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses,
 			err.Error()+"; correct that in this mailbox or its Secret, or see whether the engine's release is that of the operator; what the stack holds of the mailbox stays as it is until then")

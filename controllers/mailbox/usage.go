@@ -48,7 +48,7 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 	judge := func(u *v1alpha1.MailboxUsage) []metav1.Condition {
 		return slices.Concat(
 			judgeQuota(u, s.reasonWas(v1alpha1.ConditionQuotaHealthy), s.granted.Bytes), archive(u),
-			judgeType(u, s.reasonWas(v1alpha1.ConditionUsageMatchesType), s.typed()))
+			judgeType(u, s.reasonWas(v1alpha1.ConditionUsageMatchesType), s.sender()))
 	}
 	switch {
 	case !s.has.There && s.mailbox.Status.Usage == nil: // made by this pass; Dovecot would make its folders now, to answer nothing
