@@ -51,7 +51,7 @@ func (s *scope) afterReading(err error) error {
 		return nil
 	case s.has.There:
 		s.away = err
-		s.repeat(v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSecretsDiffer)
+		s.Repeat(v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSecretsDiffer)
 		return nil
 	case wasPlaced(s.mailbox) && !awayForLong(s.domain, s.Now): // an operator that has just started has not heard the engine yet
 		s.comeBack = reconcile.Jitter(recheck)
@@ -70,13 +70,4 @@ func (s *scope) domainWaits() error {
 	}
 	return reconcile.Waiting(recheck, v1alpha1.ConditionProvisioned, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
 		"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd -n %s %s says more", s.domain.Name, reason, s.domain.Namespace, s.domain.Name))
-}
-
-// repeat says again what an earlier pass said.
-func (s *scope) repeat(conditions ...string) {
-	for _, name := range conditions {
-		if c := meta.FindStatusCondition(s.mailbox.Status.Conditions, name); c != nil {
-			s.Say(c.Type, c.Status, c.Reason, c.Message)
-		}
-	}
 }

@@ -78,7 +78,7 @@ func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 // awaitLook repeats what an earlier operator saw until its turn comes. A first look has some seconds before anything is written.
 func (s *scope) awaitLook(seen watched) (reconcile.Result, error) {
 	if seen.recalled || seen.due.After(s.Now) {
-		s.repeat(externalTable.Positive...)
+		s.Repeat(externalTable.Positive...)
 		s.sayAll(s.judgeExternal)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}

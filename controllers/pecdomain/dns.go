@@ -133,11 +133,7 @@ func (m *memory) settle(s *scope, t target) {
 
 // recall repeats what was said before, while nothing new is known.
 func (s *scope) recall() {
-	for _, name := range []string{v1alpha1.ConditionDNSVerified, v1alpha1.ConditionDNSOwned, v1alpha1.ConditionDNSRecordsSound, v1alpha1.ConditionAwaitingExternal} {
-		if c := meta.FindStatusCondition(s.domain.Status.Conditions, name); c != nil {
-			s.Say(c.Type, c.Status, c.Reason, c.Message)
-		}
-	}
+	s.Repeat(v1alpha1.ConditionDNSVerified, v1alpha1.ConditionDNSOwned, v1alpha1.ConditionDNSRecordsSound, v1alpha1.ConditionAwaitingExternal)
 	said, ok := s.Said(v1alpha1.ConditionDNSVerified)
 	if !ok || said.Reason == v1alpha1.ReasonNotEvaluated {
 		s.Say(v1alpha1.ConditionDNSVerified, metav1.ConditionUnknown, v1alpha1.ReasonDNSNotLookedAt, "the domain's name servers are being asked for the first time")
