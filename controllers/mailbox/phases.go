@@ -60,28 +60,43 @@ func takeRoad(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Walk(ctx, s, s.road.Phases...)
 }
 
+// leaveProvider drops what is only of a mailbox that another provider runs: one may have run this.
+func leaveProvider(_ context.Context, s *scope) (reconcile.Result, error) {
+	s.Poller.forget(client.ObjectKeyFromObject(s.mailbox))
+	s.mailbox.Status.TriedSecretVersion = ""
+	return reconcile.Result{}, nil
+}
+
 // findStack finds the stack that serves the mailbox's domain.
 func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
-	s.Poller.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
-	s.mailbox.Status.TriedSecretVersion = ""
 	if !takesMailboxes(s.domain) && !rowsCount(s.domain) {
 		return s.takeAwayOrWait(ctx)
 	}
 	key := refs.Host(s.domain)
-	host := &v1alpha1.PECDomain{}
-	if err := s.Client.Get(ctx, key, host); err != nil {
+	s.host = &v1alpha1.PECDomain{}
+	if err := s.Client.Get(ctx, key, s.host); err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", key, s.domain.Name, err)
-	}
-	if slices.Contains(ownAddresses(host), s.mailbox.Address()) {
-		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
-			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
-	}
-	if s.mailbox.Spec.Antispam == v1alpha1.AntispamEnabled && !host.RunsSpamFilter() {
-		s.True(v1alpha1.ConditionSpamFilterMissing, v1alpha1.ReasonStackWithoutFilter, fmt.Sprintf(
-			"ordinary mail is not judged: the stack of PECDomain %s runs no spam filter; set its provider.managed.antispam to Enabled, or leave antispam of this mailbox out", key))
 	}
 	engine := engines.First(key)
 	s.engine, s.directory = s.Engines.For(engine), s.Engines.Directory(engine)
+	return reconcile.Result{}, nil
+}
+
+// refuseOwnAddress keeps the provider's own addresses from being a mailbox's: whoever read that mailbox would read what the provider receives.
+func refuseOwnAddress(_ context.Context, s *scope) (reconcile.Result, error) {
+	if slices.Contains(ownAddresses(s.host), s.mailbox.Address()) {
+		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
+			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
+	}
+	return reconcile.Result{}, nil
+}
+
+// showSpamFilter says where ordinary mail was to be judged and nothing there judges it.
+func showSpamFilter(_ context.Context, s *scope) (reconcile.Result, error) {
+	if s.mailbox.Spec.Antispam == v1alpha1.AntispamEnabled && !s.host.RunsSpamFilter() {
+		s.True(v1alpha1.ConditionSpamFilterMissing, v1alpha1.ReasonStackWithoutFilter, fmt.Sprintf(
+			"ordinary mail is not judged: the stack of PECDomain %s runs no spam filter; set its provider.managed.antispam to Enabled, or leave antispam of this mailbox out", client.ObjectKeyFromObject(s.host)))
+	}
 	return reconcile.Result{}, nil
 }
 
