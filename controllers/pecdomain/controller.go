@@ -111,7 +111,7 @@ var roads = map[v1alpha1.ProviderType]reconcile.Road[*scope]{
 		keepEngineSecret,
 		applyStack,
 		askEngine,
-		judgeRecords,
+		judgeIndexAndSeals,
 		placeDomain,
 		letGo,
 		closeRows,

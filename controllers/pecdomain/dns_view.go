@@ -152,9 +152,9 @@ type memory struct {
 	since     time.Time // when the settled state became what it is
 	departure departure // since this process looks
 	asked     reconcile.Asked
-	// waits says that the stack holds the domain and does not deliver its mail: what comes in for it once its MX names the stack is
+	// mailWaits says that the stack holds the domain and does not deliver its mail: what comes in for it once its MX names the stack is
 	// turned away until that is seen.
-	waits bool
+	mailWaits bool
 }
 
 func (v *DNSView) memory(key types.NamespacedName) *memory {
@@ -229,8 +229,8 @@ func (v *DNSView) roots(ctx context.Context) error {
 	return nil
 }
 
-// known reads the table of known providers. A table that cannot be read only leaves names out of sentences.
-func (v *DNSView) known() dns.Providers {
+// readProviders reads the table of known providers. A table that cannot be read only leaves names out of sentences.
+func (v *DNSView) readProviders() dns.Providers {
 	table := map[string]string{}
 	if v.Providers == "" {
 		return nil
@@ -261,9 +261,9 @@ func (v *DNSView) may(external bool) func(netip.Addr) bool {
 // work is what is to be looked at, and what to write first.
 type work struct {
 	target
-	change *dns.Change
-	key    dns.Key
-	of     int // how many domains this operator writes
+	change  *dns.Change
+	key     dns.Key
+	domains int // how many this operator writes
 }
 
 // begin starts work for a domain, unless there is some already.
@@ -284,7 +284,7 @@ func (v *DNSView) begin(key types.NamespacedName, w work, now func() time.Time) 
 
 // write makes a change after it was counted: an operator that dies in between has counted a write too many, never one too few.
 func (v *DNSView) write(ctx context.Context, w work, now time.Time) error {
-	if err := v.Ledger.spend(ctx, *w.change, v.limits(), w.of, now); err != nil {
+	if err := v.Ledger.spend(ctx, *w.change, v.limits(), w.domains, now); err != nil {
 		return err
 	}
 	err := dns.Carry(ctx, &dns.RFC2136{Observer: v.Observer, Key: w.key}, *w.change)

@@ -34,14 +34,14 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if err != nil {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
-		orphans, err := s.without(ctx, s.Client, domain, rows)
+		orphans, err := s.rowsWithoutMailbox(ctx, s.Client, domain, rows)
 		if err != nil {
 			return reconcile.Result{}, err
 		}
 		if len(orphans) == 0 {
 			continue
 		}
-		if orphans, err = s.without(ctx, s.Live, domain, orphans); err != nil {
+		if orphans, err = s.rowsWithoutMailbox(ctx, s.Live, domain, orphans); err != nil {
 			return reconcile.Result{}, err
 		}
 		failed, err := s.closeAll(ctx, orphans)
@@ -184,8 +184,8 @@ func (s *scope) keptOpenByFreeze(ctx context.Context, row admin.Mailbox) (bool, 
 
 func (s *scope) directory() *engines.Directory { return s.Engines.Directory(engines.First(s.host)) }
 
-// without are the open rows that no Mailbox stands for, as far as the reader knows.
-func (s *scope) without(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {
+// rowsWithoutMailbox are the open rows that no Mailbox stands for, as far as the reader knows.
+func (s *scope) rowsWithoutMailbox(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {
 	var mailboxes v1alpha1.MailboxList
 	if err := reader.List(ctx, &mailboxes, client.MatchingFields{refs.MailboxDomain: domain}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the mailboxes of %s: %w", domain, err)
