@@ -98,7 +98,7 @@ func silent(stillOpen []leftOpen) bool {
 
 // closeAll closes rows, as many at once as one request takes, and answers which it could not close.
 func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (stillOpen []leftOpen, err error) {
-	var lock sync.Mutex
+	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(admin.MaxPlaces)
 	for _, row := range rows {
@@ -106,9 +106,9 @@ func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (stillOpen [
 		if err != nil {
 			return nil, errors.Join(err, group.Wait())
 		}
-		lock.Lock()
+		mu.Lock()
 		over := silent(stillOpen)
-		lock.Unlock()
+		mu.Unlock()
 		if over {
 			break
 		}
@@ -117,8 +117,8 @@ func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (stillOpen [
 		}
 		group.Go(func() error {
 			if err := s.closeRow(ctx, row); err != nil {
-				lock.Lock()
-				defer lock.Unlock()
+				mu.Lock()
+				defer mu.Unlock()
 				stillOpen = append(stillOpen, leftOpen{row.Address, err})
 			}
 			return nil

@@ -49,7 +49,7 @@ type ServiceMeter struct {
 	Alive func() time.Time
 	Now   func() time.Time
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards watched and what it points to: a look works on a copy (enter), and puts it back (keep)
 	watched map[types.NamespacedName]*watched
 }
 
