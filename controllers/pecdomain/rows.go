@@ -63,9 +63,9 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: later}, nil
 }
 
-// closeFirst is letGo and closeRows in a domain whose last pass came to no word on its directory, and may not come so far in this one either:
-// a volume that is lost, or a namespace that was withdrawn, keeps no domain that has moved, and leaves nobody in whose Mailbox is deleted, on
-// the whole stack. An engine that does not answer is not waited for here.
+// closeFirst does letGo and closeRows early where the last pass came to no word on the directory, because this one may not get that far either:
+// a lost volume or a withdrawn namespace must not hold back a domain that has moved, nor let in the holder of a deleted Mailbox, anywhere on the
+// stack. An engine that does not answer is not waited for here.
 func closeFirst(ctx context.Context, s *scope) (reconcile.Result, error) {
 	c := meta.FindStatusCondition(s.domain.Status.Conditions, v1alpha1.ConditionDirectoryInSync)
 	if c == nil || c.Status != metav1.ConditionUnknown || !s.directory().Answers() {
