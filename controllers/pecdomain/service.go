@@ -339,12 +339,12 @@ func (m *ServiceMeter) load(ctx context.Context, key types.NamespacedName, at *w
 	stored := &corev1.ConfigMap{}
 	err := m.Live.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: serviceLedger(key.Name)}, stored)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("reading ConfigMap %s: %w", serviceLedger(key.Name), err)
+		return fmt.Errorf("reading ConfigMap %s/%s: %w", key.Namespace, serviceLedger(key.Name), err)
 	}
 	if text := stored.Data[serviceKey]; text != "" {
 		if err := json.Unmarshal([]byte(text), &at.ledger); err != nil {
 			at.fault = fmt.Sprintf("ConfigMap %s, key %s, cannot be read: put its last good content back, or move it elsewhere to begin anew", serviceLedger(key.Name), serviceKey)
-			return fmt.Errorf("reading ConfigMap %s: %w", serviceLedger(key.Name), err)
+			return fmt.Errorf("reading ConfigMap %s/%s: %w", key.Namespace, serviceLedger(key.Name), err)
 		}
 	}
 	at.loaded, at.fault = true, ""
@@ -358,7 +358,7 @@ func (m *ServiceMeter) load(ctx context.Context, key types.NamespacedName, at *w
 func (m *ServiceMeter) save(ctx context.Context, key types.NamespacedName, ledger availability.Ledger) error {
 	text, err := json.Marshal(ledger)
 	if err != nil {
-		return fmt.Errorf("writing ConfigMap %s: %w", serviceLedger(key.Name), err)
+		return fmt.Errorf("writing ConfigMap %s/%s: %w", key.Namespace, serviceLedger(key.Name), err)
 	}
 	stored := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: serviceLedger(key.Name), Annotations: map[string]string{stack.DomainAnnotation: key.Name}}}
 	err = m.Live.Get(ctx, client.ObjectKeyFromObject(stored), stored)
@@ -371,7 +371,7 @@ func (m *ServiceMeter) save(ctx context.Context, key types.NamespacedName, ledge
 		err = m.Client.Patch(ctx, stored, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), reconcile.FieldOwner)
 	}
 	if err != nil {
-		return fmt.Errorf("writing ConfigMap %s: %w", serviceLedger(key.Name), err)
+		return fmt.Errorf("writing ConfigMap %s/%s: %w", key.Namespace, serviceLedger(key.Name), err)
 	}
 	return nil
 }
