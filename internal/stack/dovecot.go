@@ -25,7 +25,7 @@ func dovecotGeneral(host string) []dc.Node {
 		// 2.4.0 here would mean lmtp_user_concurrency_limit 0: parallel deliveries to one user would be refused.
 		dc.Set("dovecot_config_version", dc.Word("2.4.1")),
 		dc.Set("dovecot_storage_version", dc.Word("2.4.1")),
-		dc.Include(keysDir + "/doveadm.conf"), // doveadm_password, doveadm_api_key
+		dc.Include(keysDir + "/" + KeyDoveadmConf), // doveadm_password, doveadm_api_key
 		dc.Set("base_dir", dc.Word(dovecotRun+"/base")),
 		dc.Set("state_dir", dc.Word(dovecotRun+"/state")),
 		dc.Set("log_path", dc.Word("/dev/stderr")),
