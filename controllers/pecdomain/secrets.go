@@ -29,24 +29,25 @@ import (
 // and does not end the pass, so that a person sees everything that is missing at once.
 func readSecrets(ctx context.Context, s *scope) (reconcile.Result, error) {
 	m := s.domain.Spec.Provider.Managed
-	for _, c := range []struct{ condition, secret, use string }{
-		{v1alpha1.ConditionCertificateValid, stack.TLSSecret(s.domain), "mail clients and other mail servers are shown it"},
-		{v1alpha1.ConditionSigningReady, m.Signing.SecretName, "it signs every notice and envelope"},
+	judgeSigning := judgeCertificate
+	if m.Signing.PKCS11 != nil { // its key is in the HSM; the engine says whether it answers
+		judgeSigning = func(cert, _ []byte, now time.Time) (reason, message string) { return judgeLeaf(cert, now) }
+	}
+	for _, c := range []struct {
+		condition, secret, use string
+		judge                  func(cert, key []byte, now time.Time) (reason, message string)
+		issue                  issue
+	}{
+		{v1alpha1.ConditionCertificateValid, stack.TLSSecret(s.domain), "mail clients and other mail servers are shown it", judgeCertificate, s.issue},
+		{v1alpha1.ConditionSigningReady, m.Signing.SecretName, "it signs every notice and envelope", judgeSigning, issue{}},
 	} {
 		secret := &corev1.Secret{}
 		err := s.Live.Get(ctx, types.NamespacedName{Namespace: s.domain.Namespace, Name: c.secret}, secret)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return reconcile.Result{}, fmt.Errorf("reading Secret %s/%s: %w", s.domain.Namespace, c.secret, err)
 		}
-		reason, message := judgeCertificate(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], s.Now)
-		if c.condition == v1alpha1.ConditionSigningReady && m.Signing.PKCS11 != nil {
-			reason, message = judgeLeaf(secret.Data[corev1.TLSCertKey], s.Now) // its key is in the HSM; the engine says whether it answers
-		}
-		issuing := issue{}
-		if c.condition == v1alpha1.ConditionCertificateValid {
-			issuing = s.issue
-		}
-		usable, reason, message := issuing.beside(reason, fmt.Sprintf("Secret %s: %s (%s)", c.secret, message, c.use), c.use)
+		reason, message := c.judge(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], s.Now)
+		usable, reason, message := c.issue.verdict(reason, fmt.Sprintf("Secret %s: %s (%s)", c.secret, message, c.use), c.use)
 		s.set(c.condition, usable, reason, message)
 	}
 	return reconcile.Result{RequeueAfter: later}, readIndex(ctx, s, m.ProvidersIndex)
