@@ -325,7 +325,7 @@ func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	row.Access, row.Password = admin.AccessReadOnly, hashed(t, third)
-	began := w.engine.logins.now()
+	began := w.engine.logins.changes()
 	if err := w.engine.actOn(ctx, admin.Place{Address: sender, Mailbox: &row}, directory.Outcome{Before: row}); err != nil || !w.engine.logins.former(sender, began) {
 		t.Errorf("a row that was placed does not act: %v", err)
 	}

@@ -44,7 +44,7 @@ func wasCut(name, value string) bool {
 // second message of a connection.
 func (e *Engine) newMilter(port string) *milter.Server {
 	server := &milter.Server{
-		NewMilter: func() milter.Milter { return &milterSession{engine: e, port: port, began: e.logins.now()} },
+		NewMilter: func() milter.Milter { return &milterSession{engine: e, port: port, changesBefore: e.logins.changes()} },
 		Actions:   milter.OptSetSymList,
 		Protocol:  milter.OptNoConnect | milter.OptNoHelo | milter.OptNoEOH | milter.OptNoUnknown | milter.OptNoData,
 		SymList:   map[milter.Stage][]string{milter.StageEOM: {"i", "{client_addr}", "{client_port}", "{auth_authen}"}},
@@ -60,10 +60,10 @@ type milterSession struct {
 	milter.NoOpMilter
 	engine *Engine
 	port   string
-	// began is when the connection did, which is before its login.
-	began uint64
-	from  string
-	rcpts []string
+	// changesBefore is how many passwords were changed before the connection began, and so before its login.
+	changesBefore uint64
+	from          string
+	rcpts         []string
 	// first is the answer that ordinary mail to the first recipient would get.
 	first  string
 	raw    spool
@@ -79,7 +79,7 @@ func (s *milterSession) reset() {
 // MailFrom begins a transaction.
 func (s *milterSession) MailFrom(from string, m *milter.Modifier) (milter.Response, error) {
 	s.reset()
-	if s.engine.logins.former(m.Macros["{auth_authen}"], s.began) {
+	if s.engine.logins.former(m.Macros["{auth_authen}"], s.changesBefore) {
 		return milter.NewResponseStr('y', answerFormerLogin), nil
 	}
 	s.from = from
@@ -161,7 +161,7 @@ func (s *milterSession) Abort(*milter.Modifier) error {
 // Body is the end of the message: it judges and records, and only then is the client answered.
 func (s *milterSession) Body(m *milter.Modifier) (milter.Response, error) {
 	defer s.reset()
-	if s.engine.logins.former(m.Macros["{auth_authen}"], s.began) { // it was changed since MAIL
+	if s.engine.logins.former(m.Macros["{auth_authen}"], s.changesBefore) { // it was changed since MAIL
 		return milter.NewResponseStr('y', answerFormerLogin), nil
 	}
 	if !s.inBody { // a message without a body

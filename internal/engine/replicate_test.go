@@ -625,7 +625,7 @@ func TestSessionsEndWhereTheSecretCountsLate(t *testing.T) {
 			if !a.world.knows(sender, second) {
 				t.Fatal("the Secret counts before the other site has read it")
 			}
-			before, began := len(a.kicked()), a.engine.logins.now()
+			before, began := len(a.kicked()), a.engine.logins.changes()
 			then(a, b)
 			eventually(t, func() string {
 				a.engine.passReplica(t.Context())

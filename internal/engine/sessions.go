@@ -166,8 +166,8 @@ func (e *Engine) runEnding(ctx context.Context) error {
 // Postfix takes nothing more over one that lost it.
 type logins struct {
 	mu      sync.Mutex
-	last    uint64            // change of a password, of whichever mailbox
-	changed map[string]uint64 // the last one of a mailbox
+	last    uint64            // number of the last change of a password, of whichever mailbox
+	changed map[string]uint64 // that of a mailbox's last one
 }
 
 func newLogins() *logins { return &logins{changed: map[string]uint64{}} }
@@ -180,16 +180,16 @@ func (l *logins) change(address string) {
 	l.changed[fold(address)] = l.last
 }
 
-// now is what a connection that begins now comes after.
-func (l *logins) now() uint64 {
+// changes is how many passwords were changed so far: a connection that begins now may have used none of the former ones.
+func (l *logins) changes() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last
 }
 
-// former says whether a login of a connection that began then may have been made with a former password.
-func (l *logins) former(address string, began uint64) bool {
+// former says whether a login of a connection that began after so many changes may have been made with a former password.
+func (l *logins) former(address string, changesBefore uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.changed[fold(address)] > began
+	return l.changed[fold(address)] > changesBefore
 }
