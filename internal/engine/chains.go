@@ -177,12 +177,12 @@ func (e *Engine) load(ctx context.Context) error {
 	if err := e.noteBegun(); err != nil {
 		return err
 	}
-	own := func(r evidence.Record) error { return errors.Join(e.remember(e.chain, r), e.rememberOwn(r)) }
+	own := func(r evidence.Record) error { return errors.Join(e.takeInOrKeepBack(e.chain, r), e.rememberOwn(r)) }
 	if err := e.evidence.Each(own); err != nil {
 		return fmt.Errorf("reading the log: %w", err)
 	}
 	for _, m := range e.mirrors.all() {
-		if err := m.Each(func(r evidence.Record) error { return e.remember(m.name, r) }); err != nil {
+		if err := m.Each(func(r evidence.Record) error { return e.takeInOrKeepBack(m.name, r) }); err != nil {
 			return fmt.Errorf("reading the mirror %s: %w", m.name, err)
 		}
 	}
@@ -210,9 +210,9 @@ func (e *Engine) load(ctx context.Context) error {
 	return errors.Join(ctx.Err(), e.removeFlatRules())
 }
 
-// remember takes a record of either site into the views. Any order of two logs comes to the same. What a site that was rebuilt hears
+// takeInOrKeepBack takes a record of either site into the views. Any order of two logs comes to the same. What a site that was rebuilt hears
 // of its former self waits until it has heard all of it (recall).
-func (e *Engine) remember(chain string, r evidence.Record) error {
+func (e *Engine) takeInOrKeepBack(chain string, r evidence.Record) error {
 	if chain != e.chain && !e.recalled.Load() && slices.Contains(keptBack, r.Kind) {
 		return nil
 	}

@@ -145,7 +145,7 @@ func TestPeerThatLies(t *testing.T) {
 					t.Errorf("%d records of %s were taken", m.Head().Seq, m.name)
 				}
 			}
-			if !a.engine.replica.heard.IsZero() {
+			if !a.engine.replica.caughtUpAt.IsZero() {
 				t.Error("it counts as heard")
 			}
 			a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))

@@ -14,16 +14,16 @@ type replica struct {
 	news, patience time.Duration
 	keepFree       uint64
 
-	mu      sync.Mutex
-	wake    chan struct{} // records came whose messages are to be copied
-	began   time.Time     // this engine's start
-	contact time.Time     // when the other site was first reached since
-	heard   time.Time     // all that the other site had recorded by then is here
-	came    time.Time     // when records of the other site last came
-	takesIn bool          // what came is being taken in, or restored
-	later   map[string]bool
-	faults  map[string]string // by what failed
-	breaks  int
+	mu         sync.Mutex
+	wake       chan struct{} // records came whose messages are to be copied
+	began      time.Time     // this engine's start
+	contact    time.Time     // when the other site was first reached since
+	caughtUpAt time.Time     // all that the other site had recorded by then is here
+	came       time.Time     // when records of the other site last came
+	takesIn    bool          // what came is being taken in, or restored
+	later      map[string]bool
+	faults     map[string]string // by what failed
+	breaks     int
 
 	// Of this engine's own log the other site holds the records up to held, and by its word the messages up to copied. A word about
 	// records that are not known to be this log's counts for nothing.
@@ -93,11 +93,11 @@ func (r *replica) isPulling(now time.Time) bool {
 	return r.takesIn || now.Sub(r.came) < silentAfter
 }
 
-// heardAll notes that all is here that the other site had recorded at an instant.
-func (r *replica) heardAll(at time.Time) {
+// caughtUp notes that all is here that the other site had recorded at an instant.
+func (r *replica) caughtUp(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.heard = at
+	r.caughtUpAt = at
 	delete(r.faults, verbRecords)
 }
 
@@ -108,12 +108,12 @@ func (r *replica) speaks(now time.Time) bool {
 	return r.speaksNow(now)
 }
 
-func (r *replica) speaksNow(now time.Time) bool { return now.Sub(r.heard) < silentAfter }
+func (r *replica) speaksNow(now time.Time) bool { return now.Sub(r.caughtUpAt) < silentAfter }
 
 func (r *replica) hearing() hearing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return hearing{heard: r.heard, began: latest(r.began, r.contact)}
+	return hearing{caughtUpAt: r.caughtUpAt, began: latest(r.began, r.contact)}
 }
 
 func (r *replica) deriveLater(address string) {
@@ -155,7 +155,7 @@ func (r *replica) state() admin.Replication {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := admin.Replication{
-		HeardAll: r.heard, PeerHolds: r.held, PeerCopied: r.both(), CopiesPending: len(r.pending),
+		HeardAll: r.caughtUpAt, PeerHolds: r.held, PeerCopied: r.both(), CopiesPending: len(r.pending),
 		CopiesLacking: r.lacking, Divergent: r.divergent, Breaks: r.breaks,
 	}
 	for _, what := range []string{verbRecords, verbCopies} {

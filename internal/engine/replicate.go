@@ -97,8 +97,8 @@ func (e *Engine) pull(ctx context.Context) error {
 			return err
 		}
 		for _, name := range former {
-			for whole := false; !whole; {
-				if whole, err = e.pullSome(ctx, w, name); errors.Is(err, errElsewhere) {
+			for caughtUp := false; !caughtUp; {
+				if caughtUp, err = e.pullSome(ctx, w, name); errors.Is(err, errElsewhere) {
 					break // of a log that nobody writes any more this site has more
 				} else if err != nil {
 					return err
@@ -107,7 +107,7 @@ func (e *Engine) pull(ctx context.Context) error {
 		}
 		for relist := e.now().Add(relistEvery); e.now().Before(relist); {
 			asked := e.now()
-			whole, err := e.pullSome(ctx, w, live)
+			caughtUp, err := e.pullSome(ctx, w, live)
 			if errors.Is(err, errElsewhere) && e.mirrors.of(live) != nil {
 				e.log.Error("the other site's log does not hold what is mirrored here any more: the mirror is set aside, and a new one begun", "log", live)
 				if err = e.mirrors.setAside(live); err == nil {
@@ -117,11 +117,11 @@ func (e *Engine) pull(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if whole {
+			if caughtUp {
 				if err := e.recall(ctx); err != nil {
 					return err
 				}
-				e.replica.heardAll(asked)
+				e.replica.caughtUp(asked)
 			}
 		}
 	}
@@ -152,7 +152,7 @@ func (e *Engine) askChains(w *wire, peer admin.Peer) (live string, former []stri
 }
 
 // pullSome takes in the next records of one log, and says whether these are all that it had.
-func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (whole bool, err error) {
+func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (caughtUp bool, err error) {
 	if err := e.roomLeft(); err != nil {
 		return false, err
 	}
@@ -177,16 +177,17 @@ func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (whole bool
 		return false, e.replica.broke(fmt.Errorf("mirroring %s: %w", name, err))
 	}
 	if len(taken) > 0 {
-		e.hearAll(ctx, name, taken)
+		e.receiveRecords(ctx, name, taken)
 		e.replica.copySoon()
 	}
 	return m.Head().Seq >= answer.records, nil
 }
 
-func (e *Engine) hearAll(ctx context.Context, chain string, taken []evidence.Record) {
+// receiveRecords takes in records that have just come to the disk here. One that cannot be taken in holds up no other.
+func (e *Engine) receiveRecords(ctx context.Context, chain string, taken []evidence.Record) {
 	defer e.replica.takingIn()()
 	for _, r := range taken {
-		if err := e.hear(ctx, chain, r); err != nil {
+		if err := e.receiveRecord(ctx, chain, r); err != nil {
 			e.log.Error("taking in a record of the other site", "log", chain, "record", r.Seq, "error", err)
 		}
 	}
@@ -251,10 +252,10 @@ func parsePosition(seq, head string) (evidence.Position, error) {
 	return evidence.Position{Seq: n, Head: head}, nil
 }
 
-// hear takes in a record of the other site, or of a former log of this one, that has just come to the disk here, and makes act what
+// receiveRecord takes in a record of the other site, or of a former log of this one, that has just come to the disk here, and makes act what
 // it changes.
-func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) error {
-	if err := e.remember(chain, r); err != nil {
+func (e *Engine) receiveRecord(ctx context.Context, chain string, r evidence.Record) error {
+	if err := e.takeInOrKeepBack(chain, r); err != nil {
 		return err
 	}
 	var of struct {

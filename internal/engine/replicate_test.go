@@ -172,13 +172,13 @@ func TestWhenANoticeMayBeSent(t *testing.T) {
 		may    []float64
 	}{
 		"there is no other site":                            {h: hearing{alone: true, began: long}, not: []float64{-0.1}, may: []float64{0, 5}},
-		"the other site was heard since":                    {h: hearing{heard: at(0), began: long}, may: []float64{0.01, 5}},
-		"the other site fell silent before":                 {h: hearing{heard: at(-0.1), began: long}, not: []float64{0, 0.99}, may: []float64{1, 5}},
+		"the other site was heard since":                    {h: hearing{caughtUpAt: at(0), began: long}, may: []float64{0.01, 5}},
+		"the other site fell silent before":                 {h: hearing{caughtUpAt: at(-0.1), began: long}, not: []float64{0, 0.99}, may: []float64{1, 5}},
 		"the other site was never heard":                    {h: hearing{began: long}, not: []float64{0, 0.99}, may: []float64{1}},
 		"this one starts when it was due long ago":          {h: hearing{began: at(13)}, not: []float64{13, 13.99}, may: []float64{14}},
-		"the other site sent it and speaks":                 {others: true, h: hearing{heard: at(5), began: long}, not: []float64{0, 5, 16.9}},
-		"the other site sent it and is silent since then":   {others: true, h: hearing{heard: at(-12), began: long}, not: []float64{0, 0.99}, may: []float64{1}},
-		"the other site sent it and fell silent just now":   {others: true, h: hearing{heard: at(-1), began: long}, not: []float64{0, 10.9}, may: []float64{11}},
+		"the other site sent it and speaks":                 {others: true, h: hearing{caughtUpAt: at(5), began: long}, not: []float64{0, 5, 16.9}},
+		"the other site sent it and is silent since then":   {others: true, h: hearing{caughtUpAt: at(-12), began: long}, not: []float64{0, 0.99}, may: []float64{1}},
+		"the other site sent it and fell silent just now":   {others: true, h: hearing{caughtUpAt: at(-1), began: long}, not: []float64{0, 10.9}, may: []float64{11}},
 		"the other site sent it, this one has just begun":   {others: true, h: hearing{began: at(0)}, not: []float64{1, 11.9}, may: []float64{12}},
 		"the other site sent it and there is none any more": {others: true, h: hearing{alone: true, began: long}, may: []float64{1}},
 	}

@@ -75,7 +75,7 @@ func (a accepted) sentTo(rcpt string) bool {
 // mayBeOfPeer says whether an identifier that is not known here can be of a submission at the other site: not all is here that was
 // recorded there when the notice about it came.
 func (e *Engine) mayBeOfPeer(identifier string, at time.Time) bool {
-	return strings.EqualFold(domainOf(identifier), e.settings.Provider.MailDomain) && e.hasPeer(context.Background()) && !e.hearing().heard.After(at)
+	return strings.EqualFold(domainOf(identifier), e.settings.Provider.MailDomain) && e.hasPeer(context.Background()) && !e.hearing().caughtUpAt.After(at)
 }
 
 // settle records that the outcome for a recipient of ours is known, when a delivery receipt or failure about it arrives: its

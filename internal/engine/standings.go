@@ -95,12 +95,12 @@ type standings struct {
 	last map[string]map[string]mailboxStanding // by address and site
 	// turns are all words of each site, in their order.
 	turns map[string]map[string][]turn
-	// heard are the addresses whose rows were not looked for since.
-	heard map[string]bool
+	// unrestored are the addresses that a log told of since their rows were last looked for (restoreRows).
+	unrestored map[string]bool
 }
 
 func newStandings() *standings {
-	return &standings{last: map[string]map[string]mailboxStanding{}, turns: map[string]map[string][]turn{}, heard: map[string]bool{}}
+	return &standings{last: map[string]map[string]mailboxStanding{}, turns: map[string]map[string][]turn{}, unrestored: map[string]bool{}}
 }
 
 // take adds a standing of a site. Any order comes to the same.
@@ -119,7 +119,7 @@ func (l *standings) take(site string, s mailboxStanding) {
 	if last, ok := of[site]; !ok || s.At.After(last.At) {
 		of[site] = s
 	}
-	l.heard[s.Address] = true
+	l.unrestored[s.Address] = true
 }
 
 // of is the last standing that a site recorded of a mailbox, and whether s says the same as that one or, where the site recorded none,
@@ -193,20 +193,20 @@ func (l *standings) openThere(own, other, address string, closedAt time.Time) bo
 	return known && !last.Closed && last.since().After(latest(closedAt, l.last[address][own].ended()))
 }
 
-// hear notes that the row of an address is to be looked for.
-func (l *standings) hear(address string) {
+// restoreLater notes that the row of an address is to be looked for.
+func (l *standings) restoreLater(address string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.heard[address] = true
+	l.unrestored[address] = true
 }
 
-func (l *standings) takeHeard() (list []string) {
+func (l *standings) takeUnrestored() (list []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for address := range l.heard {
+	for address := range l.unrestored {
 		list = append(list, address)
 	}
-	clear(l.heard)
+	clear(l.unrestored)
 	return list
 }
 
@@ -285,9 +285,9 @@ func (e *Engine) noteLate(ctx context.Context, address string) {
 // they are here: a row that is made from half a log would stand as it did long ago.
 func (e *Engine) restoreRows(ctx context.Context) error {
 	var errs error
-	for _, address := range e.standings.takeHeard() {
+	for _, address := range e.standings.takeUnrestored() {
 		if err := e.restoreRow(ctx, address); err != nil {
-			e.standings.hear(address) // or nobody would look for it before the next start
+			e.standings.restoreLater(address) // or nobody would look for it before the next start
 			errs = errors.Join(errs, err)
 		}
 	}

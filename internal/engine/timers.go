@@ -110,9 +110,9 @@ func (e *Engine) endTimer(k timerKey, s accepted) error {
 
 // hearing is what an engine knows of the other site when it decides on a notice.
 type hearing struct {
-	alone bool      // there is no other site
-	heard time.Time // all that the other site had recorded by then is here
-	began time.Time // when this engine started, or first reached the other site since: before, it had no chance to hear
+	alone      bool      // there is no other site
+	caughtUpAt time.Time // all that the other site had recorded by then is here
+	began      time.Time // when this engine started, or first reached the other site since: before, it had no chance to hear
 }
 
 // mayTell decides whether a notice that was due at an instant is sent now. It is the other site's business if that took the submission.
@@ -121,8 +121,8 @@ func (h hearing) mayTell(now, due time.Time, waits time.Duration, others bool) b
 	case now.Before(due):
 		return false
 	case others:
-		return now.Sub(latest(h.heard, h.began)) >= takenOverAfter && !now.Before(due.Add(waits))
-	case h.alone || !h.heard.Before(due):
+		return now.Sub(latest(h.caughtUpAt, h.began)) >= takenOverAfter && !now.Before(due.Add(waits))
+	case h.alone || !h.caughtUpAt.Before(due):
 		return true
 	}
 	return !now.Before(latest(due, h.began).Add(waits))

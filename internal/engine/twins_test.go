@@ -251,7 +251,7 @@ func (x *twin) catchBreath() {
 	x.door.mu.Unlock()
 	now := x.time()
 	for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if h := x.engine.hearing(); shut || h.alone || !h.heard.Before(now) {
+		if h := x.engine.hearing(); shut || h.alone || !h.caughtUpAt.Before(now) {
 			return
 		}
 	}
