@@ -133,10 +133,11 @@ func (h *holders) secret(address, site string) placement {
 	return h.secrets[address][site]
 }
 
-// everywhere is since when this site and its peer, if that has the mailbox, both had a password from the Secret. A site that comes back, or
+// placedAtBoth is since when this site and its peer both had a password from the Secret; since when this one had, where the peer lacks the
+// mailbox. A site that comes back, or
 // is built anew, reads the Secret later than the holder may have chosen: that alone is no edit, and brings no old password back. A site
 // that was given up reads none any more, and is not asked: its last one would count for ever. Pure.
-func everywhere(own, peer placement) time.Time {
+func placedAtBoth(own, peer placement) time.Time {
 	if !peer.At.IsZero() && peer.At.Before(own.At) {
 		return peer.At
 	}
@@ -195,11 +196,12 @@ func (e *Engine) deriveSoon(ctx context.Context, address string) {
 	}
 }
 
-// inForce is the password that counts: the holder's if he chose it after all sites that have the mailbox had one from the Secret; or, while
-// the other site is silent, after this one had. undecided says that the two would differ. Pure.
-func inForce(c choice, secret placement, everywhere time.Time, speaks bool) (hash string, byHolder, undecided bool) {
-	undecided = c.At.After(everywhere) != c.At.After(secret.At)
-	since := everywhere
+// passwordInForce is the password that counts. The holder's counts if he chose it after both sites had one from the Secret, or, while the other
+// site is silent, after this one had. undecided says that these two rules differ now: it is asked again when the other site is heard, or
+// falls silent. Pure.
+func passwordInForce(c choice, secret placement, atBoth time.Time, speaks bool) (hash string, byHolder, undecided bool) {
+	undecided = c.At.After(atBoth) != c.At.After(secret.At)
+	since := atBoth
 	if !speaks {
 		since = secret.At
 	}
@@ -225,8 +227,8 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 		return err
 	}
 	secret := e.holders.secret(row.Address, e.settings.Site)
-	since := everywhere(secret, e.holders.secret(row.Address, peer.Site))
-	hash, byHolder, undecided := inForce(c, secret, since, e.replica.speaks(e.now()))
+	since := placedAtBoth(secret, e.holders.secret(row.Address, peer.Site))
+	hash, byHolder, undecided := passwordInForce(c, secret, since, e.replica.speaks(e.now()))
 	if undecided {
 		e.replica.deriveLater(row.Address)
 	}

@@ -575,13 +575,13 @@ func TestWhichPasswordIsInForce(t *testing.T) {
 		"chosen after the Secret, while the other site is silent":             {chosen: 2, secret: 1, everywhere: 1, byHolder: true},
 	} {
 		own, placed := choice{At: at(c.chosen), Password: "own"}, placement{At: at(c.secret), Password: "secret"}
-		hash, byHolder, undecided := inForce(own, placed, at(c.everywhere), c.speaks)
+		hash, byHolder, undecided := passwordInForce(own, placed, at(c.everywhere), c.speaks)
 		want := map[bool]string{true: "own", false: "secret"}[c.byHolder]
 		if hash != want || byHolder != c.byHolder || undecided != c.undecided {
 			t.Errorf("%s: %s, by the holder %v, undecided %v", name, hash, byHolder, undecided)
 		}
 	}
-	if hash, byHolder, undecided := inForce(choice{}, placement{Password: "secret"}, time.Time{}, false); hash != "secret" || byHolder || undecided {
+	if hash, byHolder, undecided := passwordInForce(choice{}, placement{Password: "secret"}, time.Time{}, false); hash != "secret" || byHolder || undecided {
 		t.Errorf("nothing chosen: %s, by the holder %v, undecided %v", hash, byHolder, undecided)
 	}
 }
