@@ -73,7 +73,7 @@ type Engine struct {
 	gate      *gate
 	logins    *logins
 	ended     ended
-	digests   digests
+	rowDigests   rowDigests
 	doubles   doubles
 	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
 	// engine's log began.

@@ -164,8 +164,8 @@ func (h *holders) instant(address string, now time.Time, after ...time.Time) tim
 // derive makes a mailbox's password and rules what the resource and the holder's choices say. A mailbox that is not there is
 // derived when it comes. Sessions that another password leaves with rights of before are the caller's to end.
 func (e *Engine) derive(ctx context.Context, address string) error {
-	defer e.digests.touch(address)
-	defer e.arrivals.look(address)
+	defer e.rowDigests.touch(address)
+	defer e.arrivals.settingsChanged(address)
 	defer e.locks.lock("holder " + address)()
 	entry, err := e.directory.Entry(ctx, address)
 	if errors.Is(err, admin.ErrNotFound) {

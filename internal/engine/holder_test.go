@@ -875,7 +875,7 @@ func TestNotificationThatIsNotTakenIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestDigestTimeInRome(t *testing.T) {
+func TestTimeOfADailyNotificationInRome(t *testing.T) {
 	for at, want := range map[string]string{
 		"2026-11-22T05:59:59Z": "2026-11-22T06:00:00Z",
 		"2026-11-22T06:00:00Z": "2026-11-23T06:00:00Z",
@@ -886,8 +886,8 @@ func TestDigestTimeInRome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := (arrival{at: parsed}).digestAt().UTC().Format(time.RFC3339); got != want {
-			t.Errorf("a digest after %s is at %s, want %s", at, got, want)
+		if got := (arrival{at: parsed}).dailyAt().UTC().Format(time.RFC3339); got != want {
+			t.Errorf("a daily notification of %s is at %s, want %s", at, got, want)
 		}
 	}
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/pec-operator/pec-operator/internal/directory"
 )
 
-// digests are those of the directory, kept so that an operator who asks every other second learns for one look at it that nothing
+// rowDigests are those of the directory's rows, kept so that an operator who asks every other second learns for one look at it that nothing
 // changed. A change by somebody else than this engine (a person with a SQL shell) has all of it read again.
-type digests struct {
+type rowDigests struct {
 	mu      sync.Mutex
 	tree    *admin.Tree // nil before it was first read
 	version int64       // of the directory, for who else changes it
@@ -26,7 +26,7 @@ type digests struct {
 }
 
 // touch has an address looked at again. Who changed the directory or a holder's settings says so when that is done.
-func (d *digests) touch(address string) {
+func (d *rowDigests) touch(address string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.touched == nil {
@@ -36,7 +36,7 @@ func (d *digests) touch(address string) {
 }
 
 // upToDate makes the tree say what the directory says now; the lock is held.
-func (d *digests) upToDate(ctx context.Context, e *Engine) error {
+func (d *rowDigests) upToDate(ctx context.Context, e *Engine) error {
 	version, err := e.directory.Version(ctx)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (d *digests) upToDate(ctx context.Context, e *Engine) error {
 }
 
 // look reads a mailbox, and makes the tree say what it is. The lock is held: what changes meanwhile is touched after that.
-func (d *digests) look(ctx context.Context, e *Engine, address string) (admin.Placed, error) {
+func (d *rowDigests) look(ctx context.Context, e *Engine, address string) (admin.Placed, error) {
 	var placed admin.Placed
 	entry, err := e.directory.Entry(ctx, address)
 	if err == nil {
@@ -87,12 +87,12 @@ func (e *Engine) placedOf(entry directory.Entry) (admin.Placed, error) {
 }
 
 func (e *Engine) getDigests(r *http.Request) (any, error) {
-	e.digests.mu.Lock()
-	defer e.digests.mu.Unlock()
-	if err := e.digests.upToDate(r.Context(), e); err != nil {
+	e.rowDigests.mu.Lock()
+	defer e.rowDigests.mu.Unlock()
+	if err := e.rowDigests.upToDate(r.Context(), e); err != nil {
 		return nil, err
 	}
-	d := e.digests.tree.Digests()
+	d := e.rowDigests.tree.Digests()
 	d.Recall, d.Log = e.recallState(), e.chain
 	if d.All == r.URL.Query().Get("known") {
 		d.Buckets = nil
@@ -162,15 +162,15 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	ending, cancel := context.WithTimeout(ctx, endPromptly)
 	defer cancel()
 	unended := e.endSessions(ending, addressesOf(asked)...)
-	e.digests.mu.Lock()
-	defer e.digests.mu.Unlock()
+	e.rowDigests.mu.Lock()
+	defer e.rowDigests.mu.Unlock()
 	for i := range asked {
 		answer := &answers[good[i]]
 		if err := outcomes[i].Err; err != nil {
 			answer.Refused, answer.Changed = err.Error(), errors.Is(err, admin.ErrChanged)
 			continue
 		}
-		placed, err := e.digests.look(ctx, e, asked[i].Address)
+		placed, err := e.rowDigests.look(ctx, e, asked[i].Address)
 		if err = errors.Join(errs[i], unended[asked[i].Address], err); err != nil {
 			answer.Failed = err.Error()
 			continue

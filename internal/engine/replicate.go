@@ -268,7 +268,7 @@ func (e *Engine) receiveRecord(ctx context.Context, chain string, r evidence.Rec
 		return err
 	}
 	if r.Kind == kindCompared {
-		e.digests.touch(of.Address)
+		e.rowDigests.touch(of.Address)
 		return nil
 	}
 	if err := e.deriveOrLater(ctx, of.Address); err != nil {
