@@ -22,7 +22,7 @@ type delivery struct {
 	raw       []byte
 	threat    string // the virus in it, "" if there is none
 	spam      *spam  // of an anomaly envelope: what the filter holds against the message in it
-	held      bool   // it waited here for its mailbox, or came back to it: Postfix does not have it any more
+	offQueue  bool   // Postfix does not have it any more: it waited here for its mailbox, or came back to it
 }
 
 func (d delivery) data() deliveryData {
@@ -111,7 +111,7 @@ func (e *Engine) attempt(d delivery, key string) error {
 	case refusal == nil:
 		reply, refusal, err = e.storeOnce(d, key)
 	}
-	if refusal != nil && refusal.Status == statusUnknown && !d.held {
+	if refusal != nil && refusal.Status == statusUnknown && !d.offQueue {
 		err = e.requireLocal(d.rcpt)
 	}
 	if err != nil {

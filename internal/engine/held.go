@@ -35,7 +35,7 @@ type heldData struct {
 
 // delivery is the one that was put off, for the bytes in custody.
 func (h heldData) delivery(raw []byte) delivery {
-	d := delivery{from: h.From, rcpt: h.Mailbox, raw: raw, spam: h.Spam, held: true}
+	d := delivery{from: h.From, rcpt: h.Mailbox, raw: raw, spam: h.Spam, offQueue: true}
 	d.judgement = pec.Judgement{Type: h.Type, Provider: pec.IndexEntry{Name: h.Provider, MailReceipt: h.Signer}, MessageID: h.MessageID}
 	if h.Transit != nil {
 		d.judgement.Certification = &pec.Certification{Type: h.Type, Transit: h.Transit.transit()}

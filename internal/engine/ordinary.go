@@ -244,7 +244,7 @@ type uncertified struct {
 	raw       []byte // both
 	at        time.Time
 	spam      *spam // nil when nothing is held against it, or nobody asked
-	back      bool  // it was sent on and came back: Postfix does not have it any more
+	offQueue  bool  // Postfix does not have it any more: it was sent on and came back
 }
 
 func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
@@ -268,7 +268,7 @@ func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
 	}
 	defer done()
 	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: e.settings.Site}, MessageID: o.queueID}
-	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam, held: o.back})
+	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam, offQueue: o.offQueue})
 }
 
 func (e *Engine) keepUndelivered(o uncertified, rcpt, key, why string) error {
