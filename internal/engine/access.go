@@ -63,17 +63,17 @@ func (e *Engine) transactionOf(m mail, queueID string) (transaction, error) {
 // certify decides a submission once and for all: accepted, with its envelope in custody, or refused, with its notice issued.
 func (e *Engine) certify(identifier string, tx transaction, received, raw []byte) (accepted, bool, error) {
 	defer e.locks.lock(identifier)()
-	var yes accepted
-	if found, err := e.lookup(kindAccepted, identifier, &yes); err != nil || found {
-		return yes, found, err
+	var submission accepted
+	if found, err := e.lookup(kindAccepted, identifier, &submission); err != nil || found {
+		return submission, found, err
 	}
-	var no refused
-	found, err := e.lookup(kindRefused, identifier, &no)
+	var refusal refused
+	found, err := e.lookup(kindRefused, identifier, &refusal)
 	if err != nil {
-		return yes, false, err
+		return submission, false, err
 	}
 	if found {
-		return yes, false, e.issueNonAcceptance(no)
+		return submission, false, e.issueNonAcceptance(refusal)
 	}
 	return e.decide(identifier, tx, received, raw)
 }
@@ -140,13 +140,13 @@ func (e *Engine) accept(submission accepted, original *pec.Original, received []
 	return submission, nil
 }
 
-func (e *Engine) refuse(no refused) error {
-	no.Provider = e.settings.Provider.Name
-	if _, err := e.record(kindRefused, no.Transit.Identifier, no.Transit.Identifier, &no); err != nil {
+func (e *Engine) refuse(r refused) error {
+	r.Provider = e.settings.Provider.Name
+	if _, err := e.record(kindRefused, r.Transit.Identifier, r.Transit.Identifier, &r); err != nil {
 		return err
 	}
 	e.metrics.submissions.WithLabelValues("refused").Inc()
-	return e.issueNonAcceptance(no)
+	return e.issueNonAcceptance(r)
 }
 
 func (e *Engine) issueAcceptance(s accepted) error {
@@ -156,13 +156,13 @@ func (e *Engine) issueAcceptance(s accepted) error {
 	})})
 }
 
-func (e *Engine) issueNonAcceptance(no refused) error {
-	id := e.provider().NoticeID(no.Transit.Identifier, pec.TypeNonAcceptance, "")
-	return e.issue(notice{id: id, kind: pec.TypeNonAcceptance, identifier: no.Transit.Identifier, to: no.Transit.Sender, write: written(func(signer *pec.Signer) ([]byte, error) {
-		if no.Threat != "" {
-			return signer.NonAcceptanceVirus(e.provider(), no.Transit.transit(), id, no.Threat, no.At.In(pec.Rome()))
+func (e *Engine) issueNonAcceptance(r refused) error {
+	id := e.provider().NoticeID(r.Transit.Identifier, pec.TypeNonAcceptance, "")
+	return e.issue(notice{id: id, kind: pec.TypeNonAcceptance, identifier: r.Transit.Identifier, to: r.Transit.Sender, write: written(func(signer *pec.Signer) ([]byte, error) {
+		if r.Threat != "" {
+			return signer.NonAcceptanceVirus(e.provider(), r.Transit.transit(), id, r.Threat, r.At.In(pec.Rome()))
 		}
-		return signer.NonAcceptance(e.provider(), no.Transit.transit(), id, no.At.In(pec.Rome()), no.Reasons)
+		return signer.NonAcceptance(e.provider(), r.Transit.transit(), id, r.At.In(pec.Rome()), r.Reasons)
 	})})
 }
 

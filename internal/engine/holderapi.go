@@ -176,7 +176,7 @@ func (e *Engine) login(r *http.Request) (session, error) {
 	}
 	for _, asks := range []func(address, client string, now time.Time) turnedAway{e.gate.admit, e.gate.ask} {
 		if refused := asks(address, client, e.now()); refused.wait > 0 {
-			e.refused("api", address, client, refused)
+			e.countRefusedLogin("api", address, client, refused)
 			e.metrics.logins.WithLabelValues("limited").Inc()
 			return session{}, denial{status: http.StatusTooManyRequests, Code: "too-many-tries", Message: "too many tries; wait before the next one", wait: refused.wait}
 		}

@@ -87,7 +87,7 @@ func (a *arrivals) add(one arrival) {
 	}
 }
 
-// look has a mailbox's settings read anew.
+// settingsChanged has a mailbox's settings read anew.
 func (a *arrivals) settingsChanged(mailbox string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
