@@ -224,7 +224,7 @@ func (e *Engine) digest(ctx context.Context, mailbox string) (string, error) {
 		sum, count = [4]uint64{}, 0
 		return c.run(3, func(f []string) error {
 			if f[2] != store.Expunged {
-				add(&sum, messageHash(f[2], f[0], f[1]))
+				addHash(&sum, messageHash(f[2], f[0], f[1]))
 				count++
 			}
 			return nil
@@ -249,8 +249,8 @@ func messageHash(folder, guid, flags string) [sha256.Size]byte {
 	return sha256.Sum256([]byte(folder + "\x00" + guid + "\x00" + strings.Join(kept, " ")))
 }
 
-// add adds a hash modulo 2^256: a sum needs no order, and unlike an exclusive or does not lose what is there twice.
-func add(sum *[4]uint64, hash [sha256.Size]byte) {
+// addHash adds a hash modulo 2^256: a sum needs no order, and unlike an exclusive or does not lose what is there twice.
+func addHash(sum *[4]uint64, hash [sha256.Size]byte) {
 	carry := uint64(0)
 	for i := 3; i >= 0; i-- {
 		sum[i], carry = bits.Add64(sum[i], binary.BigEndian.Uint64(hash[8*i:]), carry)
@@ -262,7 +262,7 @@ func (e *Engine) answerDigest(ctx context.Context, remote *wire, mailbox string)
 	if err := remote.writeLine(peerOK); err != nil {
 		return err
 	}
-	_ = remote.SetDeadline(time.Now().Add(storeTimeout))
+	_ = remote.SetDeadline(time.Now().Add(doveadmTimeout))
 	row, err := e.directory.Mailbox(ctx, mailbox)
 	digest := ""
 	if err == nil {
@@ -284,7 +284,7 @@ func (e *Engine) peerDigest(ctx context.Context, mailbox string) (string, error)
 		return "", err
 	}
 	defer func() { _ = w.Close() }()
-	_ = w.SetDeadline(time.Now().Add(storeTimeout))
+	_ = w.SetDeadline(time.Now().Add(doveadmTimeout))
 	answer, err := w.readLine()
 	if err != nil {
 		return "", fmt.Errorf("asking the peer for the digest of %s: %w", mailbox, err)

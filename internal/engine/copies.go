@@ -128,7 +128,7 @@ func (e *Engine) beginCopying(w *wire, m *mirror) (*copying, error) {
 
 // copySome copies what the next records of a mirror name, and tells the other site; it answers false if there were none.
 func (e *Engine) copySome(w *wire, m *mirror, c *copying) (bool, error) {
-	records, err := c.reader.Records(piece)
+	records, err := c.reader.Records(pieceSize)
 	if err != nil {
 		return false, err
 	}

@@ -94,7 +94,7 @@ func (g *gate) ask(address, client string, now time.Time) turnedAway {
 	defer g.mu.Unlock()
 	buckets, known := g.bounds(mailboxes, tryWrong, address, client, now)
 	for _, b := range buckets {
-		try, wait := take(b, now)
+		try, wait := takeToken(b, now)
 		if wait > 0 {
 			return b.refuse(wait, now)
 		}
@@ -144,7 +144,7 @@ func (g *gate) admit(address, client string, now time.Time) turnedAway {
 	var taken []*rate.Reservation
 	buckets, _ := g.bounds(mailboxes, tryAPI, address, client, now)
 	for _, b := range buckets {
-		try, wait := take(b, now)
+		try, wait := takeToken(b, now)
 		if wait > 0 {
 			for _, other := range taken {
 				other.CancelAt(now)
@@ -159,17 +159,17 @@ func (g *gate) admit(address, client string, now time.Time) turnedAway {
 // bounds are the buckets that a try is taken from.
 func (g *gate) bounds(mailboxes *memory[bucket], kind, address, client string, now time.Time) (buckets []*bucket, known bool) {
 	if last := g.known.find(holderAt(address, client)); last != nil && now.Sub(*last) < knownFor {
-		return []*bucket{g.others.get(kind+" holder "+holderAt(address, client), fresh(triesPerClient, clientRefill))}, true
+		return []*bucket{g.others.get(kind+" holder "+holderAt(address, client), newBucket(triesPerClient, clientRefill))}, true
 	}
 	buckets = []*bucket{
-		g.others.get(ofPair(kind, address, client), fresh(triesPerPair, pairRefill)),
-		g.others.get(kind+" client "+network(client), fresh(triesPerClient, clientRefill)),
+		g.others.get(ofPair(kind, address, client), newBucket(triesPerPair, pairRefill)),
+		g.others.get(kind+" client "+network(client), newBucket(triesPerClient, clientRefill)),
 		ofAddress(mailboxes, kind, address),
 	}
-	if place := within(client, placeBits); place != network(client) {
+	if place := prefixOf(client, placeBits); place != network(client) {
 		buckets = append(buckets,
-			g.others.get(kind+" place pair "+address+" "+place, fresh(triesPerPlacePair, placePairRefill)),
-			g.others.get(kind+" place "+place, fresh(triesPerPlace, placeRefill)))
+			g.others.get(kind+" place pair "+address+" "+place, newBucket(triesPerPlacePair, placePairRefill)),
+			g.others.get(kind+" place "+place, newBucket(triesPerPlace, placeRefill)))
 	}
 	return buckets, false
 }
@@ -177,10 +177,10 @@ func (g *gate) bounds(mailboxes *memory[bucket], kind, address, client string, n
 func ofPair(kind, address, client string) string { return kind + " pair " + holderAt(address, client) }
 
 func ofAddress(mailboxes *memory[bucket], kind, address string) *bucket {
-	return mailboxes.get(kind+" address "+address, fresh(triesPerAddress, addressRefill))
+	return mailboxes.get(kind+" address "+address, newBucket(triesPerAddress, addressRefill))
 }
 
-func fresh(tries int, refill time.Duration) func() bucket {
+func newBucket(tries int, refill time.Duration) func() bucket {
 	return func() bucket { return bucket{Limiter: rate.NewLimiter(rate.Every(refill), tries), refill: refill} }
 }
 
@@ -192,8 +192,8 @@ func (b *bucket) refuse(wait time.Duration, now time.Time) turnedAway {
 	return turnedAway{wait, news}
 }
 
-// take takes a try, unless there is none before some time.
-func take(b *bucket, now time.Time) (try *rate.Reservation, wait time.Duration) {
+// takeToken takes a try, unless there is none before some time.
+func takeToken(b *bucket, now time.Time) (try *rate.Reservation, wait time.Duration) {
 	try = b.ReserveN(now, 1)
 	if wait = try.DelayFrom(now); wait > 0 {
 		try.CancelAt(now)
@@ -245,10 +245,10 @@ func holderAt(address, client string) string { return address + " " + network(cl
 const networkBits, placeBits = 64, 48
 
 // network is who a client address belongs to.
-func network(client string) string { return within(client, networkBits) }
+func network(client string) string { return prefixOf(client, networkBits) }
 
-// within is the prefix of so many bits that a client's address is in; with IPv4 the address itself.
-func within(client string, bits int) string {
+// prefixOf is the prefix of so many bits that a client's address is in; with IPv4 the address itself.
+func prefixOf(client string, bits int) string {
 	address, err := netip.ParseAddr(client)
 	if err != nil {
 		return client

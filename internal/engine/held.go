@@ -172,7 +172,7 @@ func (e *Engine) runHeld(ctx context.Context) error {
 func (e *Engine) passHeld(ctx context.Context) {
 	e.passOwed(ctx)
 	knows, now := e.hearing(), e.now()
-	may := func(m heldMessage) bool { return knows.mayTell(now, m.at, 0, m.site != e.settings.Site) }
+	may := func(m heldMessage) bool { return knows.mayAct(now, m.at, 0, m.site != e.settings.Site) }
 	for mailbox, list := range e.held.byMailbox(may) {
 		if err := e.releaseAll(ctx, mailbox, list); err != nil && ctx.Err() == nil {
 			e.log.Warn("delivering what waited for a mailbox", "mailbox", mailbox, "error", err)

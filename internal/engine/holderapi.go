@@ -302,8 +302,8 @@ func (e *Engine) settingsOf(ctx context.Context, address string) (holderSettings
 	}, nil
 }
 
-// body decodes a holder's request.
-func body[T any](s session) (T, error) {
+// readBody decodes a holder's request.
+func readBody[T any](s session) (T, error) {
 	v, err := decodeStrict[T](s.Body)
 	if err != nil {
 		return v, denial{status: http.StatusBadRequest, Code: "bad-request", Message: "the body is not the JSON that this takes: " + err.Error()}
@@ -350,7 +350,7 @@ func (e *Engine) changed(s session, c choice) (any, error) {
 }
 
 func (e *Engine) choosePassword(s session) (any, error) {
-	wanted, err := body[struct {
+	wanted, err := readBody[struct {
 		Password string `json:"password"`
 	}](s)
 	if err != nil {
@@ -381,7 +381,7 @@ func (e *Engine) choosePassword(s session) (any, error) {
 }
 
 func (e *Engine) chooseOrdinaryMail(s session) (any, error) {
-	o, err := body[admin.Ordinary](s)
+	o, err := readBody[admin.Ordinary](s)
 	if err != nil {
 		return nil, err
 	}
@@ -403,7 +403,7 @@ func (e *Engine) chooseOrdinaryMail(s session) (any, error) {
 }
 
 func (e *Engine) chooseNotifications(s session) (any, error) {
-	n, err := body[admin.Notifications](s)
+	n, err := readBody[admin.Notifications](s)
 	if err != nil {
 		return nil, err
 	}
@@ -423,7 +423,7 @@ func (e *Engine) chooseNotifications(s session) (any, error) {
 }
 
 func (e *Engine) chooseRules(s session) (any, error) {
-	rules, err := body[struct {
+	rules, err := readBody[struct {
 		Rules []admin.Rule `json:"rules"`
 	}](s)
 	if err != nil {
@@ -436,7 +436,7 @@ func (e *Engine) chooseRules(s session) (any, error) {
 }
 
 func (e *Engine) chooseAntispam(s session) (any, error) {
-	wanted, err := body[struct {
+	wanted, err := readBody[struct {
 		Antispam admin.Antispam `json:"antispam"`
 	}](s)
 	switch {

@@ -38,7 +38,7 @@ func jobOf(state *tls.ConnectionState, site string) string {
 }
 
 func (e *Engine) putGrant(r *http.Request) (any, error) {
-	g, err := read[admin.Grant](r)
+	g, err := readRequest[admin.Grant](r)
 	if err != nil {
 		return nil, err
 	}
@@ -155,11 +155,11 @@ func (e *Engine) makeFolder(ctx context.Context, mailbox, name string, options .
 		if err != nil || there {
 			return err
 		}
-		return c.run(1, nothing, mailbox, "mailbox create", append(options, name)...)
+		return c.run(1, ignoreRow, mailbox, "mailbox create", append(options, name)...)
 	})
 }
 
-func nothing([]string) error { return nil }
+func ignoreRow([]string) error { return nil }
 
 const messageFields = "guid uid date.received.unixtime size.virtual flags mailbox"
 
@@ -280,7 +280,7 @@ func (e *Engine) storeSave(w http.ResponseWriter, r storeRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(storeTimeout)); err != nil {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(doveadmTimeout)); err != nil {
 		return nil, fmt.Errorf("taking a message: %w", err)
 	}
 	var saved store.Saved
@@ -366,5 +366,5 @@ func (e *Engine) storeFlags(_ http.ResponseWriter, r storeRequest) (any, error) 
 }
 
 func (c *doveadmConn) setFlags(mailbox, folder string, uid uint32, flags []string) error {
-	return c.run(1, nothing, mailbox, "flags replace", strings.Join(flags, " "), "mailbox", folder, "uid", strconv.FormatUint(uint64(uid), 10))
+	return c.run(1, ignoreRow, mailbox, "flags replace", strings.Join(flags, " "), "mailbox", folder, "uid", strconv.FormatUint(uint64(uid), 10))
 }

@@ -128,13 +128,13 @@ func (e *Engine) getPlaced(r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// atOnce bounds what is done for the mailboxes of one request at the same time. Those that wait for the log share its writes.
-const atOnce = 16
+// mailboxesAtOnce bounds what is done for the mailboxes of one request at the same time. Those that wait for the log share its writes.
+const mailboxesAtOnce = 16
 
 // putPlaced carries out what is asked for many mailboxes. What is refused for one, or fails for it, holds up no other.
 func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	ctx := r.Context()
-	places, err := read[[]admin.Place](r)
+	places, err := readRequest[[]admin.Place](r)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +224,7 @@ func (e *Engine) noteSecrets(places []admin.Place) error {
 // eachOf calls f for each of a list, a few at once.
 func eachOf[T any](list []T, f func(i int)) {
 	var group errgroup.Group
-	group.SetLimit(atOnce)
+	group.SetLimit(mailboxesAtOnce)
 	for i := range list {
 		group.Go(func() error { f(i); return nil })
 	}

@@ -10,9 +10,9 @@ import (
 // replica is how far the two sites are apart, as far as this engine can tell: what the other one said it holds of this log, and
 // until when this one has heard all of the other's.
 type replica struct {
-	// news, patience and keepFree are newsEvery, copyPatience and keepFree; a test has less time, and room.
+	// news, patience and reserve are newsEvery, copyPatience and keepFree; a test has less time, and room.
 	news, patience time.Duration
-	keepFree       uint64
+	reserve        uint64
 
 	mu         sync.Mutex
 	wake       chan struct{} // records came whose messages are to be copied
@@ -39,7 +39,7 @@ type replica struct {
 
 func newReplica(now time.Time) *replica {
 	return &replica{
-		news: newsEvery, patience: copyPatience, keepFree: keepFree, began: now,
+		news: newsEvery, patience: copyPatience, reserve: keepFree, began: now,
 		wake: make(chan struct{}, 1), moved: make(chan struct{}), later: map[string]bool{}, faults: map[string]string{},
 		unserved: map[string]bool{}, pending: map[string]uint64{},
 	}

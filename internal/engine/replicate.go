@@ -35,9 +35,9 @@ const (
 	newsEvery = 5 * time.Second
 	// relistEvery is how often the other site's logs are listed anew.
 	relistEvery = 10 * time.Minute
-	// piece is about how much is sent at once, and maxPiece how much is taken, in bytes: one record may be larger than a piece.
-	piece    = 1 << 20
-	maxPiece = 18 << 20
+	// pieceSize is about how much is sent at once, and maxPiece how much is taken, in bytes: one record may be larger than a piece.
+	pieceSize = 1 << 20
+	maxPiece  = 18 << 20
 	// peerRequest bounds the wait for a question, and peerTransfer that for its answer.
 	peerRequest  = time.Minute
 	peerTransfer = 10 * time.Minute
@@ -284,7 +284,7 @@ func (e *Engine) roomLeft() error {
 	if err := unix.Statfs(e.settings.Files.State, &fs); err != nil {
 		return fmt.Errorf("asking for the room on the volume: %w", err)
 	}
-	if free := fs.Bavail * uint64(fs.Bsize); free < e.replica.keepFree { //nolint:gosec // a block has a size
+	if free := fs.Bavail * uint64(fs.Bsize); free < e.replica.reserve { //nolint:gosec // a block has a size
 		return errFull
 	}
 	return nil
@@ -382,7 +382,7 @@ func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*e
 	}
 	records, _ := log.Written()
 	base := reader.At()
-	lines, err := reader.Next(piece)
+	lines, err := reader.Next(pieceSize)
 	if err != nil {
 		return err
 	}

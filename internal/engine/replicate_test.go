@@ -184,12 +184,12 @@ func TestWhenANoticeMayBeSent(t *testing.T) {
 	}
 	for name, c := range cases {
 		for _, hour := range c.not {
-			if c.h.mayTell(at(hour), due, time.Hour, c.others) {
+			if c.h.mayAct(at(hour), due, time.Hour, c.others) {
 				t.Errorf("%s: sent %v hours after it was due", name, hour)
 			}
 		}
 		for _, hour := range c.may {
-			if !c.h.mayTell(at(hour), due, time.Hour, c.others) {
+			if !c.h.mayAct(at(hour), due, time.Hour, c.others) {
 				t.Errorf("%s: not sent %v hours after it was due", name, hour)
 			}
 		}

@@ -50,7 +50,7 @@ func (x *twin) meets(other *twin) {
 func (x *twin) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := x.engine
-	e.replica.news, e.replica.patience, e.replica.keepFree = 10*time.Millisecond, 300*time.Millisecond, 0
+	e.replica.news, e.replica.patience, e.replica.reserve = 10*time.Millisecond, 300*time.Millisecond, 0
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		x.t.Fatal(err)
@@ -399,7 +399,7 @@ func recordsOf(t testing.TB, log readable) (all []evidence.Record) {
 		t.Fatal(err)
 	}
 	for {
-		records, err := reader.Records(piece)
+		records, err := reader.Records(pieceSize)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -376,11 +376,11 @@ func (d *doveadmTCP) dropDuplicate(ctx context.Context, mailbox string, gone, ke
 			return cmp.Or(err, errMoved)
 		}
 		if missing := slices.DeleteFunc(slices.Clone(gone.Flags), kept.has); len(missing) > 0 {
-			if err := c.run(1, nothing, mailbox, "flags add", append([]string{strings.Join(missing, " ")}, this(kept)...)...); err != nil {
+			if err := c.run(1, ignoreRow, mailbox, "flags add", append([]string{strings.Join(missing, " ")}, this(kept)...)...); err != nil {
 				return err
 			}
 		}
-		if err := c.run(1, nothing, mailbox, "expunge", this(gone)...); err != nil {
+		if err := c.run(1, ignoreRow, mailbox, "expunge", this(gone)...); err != nil {
 			return err
 		}
 		if uid, err := c.find(mailbox, gone.Folder, gone.GUID, 0); err != nil || uid > 0 {
