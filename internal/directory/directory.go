@@ -67,7 +67,7 @@ var laterColumns = []struct{ table, name, definition string }{
 	{"mailbox", "admitted_in", `TEXT NOT NULL DEFAULT ''`},
 	{"mailbox", "shard", `INTEGER NOT NULL DEFAULT 0`},
 	{"mailbox", "restored", `INTEGER NOT NULL DEFAULT 0`},
-	{"ending", "reopened", `INTEGER NOT NULL DEFAULT 0`},
+	{"ending", "reopened", `INTEGER NOT NULL DEFAULT 0`}, // End.FormerScript
 }
 
 // Directory is the open database.

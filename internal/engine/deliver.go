@@ -207,7 +207,7 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 			return "found in the store after an interruption", nil, err
 		}
 	}
-	if formers, err := e.directory.Reopened(context.Background(), d.rcpt); err != nil || formers {
+	if formers, err := e.directory.HasFormerScript(context.Background(), d.rcpt); err != nil || formers {
 		return "", nil, cmp.Or(err, fmt.Errorf("delivering to %s: a former holder's script is still active there", d.rcpt))
 	}
 	m := message{from: d.from, to: d.rcpt, top: append(e.trace(key, d.rcpt), d.spam.fields()...), bytes: d.raw}

@@ -63,18 +63,18 @@ type Engine struct {
 	// holders, standings, arrivals and senders are views of the log: what holders chose and sent today, how mailboxes stand, which arrivals
 	// holders are to be told of, and what was accepted from whom. held is one too, of what waits for its mailbox, and
 	// sentOn of what mailboxes forwarded. ages is a view of the mailboxes.
-	holders    *holders
-	standings  *standings
-	arrivals   *arrivals
-	senders    *senders
-	ages       *ages
-	held       held
-	sentOn     *sentOn
-	gate       *gate
-	logins     *logins
-	ended      ended
-	rowDigests rowDigests
-	doubles    doubles
+	holders     *holders
+	standings   *standings
+	arrivals    *arrivals
+	senders     *senders
+	ages        *ages
+	held        held
+	sentOn      *sentOn
+	gate        *gate
+	logins      *logins
+	sessionEnds sessionEnds
+	rowDigests  rowDigests
+	doubles     doubles
 	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
 	// engine's log began.
 	recalled atomic.Bool

@@ -63,20 +63,20 @@ type holders struct {
 	counted map[string]bool
 	// secrets are the last passwords from a Secret, by mailbox and site.
 	secrets map[string]map[string]placement
-	// ended is until when what holders of an address chose is a former holder's (standings.formerUntil).
-	ended func(address string) time.Time
+	// formerUntil is until when what holders of an address chose is a former holder's (standings.formerUntil).
+	formerUntil func(address string) time.Time
 	// verdicts are what the sites found last when they compared them, by mailbox and site.
 	verdicts map[string]map[string]compared
 }
 
-func newHolders(ended func(address string) time.Time) *holders {
+func newHolders(formerUntil func(address string) time.Time) *holders {
 	return &holders{
-		choices:  map[string]map[admin.Choice]choice{},
-		sent:     map[string]int{},
-		counted:  map[string]bool{},
-		secrets:  map[string]map[string]placement{},
-		ended:    ended,
-		verdicts: map[string]map[string]compared{},
+		choices:     map[string]map[admin.Choice]choice{},
+		sent:        map[string]int{},
+		counted:     map[string]bool{},
+		secrets:     map[string]map[string]placement{},
+		formerUntil: formerUntil,
+		verdicts:    map[string]map[string]compared{},
 	}
 }
 
@@ -101,7 +101,7 @@ func (h *holders) of(row admin.Mailbox, setting admin.Choice) (choice, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
-	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.ended(row.Address)))
+	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.formerUntil(row.Address)))
 }
 
 // isFormers says whether the last choice of one setting is a former holder's.
@@ -109,7 +109,7 @@ func (h *holders) isFormers(row admin.Mailbox, setting admin.Choice) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
-	return ok && !c.At.After(latest(row.ClosedAt, h.ended(row.Address)))
+	return ok && !c.At.After(latest(row.ClosedAt, h.formerUntil(row.Address)))
 }
 
 // addPlacement adds a Secret's password that a site had.
@@ -148,7 +148,7 @@ func placedAtBoth(own, peer placement) time.Time {
 func (h *holders) instant(address string, now time.Time, after ...time.Time) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	after = append(after, h.ended(address))
+	after = append(after, h.formerUntil(address))
 	for _, c := range h.choices[address] {
 		after = append(after, c.At)
 	}

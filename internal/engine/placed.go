@@ -194,8 +194,8 @@ func (e *Engine) storePlaced(ctx context.Context, places []admin.Place) ([]direc
 	if err != nil {
 		return nil, err
 	}
-	return e.directory.PlaceBeside(ctx, places, func(before admin.Mailbox) bool {
-		return e.standings.asideThere(e.settings.Site, peer.Site, before.Address, before.ClosedAt)
+	return e.directory.PlaceAfter(ctx, places, func(before admin.Mailbox) bool {
+		return e.standings.deactivatedThere(e.settings.Site, peer.Site, before.Address, before.ClosedAt)
 	})
 }
 
@@ -288,7 +288,7 @@ func (e *Engine) actOn(ctx context.Context, p admin.Place, o directory.Outcome) 
 			return err
 		}
 	}
-	if o.Before.Access == admin.AccessClosed { // which script acts may be the other site's word (asideThere)
+	if o.Before.Access == admin.AccessClosed { // which script acts may be the other site's word (deactivatedThere)
 		e.sync.changed(p.Address)
 	}
 	switch {

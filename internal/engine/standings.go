@@ -59,8 +59,8 @@ func (s mailboxStanding) since() time.Time {
 	return s.Since
 }
 
-// ended is until when what a holder chose is a former holder's.
-func (s mailboxStanding) ended() time.Time {
+// formerUntil is until when what a holder chose is a former holder's.
+func (s mailboxStanding) formerUntil() time.Time {
 	if s.Closed {
 		return latest(s.At, s.ClosedAt)
 	}
@@ -69,8 +69,8 @@ func (s mailboxStanding) ended() time.Time {
 
 // turn is a standing as far as it says whose what was chosen is.
 type turn struct {
-	at, ended time.Time
-	closed    bool
+	at, formerUntil time.Time
+	closed          bool
 }
 
 // endings are until when what was chosen is a former holder's by the turns of one site, in their order: by its closings before it was last
@@ -81,9 +81,9 @@ func endings(turns []turn) (before, since time.Time) {
 			before, since = latest(before, since), time.Time{}
 		}
 		if t.closed {
-			since = latest(since, t.ended)
+			since = latest(since, t.formerUntil)
 		} else {
-			before = latest(before, t.ended)
+			before = latest(before, t.formerUntil)
 		}
 	}
 	return before, since
@@ -114,7 +114,7 @@ func (l *standings) take(site string, s mailboxStanding) {
 	}
 	turns := l.turns[s.Address][site]
 	if i, known := slices.BinarySearchFunc(turns, s.At, func(t turn, at time.Time) int { return t.at.Compare(at) }); !known {
-		l.turns[s.Address][site] = slices.Insert(turns, i, turn{at: s.At, ended: s.ended(), closed: s.Closed})
+		l.turns[s.Address][site] = slices.Insert(turns, i, turn{at: s.At, formerUntil: s.formerUntil(), closed: s.Closed})
 	}
 	if last, ok := of[site]; !ok || s.At.After(last.At) {
 		of[site] = s
@@ -190,7 +190,7 @@ func (l *standings) openThere(own, other, address string, closedAt time.Time) bo
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last, known := l.last[address][other]
-	return known && !last.Closed && last.since().After(latest(closedAt, l.last[address][own].ended()))
+	return known && !last.Closed && last.since().After(latest(closedAt, l.last[address][own].formerUntil()))
 }
 
 // restoreLater notes that the row of an address is to be looked for.
