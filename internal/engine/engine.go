@@ -34,7 +34,7 @@ type Engine struct {
 
 	evidence  *evidence.Log
 	journal   journal // the evidence log; apart, so that a test can crash the engine at any of its records
-	chain     string  // its name among all logs
+	logName   string  // this engine's own log, as the other site knows it
 	mirrors   *mirrors
 	replica   *replica
 	custody   *evidence.Custody

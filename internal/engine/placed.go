@@ -93,7 +93,7 @@ func (e *Engine) getDigests(r *http.Request) (any, error) {
 		return nil, err
 	}
 	d := e.rowDigests.tree.Digests()
-	d.Recall, d.Log = e.recallState(), e.chain
+	d.Recall, d.Log = e.recallState(), e.logName
 	if d.All == r.URL.Query().Get("known") {
 		d.Buckets = nil
 	}

@@ -92,7 +92,7 @@ func (e *Engine) pull(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { _ = w.Close() })()
 	e.replica.reached(e.now())
 	for {
-		live, former, err := e.askChains(w, peer)
+		live, former, err := e.askLogs(w, peer)
 		if err != nil {
 			return err
 		}
@@ -127,8 +127,8 @@ func (e *Engine) pull(ctx context.Context) error {
 	}
 }
 
-// askChains lists the logs to mirror: the other site's own, and the former ones that it holds of either site.
-func (e *Engine) askChains(w *wire, peer admin.Peer) (live string, former []string, err error) {
+// askLogs lists the logs to mirror: the other site's own, and the former ones that it holds of either site.
+func (e *Engine) askLogs(w *wire, peer admin.Peer) (live string, former []string, err error) {
 	_ = w.SetDeadline(time.Now().Add(peerRequest))
 	if err := w.writeLine("chains"); err != nil {
 		return "", nil, err
@@ -144,7 +144,7 @@ func (e *Engine) askChains(w *wire, peer admin.Peer) (live string, former []stri
 			live = name
 		case live == "" || site != peer.Site && site != e.settings.Site:
 			return "", nil, fmt.Errorf("the peer names %q as a log", name)
-		case name != e.chain:
+		case name != e.logName:
 			former = append(former, name)
 		}
 	}
@@ -184,11 +184,11 @@ func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (caughtUp b
 }
 
 // receiveRecords takes in records that have just come to the disk here. One that cannot be taken in holds up no other.
-func (e *Engine) receiveRecords(ctx context.Context, chain string, taken []evidence.Record) {
+func (e *Engine) receiveRecords(ctx context.Context, logName string, taken []evidence.Record) {
 	defer e.replica.takingIn()()
 	for _, r := range taken {
-		if err := e.receiveRecord(ctx, chain, r); err != nil {
-			e.log.Error("taking in a record of the other site", "log", chain, "record", r.Seq, "error", err)
+		if err := e.receiveRecord(ctx, logName, r); err != nil {
+			e.log.Error("taking in a record of the other site", "log", logName, "record", r.Seq, "error", err)
 		}
 	}
 	e.replica.recordsCame(e.now())
@@ -254,8 +254,8 @@ func parsePosition(seq, head string) (evidence.Position, error) {
 
 // receiveRecord takes in a record of the other site, or of a former log of this one, that has just come to the disk here, and makes act what
 // it changes.
-func (e *Engine) receiveRecord(ctx context.Context, chain string, r evidence.Record) error {
-	if err := e.takeInOrKeepBack(chain, r); err != nil {
+func (e *Engine) receiveRecord(ctx context.Context, logName string, r evidence.Record) error {
+	if err := e.takeInOrKeepBack(logName, r); err != nil {
 		return err
 	}
 	var of struct {
@@ -300,7 +300,7 @@ func (e *Engine) answerRecords(ctx context.Context, w *wire) error {
 		}
 		switch {
 		case len(fields) == 1 && fields[0] == "chains":
-			err = w.writeLine(strings.Join(append(e.chains(), "."), "\n"))
+			err = w.writeLine(strings.Join(append(e.logNames(), "."), "\n"))
 		case len(fields) == 4 && fields[0] == "after":
 			var at evidence.Position
 			if at, err = parsePosition(fields[2], fields[3]); err == nil {
@@ -333,9 +333,9 @@ func nextRequest(w *wire) ([]string, error) {
 	return fields, nil
 }
 
-// chains are the names of the logs that are here, the engine's own first.
-func (e *Engine) chains() []string {
-	names := []string{e.chain}
+// logNames are the names of the logs that are here, the engine's own first.
+func (e *Engine) logNames() []string {
+	names := []string{e.logName}
 	for _, m := range e.mirrors.all() {
 		names = append(names, m.name)
 	}
@@ -351,7 +351,7 @@ type readable interface {
 
 // logOf is the log of a name, nil if it is not here.
 func (e *Engine) logOf(name string) readable {
-	if name == e.chain {
+	if name == e.logName {
 		return e.evidence
 	}
 	if m := e.mirrors.of(name); m != nil {
@@ -376,7 +376,7 @@ func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*e
 		}
 		readers[name] = reader
 	}
-	if name == e.chain {
+	if name == e.logName {
 		e.replica.peerHolds(at.Seq)
 		e.awaitNews(ctx, reader.At().Seq)
 	}
@@ -422,7 +422,7 @@ func (e *Engine) replication() admin.Replication {
 // prepareMirrors opens the mirrors and names the engine's own log.
 func (e *Engine) prepareMirrors(dir string) error {
 	var err error
-	if e.chain, err = e.evidence.Identity(e.settings.Site); err != nil {
+	if e.logName, err = e.evidence.Identity(e.settings.Site); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {

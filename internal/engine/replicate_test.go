@@ -51,7 +51,7 @@ func TestAPeerThatIsTakenBack(t *testing.T) {
 		t.Errorf("taken back, the engine says %+v, %v", s.Peer, err)
 	}
 	held := func() [2]uint64 {
-		return [2]uint64{a.engine.mirrors.of(b.engine.chain).Head().Seq, b.engine.mirrors.of(a.engine.chain).Head().Seq}
+		return [2]uint64{a.engine.mirrors.of(b.engine.logName).Head().Seq, b.engine.mirrors.of(a.engine.logName).Head().Seq}
 	}
 	was := held()
 	for _, x := range []*twin{a, b} {
@@ -338,7 +338,7 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 	if !b.world.knows(sender, second) {
 		t.Error("a password that was changed at a does not work at b")
 	}
-	former := a.engine.chain
+	former := a.engine.logName
 	later(time.Hour, a, b)
 	a.rebuild(b)
 	a.put(sender, "u/1", first, admin.AccessFull) // the operator reads the Secret again, in another cluster
@@ -350,7 +350,7 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 		}
 		return ""
 	})
-	if a.engine.chain == former {
+	if a.engine.logName == former {
 		t.Fatal("the new log has the name of the former one")
 	}
 	a.engine.passReplica(t.Context())
@@ -424,12 +424,12 @@ func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 	wantSent(b, 3)
 	var aside *mirror
 	for _, m := range b.engine.mirrors.all() {
-		if m.Head().Seq == lost && m.name != a.engine.chain {
+		if m.Head().Seq == lost && m.name != a.engine.logName {
 			aside = m
 		}
 	}
 	if aside == nil {
-		t.Fatalf("the log that was is not kept: %v", b.engine.chains())
+		t.Fatalf("the log that was is not kept: %v", b.engine.logNames())
 	}
 	b.kill()
 	a.kill() // lists the logs anew

@@ -18,7 +18,7 @@ const (
 )
 
 // count adds to what a mailbox sent on a day and returns the sum. Of the days it knows the latest: one that begins makes it forget the one
-// before, which counts no more. The record, unless it is "", is the hash of what a log tells of: read a second time (chains.go) it adds nothing.
+// before, which counts no more. The record, unless it is "", is the hash of what a log tells of: read a second time (logs.go) it adds nothing.
 func (h *holders) count(address, day string, n int, record string) (sum int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -66,11 +66,11 @@ func (s *sentOn) bytes(mailbox string, now time.Time) (sum int64) {
 }
 
 // rememberSentOn takes in what either site sent on, and what came back to this one.
-func (e *Engine) rememberSentOn(chain string, r evidence.Record) error {
+func (e *Engine) rememberSentOn(logName string, r evidence.Record) error {
 	if r.Kind == kindForwarding {
 		return e.rememberForwarding(r)
 	}
-	return e.rememberBounced(chain, r)
+	return e.rememberBounced(logName, r)
 }
 
 func (e *Engine) rememberForwarding(r evidence.Record) error {
@@ -107,8 +107,8 @@ func (s *sentOn) allOwed() map[string]owed {
 }
 
 // rememberBounced takes in what came back to this site. Whether its mailbox has it by now is seen when it is given back.
-func (e *Engine) rememberBounced(chain string, r evidence.Record) error {
-	if evidence.SiteOf(chain) != e.settings.Site {
+func (e *Engine) rememberBounced(logName string, r evidence.Record) error {
+	if evidence.SiteOf(logName) != e.settings.Site {
 		return nil
 	}
 	isForwarded, err := e.lookup(kindForwarding, r.Identifier, nil)
@@ -119,7 +119,7 @@ func (e *Engine) rememberBounced(chain string, r evidence.Record) error {
 	if err := r.Decode(&why); err != nil {
 		return err
 	}
-	e.sentOn.owe(r.Identifier, owed{why: why, former: chain != e.chain})
+	e.sentOn.owe(r.Identifier, owed{why: why, former: logName != e.logName})
 	return nil
 }
 

@@ -359,7 +359,7 @@ func (e *Engine) recall(ctx context.Context) error {
 		err = e.makeWhole(ctx)
 	}
 	if err == nil {
-		_, err = e.record(kindRecalled, e.chain, "", &struct{}{})
+		_, err = e.record(kindRecalled, e.logName, "", &struct{}{})
 	}
 	if err == nil {
 		e.recalled.Store(true)
@@ -442,6 +442,6 @@ func (e *Engine) noteBegun() error {
 	if records, _ := e.evidence.Head(); records > 0 {
 		return nil
 	}
-	_, err := e.record(kindBegun, e.chain, "", &struct{}{})
+	_, err := e.record(kindBegun, e.logName, "", &struct{}{})
 	return err
 }

@@ -201,7 +201,7 @@ func agree(t testing.TB, a, b *twin) {
 	eventually(t, func() string {
 		for _, pair := range [][2]*twin{{a, b}, {b, a}} {
 			x, other := pair[0].engine, pair[1].engine
-			m := x.mirrors.of(other.chain)
+			m := x.mirrors.of(other.logName)
 			records, head := other.evidence.Head()
 			if m == nil || m.Head() != (evidence.Position{Seq: records, Head: head}) {
 				return "site " + x.settings.Site + " does not hold all of the other's records: " + x.replication().LastError
@@ -329,7 +329,7 @@ func wholeChains(t testing.TB, a, b *twin) {
 		x, other := pair[0], pair[1]
 		for _, m := range x.engine.mirrors.all() {
 			mirrored := lines(filepath.Join(x.settings.Files.State, mirrorsDir, m.name))
-			if m.name == other.engine.chain && !slices.Equal(mirrored, lines(filepath.Join(other.settings.Files.State, evidenceDir))) {
+			if m.name == other.engine.logName && !slices.Equal(mirrored, lines(filepath.Join(other.settings.Files.State, evidenceDir))) {
 				t.Errorf("the mirror at %s is not the other's log", x.settings.Site)
 			}
 		}
@@ -340,8 +340,8 @@ func wholeChains(t testing.TB, a, b *twin) {
 func wholeCustody(t testing.TB, a, b *twin) {
 	t.Helper()
 	digests := func(x *twin) (all []string) {
-		for _, chain := range append([]readable{x.engine.evidence}, mirrorsOf(x)...) {
-			for _, r := range recordsOf(t, chain) {
+		for _, log := range append([]readable{x.engine.evidence}, mirrorsOf(x)...) {
+			for _, r := range recordsOf(t, log) {
 				all = append(all, namesOf(r)...)
 			}
 		}

@@ -177,7 +177,7 @@ func (e *Engine) load(ctx context.Context) error {
 	if err := e.noteBegun(); err != nil {
 		return err
 	}
-	own := func(r evidence.Record) error { return errors.Join(e.takeInOrKeepBack(e.chain, r), e.rememberOwn(r)) }
+	own := func(r evidence.Record) error { return errors.Join(e.takeInOrKeepBack(e.logName, r), e.rememberOwn(r)) }
 	if err := e.evidence.Each(own); err != nil {
 		return fmt.Errorf("reading the log: %w", err)
 	}
@@ -212,17 +212,17 @@ func (e *Engine) load(ctx context.Context) error {
 
 // takeInOrKeepBack takes a record of either site into the views. Any order of two logs comes to the same. What a site that was rebuilt hears
 // of its former self waits until it has heard all of it (recall).
-func (e *Engine) takeInOrKeepBack(chain string, r evidence.Record) error {
-	if chain != e.chain && !e.recalled.Load() && slices.Contains(keptBack, r.Kind) {
+func (e *Engine) takeInOrKeepBack(logName string, r evidence.Record) error {
+	if logName != e.logName && !e.recalled.Load() && slices.Contains(keptBack, r.Kind) {
 		return nil
 	}
-	return e.takeIn(chain, r)
+	return e.takeIn(logName, r)
 }
 
-func (e *Engine) takeIn(chain string, r evidence.Record) error {
+func (e *Engine) takeIn(logName string, r evidence.Record) error {
 	switch r.Kind {
 	case kindAccepted:
-		return e.rememberAccepted(evidence.SiteOf(chain), r)
+		return e.rememberAccepted(evidence.SiteOf(logName), r)
 	case kindSettled:
 		if identifier, rcpt, ok := strings.Cut(r.Key, " "); ok {
 			e.timers.end(timerKey{identifier, rcpt})
@@ -238,13 +238,13 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		if err := r.Decode(&s); err != nil {
 			return err
 		}
-		e.standings.take(evidence.SiteOf(chain), s)
+		e.standings.take(evidence.SiteOf(logName), s)
 	case kindPlacement:
 		var p placement
 		if err := r.Decode(&p); err != nil {
 			return err
 		}
-		e.holders.addPlacement(evidence.SiteOf(chain), p)
+		e.holders.addPlacement(evidence.SiteOf(logName), p)
 	case kindCompared:
 		var c compared
 		if err := r.Decode(&c); err != nil {
@@ -252,17 +252,17 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		}
 		e.holders.addCompared(c)
 	case kindHeld:
-		return e.rememberHeld(evidence.SiteOf(chain), r)
+		return e.rememberHeld(evidence.SiteOf(logName), r)
 	case kindForwarding, kindBounced:
-		return e.rememberSentOn(chain, r)
+		return e.rememberSentOn(logName, r)
 	case kindTransaction:
 		return e.rememberSubmission(r)
 	case kindUndeliverable:
 		e.held.end(r.Key)
 	case kindDelivered:
 		e.held.end(r.Key)
-		if chain != e.chain { // the other site's logs tell of it
-			return e.rememberDouble(evidence.SiteOf(chain), r.Key)
+		if logName != e.logName { // the other site's logs tell of it
+			return e.rememberDouble(evidence.SiteOf(logName), r.Key)
 		}
 	}
 	return nil
