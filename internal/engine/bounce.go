@@ -120,7 +120,7 @@ func (e *Engine) envelopeBounced(r report, queueID string) error {
 			return err
 		}
 		if isForwarded {
-			e.sentOn.owe(r.envelopeID, owed{why: f})
+			e.forwards.owe(r.envelopeID, owed{why: f})
 			e.giveBack(r.envelopeID, f)
 			continue
 		}

@@ -37,6 +37,7 @@ type Engine struct {
 	logName   string  // this engine's own log, as the other site knows it
 	mirrors   *mirrors
 	replica   *replica
+	later     retries
 	custody   *evidence.Custody
 	directory *directory.Directory
 
@@ -60,16 +61,17 @@ type Engine struct {
 	sealer      *evidence.Sealer
 	locks       locks
 	metrics     *metrics
-	// holders, standings, arrivals and senders are views of the log: what holders chose and sent today, how mailboxes stand, which arrivals
+	// holders, standings, arrivals and senders are views of the log: what holders chose, how mailboxes stand, which arrivals
 	// holders are to be told of, and what was accepted from whom. held is one too, of what waits for its mailbox, and
-	// sentOn of what mailboxes forwarded. ages is a view of the mailboxes.
+	// forwards of what mailboxes sent on. ages is a view of the mailboxes.
 	holders     *holders
 	standings   *standings
 	arrivals    *arrivals
 	senders     *senders
 	ages        *ages
 	held        held
-	sentOn      *sentOn
+	forwards    *forwards
+	sentToday   *sentToday
 	gate        *gate
 	logins      *logins
 	sessionEnds sessionEnds
@@ -162,7 +164,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.holders = newHolders(func(address string) time.Time { return e.standings.formerUntil(s.Site, address) })
 	e.arrivals = &arrivals{of: e.notificationsOf, wake: make(chan struct{}, 1), by: map[string]*untold{}}
 	e.senders, e.ages = newSenders(), &ages{found: map[string]aged{}}
-	e.sentOn = newSentOn()
+	e.forwards, e.sentToday = newForwards(), newSentToday()
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
 	e.registerGauges()

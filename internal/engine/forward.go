@@ -36,7 +36,7 @@ func (e *Engine) forward(o uncertified, rcpt, to, id string) error {
 	if err != nil {
 		return err
 	}
-	e.sentOn.add(rcpt, id, f.Size, at, e.now())
+	e.forwards.add(rcpt, id, f.Size, at, e.now())
 	return e.sendOn(f, id, at, o.raw)
 }
 

@@ -57,10 +57,6 @@ func placementKey(address, version string) string { return address + " " + versi
 type holders struct {
 	mu      sync.Mutex
 	choices map[string]map[admin.Choice]choice
-	day     string         // of sent, on the calendar of Rome
-	sent    map[string]int // submissions of the day, by sender
-	// counted are the records that sent was counted from, by hash.
-	counted map[string]bool
 	// secrets are the last passwords from a Secret, by mailbox and site.
 	secrets map[string]map[string]placement
 	// formerUntil is until when what holders of an address chose is a former holder's (standings.formerUntil).
@@ -72,8 +68,6 @@ type holders struct {
 func newHolders(formerUntil func(address string) time.Time) *holders {
 	return &holders{
 		choices:     map[string]map[admin.Choice]choice{},
-		sent:        map[string]int{},
-		counted:     map[string]bool{},
 		secrets:     map[string]map[string]placement{},
 		formerUntil: formerUntil,
 		verdicts:    map[string]map[string]compared{},
@@ -184,7 +178,7 @@ func (e *Engine) derive(ctx context.Context, address string) error {
 func (e *Engine) deriveOrLater(ctx context.Context, address string) error {
 	err := e.derive(ctx, address)
 	if err != nil {
-		e.replica.deriveLater(address)
+		e.later.add(address)
 	}
 	return err
 }
@@ -230,7 +224,7 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 	since := placedAtBoth(secret, e.holders.secret(row.Address, peer.Site))
 	hash, byHolder, undecided := passwordInForce(c, secret, since, e.replica.speaks(e.now()))
 	if undecided {
-		e.replica.deriveLater(row.Address)
+		e.later.add(row.Address)
 	}
 	if !byHolder {
 		if !row.PasswordChangedByHolder || hash == "" {
@@ -310,7 +304,7 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 // holderOf is holder of one who is given that.
 func (e *Engine) holderOf(row admin.Mailbox, given admin.Given) admin.Holder {
 	h := admin.Holder{
-		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.secretsOf(row.Address, e.settings.Site),
+		Given: given, SentToday: e.sentToday.of(row.Address, dayOf(e.now())), Secrets: e.holders.secretsOf(row.Address, e.settings.Site),
 		InForce: admin.InForce{
 			OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam,
 		},

@@ -268,7 +268,7 @@ func TestRulesOfAnyAddressKeepNoEngineFromStarting(t *testing.T) {
 	if err := os.Remove(obstacle); err != nil {
 		t.Fatal(err)
 	}
-	w.engine.passReplica(t.Context())
+	w.engine.retryLater(t.Context())
 	files("when they can be written again")
 }
 
@@ -314,7 +314,7 @@ func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 	if err := os.Remove(broken); err != nil {
 		t.Fatal(err)
 	}
-	w.engine.passReplica(t.Context())
+	w.engine.retryLater(t.Context())
 	if _, err := os.Stat(script); err != nil {
 		t.Errorf("what the log says does not act in the end: %v", err)
 	}
@@ -589,7 +589,7 @@ func TestWhichPasswordIsInForce(t *testing.T) {
 func neverClosed(string) time.Time { return time.Time{} }
 
 func TestWhatIsSentOnADayIsCountedOnce(t *testing.T) {
-	h := newHolders(neverClosed)
+	s := newSentToday()
 	for _, step := range []struct {
 		what, day string
 		n         int
@@ -597,19 +597,24 @@ func TestWhatIsSentOnADayIsCountedOnce(t *testing.T) {
 		want      int
 	}{
 		{"the first", "2026-11-21", 1, "", 1},
-		{"one that a log tells of", "2026-11-21", 1, "r1", 2},
-		{"the same again", "2026-11-21", 1, "r1", 2},
+		{"one that a log tells of", "2026-11-21", 1, "r1", 0},
+		{"the same again", "2026-11-21", 1, "r1", 0},
+		{"the third", "2026-11-21", 1, "", 3},
 		{"the first of the next day", "2026-11-22", 1, "", 1},
 		{"one that began before midnight", "2026-11-21", 1, "", 0},
 		{"one that was taken back after it", "2026-11-21", -1, "", 0},
 		{"a record of the day before", "2026-11-21", 1, "r2", 0},
 		{"the second of the next day", "2026-11-22", 1, "", 2},
 	} {
-		if got := h.count(sender, step.day, step.n, step.record); got != step.want {
+		if step.record != "" {
+			s.addRecord(sender, step.day, step.record)
+			continue
+		}
+		if got := s.add(sender, step.day, step.n); got != step.want {
 			t.Errorf("%s: the sum is %d, want %d", step.what, got, step.want)
 		}
 	}
-	if got := h.sentOn(sender, "2026-11-22"); got != 2 {
+	if got := s.of(sender, "2026-11-22"); got != 2 {
 		t.Errorf("%d are shown, want 2", got)
 	}
 }

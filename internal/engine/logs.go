@@ -254,7 +254,7 @@ func (e *Engine) takeIn(logName string, r evidence.Record) error {
 	case kindHeld:
 		return e.rememberHeld(evidence.SiteOf(logName), r)
 	case kindForwarding, kindBounced:
-		return e.rememberSentOn(logName, r)
+		return e.rememberForwards(logName, r)
 	case kindTransaction:
 		return e.rememberSubmission(r)
 	case kindUndeliverable:
@@ -293,7 +293,7 @@ func (e *Engine) rememberSubmission(r evidence.Record) error {
 	if err := r.Decode(&tx); err != nil || tx.Port != portSubmission {
 		return err
 	}
-	e.holders.count(fold(tx.From), today, 1, r.Hash)
+	e.sentToday.addRecord(fold(tx.From), today, r.Hash)
 	return nil
 }
 

@@ -111,7 +111,7 @@ func (e *Engine) refusalOfOther(r recipient, size int64) (answer string, err err
 	if err != nil || problem != "" {
 		return answerUncertified, err
 	}
-	return fullBy(r.row, e.sentOn.bytes(r.row.Address, e.now()), size), nil
+	return fullBy(r.row, e.forwards.bytes(r.row.Address, e.now()), size), nil
 }
 
 // judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one. What only

@@ -284,7 +284,7 @@ func (e *Engine) actOn(ctx context.Context, p admin.Place, o directory.Outcome) 
 	ctx = context.WithoutCancel(ctx)
 	if p.Mailbox != nil {
 		if err := e.noteStanding(ctx, p.Address, o.Before.Access == admin.AccessClosed); err != nil {
-			e.replica.deriveLater(p.Address)
+			e.later.add(p.Address)
 			return err
 		}
 	}

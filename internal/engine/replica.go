@@ -15,13 +15,12 @@ type replica struct {
 	reserve        uint64
 
 	mu         sync.Mutex
-	wake       chan struct{} // records came whose messages are to be copied
-	began      time.Time     // this engine's start
-	contact    time.Time     // when the other site was first reached since
-	caughtUpAt time.Time     // all that the other site had recorded by then is here
-	came       time.Time     // when records of the other site last came
-	takesIn    bool          // what came is being taken in, or restored
-	later      map[string]bool
+	wake       chan struct{}     // records came whose messages are to be copied
+	began      time.Time         // this engine's start
+	contact    time.Time         // when the other site was first reached since
+	caughtUpAt time.Time         // all that the other site had recorded by then is here
+	came       time.Time         // when records of the other site last came
+	takesIn    bool              // what came is being taken in, or restored
 	faults     map[string]string // by what failed
 	breaks     int
 
@@ -40,7 +39,7 @@ type replica struct {
 func newReplica(now time.Time) *replica {
 	return &replica{
 		news: newsEvery, patience: copyPatience, reserve: keepFree, began: now,
-		wake: make(chan struct{}, 1), moved: make(chan struct{}), later: map[string]bool{}, faults: map[string]string{},
+		wake: make(chan struct{}, 1), moved: make(chan struct{}), faults: map[string]string{},
 		unserved: map[string]bool{}, pending: map[string]uint64{},
 	}
 }
@@ -114,22 +113,6 @@ func (r *replica) hearing() hearing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return hearing{caughtUpAt: r.caughtUpAt, began: latest(r.began, r.contact)}
-}
-
-func (r *replica) deriveLater(address string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.later[address] = true
-}
-
-func (r *replica) takeLater() (list []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for address := range r.later {
-		list = append(list, address)
-	}
-	clear(r.later)
-	return list
 }
 
 func (r *replica) copySoon() {

@@ -433,13 +433,3 @@ func (e *Engine) prepareMirrors(dir string) error {
 	})
 	return err
 }
-
-// passReplica is done every minute: what could not be recorded of a row or derived is tried again, and so are the passwords that depend on
-// whether the other site is heard (holders.secret).
-func (e *Engine) passReplica(ctx context.Context) {
-	for _, address := range e.replica.takeLater() {
-		e.noteLate(ctx, address)
-		e.deriveSoon(ctx, address)
-		e.endSessionsOf(ctx, address)
-	}
-}

@@ -353,7 +353,7 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 	if a.engine.logName == former {
 		t.Fatal("the new log has the name of the former one")
 	}
-	a.engine.passReplica(t.Context())
+	a.engine.retryLater(t.Context())
 	if !a.world.knows(sender, second) || !b.world.knows(sender, second) {
 		t.Error("the rebuilt site brought the old password back")
 	}
@@ -569,7 +569,7 @@ func twinsOfAHolder(t *testing.T) (a, b *twin) {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
-	a.engine.passReplica(t.Context())
+	a.engine.retryLater(t.Context())
 	later(time.Minute, a, b)
 	agree(t, a, b)
 	return a, b
@@ -602,8 +602,8 @@ func TestSecretAgainstThePasswordThatTheHolderChose(t *testing.T) {
 			a, b := twinsOfAHolder(t)
 			c.then(a, b)
 			eventually(t, func() string {
-				a.engine.passReplica(t.Context())
-				b.engine.passReplica(t.Context())
+				a.engine.retryLater(t.Context())
+				b.engine.retryLater(t.Context())
 				if !a.world.knows(sender, c.wantA) || !b.world.knows(sender, c.wantB) {
 					return fmt.Sprintf("a has the wanted password: %v, b: %v", a.world.knows(sender, c.wantA), b.world.knows(sender, c.wantB))
 				}
@@ -628,7 +628,7 @@ func TestSessionsEndWhereTheSecretCountsLate(t *testing.T) {
 			before, began := len(a.kicked()), a.engine.logins.changes()
 			then(a, b)
 			eventually(t, func() string {
-				a.engine.passReplica(t.Context())
+				a.engine.retryLater(t.Context())
 				switch kicked := a.kicked()[before:]; {
 				case !a.world.knows(sender, third):
 					return "the Secret does not count"

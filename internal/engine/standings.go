@@ -276,7 +276,7 @@ func (e *Engine) noteLate(ctx context.Context, address string) {
 	}
 	unlock()
 	if err != nil && !errors.Is(err, admin.ErrNotFound) {
-		e.replica.deriveLater(address)
+		e.later.add(address)
 		e.log.Error("recording how a mailbox stands; it is tried again", "mailbox", address, "error", err)
 	}
 }

@@ -151,7 +151,7 @@ func (e *Engine) runTimers(ctx context.Context) error {
 	tick := time.NewTicker(timersEvery)
 	defer tick.Stop()
 	for {
-		e.passReplica(ctx)
+		e.retryLater(ctx)
 		e.passTimers()
 		select {
 		case <-ctx.Done():

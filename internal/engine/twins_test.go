@@ -235,7 +235,7 @@ func live(d, step time.Duration, sites ...*twin) {
 		later(min(step, end.Sub(sites[0].time())), sites...)
 		for _, x := range sites {
 			x.catchBreath()
-			x.engine.passReplica(context.Background())
+			x.engine.retryLater(context.Background())
 			x.engine.passTimers()
 		}
 	}
@@ -289,8 +289,10 @@ func sameState(t testing.TB, a, b *twin) {
 		x.engine.holders.mu.Lock()
 		defer x.engine.holders.mu.Unlock()
 		s := state{Timers: x.engine.timers.open, Choices: x.engine.holders.choices}
-		if x.engine.holders.day == dayOf(x.time()) {
-			s.Sent = x.engine.holders.sent
+		x.engine.sentToday.mu.Lock()
+		defer x.engine.sentToday.mu.Unlock()
+		if x.engine.sentToday.day == dayOf(x.time()) {
+			s.Sent = x.engine.sentToday.by
 		}
 		if len(s.Sent) == 0 {
 			s.Sent = nil
