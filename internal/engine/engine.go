@@ -77,10 +77,11 @@ type Engine struct {
 	sessionEnds sessionEnds
 	rowDigests  rowDigests
 	doubles     doubles
-	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
-	// engine's log began.
+	// recalled says that all is taken in that the logs of both sites held of mailboxes and holders when this engine's log began; before
+	// that, records of the kinds keptBack wait (recall).
 	recalled atomic.Bool
-	// whole says that the operator said it of the directory.
+	// whole is Directory.Whole: by the operator's word, or by both sites' logs, the directory has every mailbox that it should have. While
+	// neither whole nor recalled holds, no address is called unknown (isIncomplete).
 	whole atomic.Bool
 	// published is the index whose domains the directory holds.
 	published struct {

@@ -67,15 +67,15 @@ func (s mailboxStanding) formerUntil() time.Time {
 	return s.ClosedAt
 }
 
-// turn is a standing as far as it says whose what was chosen is.
+// turn is one change of a mailbox at a site: opened or closed, and until when choices made before it are a former holder's.
 type turn struct {
 	at, formerUntil time.Time
 	closed          bool
 }
 
-// endings are until when what was chosen is a former holder's by the turns of one site, in their order: by its closings before it was last
-// opened, after which somebody else has the mailbox there, and by those since. Pure.
-func endings(turns []turn) (before, since time.Time) {
+// formerBy says until when choices are a former holder's as one site's turns, in their order, tell it. before: by the closings that an opening
+// followed; who has the mailbox there now came after them. since: by the closings after the last opening, zero while it is open. Pure.
+func formerBy(turns []turn) (before, since time.Time) {
 	for i, t := range turns {
 		if !t.closed && i > 0 && turns[i-1].closed {
 			before, since = latest(before, since), time.Time{}
@@ -145,7 +145,7 @@ func (l *standings) formerUntil(site, address string) time.Time {
 	own, known := l.last[address][site]
 	var until time.Time
 	for of, turns := range l.turns[address] {
-		before, since := endings(turns)
+		before, since := formerBy(turns)
 		until = latest(until, before)
 		if stays := known && !own.Closed && own.since().Before(since); of == site || !stays {
 			until = latest(until, since)
@@ -380,7 +380,7 @@ func (e *Engine) makeWhole(ctx context.Context) error {
 			return err
 		}
 	}
-	return e.directory.SetWhole(ctx)
+	return e.setWhole(ctx)
 }
 
 // keptBack are the kinds of records of other logs that do not act before all of them are here.
@@ -430,11 +430,16 @@ func (e *Engine) openThere(ctx context.Context, address string, closedAt time.Ti
 func (e *Engine) isIncomplete() bool { return !e.recalled.Load() && !e.whole.Load() }
 
 func (e *Engine) putWhole(r *http.Request) (any, error) {
-	if err := e.directory.SetWhole(r.Context()); err != nil {
-		return nil, err
+	return nil, e.setWhole(r.Context())
+}
+
+// setWhole notes that the directory has every mailbox that it should have, for a later start and for now.
+func (e *Engine) setWhole(ctx context.Context) error {
+	if err := e.directory.SetWhole(ctx); err != nil {
+		return err
 	}
 	e.whole.Store(true)
-	return nil, nil
+	return nil
 }
 
 // noteBegun notes at the beginning of a log that it is new: what this site was before, if it was, is at the other one.
