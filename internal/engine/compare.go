@@ -78,7 +78,7 @@ func (e *Engine) syncAndCompare(ctx context.Context, mailbox string) error {
 	}
 	if equal {
 		if err := e.unite(ctx, mailbox); err != nil {
-			e.log.Warn("making one of what both sites delivered", "mailbox", mailbox, "error", err)
+			e.log.Warn("leaving one copy of what both sites delivered", "mailbox", mailbox, "error", err)
 		}
 	}
 	return err

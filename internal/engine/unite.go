@@ -158,7 +158,7 @@ func (d siteDelivery) before(other siteDelivery) bool {
 	return cmp.Or(d.at.Compare(other.at), strings.Compare(d.site, other.site)) < 0
 }
 
-// unite makes one of the copies that both sites delivered into a mailbox. The stores were just found equal.
+// unite leaves one copy of each message that both sites delivered into a mailbox. The stores were just found equal.
 func (e *Engine) unite(ctx context.Context, mailbox string) error {
 	var errs error
 	for _, key := range e.doubles.of(mailbox) {
