@@ -303,8 +303,7 @@ func (d *doveadmTCP) duplicates(ctx context.Context, mailbox, key string) (copie
 	err = d.with(ctx, func(c *doveadmConn) error {
 		copies = copies[:0]
 		err := c.run(4, func(f []string) error {
-			flags := slices.DeleteFunc(strings.Fields(f[2]), func(flag string) bool { return flag == `\Recent` })
-			copies = append(copies, storedCopy{GUID: f[0], uid: f[1], Flags: flags, Folder: f[3]})
+			copies = append(copies, storedCopy{GUID: f[0], uid: f[1], Flags: lastingFlags(f[2]), Folder: f[3]})
 			return nil
 		}, mailbox, "fetch", "guid uid flags mailbox", "mailbox", "*", "header", "received", key)
 		for i := 0; err == nil && i < len(copies); i++ {
