@@ -411,7 +411,7 @@ func (e *Engine) recall(ctx context.Context) error {
 		return e.restoreRows(ctx)
 	}
 	defer e.replica.takingIn()()
-	was := newStandings() // without what this site said since it was built anew
+	was := newStandings()           // without what this site said since it was built anew
 	for _, kind := range keptBack { // who holds a mailbox before what holders chose
 		for _, m := range e.mirrors.all() {
 			err := m.Each(func(r evidence.Record) (err error) {
