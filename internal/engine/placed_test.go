@@ -472,6 +472,7 @@ func TestASiteThatOpensAMailboxLaterLeavesTheNextHoldersScript(t *testing.T) {
 			open(a)
 		}, 1, 1},
 		"the other site has it for the first time, and put nothing aside": {func(t *testing.T, a, b *twin) {
+			told(t, a, b)
 			cut(a, b)
 			closed(b)
 			later(time.Minute, a, b)
