@@ -235,7 +235,11 @@ func TestOrdinaryMailThatWasTakenWaitsForAMailboxThatIsOpenAtTheOtherSite(t *tes
 	a, b := newTwins(t)
 	row := former(t, "ufficio", admin.AccessFull, 1<<20)
 	row.OrdinaryMail = admin.OrdinaryDeliver
-	place := func(x *twin) { x.place(admin.Place{Address: row.Address, Mailbox: &row}) }
+	place := func(x *twin) {
+		row := row
+		row.Owner.UID += "-" + x.settings.Site
+		x.place(admin.Place{Address: row.Address, Mailbox: &row})
+	}
 	place(a)
 	if answer := a.arrive(stranger, []string{row.Address}, []byte(letter(stranger, row.Address, ""))); answer != "" {
 		t.Fatal(answer)
@@ -244,6 +248,7 @@ func TestOrdinaryMailThatWasTakenWaitsForAMailboxThatIsOpenAtTheOtherSite(t *tes
 	later(time.Minute, a, b)
 	place(b)
 	agree(t, a, b)
+	hears(t, a, b, row.Address)
 	a.world.run(enoughRounds)
 	if n := a.engine.held.count(); n != 1 {
 		t.Fatalf("%d messages wait, want 1", n)

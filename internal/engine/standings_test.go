@@ -783,8 +783,13 @@ func TestAMailboxThatIsOpenAtTheOtherSiteIsNotDenied(t *testing.T) {
 // The operator places the rows of a site that was built anew before that knows what it was, and it stands by them as it would if it had known.
 func TestWhatIsPlacedBeforeASiteKnowsWhatItWasComesAfterThat(t *testing.T) {
 	const address = "nuova@" + ours
-	open := func(x *twin) {
+	of := func(x *twin) admin.Mailbox {
 		row := former(t, "nuova", admin.AccessFull, 1<<20)
+		row.Owner.UID += "-" + x.settings.Site
+		return row
+	}
+	open := func(x *twin) {
+		row := of(x)
 		if before, err := x.engine.directory.Mailbox(t.Context(), row.Address); err == nil {
 			row.ClosedAt = before.ClosedAt // as the operator does
 		}
@@ -792,7 +797,7 @@ func TestWhatIsPlacedBeforeASiteKnowsWhatItWasComesAfterThat(t *testing.T) {
 	}
 	closes := func(sites ...*twin) {
 		for _, x := range sites {
-			x.close(former(t, "nuova", admin.AccessFull, 1<<20))
+			x.close(of(x))
 		}
 	}
 	chooses := func(x *twin) {
@@ -870,13 +875,7 @@ func TestWhatIsPlacedBeforeASiteKnowsWhatItWasComesAfterThat(t *testing.T) {
 			a.rebuild(b)
 			open(a)
 			later(time.Minute, a, b)
-			eventually(t, func() string {
-				said, _ := a.engine.standings.of("a", mailboxStanding{Address: address})
-				if heard, _ := b.engine.standings.of("a", said); !heard.At.Equal(said.At) {
-					return "the other site has not heard that the mailbox is placed"
-				}
-				return ""
-			})
+			hears(t, b, a, address)
 			if c.meanwhile != nil {
 				c.meanwhile(t, a, b)
 				later(time.Minute, a, b)

@@ -220,6 +220,18 @@ func agree(t testing.TB, a, b *twin) {
 	})
 }
 
+// hears waits until a site has taken in how a mailbox stands at the other one: that a record is here (agree) is a moment earlier.
+func hears(t testing.TB, x, other *twin, address string) {
+	t.Helper()
+	said, _ := other.engine.standings.of(other.settings.Site, mailboxStanding{Address: address})
+	eventually(t, func() string {
+		if heard, _ := x.engine.standings.of(other.settings.Site, said); !heard.At.Equal(said.At) {
+			return "site " + x.settings.Site + " does not know how " + address + " stands at the other one"
+		}
+		return ""
+	})
+}
+
 // later moves both clocks.
 func later(d time.Duration, sites ...*twin) {
 	for _, x := range sites {
