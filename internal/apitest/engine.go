@@ -200,9 +200,9 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPut:
 		e.put(w, r, path)
 	case path == "status":
-		peer := admin.PeerState{Configured: e.Peer != nil, Stores: e.Stores}
+		peer := admin.PeerState{Stores: e.Stores}
 		if e.Peer != nil {
-			peer.Site, peer.Digest = e.Peer.Site, e.Peer.Digest()
+			peer.Configured, peer.Site, peer.Digest = e.Peer.Site != "", e.Peer.Site, e.Peer.Digest()
 		}
 		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: peer, Incomplete: e.Incomplete})
 	case path == "digests":
@@ -250,9 +250,7 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 		http.Error(w, e.RefusesPeer, http.StatusUnprocessableEntity)
 	case path == "peer":
 		e.Peer = &admin.Peer{}
-		if err = json.NewDecoder(r.Body).Decode(e.Peer); *e.Peer == (admin.Peer{}) {
-			e.Peer = nil
-		}
+		err = json.NewDecoder(r.Body).Decode(e.Peer)
 	case path == "whole":
 		e.Incomplete = false
 	case path == "placed":

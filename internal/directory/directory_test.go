@@ -262,22 +262,22 @@ func TestUnknownMailboxIsNotFound(t *testing.T) {
 
 func TestPeerIsOne(t *testing.T) {
 	d := opened(t)
-	if _, ok, err := d.Peer(t.Context()); ok || err != nil {
-		t.Fatalf("before any was put: %v %v", ok, err)
+	if _, isTold, err := d.Peer(t.Context()); isTold || err != nil {
+		t.Fatalf("before any was put: %v %v", isTold, err)
 	}
 	for _, address := range []string{"one:9443", "two:9443"} {
 		if err := d.PutPeer(t.Context(), admin.Peer{Site: "b", Address: address, CABundle: "pem"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if p, ok, err := d.Peer(t.Context()); !ok || err != nil || p.Address != "two:9443" {
-		t.Fatalf("got %+v %v %v", p, ok, err)
+	if p, isTold, err := d.Peer(t.Context()); !isTold || err != nil || p.Address != "two:9443" {
+		t.Fatalf("got %+v %v %v", p, isTold, err)
 	}
 	if err := d.PutPeer(t.Context(), admin.Peer{}); err != nil {
 		t.Fatal(err)
 	}
-	if p, ok, err := d.Peer(t.Context()); ok || err != nil {
-		t.Fatalf("taken back, it is %+v %v", p, err)
+	if p, isTold, err := d.Peer(t.Context()); !isTold || p != (admin.Peer{}) || err != nil {
+		t.Fatalf("taken back, it is %+v, %v %v: nobody, and that is known", p, isTold, err)
 	}
 }
 

@@ -263,20 +263,16 @@ func (d *Directory) PutCertified(ctx context.Context, domains []string) error {
 
 // PutPeer stores where the other site's engine is and whom to trust there; the zero Peer is nowhere and nobody.
 func (d *Directory) PutPeer(ctx context.Context, p admin.Peer) error {
-	statement, values := `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
-		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, []any{p.Site, p.Address, p.CABundle}
-	if p == (admin.Peer{}) {
-		statement, values = `DELETE FROM peer`, nil
-	}
-	_, err := d.db.ExecContext(ctx, statement, values...)
+	_, err := d.db.ExecContext(ctx, `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
+		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, p.Site, p.Address, p.CABundle)
 	if err != nil {
 		return fmt.Errorf("storing the peer: %w", err)
 	}
 	return nil
 }
 
-// Peer reads the peer; ok is false when none was stored.
-func (d *Directory) Peer(ctx context.Context) (p admin.Peer, ok bool, err error) {
+// Peer reads the peer. isTold is false of a directory that was told of none, not even that there is nobody: it is new, or its former one was lost.
+func (d *Directory) Peer(ctx context.Context) (p admin.Peer, isTold bool, err error) {
 	err = d.db.QueryRowContext(ctx, `SELECT site, address, ca_bundle FROM peer`).Scan(&p.Site, &p.Address, &p.CABundle)
 	if errors.Is(err, sql.ErrNoRows) {
 		return p, false, nil

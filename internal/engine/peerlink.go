@@ -31,12 +31,12 @@ var errUnknownRequest = errors.New("unknown request")
 
 // trustedPeer is the peer of the directory and the pool to verify it with.
 func (e *Engine) trustedPeer(ctx context.Context) (admin.Peer, *x509.CertPool, error) {
-	peer, ok, err := e.directory.Peer(ctx)
+	peer, _, err := e.directory.Peer(ctx)
 	if err != nil {
 		return peer, nil, err
 	}
 	pool := x509.NewCertPool()
-	if !ok || !pool.AppendCertsFromPEM([]byte(peer.CABundle)) {
+	if !pool.AppendCertsFromPEM([]byte(peer.CABundle)) {
 		return peer, nil, errors.New("no peer is configured")
 	}
 	return peer, pool, nil

@@ -83,10 +83,8 @@ func (e *Engine) endSessionsIn(ctx context.Context, address string, formerScript
 // deactivatedThere says whether another site opened a mailbox again since it was last closed at this one (openThere), and so deactivated the former
 // holder's script. That word is newer than all of his, and the sync brings it; to say it here as well would end what the next holder has
 // activated there since, at both sites. A site where the mailbox is new deactivated nothing.
-func (l *standings) deactivatedThere(own, other, address string, closedAt time.Time) bool {
-	if !l.openThere(own, other, address, closedAt) {
-		return false
-	}
+func (l *standings) deactivatedThere(own string, others func(site string) bool, address string, closedAt time.Time) bool {
+	other := l.openThere(own, others, address, closedAt)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.last[address][other].ClosedAt.IsZero()

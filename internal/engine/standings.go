@@ -170,14 +170,14 @@ func (l *standings) lost(site, address string) (s mailboxStanding, ok bool) {
 	return s, ok
 }
 
-// openDomains are the domains of the mailboxes that are open at another site, or at any other one.
-func (l *standings) openDomains(own, other string) map[string]bool {
+// openDomains are the domains of the mailboxes that are open at other sites.
+func (l *standings) openDomains(others func(site string) bool) map[string]bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	domains := map[string]bool{}
 	for _, of := range l.last {
 		for site, s := range of {
-			if site != own && !s.Closed && (other == "" || site == other) {
+			if others(site) && !s.Closed {
 				domains[s.Domain] = true
 			}
 		}
@@ -185,12 +185,18 @@ func (l *standings) openDomains(own, other string) map[string]bool {
 	return domains
 }
 
-// openThere says whether a mailbox is open at another site since it was last closed at this one, whose row says when that was too.
-func (l *standings) openThere(own, other, address string, closedAt time.Time) bool {
+// openThere is the other site that has a mailbox open since it was last closed at this one, whose row says when that was too; "" if none has.
+func (l *standings) openThere(own string, others func(site string) bool, address string, closedAt time.Time) (site string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last, known := l.last[address][other]
-	return known && !last.Closed && last.since().After(latest(closedAt, l.last[address][own].formerUntil()))
+	last := l.last[address]
+	closed := latest(closedAt, last[own].formerUntil())
+	for other, s := range last {
+		if others(other) && !s.Closed && s.since().After(closed) && s.At.After(last[site].At) {
+			site = other
+		}
+	}
+	return site
 }
 
 // restoreLater notes that the row of an address is to be looked for.
@@ -368,14 +374,13 @@ func (e *Engine) recall(ctx context.Context) error {
 }
 
 // makeWhole is done when the rows that the logs know are there. It holds the domains of what is open at the other site only, none of which a
-// row has brought: Postfix would refuse their mail for good before the operator has come to them. A directory that was lost does not know
-// who the other site is, nor that it was given up: then any is.
+// row has brought: Postfix would refuse their mail for good before the operator has come to them.
 func (e *Engine) makeWhole(ctx context.Context) error {
-	peer, _, err := e.directory.Peer(ctx)
+	others, err := e.otherSites(ctx)
 	if err != nil {
 		return err
 	}
-	for domain := range e.standings.openDomains(e.settings.Site, peer.Site) {
+	for domain := range e.standings.openDomains(others) {
 		if err := e.directory.HoldDomain(ctx, domain); err != nil {
 			return err
 		}
@@ -416,14 +421,23 @@ func (e *Engine) notYet(ctx context.Context, address string, row admin.Mailbox, 
 // errOpenThere is of a mailbox that only this site lacks.
 var errOpenThere = errors.New("the mailbox is open at the other site, and this site's operator has not placed it yet")
 
-// openThere is errOpenThere for a mailbox that the other site has open since it was closed here, or was never here. A site that was given
-// up closes nothing any more, and is not asked: mail would wait for ever.
+// openThere is errOpenThere for a mailbox that the other site has open since it was closed here, or was never here.
 func (e *Engine) openThere(ctx context.Context, address string, closedAt time.Time) error {
-	peer, _, err := e.directory.Peer(ctx)
-	if err == nil && e.standings.openThere(e.settings.Site, peer.Site, address, closedAt) {
-		err = fmt.Errorf("%s: %w", address, errOpenThere)
+	others, err := e.otherSites(ctx)
+	if err != nil {
+		return err
 	}
-	return err
+	if e.standings.openThere(e.settings.Site, others, address, closedAt) != "" {
+		return fmt.Errorf("%s: %w", address, errOpenThere)
+	}
+	return nil
+}
+
+// otherSites says of a site whether what it has open counts here. A site that was given up closes nothing any more, and does not count: mail
+// would wait for ever. A directory that was lost does not know who the other site is, nor that it was given up: until it is told, any counts.
+func (e *Engine) otherSites(ctx context.Context) (counts func(site string) bool, err error) {
+	peer, isTold, err := e.directory.Peer(ctx)
+	return func(site string) bool { return site != e.settings.Site && (!isTold || site == peer.Site) }, err
 }
 
 // isIncomplete says whether the directory may lack mailboxes (admin.Status.Incomplete).

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -152,11 +151,7 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 	}
 	agree(t, a, b)
 	sameState(t, a, b)
-	a.between(func() {
-		if err := os.RemoveAll(filepath.Join(a.settings.Files.State, directoryDir)); err != nil {
-			t.Fatal(err)
-		}
-	})
+	a.loseDirectory()
 	isWhole("when it was made again from the log", true)
 }
 
@@ -200,12 +195,7 @@ func TestTheDomainsOfWhatIsOpenAtTheOtherSiteAreHeldBeforeTheDirectoryIsWhole(t 
 	})
 	holds("when it says that it knows", guest, true)
 	holds("when it says that it knows", gone, true)
-	loses := func() {
-		if err := os.RemoveAll(filepath.Join(a.settings.Files.State, directoryDir)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	a.between(loses)
+	a.loseDirectory()
 	holds("when the directory was lost too, and with it who the peer is", guest, true)
 	a.meets(b)
 	opens(late)
@@ -700,6 +690,11 @@ func TestAMailboxThatIsOpenAtTheOtherSiteIsNotDenied(t *testing.T) {
 		return ofA, ofB
 	}
 	const waits, denied = answerTemporary, answerUnknown
+	givesUp := func(t *testing.T, a *twin) {
+		if err := a.client(admin.OperatorURI("a"), a.authority).PutPeer(t.Context(), admin.Peer{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, c := range map[string]struct {
 		lives func(t *testing.T, a, b *twin)
 		want  string // what a stranger is answered at site a
@@ -738,9 +733,22 @@ func TestAMailboxThatIsOpenAtTheOtherSiteIsNotDenied(t *testing.T) {
 			open(b)
 			agree(t, a, b)
 			b.stop()
-			if err := a.engine.directory.PutPeer(t.Context(), admin.Peer{}); err != nil {
-				t.Fatal(err)
-			}
+			givesUp(t, a)
+			a.kill()
+		}, denied},
+		"it was made there, and the directory here was lost while that site cannot be read": {func(t *testing.T, a, b *twin) {
+			open(b)
+			agree(t, a, b)
+			b.stop()
+			a.loseDirectory()
+		}, waits},
+		"that, and that site was given up": {func(t *testing.T, a, b *twin) {
+			open(b)
+			agree(t, a, b)
+			b.stop()
+			a.loseDirectory()
+			givesUp(t, a)
+			a.kill()
 		}, denied},
 	} {
 		t.Run(name, func(t *testing.T) {
