@@ -199,7 +199,7 @@ func (e *Engine) load(ctx context.Context) error {
 		err = e.noteStandings(rows)
 	}
 	if err == nil && e.recalled.Load() && !isWhole {
-		err = e.makeWhole(ctx) // it may be another directory than the one that was
+		err = e.setWhole(ctx) // it may be another directory than the one that was
 	}
 	if err != nil {
 		return err

@@ -170,21 +170,6 @@ func (l *standings) lost(site, address string) (s mailboxStanding, ok bool) {
 	return s, ok
 }
 
-// openDomains are the domains of the mailboxes that are open at other sites.
-func (l *standings) openDomains(others func(site string) bool) map[string]bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	domains := map[string]bool{}
-	for _, of := range l.last {
-		for site, s := range of {
-			if others(site) && !s.Closed {
-				domains[s.Domain] = true
-			}
-		}
-	}
-	return domains
-}
-
 // openThere is the other site that has a mailbox open since it was last closed at this one, whose row says when that was too; "" if none has.
 func (l *standings) openThere(own string, others func(site string) bool, address string, closedAt time.Time) (site string) {
 	l.mu.Lock()
@@ -301,11 +286,15 @@ func (e *Engine) restoreRows(ctx context.Context) error {
 }
 
 // restoreRow makes a row Closed, or Suspended if it was open: nobody gets in, and its mail waits where it is (notYet), before the operator
-// says what its resource says.
+// says what its resource says. Of what is open at the other site only it holds the domain, which may be that of a guest: Postfix would refuse
+// its mail for good before the operator has come to it.
 func (e *Engine) restoreRow(ctx context.Context, address string) error {
 	s, ok := e.standings.lost(e.settings.Site, address)
 	if !ok {
-		return nil
+		if err := e.openThere(ctx, address, time.Time{}); !errors.Is(err, errOpenThere) {
+			return err
+		}
+		return e.directory.HoldDomain(ctx, domainOf(address))
 	}
 	if _, err := e.directory.Mailbox(ctx, address); !errors.Is(err, admin.ErrNotFound) {
 		return err
@@ -362,7 +351,7 @@ func (e *Engine) recall(ctx context.Context) error {
 		for _, row := range rows {
 			e.deriveSoon(ctx, row.Address)
 		}
-		err = e.makeWhole(ctx)
+		err = e.setWhole(ctx)
 	}
 	if err == nil {
 		_, err = e.record(kindRecalled, e.logName, "", &struct{}{})
@@ -371,21 +360,6 @@ func (e *Engine) recall(ctx context.Context) error {
 		e.recalled.Store(true)
 	}
 	return err
-}
-
-// makeWhole is done when the rows that the logs know are there. It holds the domains of what is open at the other site only, none of which a
-// row has brought: Postfix would refuse their mail for good before the operator has come to them.
-func (e *Engine) makeWhole(ctx context.Context) error {
-	others, err := e.otherSites(ctx)
-	if err != nil {
-		return err
-	}
-	for domain := range e.standings.openDomains(others) {
-		if err := e.directory.HoldDomain(ctx, domain); err != nil {
-			return err
-		}
-	}
-	return e.setWhole(ctx)
 }
 
 // keptBack are the kinds of records of other logs that do not act before all of them are here.
