@@ -80,7 +80,7 @@ func place(ctx context.Context, tx *transaction, p admin.Place, deactivatedThere
 	case p.Given != nil:
 		o.Err = putGiven(ctx, tx, p.Address, *p.Given)
 	}
-	end = end || (p.Given != nil && mayLess(before.Given, *p.Given))
+	end = end || (p.Given != nil && losesScripts(before.Given, *p.Given))
 	if end && o.Err == nil {
 		o.Err = noteEnding(ctx, tx, p.Address, formerScript)
 	}

@@ -3,14 +3,13 @@ package engine
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
 // reasonCut is why a submission with a field that Postfix cut is refused.
-const reasonCut = "Un campo dell'intestazione, di solito quello dei destinatari, supera i 59.000 byte e non può essere certificato per intero: inviare il messaggio in più parti o senza i nomi dei destinatari."
+const reasonCut = "Un campo dell'intestazione, di solito quello dei destinatari, supera i 53.000 byte e non può essere certificato per intero: inviare il messaggio in più parti o senza i nomi dei destinatari."
 
 // access is the access point (punto di accesso). Postfix may split one submission into several transactions with the same
 // queue identifier: the first one certifies it for all recipients that the milter recorded, each one sends the same stored
@@ -169,7 +168,7 @@ func (e *Engine) issueNonAcceptance(r refused) error {
 // sendEnvelope puts the envelope back into Postfix for one recipient, who is one of those that it names. Failure notices are asked for
 // under the PEC identifier. An address that Postfix will never take fails like one that its own server refuses.
 func (e *Engine) sendEnvelope(s accepted, envelope []byte, rcpt string) error {
-	if !slices.ContainsFunc(s.Transit.Recipients, func(r recipientRecord) bool { return strings.EqualFold(r.Address, rcpt) }) {
+	if !s.isFor(rcpt) {
 		return fmt.Errorf("sending envelope %s: it is not for %q", s.Transit.Identifier, rcpt)
 	}
 	done, err := e.inject(s.Transit.Identifier, message{from: s.Transit.Sender, to: rcpt, envid: s.Transit.Identifier, bytes: envelope})

@@ -50,7 +50,7 @@ type comparisons struct {
 	reached, failed time.Time
 	total           total
 
-	// told is what was told at toldAt: every hosted domain's pass asks, and each answer counts all mailboxes.
+	// telling guards told and toldAt: what was told, and when. Every hosted domain's pass asks, and each answer counts all mailboxes.
 	telling sync.Mutex
 	told    admin.Stores
 	toldAt  time.Time
@@ -78,7 +78,7 @@ func (e *Engine) syncAndCompare(ctx context.Context, mailbox string) error {
 	}
 	if equal {
 		if err := e.unite(ctx, mailbox); err != nil {
-			e.log.Warn("making one of what both sites delivered", "mailbox", mailbox, "error", err)
+			e.log.Warn("leaving one copy of what both sites delivered", "mailbox", mailbox, "error", err)
 		}
 	}
 	return err
@@ -242,9 +242,9 @@ func (e *Engine) digest(ctx context.Context, mailbox string) (string, error) {
 	return hex.EncodeToString(whole[:16]), nil
 }
 
-// messageHash is that of one message. Recent is a session's, not the message's.
+// messageHash is that of one message.
 func messageHash(folder, guid, flags string) [sha256.Size]byte {
-	kept := slices.DeleteFunc(strings.Fields(flags), func(flag string) bool { return flag == `\Recent` })
+	kept := lastingFlags(flags)
 	slices.Sort(kept)
 	return sha256.Sum256([]byte(folder + "\x00" + guid + "\x00" + strings.Join(kept, " ")))
 }

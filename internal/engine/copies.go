@@ -242,9 +242,13 @@ func (e *Engine) copySeals(w *wire, m *mirror, c *copying) error {
 
 // noteCopied keeps what was copied for the next connection.
 func (e *Engine) noteCopied(under map[*evidence.Mirror]*copying) {
-	for m, c := range under {
+	for _, m := range e.mirrors.all() {
+		c := under[m.Mirror]
+		if c == nil {
+			continue
+		}
 		if err := m.SetCopied(c.Copied); err != nil {
-			e.log.Error("noting what was copied", "error", err)
+			e.log.Error("noting what was copied", "log", m.name, "error", err)
 		}
 	}
 }
@@ -493,7 +497,7 @@ func (e *Engine) repair() (moved <-chan struct{}) {
 	keys, moved := e.replica.repairable()
 	for _, key := range keys {
 		if err := e.repairOne(key); err != nil {
-			e.log.Error("recording that a copy is at the other site", "error", err)
+			e.log.Error("recording that a copy is at the other site", "key", key, "error", err)
 		}
 	}
 	return moved

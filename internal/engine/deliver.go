@@ -164,10 +164,11 @@ func (e *Engine) stored(d delivery, key, reply string) error {
 	return e.outcome(d, at, nil, true)
 }
 
-// statusUnknown is the status of an address that there is not, and statusDisabled that of a mailbox that takes nothing.
+// Enhanced status codes (RFC 3463 3.2, 3.3) of a mailbox that is not there, takes nothing, is full.
 const (
 	statusUnknown  = "5.1.1"
 	statusDisabled = "5.2.1"
+	statusFull     = "5.2.2"
 )
 
 // mailboxFailure says why the directory lets nothing into a mailbox, or nil.
@@ -247,7 +248,7 @@ func (e *Engine) trace(key, rcpt string) []byte {
 // message: scripts cannot refuse one (stack/sieve.go).
 func (e *Engine) dovecotRefusal(rcpt string, answer *smtp.SMTPError) (*failure, error) {
 	if answer.Code == 552 || answer.EnhancedCode == (smtp.EnhancedCode{5, 2, 2}) {
-		return &failure{Recipient: rcpt, Status: "5.2.2", Text: "casella piena"}, nil
+		return &failure{Recipient: rcpt, Status: statusFull, Text: "casella piena"}, nil
 	}
 	return e.mailboxFailure(rcpt)
 }

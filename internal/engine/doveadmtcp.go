@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -297,6 +298,11 @@ func (c *doveadmConn) stuff(message io.Reader) error {
 		}
 		lineStart = char == '\n'
 	}
+}
+
+// lastingFlags are the flags that Dovecot prints of a message, without \Recent, which is a session's.
+func lastingFlags(field string) []string {
+	return slices.DeleteFunc(strings.Fields(field), func(flag string) bool { return flag == `\Recent` })
 }
 
 // finish ends the input and reads how the command ended.

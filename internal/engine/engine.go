@@ -26,6 +26,8 @@ import (
 	"github.com/pec-operator/pec-operator/internal/settings"
 )
 
+// In this package a mutex guards the fields below it, to the end of its struct, unless it says otherwise.
+
 // Engine is the certified-mail engine of one Managed domain at one site.
 type Engine struct {
 	settings settings.Engine

@@ -110,7 +110,7 @@ func (h *held) byMailbox(may func(heldMessage) bool) map[string][]heldMessage {
 // waits says whether what was refused may be taken later: the mailbox is there, and is full or takes nothing. The sender of an envelope is
 // told, and never hears of it again. Pure.
 func (f failure) waits(t pec.Type) bool {
-	return t != pec.TypeEnvelope && f.Threat == "" && (f.Status == statusDisabled || f.Status == "5.2.2")
+	return t != pec.TypeEnvelope && f.Threat == "" && (f.Status == statusDisabled || f.Status == statusFull)
 }
 
 // hold keeps a message until its mailbox takes it. Repeated for one that waits, it changes nothing.

@@ -174,7 +174,7 @@ func (e *Engine) login(r *http.Request) (session, error) {
 	if !given || len(address) > 254 || !ordinaryForm.MatchString(address) {
 		return session{}, denial{status: http.StatusUnauthorized, Code: "login-required", Message: "log in with the mailbox's address and its password (HTTP Basic)"}
 	}
-	for _, asks := range []func(address, client string, now time.Time) turnedAway{e.gate.admit, e.gate.ask} {
+	for _, asks := range []func(address, client string, now time.Time) tryVerdict{e.gate.takeAPITry, e.gate.mayCheck} {
 		if refused := asks(address, client, e.now()); refused.wait > 0 {
 			e.countRefusedLogin("api", address, client, refused)
 			e.metrics.logins.WithLabelValues("limited").Inc()
@@ -182,7 +182,7 @@ func (e *Engine) login(r *http.Request) (session, error) {
 		}
 	}
 	row, hash, outcome, err := e.checkLogin(r.Context(), address, []byte(secret))
-	e.gate.told(address, client, outcome, e.now())
+	e.gate.checked(address, client, outcome, e.now())
 	if err != nil {
 		return session{}, err
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -218,8 +217,7 @@ func parseMessage(f []string) (store.Message, error) {
 	if err != nil || dateErr != nil || sizeErr != nil {
 		return store.Message{}, fmt.Errorf("%w: message %q", errWire, f)
 	}
-	flags := slices.DeleteFunc(strings.Fields(f[4]), func(flag string) bool { return flag == `\Recent` })
-	return store.Message{GUID: f[0], UID: numbers[0], Date: time.Unix(date, 0).UTC(), Size: size, Flags: flags}, nil
+	return store.Message{GUID: f[0], UID: numbers[0], Date: time.Unix(date, 0).UTC(), Size: size, Flags: lastingFlags(f[4])}, nil
 }
 
 func (e *Engine) storeOpen(w http.ResponseWriter, r storeRequest) (any, error) {
@@ -241,6 +239,9 @@ func (e *Engine) storeOpen(w http.ResponseWriter, r storeRequest) (any, error) {
 			w.Header().Set("Content-Type", "message/rfc822")
 		})
 	})
+	if err != nil {
+		err = fmt.Errorf("message %d of folder %q of %s: %w", uid, folder, r.mailbox, err)
+	}
 	if err != nil && begun {
 		e.log.Warn("sending a message to a job", "mailbox", r.mailbox, "error", err)
 		panic(http.ErrAbortHandler) // the job must see a cut answer, not the end of the message

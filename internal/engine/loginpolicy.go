@@ -72,11 +72,11 @@ func (e *Engine) judgeLogin(command string, try loginTry) loginVerdict {
 	}
 	if command == "report" {
 		if !try.Refused {
-			e.gate.told(address, try.Remote, e.outcomeOf(address, try), e.now())
+			e.gate.checked(address, try.Remote, e.outcomeOf(address, try), e.now())
 		}
 		return loginVerdict{}
 	}
-	refused := e.gate.ask(address, try.Remote, e.now())
+	refused := e.gate.mayCheck(address, try.Remote, e.now())
 	if refused.wait == 0 {
 		return loginVerdict{}
 	}
@@ -110,12 +110,12 @@ func (e *Engine) isMailbox(address string) bool {
 var loginDoors = map[string]bool{"imap": true, "pop3": true, "smtp": true, "sieve": true, "api": true}
 
 // countRefusedLogin counts a try that was refused, and says so in the log once in the time in which a try comes back: whoever guesses goes on.
-func (e *Engine) countRefusedLogin(door, address, client string, r turnedAway) {
+func (e *Engine) countRefusedLogin(door, address, client string, r tryVerdict) {
 	if !loginDoors[door] {
 		door = "other"
 	}
 	e.metrics.refusals.WithLabelValues(door).Inc()
-	if r.news {
+	if r.isNews {
 		e.log.Warn("logins are refused, unchecked: too many tries", "door", door, "mailbox", address, "client", client, "wait", r.wait.Round(time.Second))
 	}
 }

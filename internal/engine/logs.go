@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
@@ -173,6 +174,24 @@ func (e *Engine) load(ctx context.Context) error {
 		return err
 	}
 	e.whole.Store(isWhole)
+	if err := e.readLogs(); err != nil {
+		return err
+	}
+	if err := e.prepareRules(); err != nil {
+		return err
+	}
+	rows, err := e.prepareRows(ctx, isWhole)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows { // one that fails must not keep the others from their mail
+		e.deriveSoon(ctx, row.Address)
+	}
+	return errors.Join(ctx.Err(), e.removeFlatRules())
+}
+
+// readLogs reads the engine's own log and then the mirrors.
+func (e *Engine) readLogs() error {
 	e.recalled.Store(true) // unless the log says that it is new
 	if err := e.noteBegun(); err != nil {
 		return err
@@ -186,12 +205,14 @@ func (e *Engine) load(ctx context.Context) error {
 			return fmt.Errorf("reading the mirror %s: %w", m.name, err)
 		}
 	}
-	if err := e.prepareRules(); err != nil {
-		return err
-	}
+	return nil
+}
+
+// prepareRows brings rows and log to say the same, and answers the rows.
+func (e *Engine) prepareRows(ctx context.Context, isWhole bool) ([]admin.Mailbox, error) {
 	if e.recalled.Load() || len(e.mirrors.all()) == 0 {
 		if err := e.restoreRows(ctx); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	rows, err := e.directory.Mailboxes(ctx, "")
@@ -201,13 +222,7 @@ func (e *Engine) load(ctx context.Context) error {
 	if err == nil && e.recalled.Load() && !isWhole {
 		err = e.setWhole(ctx) // it may be another directory than the one that was
 	}
-	if err != nil {
-		return err
-	}
-	for _, row := range rows { // one that fails must not keep the others from their mail
-		e.deriveSoon(ctx, row.Address)
-	}
-	return errors.Join(ctx.Err(), e.removeFlatRules())
+	return rows, err
 }
 
 // takeInOrKeepBack takes a record of either site into the views. Any order of two logs comes to the same. What a site that was rebuilt hears

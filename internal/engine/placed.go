@@ -231,8 +231,8 @@ func eachOf[T any](list []T, f func(i int)) {
 	_ = group.Wait() // nothing answers an error
 }
 
-// checkPlace says what the directory does not know to be wrong, and takes that out of the place: a rule that cannot be carried out
-// must not keep an access from being withdrawn. The operator asks again for what it took out, and so the answer does not get lost.
+// checkPlace takes out of a place what cannot be carried out and only the engine can judge, and says what that was: a rule that is wrong must
+// not keep an access from being withdrawn. The operator asks again for what was taken out, so the answer does not get lost.
 func (e *Engine) checkPlace(ctx context.Context, p *admin.Place) (wrong string) {
 	p.Address = fold(p.Address)
 	// The provider may have taken the address of a mailbox that is there: then that can be closed, or its row would stay open for good.

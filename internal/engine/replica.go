@@ -13,9 +13,9 @@ type replica struct {
 	// news, patience and reserve are newsEvery, copyPatience and keepFree; a test has less time, and room.
 	news, patience time.Duration
 	reserve        uint64
+	wake           chan struct{} // records came whose messages are to be copied
 
 	mu         sync.Mutex
-	wake       chan struct{}     // records came whose messages are to be copied
 	began      time.Time         // this engine's start
 	contact    time.Time         // when the other site was first reached since
 	caughtUpAt time.Time         // all that the other site had recorded by then is here

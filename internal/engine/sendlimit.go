@@ -85,44 +85,47 @@ func mayNotSend(row admin.Mailbox) string {
 	return ""
 }
 
-// submit records a submission, if it is its sender who logged in, and the mailbox's rights and limits let it be sent: "" if so, else the
-// answer. The record is what counts it, also after a restart. Postfix asks for the login too, and first: where it tells of none, it was
-// not asked to, which is a fault of ours.
-func (e *Engine) submit(queueID string, tx transaction) (answer string, err error) {
-	address, day := fold(tx.From), dayOf(e.now())
+// refusalOfSubmission is what the holder is given, with the answer to a submission, "" if it is its sender who logged in, and the mailbox's rights
+// and the limit of a message let it be sent. Postfix asks for the login too, and first: where it tells of none, it was not asked to, which is a
+// fault of ours.
+func (e *Engine) refusalOfSubmission(ctx context.Context, address string, tx transaction) (given admin.Given, answer string, err error) {
 	if tx.User == "" {
-		return "", fmt.Errorf("a submission of %q came without a login", tx.From)
+		return given, "", fmt.Errorf("a submission of %q came without a login", tx.From)
 	}
 	if fold(tx.User) != address {
-		return answerNotYours, nil
+		return given, answerNotYours, nil
 	}
-	row, err := e.directory.Mailbox(context.Background(), address)
-	if err := e.notYet(context.Background(), address, row, err); err != nil {
-		return "", err
+	row, err := e.directory.Mailbox(ctx, address)
+	if err := e.notYet(ctx, address, row, err); err != nil {
+		return given, "", err
 	}
 	if errors.Is(err, admin.ErrNotFound) {
-		return answerNotEnabled, nil
+		return given, answerNotEnabled, nil
 	}
 	if err != nil {
-		return "", err
+		return given, "", err
 	}
 	if answer := mayNotSend(row); answer != "" {
-		return answer, nil
+		return given, answer, nil
 	}
-	isLocal, err := e.directory.Local(context.Background(), row.Domain)
+	isLocal, err := e.directory.Local(ctx, row.Domain)
 	if err != nil {
-		return "", err
+		return given, "", err
 	}
 	if !isLocal {
-		return admin.AnswerElsewhere, nil
+		return given, admin.AnswerElsewhere, nil
 	}
-	given, err := e.directory.Given(context.Background(), address)
-	if err != nil {
-		return "", err
+	given, err = e.directory.Given(ctx, address)
+	if err == nil && given.RecipientsPerMessage > 0 && len(tx.Recipients) > given.RecipientsPerMessage {
+		answer = fmt.Sprintf(answerRcptLimit, given.RecipientsPerMessage, len(tx.Recipients))
 	}
-	if given.RecipientsPerMessage > 0 && len(tx.Recipients) > given.RecipientsPerMessage {
-		return fmt.Sprintf(answerRcptLimit, given.RecipientsPerMessage, len(tx.Recipients)), nil
-	}
+	return given, answer, err
+}
+
+// recordSubmission records a submission if the day's limit lets it be sent: "" if so, else the answer. The record is what counts it, also
+// after a restart.
+func (e *Engine) recordSubmission(queueID, address string, tx transaction, given admin.Given) (answer string, err error) {
+	day := dayOf(e.now())
 	if sum := e.sentToday.add(address, day, 1); given.MessagesPerDay > 0 && sum > given.MessagesPerDay {
 		e.sentToday.add(address, day, -1)
 		return fmt.Sprintf(answerDayLimit, given.MessagesPerDay, given.MessagesPerDay), nil
@@ -136,9 +139,13 @@ func (e *Engine) submit(queueID string, tx transaction) (answer string, err erro
 
 // judgeSubmission is judgeTransaction for what a mailbox sends.
 func (e *Engine) judgeSubmission(queueID string, tx transaction) string {
-	answer, err := e.submit(queueID, tx)
+	address := fold(tx.From)
+	given, answer, err := e.refusalOfSubmission(context.Background(), address, tx)
+	if err == nil && answer == "" {
+		answer, err = e.recordSubmission(queueID, address, tx, given)
+	}
 	if err != nil {
-		e.log.Error("recording a transaction", "queue", queueID, "error", err)
+		e.log.Error("judging a submission", "queue", queueID, "error", err)
 		return answerTemporary
 	}
 	if answer != "" {
