@@ -69,12 +69,17 @@ func place(ctx context.Context, tx *transaction, p admin.Place, deactivatedThere
 	}
 	o.Before = before.Mailbox
 	o.Before.Password = ""
-	var end, formerScript bool
+	var end bool
+	var former FormerScript
 	switch {
 	case p.Mailbox != nil:
 		o.Err = putRow(ctx, tx, p, o.Before, isNew)
-		end, formerScript = otherRights(o.Before, *p.Mailbox), o.Before.Access == admin.AccessClosed && p.Mailbox.Access != admin.AccessClosed
-		formerScript = formerScript && !deactivatedThere(o.Before)
+		end = otherRights(o.Before, *p.Mailbox)
+		if o.Before.Access == admin.AccessClosed && p.Mailbox.Access != admin.AccessClosed {
+			if former = ScriptActive; deactivatedThere(o.Before) {
+				former = ScriptEndedThere
+			}
+		}
 	case p.Given != nil && isNew:
 		o.Err = fmt.Errorf("mailbox %s: %w", p.Address, admin.ErrNotFound)
 	case p.Given != nil:
@@ -82,7 +87,7 @@ func place(ctx context.Context, tx *transaction, p admin.Place, deactivatedThere
 	}
 	end = end || (p.Given != nil && losesScripts(before.Given, *p.Given))
 	if end && o.Err == nil {
-		o.Err = noteEnding(ctx, tx, p.Address, formerScript)
+		o.Err = noteEnding(ctx, tx, p.Address, former)
 	}
 	return o
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
@@ -208,7 +209,7 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 			return "found in the store after an interruption", nil, err
 		}
 	}
-	if formers, err := e.directory.HasFormerScript(context.Background(), d.rcpt); err != nil || formers {
+	if former, err := e.directory.FormerScript(context.Background(), d.rcpt); err != nil || former != directory.ScriptEnded {
 		return "", nil, cmp.Or(err, fmt.Errorf("delivering to %s: a former holder's script is still active there", d.rcpt))
 	}
 	m := message{from: d.from, to: d.rcpt, top: append(e.trace(key, d.rcpt), d.spam.fields()...), bytes: d.raw}
