@@ -235,7 +235,11 @@ func TestOrdinaryMailThatWasTakenWaitsForAMailboxThatIsOpenAtTheOtherSite(t *tes
 	a, b := newTwins(t)
 	row := former(t, "ufficio", admin.AccessFull, 1<<20)
 	row.OrdinaryMail = admin.OrdinaryDeliver
-	place := func(x *twin) { x.place(admin.Place{Address: row.Address, Mailbox: &row}) }
+	place := func(x *twin) {
+		row := row
+		row.Owner.UID += "-" + x.settings.Site // each cluster has its own: one that is the other's says nothing new
+		x.place(admin.Place{Address: row.Address, Mailbox: &row})
+	}
 	place(a)
 	if answer := a.arrive(stranger, []string{row.Address}, []byte(letter(stranger, row.Address, ""))); answer != "" {
 		t.Fatal(answer)
