@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -286,6 +287,18 @@ func TestWhatIsSentOnAtTheOtherSiteCountsToo(t *testing.T) {
 			t.Errorf("the other site answered %q", answer)
 		}
 		b.crash()
+	}
+}
+
+// A site where no mail comes in is asked for the sum of no mailbox, and hears of all that the other sends on.
+func TestWhatWasSentOnIsForgottenUnasked(t *testing.T) {
+	s, start := newSentOn(), time.Now()
+	for hour := range 100 {
+		at := start.Add(time.Duration(hour) * time.Hour)
+		s.add(fmt.Sprintf("m%d@%s", hour, ours), "k", 1, at, at)
+	}
+	if n := len(s.by); n != 48 {
+		t.Errorf("what %d mailboxes sent on is remembered, want that of the last 48 hours", n)
 	}
 }
 

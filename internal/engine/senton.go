@@ -15,12 +15,16 @@ import (
 // deletes makes room.
 const sentOnWithin = 48 * time.Hour
 
+// sentOnSwept is how often what is older is forgotten, of all mailboxes: a site where no mail comes in hears of what the other sends on.
+const sentOnSwept = time.Hour
+
 // sentOn is what each mailbox sent on of late, at either site, and what came back to this one and its mailbox does not have yet: a view of
 // the logs.
 type sentOn struct {
-	mu   sync.Mutex
-	by   map[string]map[string]sized // by mailbox, then by the record's key: logs that tell of it twice count once
-	owed map[string]owed             // by the key of its forwarding
+	mu    sync.Mutex
+	by    map[string]map[string]sized // by mailbox, then by the record's key: logs that tell of it twice count once
+	swept time.Time
+	owed  map[string]owed // by the key of its forwarding
 }
 
 type owed struct {
@@ -33,6 +37,8 @@ type sized struct {
 	size int64
 }
 
+func (m sized) isOld(now time.Time) bool { return now.Sub(m.at) >= sentOnWithin }
+
 func newSentOn() *sentOn {
 	return &sentOn{by: map[string]map[string]sized{}, owed: map[string]owed{}}
 }
@@ -44,23 +50,34 @@ func (s *sentOn) add(mailbox, key string, size int64, at, now time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now.Sub(s.swept) >= sentOnSwept {
+		s.sweep(now)
+	}
 	if s.by[mailbox] == nil {
 		s.by[mailbox] = map[string]sized{}
 	}
 	s.by[mailbox][key] = sized{at: at, size: size}
 }
 
+// sweep forgets what is old; it is called with the lock held.
+func (s *sentOn) sweep(now time.Time) {
+	for mailbox, of := range s.by {
+		maps.DeleteFunc(of, func(_ string, m sized) bool { return m.isOld(now) })
+		if len(of) == 0 {
+			delete(s.by, mailbox)
+		}
+	}
+	s.swept = now
+}
+
 // bytes are those that a mailbox sent on within sentOnWithin.
 func (s *sentOn) bytes(mailbox string, now time.Time) (sum int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	of := s.by[mailbox]
-	maps.DeleteFunc(of, func(_ string, m sized) bool { return now.Sub(m.at) >= sentOnWithin })
-	if len(of) == 0 {
-		delete(s.by, mailbox)
-	}
-	for _, m := range of {
-		sum += m.size
+	for _, m := range s.by[mailbox] {
+		if !m.isOld(now) {
+			sum += m.size
+		}
 	}
 	return sum
 }
