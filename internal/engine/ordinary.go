@@ -272,12 +272,6 @@ func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
 }
 
 func (e *Engine) keepUndelivered(o uncertified, rcpt, key, why string) error {
-	digest, err := e.custody.Put(o.raw)
-	if err != nil {
-		return err
-	}
-	data := deliveryData{Mailbox: rcpt, Type: o.judgement.Type, Provider: o.judgement.Provider.Name, MessageID: o.judgement.MessageID, Digest: digest, Reply: why}
-	_, err = e.record(kindUndeliverable, key, "", &data)
-	e.log.Warn("mail that is not certified could not be delivered after it was taken; it is kept in custody", "queue", o.queueID, "custody", digest, "why", why)
-	return err
+	data := deliveryData{Mailbox: rcpt, Type: o.judgement.Type, Provider: o.judgement.Provider.Name, MessageID: o.judgement.MessageID, Reply: why}
+	return e.keep(data, key, "", o.raw)
 }
