@@ -126,7 +126,7 @@ func (e *Engine) envelopeBounced(r report, queueID string) error {
 		switch {
 		case isForwarded:
 			e.forwards.owe(r.envelopeID, owed{why: f})
-			e.giveBack(r.envelopeID, f)
+			e.giveBack(r.envelopeID, owed{why: f})
 		case isEnvelope:
 			err = e.fail(submission, f)
 		case isNotice:

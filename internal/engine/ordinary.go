@@ -179,7 +179,7 @@ func wasForwarded(raw []byte, rcpt string) bool {
 // anomaly envelope. Its key is (site, queue identifier, mailbox), and no notice follows from it. Since the milter took it the mailbox may
 // have changed: then it waits as a receipt would, or, where nobody waits for it any more, is kept.
 func (e *Engine) ordinary(o uncertified, rcpt string) error {
-	key := deliveryKey(e.settings.Site, o.queueID, rcpt)
+	key := deliveryKey(o.site, o.queueID, rcpt)
 	defer e.locks.lock("ordinary " + key)()
 	if over, err := e.hasEnd(key); err != nil || over {
 		return err
@@ -210,7 +210,7 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	switch {
 	case begun:
 	case isUnwanted(r, refusal): // nobody is told, but nothing is gone
-		return e.keepUndelivered(o, rcpt, key, refusal)
+		return e.keepUndelivered(o, rcpt, refusal)
 	case refusal == "" && sendsOn:
 		return e.forward(o, rcpt, r.inForce.OrdinaryMail.ForwardTo, id)
 	}
@@ -226,7 +226,7 @@ func isUnwanted(r recipient, refusal string) bool {
 // hasEnd says whether what is not certified has its end here, under its key: what is held is delivered when its mailbox takes it.
 func (e *Engine) hasEnd(key string) (found bool, err error) {
 	for _, kind := range []string{kindDelivered, kindUndeliverable, kindHeld} {
-		if found, err = e.lookup(kind, key, nil); err != nil || found {
+		if found, err = e.known(kind, key, nil); err != nil || found {
 			break
 		}
 	}
@@ -236,6 +236,7 @@ func (e *Engine) hasEnd(key string) (found bool, err error) {
 // uncertified is a message that is not certified, on its way to the mailboxes of one transaction.
 type uncertified struct {
 	judgement pec.Judgement
+	site      string // that took it
 	queueID   string
 	from      string
 	rcpts     []string
@@ -267,11 +268,11 @@ func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
 		return err
 	}
 	defer done()
-	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: e.settings.Site}, MessageID: o.queueID}
+	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: o.site}, MessageID: o.queueID}
 	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam, offQueue: o.offQueue})
 }
 
-func (e *Engine) keepUndelivered(o uncertified, rcpt, key, why string) error {
+func (e *Engine) keepUndelivered(o uncertified, rcpt, why string) error {
 	data := deliveryData{Mailbox: rcpt, Type: o.judgement.Type, Provider: o.judgement.Provider.Name, MessageID: o.judgement.MessageID, Reply: why}
-	return e.keep(data, key, "", o.raw)
+	return e.keep(data, deliveryKey(o.site, o.queueID, rcpt), "", o.raw)
 }
