@@ -570,12 +570,16 @@ func TestARegionsPool(t *testing.T) {
 		update(t, s, stranger, func(d *v1alpha1.PECDomain) { d.Spec.Contract = &v1alpha1.Contract{From: from} })
 		s.waitFor(t, stranger, v1alpha1.ConditionContractHonoured, metav1.ConditionFalse, v1alpha1.ReasonPoolUnusable)
 		update(t, s, early[0], func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessReadOnly })
-		eventually(t, func() error {
+		countedByNobody := func() error {
 			if row := s.row(t, early[0].Address()); row.Access != admin.AccessReadOnly || row.AdmittedIn != "" {
 				return fmt.Errorf("the row is %+v", row)
 			}
 			return nil
-		})
+		}
+		eventually(t, countedByNobody)
+		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 0, 0)
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { delete(e.Rows, early[0].Address()) })
+		eventually(t, countedByNobody)
 		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 0, 0)
 		update(t, s, region, func(d *v1alpha1.PECDomain) {
 			d.Spec.Contract.AllowedNamespaces = []string{"comune-uno", "comune-due", "comune-estraneo"}
