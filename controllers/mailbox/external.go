@@ -34,12 +34,27 @@ var externalTable = reconcile.Table{
 }
 
 // external is the way of a mailbox that another provider runs.
-var external = reconcile.Road[*scope]{Table: externalTable, Phases: []reconcile.Phase[*scope]{leaveUnprovisioned, readCredentials, giveItsWord, watchProvider}}
+var external = reconcile.Road[*scope]{Table: externalTable, Phases: []reconcile.Phase[*scope]{leaveUnprovisioned, leaveToClaimant, readCredentials, giveItsWord, watchProvider}}
 
 // leaveUnprovisioned shows nothing of what only a stack has.
 func leaveUnprovisioned(_ context.Context, s *scope) (reconcile.Result, error) {
 	status := &s.mailbox.Status
 	status.AdmittedAs, status.EffectiveAccess, status.Holder = "", nil, nil
+	return reconcile.Result{}, nil
+}
+
+// leaveToClaimant logs nobody in at the mailboxes of a domain that another namespace claimed first: whoever names it too would guess their
+// passwords by the operator, and lock them. The domain's condition may not be there yet.
+func leaveToClaimant(ctx context.Context, s *scope) (reconcile.Result, error) {
+	first, err := refs.Claimant(ctx, s.Client, s.domain.Name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if first != nil && first.Namespace != s.domain.Namespace {
+		s.Poller.forget(client.ObjectKeyFromObject(s.mailbox))
+		return reconcile.Result{RequeueAfter: recheck}, reconcile.Stalled(v1alpha1.ConditionWatched, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
+			"namespace %s claimed %s first, so that nobody logs in for this one; DomainConflict of the PECDomain says what to do", first.Namespace, s.domain.Name))
+	}
 	return reconcile.Result{}, nil
 }
 
