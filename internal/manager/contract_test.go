@@ -420,20 +420,29 @@ func TestAContractThatShrankOrEndedTurnsNobodyOutWhoseRowWasLost(t *testing.T) {
 
 // A guest has its rows by passes of its own, which come when they come. Who has no row to get is not waited for.
 func TestAnEngineWithANewLogIsToldWhenItsGuestsHaveTheirs(t *testing.T) {
-	const guest, gone = "pec.ospite-rifatto.test", "pec.ospite-partito.test"
+	const guest, gone, deleted = "pec.ospite-rifatto.test", "pec.ospite-partito.test", "pec.ospite-cancellato.test"
 	s := newSite(t, "nuovo-gestore", siteOptions{namespaces: []string{"ospite-rifatto", "ospite-estraneo"}, change: func(o *manager.Options) { o.StandIn = time.Hour }})
 	host := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"ospite-rifatto"} })
 	s.provide(t)
 	hosted, box := s.hostedDomain("ospite-rifatto", guest), makeMailbox("ospite-rifatto", "sindaco", guest)
 	s.create(t, host, hosted, box, password("ospite-rifatto", hashed))
 	s.ready(t, host, hosted, box)
+	leaving, left := s.hostedDomain("ospite-rifatto", deleted), makeMailbox("ospite-rifatto", "archivio", guest)
+	leaving.Finalizers, left.Finalizers = []string{"ospite.test/kept"}, []string{"ospite.test/kept"}
+	s.create(t, leaving, left)
+	s.ready(t, leaving, left)
+	for _, o := range []client.Object{leaving, left} { // whoever has the finalizer keeps them
+		if err := s.Delete(context.Background(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
 	refuses := func(refused map[string]string) {
 		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Refuses = refused })
 	}
 	loses := func() {
 		s.pods.With(t, s.domain, func(e *apitest.Engine) {
 			e.Rows, e.Recall, e.Incomplete = map[string]admin.Mailbox{}, admin.RecallSilent, true
-			e.Domains = slices.DeleteFunc(e.Domains, func(d admin.Domain) bool { return d.Name == guest })
+			e.Domains = slices.DeleteFunc(e.Domains, func(d admin.Domain) bool { return d.Name == guest || d.Name == deleted })
 		})
 		update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Holder.Name += " I" }) // a pass
 		time.Sleep(3 * time.Second)
