@@ -353,7 +353,7 @@ const (
 	// ReasonAcceptedByProvider surfaces when the provider of an External domain let the operator in with the password.
 	ReasonAcceptedByProvider = "AcceptedByProvider"
 	// ReasonRefusedByProvider surfaces when the provider of an External domain refused address and password. They are not tried again
-	// until the Secret changes: wrong passwords lock an account.
+	// until the Secret or the provider is another: wrong passwords lock an account.
 	ReasonRefusedByProvider = "RefusedByProvider"
 
 	// ConditionWatched (External domain) is True when:

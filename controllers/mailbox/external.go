@@ -114,7 +114,7 @@ func (s *scope) showSight(saw sight) (reconcile.Result, error) {
 	s.sayAll(s.judgeExternal)
 	switch {
 	case errors.Is(saw.err, imapx.ErrCredentials):
-		s.mailbox.Status.TriedSecretVersion = s.credentials.resourceVersion
+		s.mailbox.Status.TriedSecretVersion = saw.look.triedAs(s.credentials.resourceVersion)
 		return reconcile.Result{RequeueAfter: recheck}, reconcile.Stalled(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonRefusedByProvider, fmt.Sprintf(
 			"%s refuses %s with the password of Secret %s, key %s: have its holder correct the Secret; it is not tried again before, because wrong passwords lock an account", name, s.mailbox.Address(), ref.Name, ref.KeyOrDefault()))
 	case errors.Is(saw.err, imapx.ErrRefused):
@@ -124,7 +124,7 @@ func (s *scope) showSight(saw sight) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionWatched, v1alpha1.ReasonProviderUnreachable, fmt.Sprintf(
 			"%s (%s) cannot be asked: %s; it is asked again with growing pauses, see provider.external.imap of %s and the network if it lasts", name, at, imapx.Why(saw.err), s.domain.Name))
 	}
-	s.mailbox.Status.TriedSecretVersion = s.credentials.resourceVersion
+	s.mailbox.Status.TriedSecretVersion = saw.look.triedAs(s.credentials.resourceVersion)
 	s.True(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonAcceptedByProvider, name+" lets the operator in with the password")
 	s.True(v1alpha1.ConditionWatched, v1alpha1.ReasonProviderAnswers, name+" answers; the mailbox is read, and nothing is changed in it")
 	if saw.inventory.Bytes == mailage.Unknown {

@@ -2,8 +2,10 @@ package mailbox
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -62,6 +64,13 @@ type sight struct {
 type look struct {
 	provider string // host:port
 	version  string // of the Secret
+}
+
+// triedAs is how the status names a look that was tried, with this resourceVersion of the Secret: what one provider refuses, or of one key of
+// the Secret, says nothing of another.
+func (l look) triedAs(resourceVersion string) string {
+	sum := sha256.Sum256([]byte(l.provider + " " + l.version))
+	return fmt.Sprintf("%s@%x", resourceVersion, sum[:4])
 }
 
 // watched is what is remembered of a mailbox. Losing it is a look that comes too early; what must not be lost, a password that was
@@ -193,7 +202,7 @@ func (mem *watched) settle(s sight, now time.Time, interval time.Duration) {
 // then it comes at its turn within the interval: an operator that starts again and again logs in no oftener. Pure but for the turn.
 func recalled(m *v1alpha1.Mailbox, l look, version string, now time.Time, interval time.Duration) *watched {
 	mem := &watched{look: l, since: now}
-	if m.Status.TriedSecretVersion != version {
+	if tried := m.Status.TriedSecretVersion; tried != l.triedAs(version) && tried != version { // which an earlier release wrote
 		return mem
 	}
 	for _, c := range m.Status.Conditions {
