@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -93,8 +94,11 @@ func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 // awaitLook repeats what an earlier operator saw until its turn comes. A first look has some seconds before anything is written.
 func (s *scope) awaitLook(seen watched) (reconcile.Result, error) {
 	if seen.recalled || seen.due.After(s.Now) {
-		s.Repeat(externalTable.Positive...)
 		s.sayAll(s.judgeExternal)
+		if was := meta.FindStatusCondition(s.mailbox.Status.Conditions, v1alpha1.ConditionWatched); was != nil && was.Status == metav1.ConditionFalse {
+			return reconcile.Result{}, reconcile.Waiting(recheck, was.Type, was.Reason, was.Message)
+		}
+		s.Repeat(externalTable.Positive...)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
 	if s.comeBack = seen.since.Add(firstLook).Sub(s.Now); s.comeBack > 0 {

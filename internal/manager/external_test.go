@@ -160,6 +160,10 @@ func TestExternalMailbox(t *testing.T) {
 			t.Errorf("usage %v: %s", box.Status.Usage, c.Message)
 		}
 		road.is(false, true)
+		s.settle(t)
+		s.restart()
+		time.Sleep(6 * time.Second) // longer than a first look may take before it is said
+		s.wrote(t, box, 0)
 		s.touchSecret(t)
 		s.request(t, box, "silent")
 		s.waitFor(t, box, v1alpha1.ConditionWatched, metav1.ConditionFalse, v1alpha1.ReasonFirstLook)
