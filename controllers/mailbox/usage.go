@@ -44,24 +44,26 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	due, next := s.looks.Due(client.ObjectKeyFromObject(s.mailbox), s.mailbox.Status.Usage != nil, s.Now)
 	due = due || s.Request() != ""
-	archive, err := s.archiveJudge(ctx, due)
+	shown, quota := s.mailbox.Status.Usage, s.has.Mailbox.QuotaBytes // a freeze may hold the one that is granted
+	s.mailbox.Status.Usage = underQuota(shown, quota, s.Now)
+	archive, err := s.archiveJudge(ctx, due || s.mailbox.Status.Usage != shown)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	judge := func(u *v1alpha1.MailboxUsage) []metav1.Condition {
 		return slices.Concat(
-			judgeQuota(u, s.reasonWas(v1alpha1.ConditionQuotaHealthy), s.has.Mailbox.QuotaBytes), archive(u),
+			judgeQuota(u, s.reasonWas(v1alpha1.ConditionQuotaHealthy), quota), archive(u),
 			judgeType(u, s.reasonWas(v1alpha1.ConditionUsageMatchesType), s.sender()))
 	}
 	switch {
 	case !s.has.There && s.mailbox.Status.Usage == nil: // made by this pass; Dovecot would make its folders now, to answer nothing
-		s.show(measure{quota: s.has.Mailbox.QuotaBytes, sent: new(int64)}, judge)
+		s.show(measure{quota: quota, sent: new(int64)}, judge)
 	case due:
 		u, err := s.engine.Usage(ctx, s.mailbox.Address())
 		if err != nil {
 			logf.FromContext(ctx).V(4).Info("the use of the mailbox is not known", "error", err.Error())
 		} else {
-			s.show(measure{bytes: u.Bytes, messages: u.Messages, quota: s.has.Mailbox.QuotaBytes, ages: u.Ages, sent: &u.SentInMonth}, judge)
+			s.show(measure{bytes: u.Bytes, messages: u.Messages, quota: quota, ages: u.Ages, sent: &u.SentInMonth}, judge)
 		}
 	}
 	s.sayAll(judge)
@@ -118,9 +120,7 @@ func usageOf(old *v1alpha1.MailboxUsage, m measure, now time.Time) *v1alpha1.Mai
 	if old == nil {
 		old = &v1alpha1.MailboxUsage{}
 	}
-	if m.quota > 0 {
-		is.Percent = ptr.To(int32(min(m.bytes*100/m.quota, 1000))) //nolint:gosec // bounded
-	}
+	is.Percent = percentOf(m.bytes, m.quota)
 	if m.sent != nil {
 		is.SentPerMonth = ptr.To(twoFigures(*m.sent))
 	}
@@ -135,6 +135,26 @@ func usageOf(old *v1alpha1.MailboxUsage, m measure, now time.Time) *v1alpha1.Mai
 		is.OldPercent = ptr.To(int32(share / 5 * 5)) //nolint:gosec // a percentage
 	}
 	return is
+}
+
+// underQuota is a usage as it is under a quota: the same where it was shown under that one. What is used is asked every few minutes, and
+// until then a new quota would stand beside the share of the former. Pure.
+func underQuota(u *v1alpha1.MailboxUsage, quota int64, now time.Time) *v1alpha1.MailboxUsage {
+	if u == nil || ptr.Equal(u.Percent, percentOf(*u.Bytes, quota)) {
+		return u
+	}
+	is := u.DeepCopy()
+	is.Percent = percentOf(*u.Bytes, quota)
+	is.FullOn = fullOn(u.FullOn, measure{bytes: *u.Bytes, quota: quota}, ptr.Deref(u.GrowthPerDay, 0), now)
+	return is
+}
+
+// percentOf is how many hundredths of a quota are used, at most 1000; nil where nobody says how much fits. Pure.
+func percentOf(bytes, quota int64) *int32 {
+	if quota == 0 {
+		return nil
+	}
+	return ptr.To(int32(min(bytes*100/quota, 1000))) //nolint:gosec // bounded
 }
 
 // growth is how many bytes a day a mailbox grows by: what arrived in the last month and is still there, over that month. A mailbox
