@@ -187,10 +187,10 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	// What an engine that died had begun goes on as it began, whatever the policy is now.
 	var f forwarding
 	id := e.provider().NoticeID(o.queueID, "inoltro", rcpt, e.settings.Site)
-	if sent, at, err := e.lookupAt(kindForwarding, id, &f); err != nil {
+	if sent, err := e.lookup(kindForwarding, id, &f); err != nil {
 		return err
 	} else if sent {
-		return e.sendOn(f, id, at, o.raw)
+		return e.sendOn(f, id, o.raw)
 	}
 	begun, err := e.lookup(kindDelivering, key, nil)
 	if err != nil {
