@@ -407,6 +407,33 @@ func TestOurOwnBouncesNeverLeave(t *testing.T) {
 	}
 }
 
+// Whom a stranger writes as his sender did not send it, and gets no report with the whole of it past his own policy.
+func TestABounceOfAStrangersMailIsForNobody(t *testing.T) {
+	for _, forged := range []string{"anna@" + ours, "posta-certificata@" + ours} {
+		t.Run(forged, func(t *testing.T) {
+			w := newWorld(t)
+			if answer := w.arrive(forged, []string{"aperta@" + ours}, []byte(letter(forged, "aperta@"+ours, ""))); answer != "" {
+				t.Fatal(answer)
+			}
+			about := "X-Postfix-Queue-ID: " + w.queue[0].id
+			w.queue = nil // after a day
+			w.bounce(forged, about, "aperta@"+ours+" 4.3.0")
+			report := w.queue[0]
+			w.run(enoughRounds)
+			if got := w.titles(forged); len(got)+len(w.outside) != 0 {
+				t.Errorf("the mailbox has %q, and %d messages left", got, len(w.outside))
+			}
+			var kept struct{ Digest string }
+			if found, err := w.engine.lookup(kindReport, report.id+" "+forged, &kept); err != nil || !found {
+				t.Fatalf("it is not kept: %v", err)
+			}
+			if raw, err := w.engine.custody.Get(kept.Digest); err != nil || !bytes.Equal(raw, report.raw) {
+				t.Errorf("what is kept is not the report: %v", err)
+			}
+		})
+	}
+}
+
 func TestScannerThatCannotScanMakesMailWait(t *testing.T) {
 	faults := map[string]func(w *world, back bool){
 		"unreachable": func(w *world, back bool) { w.clamdOff = !back },
