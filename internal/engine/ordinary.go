@@ -24,7 +24,7 @@ const (
 	answerUnknown     = "550 5.1.1 no such mailbox; la casella non esiste"
 	answerDisabled    = "550 5.2.1 this mailbox takes no mail; la casella non e' abilitata alla ricezione"
 	answerFull        = "552 5.2.2 this mailbox is full; la casella e' piena"
-	answerTooLarge    = "552 5.2.3 this message is larger than the whole mailbox; il messaggio e' piu' grande dell'intera casella"
+	answerTooLarge    = "552 5.2.3 this message in its envelope is larger than the whole mailbox; il messaggio nella sua busta e' piu' grande dell'intera casella"
 	answerLoop        = "554 5.4.6 this message was forwarded by this mailbox before; il messaggio e' in un ciclo di inoltri"
 	answerSpam        = "550 5.7.1 this message looks like spam; il messaggio sembra posta indesiderata"
 	answerUnreadable  = "550 5.6.0 the header cannot be read; l'intestazione del messaggio non e' leggibile"
@@ -56,7 +56,8 @@ func (e *Engine) recipientOf(ctx context.Context, address string) (recipient, er
 }
 
 // refusalOf is a recipient with the answer to ordinary mail for it, "" if it takes it. What a provider signed in a wrong form is no
-// ordinary mail: no policy keeps it out. size is that of the message in bytes, 0 while it is unknown.
+// ordinary mail: no policy keeps it out. size is that of the message in its anomaly envelope, in which what is sent on may come back too; 0
+// while it is unknown.
 func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, answer string, err error) {
 	if e.isProvidersOwn(rcpt) {
 		return r, answerUncertified, nil
@@ -122,14 +123,14 @@ func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	if tx.Cut {
 		return answerFieldTooBig, nil
 	}
-	head, err := pec.ParseOriginal(raw)
+	size, err := pec.AnomalySize(raw)
 	if err != nil {
 		return answerUnreadable, nil //nolint:nilerr // the fault is the message's
 	}
 	var recipients []recipient // who takes it, and whom it reaches otherwise: what one has judged is judged for all
 	takers, late := 0, ""
 	for _, rcpt := range tx.Recipients {
-		r, answer, err := e.refusalOf(rcpt, tx.Type, head.Size())
+		r, answer, err := e.refusalOf(rcpt, tx.Type, size)
 		if err != nil {
 			return "", err
 		}
@@ -196,7 +197,11 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	if err != nil {
 		return err
 	}
-	r, refusal, err := e.refusalOf(rcpt, o.judgement.Type, int64(len(o.raw)))
+	size, err := pec.AnomalySize(o.rest)
+	if err != nil {
+		return fmt.Errorf("judging %s: %w", o.queueID, err)
+	}
+	r, refusal, err := e.refusalOf(rcpt, o.judgement.Type, size)
 	if errors.Is(err, errOpenThere) { // it waits until the mailbox is here too
 		refusal, err = answerDisabled, nil
 	}

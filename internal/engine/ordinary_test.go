@@ -308,8 +308,8 @@ func TestOneRecipientsLateAnswerIsNotTheOthers(t *testing.T) {
 	small := func(names ...string) func(w *world) {
 		return func(w *world) {
 			for _, name := range names {
-				w.change(name, func(row *admin.Mailbox) { row.QuotaBytes = 4 << 10 })
-				w.store[name] = [][]byte{make([]byte, 4<<10-100)} // until the end of DATA
+				w.change(name, func(row *admin.Mailbox) { row.QuotaBytes = 64 << 10 })
+				w.store[name] = [][]byte{make([]byte, 64<<10-100)} // until the end of DATA
 			}
 		}
 	}
@@ -386,6 +386,33 @@ func TestOneRecipientsLateAnswerIsNotTheOthers(t *testing.T) {
 			}
 			if len(w.outside) != c.out {
 				t.Errorf("%d messages went out, want %d", len(w.outside), c.out)
+			}
+		})
+	}
+}
+
+// Dovecot gets the envelope, in which what is not 7 bit takes a third more: what it cannot take must not have been answered 250.
+func TestWhatIsJudgedIsTheEnvelope(t *testing.T) {
+	aperta, eight, seven := "aperta@"+ours, strings.Repeat("à", 24)+"\r\n", strings.Repeat("x", 48)+"\r\n"
+	const quota = 96 << 10
+	for name, c := range map[string]struct {
+		to, line string
+		used     int
+		want     string
+	}{
+		"8 bit, which never fits":                      {aperta, eight, 0, answerTooLarge},
+		"7 bit, which fits":                            {aperta, seven, 0, ""},
+		"8 bit, which never fits if it comes back":     {forwarder, eight, 0, answerTooLarge},
+		"7 bit, which fits if it comes back":           {forwarder, seven, 0, ""},
+		"7 bit, with room for all but the envelope":    {aperta, seven, quota - 76_000, answerFull},
+		"7 bit, with room for it and for its envelope": {aperta, seven, quota - 95_000, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.change(c.to, func(row *admin.Mailbox) { row.QuotaBytes = quota })
+			w.store[c.to] = [][]byte{make([]byte, c.used)}
+			if answer := w.arrive(stranger, []string{c.to}, []byte(letter(stranger, c.to, "")+strings.Repeat(c.line, 1500))); answer != c.want {
+				t.Errorf("answered %q, want %q", answer, c.want)
 			}
 		})
 	}
