@@ -49,7 +49,7 @@ func (e *Engine) sendOn(f forwarding, id string, raw []byte) error {
 		return err
 	}
 	why := failure{Recipient: f.To, Text: done.Reply}
-	if _, err := e.record(kindBounced, "reinject "+id, id, &why); err != nil {
+	if why.At, err = e.record(kindBounced, "reinject "+id, id, &why); err != nil {
 		return err
 	}
 	e.forwards.owe(id, owed{why: why})

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	netmail "net/mail"
 	"slices"
 	"strings"
@@ -253,27 +252,42 @@ type uncertified struct {
 }
 
 func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
-	original, err := pec.ParseOriginal(o.rest)
+	raw, done, err := e.anomaly(o, deliveryKey(e.settings.Site, o.queueID, rcpt))
 	if err != nil {
 		return fmt.Errorf("wrapping %s: %w", o.queueID, err)
-	}
-	signer, err := e.signer.Get()
-	if signer == nil {
-		return fmt.Errorf("wrapping %s: no signing certificate: %w", o.queueID, err)
-	}
-	digest, err := e.custody.Write(func(w io.Writer) error {
-		return signer.WriteAnomaly(w, e.provider(), original, o.received, o.from, o.rcpts, o.judgement.Errors, noticeTime(o.at))
-	})
-	if err != nil {
-		return fmt.Errorf("wrapping %s: %w", o.queueID, err)
-	}
-	raw, done, err := e.inCustody(digest)
-	if err != nil {
-		return err
 	}
 	defer done()
 	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: e.settings.Site}, MessageID: o.queueID}
 	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam, offQueue: o.offQueue})
+}
+
+// anomaly shows the anomaly envelope that a mailbox gets under a key, until done is called. An HSM may sign it otherwise at each try: the one
+// whose delivery was begun is in custody and stays the one, and before that none goes there. It would be there for good, and no record name it.
+func (e *Engine) anomaly(o uncertified, key string) (raw []byte, done func(), err error) {
+	var begun deliveryData
+	if found, err := e.lookup(kindDelivering, key, &begun); err != nil {
+		return nil, nil, err
+	} else if found && e.custody.Has(begun.Digest) {
+		return e.inCustody(begun.Digest)
+	}
+	original, err := pec.ParseOriginal(o.rest)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := e.signer.Get()
+	if signer == nil {
+		return nil, nil, fmt.Errorf("no signing certificate: %w", err)
+	}
+	var made spool
+	err = signer.WriteAnomaly(&made, e.provider(), original, o.received, o.from, o.rcpts, o.judgement.Errors, noticeTime(o.at))
+	if err == nil {
+		raw, err = made.bytes()
+	}
+	if err != nil {
+		made.close()
+		return nil, nil, err
+	}
+	return raw, made.close, nil
 }
 
 func (e *Engine) keepUndelivered(o uncertified, rcpt, key, why string) error {

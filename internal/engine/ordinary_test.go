@@ -2,12 +2,18 @@ package engine
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/emersion/go-milter"
+	"github.com/emersion/go-smtp"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -416,6 +422,74 @@ func TestWhatIsJudgedIsTheEnvelope(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Each try would leave another whole message where nothing is ever removed.
+func TestTriesOfAnEnvelopeThatIsSignedOtherwiseEachTimeLeaveOneCopy(t *testing.T) {
+	away := func(w *world) { w.engine.lmtp = newRelay("127.0.0.1:1", "x", true) }
+	busy := func(w *world) {
+		w.lmtpFail = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "Temporary internal error"}
+	}
+	for name, c := range map[string]struct {
+		to     string
+		fails  func(w *world)
+		copies int
+	}{
+		"Dovecot is not there":                                            {"aperta@" + ours, away, 0},
+		"Dovecot cannot store it":                                         {"aperta@" + ours, busy, 1},
+		"it was sent on and came back, and Dovecot is not there":          {forwarder, away, 1}, // what was sent on
+		"it was sent on and came back, and Dovecot first cannot store it": {forwarder, busy, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.signsOtherwiseEachTime()
+			raw := []byte(letter(stranger, c.to, ""))
+			if answer := w.arrive(stranger, []string{c.to}, raw); answer != "" {
+				t.Fatal(answer)
+			}
+			if c.to == forwarder {
+				w.run(enoughRounds)
+				w.bounce(w.outside[0].from, "Original-Envelope-Id: "+w.outside[0].envid, w.outside[0].to+" 5.7.1")
+			}
+			working := w.engine.lmtp
+			for range 5 {
+				c.fails(w)
+				w.engine.incoming(w.queue[0].mail)
+				w.engine.passHeld(t.Context())
+			}
+			if all := custodyOf(t, w); len(all) != c.copies {
+				t.Errorf("there are %d copies in custody, want %d", len(all), c.copies)
+			}
+			w.engine.lmtp, w.lmtpFail = working, nil
+			w.run(enoughRounds)
+			w.engine.passHeld(t.Context())
+			if diff := cmp.Diff([]string{"errore"}, w.titles(c.to)); diff != "" {
+				t.Fatalf("the mailbox (-want +got):\n%s", diff)
+			}
+			if stored := w.store[c.to][0]; !slices.ContainsFunc(custodyOf(t, w), func(kept string) bool { return strings.HasSuffix(string(stored), kept) }) {
+				t.Error("custody has another one than Dovecot")
+			}
+		})
+	}
+}
+
+// signsOtherwiseEachTime gives the engine a key that is not in a file, as an HSM has it.
+func (w *world) signsOtherwiseEachTime() {
+	w.t.Helper()
+	must := func(err error) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err)
+	template := *keys().leaves[ours]
+	der, err := x509.CreateCertificate(rand.Reader, &template, keys().root, key.Public(), keys().rootKey)
+	must(err)
+	leaf, err := x509.ParseCertificate(der)
+	must(err)
+	signer, err := pec.NewSignerWithKey([]*x509.Certificate{leaf}, struct{ crypto.Signer }{key})
+	w.engine.signer = newReloading(func([][]byte) (*pec.Signer, error) { return signer, err }, w.settings.Files.SigningCert)
 }
 
 // A bounce that Postfix would send to a stranger comes to the engine, which keeps it.
