@@ -56,14 +56,10 @@ func (e *Engine) sendOn(f forwarding, id string, raw []byte) error {
 	return nil
 }
 
-// cameBack gives a mailbox what it sent on and nobody took, under the key that it would have had without: whatever is repeated, the mailbox
-// has it once. One that takes nothing now gets it when it does. Where the mailbox was closed since it was sent on, it is kept, also when
+// cameBack gives a mailbox what it sent on at a site and nobody took, under the key that it would have had without: whatever is repeated, the
+// mailbox has it once. One that takes nothing now gets it when it does. Where the mailbox was closed since it was sent on, it is kept, also when
 // somebody else has the address by now.
-func (e *Engine) cameBack(f forwarding, at time.Time, why failure) error {
-	key := deliveryKey(e.settings.Site, f.QueueID, f.Mailbox)
-	if over, err := e.hasEnd(key); err != nil || over {
-		return err
-	}
+func (e *Engine) cameBack(f forwarding, site string, at time.Time, why failure) error {
 	closed, err := e.mailboxFailure(f.Mailbox)
 	if err != nil && !errors.Is(err, errOpenThere) {
 		return err
@@ -76,10 +72,10 @@ func (e *Engine) cameBack(f forwarding, at time.Time, why failure) error {
 	end, reason := fieldEnd(raw), "inoltrato a "+f.To+", non è stato accettato: "+cmp.Or(why.Text, why.Status)
 	o := uncertified{
 		judgement: pec.Judgement{Type: pec.TypeOrdinary, Errors: append(f.Reasons, reason)},
-		queueID:   f.QueueID, from: f.From, rcpts: f.Recipients, received: raw[:end], rest: raw[end:], raw: raw, at: f.At, spam: f.Spam, offQueue: true,
+		site:      site, queueID: f.QueueID, from: f.From, rcpts: f.Recipients, received: raw[:end], rest: raw[end:], raw: raw, at: f.At, spam: f.Spam, offQueue: true,
 	}
 	if closed != nil && closed.Status == statusUnknown || !at.After(e.standings.formerUntil(e.settings.Site, f.Mailbox)) {
-		return e.keepUndelivered(o, f.Mailbox, key, reason)
+		return e.keepUndelivered(o, f.Mailbox, reason)
 	}
 	return e.deliverAnomaly(o, f.Mailbox)
 }

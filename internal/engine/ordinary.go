@@ -179,7 +179,7 @@ func wasForwarded(raw []byte, rcpt string) bool {
 // anomaly envelope. Its key is (site, queue identifier, mailbox), and no notice follows from it. Since the milter took it the mailbox may
 // have changed: then it waits as a receipt would, or, where nobody waits for it any more, is kept.
 func (e *Engine) ordinary(o uncertified, rcpt string) error {
-	key := deliveryKey(e.settings.Site, o.queueID, rcpt)
+	key := deliveryKey(o.site, o.queueID, rcpt)
 	defer e.locks.lock("ordinary " + key)()
 	if over, err := e.hasEnd(key); err != nil || over {
 		return err
@@ -214,7 +214,7 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	switch {
 	case begun:
 	case isUnwanted(r, refusal): // nobody is told, but nothing is gone
-		return e.keepUndelivered(o, rcpt, key, refusal)
+		return e.keepUndelivered(o, rcpt, refusal)
 	case refusal == "" && sendsOn:
 		return e.forward(o, rcpt, r.inForce.OrdinaryMail.ForwardTo, id)
 	}
@@ -230,7 +230,7 @@ func isUnwanted(r recipient, refusal string) bool {
 // hasEnd says whether what is not certified has its end here, under its key: what is held is delivered when its mailbox takes it.
 func (e *Engine) hasEnd(key string) (found bool, err error) {
 	for _, kind := range []string{kindDelivered, kindUndeliverable, kindHeld} {
-		if found, err = e.lookup(kind, key, nil); err != nil || found {
+		if found, err = e.known(kind, key, nil); err != nil || found {
 			break
 		}
 	}
@@ -240,6 +240,7 @@ func (e *Engine) hasEnd(key string) (found bool, err error) {
 // uncertified is a message that is not certified, on its way to the mailboxes of one transaction.
 type uncertified struct {
 	judgement pec.Judgement
+	site      string // that took it
 	queueID   string
 	from      string
 	rcpts     []string
@@ -252,12 +253,12 @@ type uncertified struct {
 }
 
 func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
-	raw, done, err := e.anomaly(o, deliveryKey(e.settings.Site, o.queueID, rcpt))
+	raw, done, err := e.anomaly(o, deliveryKey(o.site, o.queueID, rcpt))
 	if err != nil {
 		return fmt.Errorf("wrapping %s: %w", o.queueID, err)
 	}
 	defer done()
-	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: e.settings.Site}, MessageID: o.queueID}
+	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: o.site}, MessageID: o.queueID}
 	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam, offQueue: o.offQueue})
 }
 
@@ -290,13 +291,7 @@ func (e *Engine) anomaly(o uncertified, key string) (raw []byte, done func(), er
 	return raw, made.close, nil
 }
 
-func (e *Engine) keepUndelivered(o uncertified, rcpt, key, why string) error {
-	digest, err := e.custody.Put(o.raw)
-	if err != nil {
-		return err
-	}
-	data := deliveryData{Mailbox: rcpt, Type: o.judgement.Type, Provider: o.judgement.Provider.Name, MessageID: o.judgement.MessageID, Digest: digest, Reply: why}
-	_, err = e.record(kindUndeliverable, key, "", &data)
-	e.log.Warn("mail that is not certified could not be delivered after it was taken; it is kept in custody", "queue", o.queueID, "custody", digest, "why", why)
-	return err
+func (e *Engine) keepUndelivered(o uncertified, rcpt, why string) error {
+	data := deliveryData{Mailbox: rcpt, Type: o.judgement.Type, Provider: o.judgement.Provider.Name, MessageID: o.judgement.MessageID, Reply: why}
+	return e.keep(data, deliveryKey(o.site, o.queueID, rcpt), "", o.raw)
 }
