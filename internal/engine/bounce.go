@@ -147,7 +147,7 @@ func (e *Engine) expired(m mail, queueID string, r report) []error {
 	if told, err := e.tellExpired(queueID, r); err != nil || told {
 		return sameAnswer(len(m.rcpts), err)
 	}
-	return e.uncertifiedReport(m, queueID)
+	return e.uncertifiedReport(m, queueID, r.queueID)
 }
 
 // tellExpired keeps the promises that the log holds by then: to whom an acceptance or a refusal was promised gets that and a certified
@@ -241,11 +241,16 @@ func (e *Engine) undeliverable(d delivery, queueID string, f failure) error {
 // uncertifiedReport keeps a bounce that is no business of certification: of a submission that never reached the access point,
 // or of a message from outside that never reached the incoming point. The one is for a mailbox of ours and is stored there, once
 // per (site, queue identifier, mailbox). The other would go to a stranger: Postfix brings it here instead, and it stays in
-// custody, with the whole message that it is about.
-func (e *Engine) uncertifiedReport(m mail, queueID string) []error {
+// custody, with the whole message that it is about. It does so too where the stranger wrote a mailbox of ours as his sender, who did not
+// send it and may not want it. about is the queue identifier of what failed.
+func (e *Engine) uncertifiedReport(m mail, queueID, about string) []error {
+	var tx transaction
+	if _, err := e.lookup(kindTransaction, about, &tx); err != nil {
+		return sameAnswer(len(m.rcpts), err)
+	}
 	answers := make([]error, len(m.rcpts))
 	for i, rcpt := range m.rcpts {
-		if isLocal, err := e.directory.Local(context.Background(), domainOf(rcpt)); err != nil || !isLocal {
+		if isLocal, err := e.directory.Local(context.Background(), domainOf(rcpt)); err != nil || !isLocal || tx.Port == portMX {
 			answers[i] = errors.Join(err, e.keepReport(m, queueID, rcpt))
 			continue
 		}

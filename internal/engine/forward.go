@@ -37,17 +37,23 @@ func (e *Engine) forward(o uncertified, rcpt, to, id string) error {
 		return err
 	}
 	e.forwards.add(rcpt, id, f.Size, at, e.now())
-	return e.sendOn(f, id, at, o.raw)
+	return e.sendOn(f, id, o.raw)
 }
 
-// sendOn injects what was recorded at an instant as sent on.
-func (e *Engine) sendOn(f forwarding, id string, at time.Time, raw []byte) error {
+// sendOn injects what was recorded as sent on. What Postfix refuses, for any reason, is owed to its mailbox like what comes back later: an
+// answer of 4xx would have Postfix give up the original after a day, of which nobody hears.
+func (e *Engine) sendOn(f forwarding, id string, raw []byte) error {
 	top := append(fmt.Appendf(nil, "%s: %s\r\n", deliveredTo, f.Mailbox), f.Spam.fields()...)
-	done, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: f.To, envid: id, top: top, bytes: raw})
+	done, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: f.To, envid: id, top: top, bytes: raw}, permanent)
 	if err != nil || !done.Refused {
 		return err
 	}
-	return e.cameBack(f, e.settings.Site, at, failure{Recipient: f.To, Text: done.Reply})
+	why := failure{Recipient: f.To, Text: done.Reply}
+	if why.At, err = e.record(kindBounced, "reinject "+id, id, &why); err != nil {
+		return err
+	}
+	e.forwards.owe(id, owed{why: why})
+	return nil
 }
 
 // cameBack gives a mailbox what it sent on at a site and nobody took, under the key that it would have had without: whatever is repeated, the

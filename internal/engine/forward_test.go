@@ -59,7 +59,8 @@ func TestWhatWasSentOnAndComesBackIsForItsMailbox(t *testing.T) {
 		kills int            // one at each record, if there are so many
 	}{
 		"refused by its server":                 {to: "casa@ordinaria.test", want: []string{"errore"}, kills: 6},
-		"an address that Postfix does not take": {to: "storto@ordinaria.test", want: []string{"errore"}, kills: 4},
+		"an address that Postfix does not take": {to: "storto@ordinaria.test", want: []string{"errore"}, kills: 5},
+		"a message that Postfix does not take":  {to: "giri@ordinaria.test", want: []string{"errore"}, kills: 5},
 		"while the mailbox takes nothing": {
 			to: "casa@ordinaria.test", since: set(admin.AccessSuspended), held: 1, then: set(admin.AccessFull), want: []string{"errore"},
 		},
@@ -350,6 +351,34 @@ func TestWhatCameBackIsOwedUntilItsMailboxHasIt(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestWhatPostfixRefusesIsOwedUntilItsMailboxHasIt(t *testing.T) {
+	for _, to := range []string{"storto@ordinaria.test", "giri@ordinaria.test"} {
+		t.Run(to, func(t *testing.T) {
+			w := newWorld(t)
+			w.forwardsTo(forwarder, to)
+			if answer := w.arrive(stranger, []string{forwarder}, []byte(letter(stranger, forwarder, ""))); answer != "" {
+				t.Fatal(answer)
+			}
+			cert := w.settings.Files.SigningCert
+			w.settings.Files.SigningCert += ".gone"
+			w.crash()
+			w.run(enoughRounds) // fails if Postfix is not answered 250
+			w.engine.passHeld(t.Context())
+			if got := w.titles(forwarder); len(got) != 0 {
+				t.Errorf("unsigned, the mailbox has %v", got)
+			}
+			w.settings.Files.SigningCert = cert
+			w.crash()
+			for range 2 {
+				w.engine.passHeld(t.Context())
+			}
+			if diff := cmp.Diff([]string{"errore"}, w.titles(forwarder)); diff != "" || len(w.outside) != 0 {
+				t.Errorf("%d were sent out, and the mailbox has (-want +got):\n%s", len(w.outside), diff)
+			}
+		})
 	}
 }
 
