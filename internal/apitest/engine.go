@@ -60,6 +60,8 @@ type Engine struct {
 	Measured int
 	// Refuses are the addresses that it refuses to place, with why.
 	Refuses map[string]string
+	// Certified are addresses to which it sends no ordinary mail on: it refuses that, and places the rest.
+	Certified []string
 	// Unknown is a field that it does not know, as one of an earlier release: it refuses all of a request that has it.
 	Unknown string
 	// Fails are the addresses whose place it does not carry out to its end, with why.
@@ -310,8 +312,13 @@ func (e *Engine) place(p admin.Place) admin.Answer {
 	if failure := e.Fails[p.Address]; failure != "" {
 		return admin.Answer{Failed: failure}
 	}
+	var refused string
 	if p.Mailbox != nil {
 		row := *p.Mailbox
+		if slices.Contains(e.Certified, row.ForwardTo) {
+			refused = "ordinary mail is refused, and not sent on to " + row.ForwardTo + ": it is a certified mailbox"
+			row.OrdinaryMail, row.ForwardTo = admin.OrdinaryDiscard, ""
+		}
 		if e.domain(row.Domain) < 0 {
 			return admin.Answer{Refused: "the stack does not hold " + row.Domain}
 		}
@@ -334,7 +341,7 @@ func (e *Engine) place(p admin.Place) admin.Answer {
 		}
 		e.Secrets[p.Address], e.Compared[p.Address] = found, *c
 	}
-	return admin.Answer{Placed: e.placed(p.Address)}
+	return admin.Answer{Placed: e.placed(p.Address), Refused: refused}
 }
 
 func (e *Engine) reply(w http.ResponseWriter, v any) {

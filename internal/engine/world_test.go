@@ -364,6 +364,8 @@ func (n *neighbour) Data(r io.Reader) error {
 	n.m.bytes = raw
 	if err == nil && n.lmtp {
 		err = n.world.stored(n.m)
+	} else if err == nil && strings.HasPrefix(n.m.to, "giri@") {
+		err = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 4, 0}, Message: "Error: too many hops"}
 	} else if err == nil {
 		n.world.relayed(n.m)
 	}
