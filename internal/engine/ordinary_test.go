@@ -239,6 +239,7 @@ func TestOrdinaryMailThatWasTakenWaitsForItsMailbox(t *testing.T) {
 // It was closed here since, and is open at the other site.
 func TestOrdinaryMailThatWasTakenWaitsForAMailboxThatIsOpenAtTheOtherSite(t *testing.T) {
 	a, b := newTwins(t)
+	agree(t, a, b)
 	row := former(t, "ufficio", admin.AccessFull, 1<<20)
 	row.OrdinaryMail = admin.OrdinaryDeliver
 	place := func(x *twin) {
