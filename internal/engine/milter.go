@@ -173,11 +173,11 @@ func (s *milterSession) Body(m *milter.Modifier) (milter.Response, error) {
 		return milter.NewResponseStr('y', answerTemporary), nil
 	}
 	tx := transaction{Port: s.port, From: s.from, Recipients: s.rcpts, Client: m.Macros["{client_addr}"], ClientPort: m.Macros["{client_port}"], User: m.Macros["{auth_authen}"], Cut: s.wasCut}
-	answer := s.engine.judgeTransaction(m.Macros["i"], tx, raw)
-	if answer == "" {
-		return milter.RespAccept, nil
+	if answer := s.engine.judgeTransaction(m.Macros["i"], tx, raw); answer != "" {
+		return milter.NewResponseStr('y', answer), nil
 	}
-	return milter.NewResponseStr('y', answer), nil
+	// Here Postfix takes it for an acceptance. After RespAccept the connection would have a new session, begun after its login.
+	return milter.RespContinue, nil
 }
 
 // judgeTransaction answers "" if Postfix may take the message, and has then recorded the transaction. Ordinary mail that a
