@@ -29,7 +29,7 @@ const (
 func readRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	has, err := s.directory.Mailbox(ctx, s.mailbox.Address())
 	s.has = has
-	if err := s.silent(err); err != nil {
+	if err := s.afterReading(err); err != nil {
 		return reconcile.Result{}, err
 	}
 	if has.There && contracts.Foreign(s.mailbox, has.Mailbox) {
@@ -64,7 +64,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	case has != nil && has.Type == wants.Type && wants.Bytes <= has.Bytes:
 		return reconcile.Result{}, s.counted(ctx)
 	case s.isAway():
-		return reconcile.Result{}, s.waits(s.away)
+		return reconcile.Result{}, s.directoryWaits(s.away)
 	case !takesMailboxes(s.domain): // its contract is not counted now; what else was changed is carried out
 		s.granted = kept(*has, *wants)
 		said, _ := reconcile.Verdict(s.domainWaits())

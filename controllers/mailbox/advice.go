@@ -25,8 +25,8 @@ const (
 	// oldShare of the bytes, and oldRoom of the quota taken by them, make a mailbox an archive; stillOld and stillRoom keep it one.
 	oldShare, stillOld = 50, 40
 	oldRoom, stillRoom = 20, 16
-	// soonFull are the days before a quota is reached in which something has to be done; stillSoon end that.
-	soonFull, stillSoon = 60, 75
+	// fullInDays are the days before a quota is reached in which something has to be done; stillFullInDays, more of them, end that.
+	fullInDays, stillFullInDays = 60, 75
 	// standardMonth is the most that a Standard mailbox sends in 30 days, and stillMuch is what it must fall to. The contract has no
 	// figure for it. An average Italian certified mailbox sends 15 a month; a hundred on each day is no person's.
 	standardMonth, stillMuch = 3000, 2400
@@ -82,12 +82,12 @@ func judgeArchive(u *v1alpha1.MailboxUsage, was string, by archiver, now time.Ti
 	if u == nil {
 		return nil
 	}
-	share, room, soon := int32(oldShare), int32(oldRoom), int64(soonFull)
+	share, room, days := int32(oldShare), int32(oldRoom), int64(fullInDays)
 	if was != "" {
-		share, room, soon = stillOld, stillRoom, stillSoon
+		share, room, days = stillOld, stillRoom, stillFullInDays
 	}
 	old := ptr.Deref(u.OldPercent, 0)
-	fills := u.FullOn != "" && daysTo(u.FullOn, now) <= soon
+	fills := u.FullOn != "" && daysTo(u.FullOn, now) <= days
 	keeps := old >= share && (u.Percent == nil || *u.Percent*old/100 >= room)
 	c := metav1.Condition{Type: v1alpha1.ConditionArchiveRecommended, Status: metav1.ConditionTrue}
 	what := ""
@@ -113,39 +113,39 @@ func judgeArchive(u *v1alpha1.MailboxUsage, was string, by archiver, now time.Ti
 	return []metav1.Condition{c}
 }
 
-// typed is the type that a mailbox is provisioned as, with what its spec expects of it.
-type typed struct {
+// sender is what a mailbox is expected to send: the type that it is provisioned as, and what its spec says.
+type sender struct {
 	kind     contract.Type
-	expected int64
-	young    bool // it is less than the month old that is counted
+	expected int64 // messages in a month
+	young    bool  // it is less than the month old that is counted
 }
 
-func (s *scope) typed() typed {
-	t := typed{kind: s.granted.Type, young: s.Now.Sub(s.mailbox.CreationTimestamp.Time) < mailage.MonthDays*24*time.Hour}
+func (s *scope) sender() sender {
+	by := sender{kind: s.granted.Type, young: s.Now.Sub(s.mailbox.CreationTimestamp.Time) < mailage.MonthDays*24*time.Hour}
 	if m := s.mailbox.Spec.Massive; m != nil {
-		t.expected = int64(ptr.Deref(m.ExpectedMessagesPerMonth, 0))
+		by.expected = int64(ptr.Deref(m.ExpectedMessagesPerMonth, 0))
 	}
-	return t
+	return by
 }
 
 // judgeType is UsageMatchesType, given the reason that it had; nothing where nobody counts what is sent.
-func judgeType(u *v1alpha1.MailboxUsage, was string, t typed) []metav1.Condition {
+func judgeType(u *v1alpha1.MailboxUsage, was string, by sender) []metav1.Condition {
 	if u == nil || u.SentPerMonth == nil {
 		return nil
 	}
 	sent := *u.SentPerMonth
 	c := metav1.Condition{Type: v1alpha1.ConditionUsageMatchesType, Status: metav1.ConditionFalse}
 	stays := func(reason string, begins, ends bool) bool { return begins || (was == reason && !ends) }
-	switch massive := t.kind == contract.Massive; {
+	switch massive := by.kind == contract.Massive; {
 	case !massive && stays(v1alpha1.ReasonSendsLikeMassive, sent > standardMonth, sent <= stillMuch):
 		c.Reason = v1alpha1.ReasonSendsLikeMassive
 		c.Message = fmt.Sprintf("more than %d messages of this Standard mailbox were accepted in %d days: if its holder needs that, make it Massive, with its justification and a grant of the contract; else bound it by sending.messagesPerDay", standardMonth, mailage.MonthDays)
-	case massive && stays(v1alpha1.ReasonAboveExpected, 2*sent > 3*t.expected, 5*sent <= 6*t.expected):
+	case massive && stays(v1alpha1.ReasonAboveExpected, 2*sent > 3*by.expected, 5*sent <= 6*by.expected):
 		c.Reason = v1alpha1.ReasonAboveExpected
-		c.Message = fmt.Sprintf("more than one and a half times the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: have its holder justify the new figure and its grant renewed, or bound it by sending.messagesPerDay", t.expected, mailage.MonthDays)
-	case massive && !t.young && stays(v1alpha1.ReasonBelowMassive, sent <= standardMonth && 10*sent < t.expected, 8*sent >= t.expected):
+		c.Message = fmt.Sprintf("more than one and a half times the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: have its holder justify the new figure and its grant renewed, or bound it by sending.messagesPerDay", by.expected, mailage.MonthDays)
+	case massive && !by.young && stays(v1alpha1.ReasonBelowMassive, sent <= standardMonth && 10*sent < by.expected, 8*sent >= by.expected):
 		c.Reason = v1alpha1.ReasonBelowMassive
-		c.Message = fmt.Sprintf("less than a tenth of the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: ask its holder whether it still sends in bulk; if it does not, set type: Standard and remove massive", t.expected, mailage.MonthDays)
+		c.Message = fmt.Sprintf("less than a tenth of the %d messages that massive.expectedMessagesPerMonth names were accepted in %d days: ask its holder whether it still sends in bulk; if it does not, set type: Standard and remove massive", by.expected, mailage.MonthDays)
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonMatchesType, "the mailbox sends as its type says"
 	}

@@ -93,10 +93,10 @@ func TestJudgeArchive(t *testing.T) {
 
 func TestJudgeType(t *testing.T) {
 	const matches, like, above, below = v1alpha1.ReasonMatchesType, v1alpha1.ReasonSendsLikeMassive, v1alpha1.ReasonAboveExpected, v1alpha1.ReasonBelowMassive
-	standard := typed{kind: contract.Standard}
-	massive := func(expected int64) typed { return typed{kind: contract.Massive, expected: expected} }
+	standard := sender{kind: contract.Standard}
+	massive := func(expected int64) sender { return sender{kind: contract.Massive, expected: expected} }
 	for name, c := range map[string]struct {
-		typed     typed
+		by        sender
 		sent      int64
 		was, want string
 	}{
@@ -105,7 +105,7 @@ func TestJudgeType(t *testing.T) {
 		"one that sends more":                                     {standard, 3100, matches, like},
 		"it fell a little":                                        {standard, 2500, like, like},
 		"it fell by a fifth":                                      {standard, 2400, like, matches},
-		"it has a justification and waits for its grant":          {typed{kind: contract.Standard, expected: 40000}, 3100, "", like},
+		"it has a justification and waits for its grant":          {sender{kind: contract.Standard, expected: 40000}, 3100, "", like},
 		"a massive one that sends what it said":                   {massive(40000), 38000, "", matches},
 		"one that sends half as much again":                       {massive(40000), 60000, "", matches},
 		"one that sends more than that":                           {massive(40000), 61000, "", above},
@@ -116,11 +116,11 @@ func TestJudgeType(t *testing.T) {
 		"it rose a little":                                        {massive(20000), 2200, below, below},
 		"it rose to an eighth":                                    {massive(20000), 2500, below, matches},
 		"one that sends little of much, and too much for another": {massive(100000), 5000, "", matches},
-		"a new one that has not begun":                            {typed{kind: contract.Massive, expected: 40000, young: true}, 0, "", matches},
-		"a new one that sends too much":                           {typed{kind: contract.Massive, expected: 400, young: true}, 700, "", above},
+		"a new one that has not begun":                            {sender{kind: contract.Massive, expected: 40000, young: true}, 0, "", matches},
+		"a new one that sends too much":                           {sender{kind: contract.Massive, expected: 400, young: true}, 700, "", above},
 		"it became standard":                                      {standard, 100, above, matches},
 	} {
-		got := judgeType(&v1alpha1.MailboxUsage{SentPerMonth: &c.sent}, c.was, c.typed)
+		got := judgeType(&v1alpha1.MailboxUsage{SentPerMonth: &c.sent}, c.was, c.by)
 		if reasonOf(got) != c.want || (got[0].Status == metav1.ConditionTrue) != (c.want == matches) {
 			t.Errorf("%s: %v", name, got)
 		}

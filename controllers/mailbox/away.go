@@ -41,9 +41,9 @@ func wasPlaced(m *v1alpha1.Mailbox) bool {
 // isAway says whether the engine did not answer in this pass.
 func (s *scope) isAway() bool { return s.away != nil }
 
-// silent judges a row that was read, or was not because err is why the engine did not answer. What the engine last said of the mailbox
-// counts while there is nothing to change.
-func (s *scope) silent(err error) error {
+// afterReading says how a pass goes on after the row was read, or was not, because the engine did not answer (err): nil is to go on with what is
+// known. What the engine last said of the mailbox counts while there is nothing to change.
+func (s *scope) afterReading(err error) error {
 	switch {
 	case err == nil && !s.has.There && !takesMailboxes(s.domain):
 		return s.domainWaits()
@@ -51,13 +51,13 @@ func (s *scope) silent(err error) error {
 		return nil
 	case s.has.There:
 		s.away = err
-		s.repeat(v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSecretsDiffer)
+		s.Repeat(v1alpha1.ConditionQuotaHealthy, v1alpha1.ConditionArchiveRecommended, v1alpha1.ConditionUsageMatchesType, v1alpha1.ConditionSecretsDiffer)
 		return nil
 	case wasPlaced(s.mailbox) && !awayForLong(s.domain, s.Now): // an operator that has just started has not heard the engine yet
 		s.comeBack = reconcile.Jitter(recheck)
 		return errNotYet
 	case takesMailboxes(s.domain):
-		return s.waits(err)
+		return s.directoryWaits(err)
 	}
 	return s.domainWaits()
 }
@@ -70,13 +70,4 @@ func (s *scope) domainWaits() error {
 	}
 	return reconcile.Waiting(recheck, v1alpha1.ConditionProvisioned, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
 		"the stack of %s cannot take mailboxes yet (%s); kubectl describe pecd -n %s %s says more", s.domain.Name, reason, s.domain.Namespace, s.domain.Name))
-}
-
-// repeat says again what an earlier pass said.
-func (s *scope) repeat(conditions ...string) {
-	for _, name := range conditions {
-		if c := meta.FindStatusCondition(s.mailbox.Status.Conditions, name); c != nil {
-			s.Say(c.Type, c.Status, c.Reason, c.Message)
-		}
-	}
 }

@@ -45,7 +45,7 @@ var table = reconcile.Table{
 
 // provisioned is the way of a mailbox on a stack of ours.
 var provisioned = reconcile.Road[*scope]{Table: table, Phases: []reconcile.Phase[*scope]{
-	findStack, readRow, findMigrations, holdNew, admit, readCredentials, judgeAccess, placeRow, compareSecrets, watchUsage,
+	leaveProvider, findStack, refuseOwnAddress, showSpamFilter, readRow, findMigrations, holdNew, admit, readCredentials, judgeAccess, placeRow, compareSecrets, watchUsage,
 }}
 
 // Reconciler makes Mailboxes real at one site.
@@ -82,6 +82,7 @@ type scope struct {
 	*Reconciler
 	mailbox *v1alpha1.Mailbox
 	domain  *v1alpha1.PECDomain    // the mailbox's, when it was found
+	host    *v1alpha1.PECDomain    // whose stack serves the domain, when it was found
 	road    reconcile.Road[*scope] // by who runs its domain
 	engine  *admin.Client
 	// directory is that of the stack that serves the mailbox.

@@ -34,17 +34,17 @@ var externalTable = reconcile.Table{
 }
 
 // external is the way of a mailbox that another provider runs.
-var external = reconcile.Road[*scope]{Table: externalTable, Phases: []reconcile.Phase[*scope]{leaveUnprovisioned, readCredentials, giveItsWord, watchProvider}}
+var external = reconcile.Road[*scope]{Table: externalTable, Phases: []reconcile.Phase[*scope]{clearProvisioned, readCredentials, requirePassword, watchProvider}}
 
-// leaveUnprovisioned shows nothing of what only a stack has.
-func leaveUnprovisioned(_ context.Context, s *scope) (reconcile.Result, error) {
+// clearProvisioned shows nothing of what only a stack has.
+func clearProvisioned(_ context.Context, s *scope) (reconcile.Result, error) {
 	status := &s.mailbox.Status
 	status.AdmittedAs, status.EffectiveAccess, status.Holder = "", nil, nil
 	return reconcile.Result{}, nil
 }
 
-// giveItsWord wants the password itself: a hash opens no other provider's mailbox.
-func giveItsWord(_ context.Context, s *scope) (reconcile.Result, error) {
+// requirePassword wants the password itself: a hash opens no other provider's mailbox.
+func requirePassword(_ context.Context, s *scope) (reconcile.Result, error) {
 	if s.credentials != nil && s.credentials.hashed != "" {
 		ref := s.mailbox.Spec.Credentials.SecretRef
 		s.credentials = nil
@@ -78,7 +78,7 @@ func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 // awaitLook repeats what an earlier operator saw until its turn comes. A first look has some seconds before anything is written.
 func (s *scope) awaitLook(seen watched) (reconcile.Result, error) {
 	if seen.recalled || seen.due.After(s.Now) {
-		s.repeat(externalTable.Positive...)
+		s.Repeat(externalTable.Positive...)
 		s.sayAll(s.judgeExternal)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}

@@ -60,28 +60,43 @@ func takeRoad(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Walk(ctx, s, s.road.Phases...)
 }
 
+// leaveProvider drops what is only of a mailbox that another provider runs: one may have run this.
+func leaveProvider(_ context.Context, s *scope) (reconcile.Result, error) {
+	s.Poller.forget(client.ObjectKeyFromObject(s.mailbox))
+	s.mailbox.Status.TriedSecretVersion = ""
+	return reconcile.Result{}, nil
+}
+
 // findStack finds the stack that serves the mailbox's domain.
 func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
-	s.Poller.forget(client.ObjectKeyFromObject(s.mailbox)) // another provider may have run it
-	s.mailbox.Status.TriedSecretVersion = ""
 	if !takesMailboxes(s.domain) && !rowsCount(s.domain) {
-		return s.refusedStack(ctx)
+		return s.takeAwayOrWait(ctx)
 	}
 	key := refs.Host(s.domain)
-	host := &v1alpha1.PECDomain{}
-	if err := s.Client.Get(ctx, key, host); err != nil {
+	s.host = &v1alpha1.PECDomain{}
+	if err := s.Client.Get(ctx, key, s.host); err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading host %s of %s: %w", key, s.domain.Name, err)
-	}
-	if slices.Contains(ownAddresses(host), s.mailbox.Address()) {
-		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
-			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
-	}
-	if s.mailbox.Spec.Antispam == v1alpha1.AntispamEnabled && !host.RunsSpamFilter() {
-		s.True(v1alpha1.ConditionSpamFilterMissing, v1alpha1.ReasonStackWithoutFilter, fmt.Sprintf(
-			"ordinary mail is not judged: the stack of PECDomain %s runs no spam filter; set its provider.managed.antispam to Enabled, or leave antispam of this mailbox out", key))
 	}
 	engine := engines.First(key)
 	s.engine, s.directory = s.Engines.For(engine), s.Engines.Directory(engine)
+	return reconcile.Result{}, nil
+}
+
+// refuseOwnAddress keeps the provider's own addresses from being a mailbox's: whoever read that mailbox would read what the provider receives.
+func refuseOwnAddress(_ context.Context, s *scope) (reconcile.Result, error) {
+	if slices.Contains(ownAddresses(s.host), s.mailbox.Address()) {
+		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
+			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
+	}
+	return reconcile.Result{}, nil
+}
+
+// showSpamFilter says where ordinary mail was to be judged and nothing there judges it.
+func showSpamFilter(_ context.Context, s *scope) (reconcile.Result, error) {
+	if s.mailbox.Spec.Antispam == v1alpha1.AntispamEnabled && !s.host.RunsSpamFilter() {
+		s.True(v1alpha1.ConditionSpamFilterMissing, v1alpha1.ReasonStackWithoutFilter, fmt.Sprintf(
+			"ordinary mail is not judged: the stack of PECDomain %s runs no spam filter; set its provider.managed.antispam to Enabled, or leave antispam of this mailbox out", client.ObjectKeyFromObject(s.host)))
+	}
 	return reconcile.Result{}, nil
 }
 
@@ -158,7 +173,7 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	ask, held := plan(has, want, given(s.mailbox, s.domain), freeze != nil)
 	switch {
 	case ask != nil && s.isAway():
-		return reconcile.Result{}, s.waits(s.away)
+		return reconcile.Result{}, s.directoryWaits(s.away)
 	case s.isAway() && awayForLong(s.domain, s.Now):
 		return reconcile.Result{}, s.domainWaits()
 	case ask != nil:
@@ -217,7 +232,7 @@ func (s *scope) place(ctx context.Context, p admin.Place) error {
 		s.comeBack = pageAgeAgain
 		return errNotYet
 	case err != nil:
-		return s.waits(err)
+		return s.directoryWaits(err)
 	}
 	return nil
 }
@@ -251,8 +266,8 @@ func ordinaryMail(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain) (policy admin.Ordi
 // refusedLongest is the longest pause before what the engine refused is asked for again: an engine of another release may take it.
 const refusedLongest = 10 * time.Minute
 
-// waits ends a pass that the engine did not let come to its end.
-func (s *scope) waits(err error) error {
+// directoryWaits ends a pass that the engine did not let come to its end.
+func (s *scope) directoryWaits(err error) error {
 	if errors.Is(err, admin.ErrRefused) {
 		return reconcile.Waiting(refusedPause(s.mailbox, s.Now), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses,
 			err.Error()+"; correct that in this mailbox or its Secret, or see whether the engine's release is that of the operator; what the stack holds of the mailbox stays as it is until then")

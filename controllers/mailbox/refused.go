@@ -13,25 +13,26 @@ import (
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
 
-// refused are the phases of a mailbox whose domain's host does not list the namespace any more. The stack serves on what it holds of it: who
+// hostRefused are the phases of a mailbox whose domain's host does not list the namespace any more. The stack serves on what it holds of it: who
 // is to be out must be out, whoever quarrels with whom.
-var refused = []reconcile.Phase[*scope]{readRow, findMigrations, readCredentials, judgeAccess, takeAway}
+var hostRefused = []reconcile.Phase[*scope]{readRow, findMigrations, readCredentials, judgeAccess, takeAway}
 
-// isRefused says whether a domain's host does not list its namespace, or not any more. Pure.
-func isRefused(d *v1alpha1.PECDomain) bool {
+// isHostRefused says whether a domain's host does not list its namespace, or not any more. Pure.
+func isHostRefused(d *v1alpha1.PECDomain) bool {
 	host := meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionHostReady)
 	return host != nil && host.Status == metav1.ConditionFalse && host.Reason == v1alpha1.ReasonHostRefused &&
 		!meta.IsStatusConditionTrue(d.Status.Conditions, v1alpha1.ConditionDomainConflict)
 }
 
-// refusedStack ends a pass over a mailbox whose domain takes none, when what may be done for it is done.
-func (s *scope) refusedStack(ctx context.Context) (reconcile.Result, error) {
-	if !isRefused(s.domain) {
+// takeAwayOrWait ends a pass over a mailbox whose domain takes none. Where that is because the host refuses its namespace, the stack is first
+// asked to take away what the spec does not allow any more.
+func (s *scope) takeAwayOrWait(ctx context.Context) (reconcile.Result, error) {
+	if !isHostRefused(s.domain) {
 		return reconcile.Result{}, s.domainWaits()
 	}
 	engine := engines.First(refs.Host(s.domain))
 	s.engine, s.directory = s.Engines.For(engine), s.Engines.Directory(engine)
-	return reconcile.Walk(ctx, s, refused...)
+	return reconcile.Walk(ctx, s, hostRefused...)
 }
 
 // takeAway has the stack take from a mailbox what the spec does not allow any more, and a password that was replaced.

@@ -34,6 +34,9 @@ type measure struct {
 	sent *int64 // nil where nobody counts
 }
 
+// usageJudge is what there is to say of a use.
+type usageJudge func(*v1alpha1.MailboxUsage) []metav1.Condition
+
 // watchUsage shows what the mailbox holds, and what to do about it. Not knowing it is no fault of the mailbox: what was known stays.
 func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if s.isAway() { // nor is it asked: each would wait for the same engine
@@ -48,7 +51,7 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 	judge := func(u *v1alpha1.MailboxUsage) []metav1.Condition {
 		return slices.Concat(
 			judgeQuota(u, s.reasonWas(v1alpha1.ConditionQuotaHealthy), s.granted.Bytes), archive(u),
-			judgeType(u, s.reasonWas(v1alpha1.ConditionUsageMatchesType), s.typed()))
+			judgeType(u, s.reasonWas(v1alpha1.ConditionUsageMatchesType), s.sender()))
 	}
 	switch {
 	case !s.has.There && s.mailbox.Status.Usage == nil: // made by this pass; Dovecot would make its folders now, to answer nothing
@@ -67,7 +70,7 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 
 // archiveJudge is what judges whether mail should be archived. Which policy does that is asked when the use is looked at, or the spec is
 // new; otherwise what was said stays.
-func (s *scope) archiveJudge(ctx context.Context, due bool) (func(*v1alpha1.MailboxUsage) []metav1.Condition, error) {
+func (s *scope) archiveJudge(ctx context.Context, due bool) (usageJudge, error) {
 	if !due && s.mailbox.Status.ObservedGeneration == s.mailbox.Generation {
 		return func(*v1alpha1.MailboxUsage) []metav1.Condition {
 			if was := meta.FindStatusCondition(s.mailbox.Status.Conditions, v1alpha1.ConditionArchiveRecommended); was != nil {
@@ -83,16 +86,16 @@ func (s *scope) archiveJudge(ctx context.Context, due bool) (func(*v1alpha1.Mail
 }
 
 // show puts what a look found into the status, if it differs by something that matters, or makes a judge say something else.
-func (s *scope) show(m measure, judge func(*v1alpha1.MailboxUsage) []metav1.Condition) {
+func (s *scope) show(m measure, judge usageJudge) {
 	old := s.mailbox.Status.Usage
-	is := picture(old, m, s.Now)
+	is := usageOf(old, m, s.Now)
 	if !alike(old, is, m.quota, s.Now) || !slices.EqualFunc(judge(old), judge(is), func(a, b metav1.Condition) bool { return a.Type == b.Type && a.Reason == b.Reason }) {
 		s.mailbox.Status.Usage = is
 	}
 }
 
 // sayAll says what the judge makes of the usage that the status shows; nothing before the first look.
-func (s *scope) sayAll(judge func(*v1alpha1.MailboxUsage) []metav1.Condition) {
+func (s *scope) sayAll(judge usageJudge) {
 	if s.mailbox.Status.Usage == nil {
 		return
 	}
@@ -109,8 +112,8 @@ func (s *scope) reasonWas(conditionType string) string {
 	return ""
 }
 
-// picture is the usage to show of a measure. What was not measured stays as it was. Pure.
-func picture(old *v1alpha1.MailboxUsage, m measure, now time.Time) *v1alpha1.MailboxUsage {
+// usageOf is the usage to show of a measure. What was not measured stays as it was. Pure.
+func usageOf(old *v1alpha1.MailboxUsage, m measure, now time.Time) *v1alpha1.MailboxUsage {
 	is := &v1alpha1.MailboxUsage{Bytes: ptr.To(m.bytes), Messages: ptr.To(m.messages)}
 	if old == nil {
 		old = &v1alpha1.MailboxUsage{}
@@ -183,21 +186,35 @@ func daysTo(d v1alpha1.Date, now time.Time) int64 {
 	return int64(at.Sub(now.UTC().Truncate(24*time.Hour)) / (24 * time.Hour))
 }
 
-// alike says whether two usages are the same in all that matters: neither differs by a point of the quota, a tenth of the bytes or the
-// first message; by a fifth of the growth, if that is a hundredth of the quota in a month; by an eighth of the days that are left; by a
-// tenth of what is old; or by a quarter of what is sent. So a busy mailbox is a write now and then, and none for a message. Pure.
+// alike says whether two usages are the same in all that matters, so that a busy mailbox is a write now and then and none for a message. Pure.
 func alike(old, is *v1alpha1.MailboxUsage, quota int64, now time.Time) bool {
-	if old == nil {
-		return false
-	}
-	growth, wasGrowth := ptr.Deref(is.GrowthPerDay, 0), ptr.Deref(old.GrowthPerDay, 0)
-	sent, wasSent := ptr.Deref(is.SentPerMonth, 0), ptr.Deref(old.SentPerMonth, 0)
-	drift := abs(daysTo(is.FullOn, now) - daysTo(old.FullOn, now))
-	return ptr.Equal(old.Percent, is.Percent) && (*old.Messages == 0) == (*is.Messages == 0) && 10*abs(*is.Bytes-*old.Bytes) <= *old.Bytes &&
-		(abs(growth-wasGrowth) <= max(quota/3000, 64<<10) || 5*abs(growth-wasGrowth) <= max(growth, wasGrowth)) &&
-		(old.FullOn == "") == (is.FullOn == "") && drift <= max(3, abs(daysTo(is.FullOn, now))/8) &&
-		abs(int64(ptr.Deref(is.OldPercent, 0))-int64(ptr.Deref(old.OldPercent, 0))) < 10 &&
-		(abs(sent-wasSent) <= 20 || 4*abs(sent-wasSent) <= max(sent, wasSent))
+	return old != nil && sameSize(old, is) &&
+		sameGrowth(ptr.Deref(old.GrowthPerDay, 0), ptr.Deref(is.GrowthPerDay, 0), quota) &&
+		sameFullOn(old.FullOn, is.FullOn, now) &&
+		sameOldShare(ptr.Deref(old.OldPercent, 0), ptr.Deref(is.OldPercent, 0)) &&
+		sameSent(ptr.Deref(old.SentPerMonth, 0), ptr.Deref(is.SentPerMonth, 0))
 }
+
+// sameSize allows a tenth of the bytes; a point of the quota is a difference, and so is the first message. Pure.
+func sameSize(old, is *v1alpha1.MailboxUsage) bool {
+	return ptr.Equal(old.Percent, is.Percent) && (*old.Messages == 0) == (*is.Messages == 0) && 10*abs(*is.Bytes-*old.Bytes) <= *old.Bytes
+}
+
+// sameGrowth allows a fifth; and whatever comes to no more than a hundredth of the quota, or 2 MiB, in a month. Pure.
+func sameGrowth(was, is, quota int64) bool {
+	return abs(is-was) <= max(quota/3000, 64<<10) || 5*abs(is-was) <= max(is, was)
+}
+
+// sameFullOn allows an eighth of the days that are left, or three days; that a full mailbox is foreseen, or no more, is a difference. Pure.
+func sameFullOn(old, is v1alpha1.Date, now time.Time) bool {
+	left := daysTo(is, now)
+	return (old == "") == (is == "") && abs(left-daysTo(old, now)) <= max(3, abs(left)/8)
+}
+
+// sameOldShare allows less than ten points. Pure.
+func sameOldShare(was, is int32) bool { return abs(int64(is)-int64(was)) < 10 }
+
+// sameSent allows a quarter, or 20 messages. Pure.
+func sameSent(was, is int64) bool { return abs(is-was) <= 20 || 4*abs(is-was) <= max(is, was) }
 
 func abs(n int64) int64 { return max(n, -n) }

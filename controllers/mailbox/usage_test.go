@@ -55,13 +55,13 @@ func TestAlike(t *testing.T) {
 		"a tenth more was sent":                                 {looked(500*mib, 100, sent(10000)), looked(500*mib, 100, sent(11000)), 0, true},
 		"half as much again was sent":                           {looked(500*mib, 100, sent(10000)), looked(500*mib, 100, sent(15000)), 0, false},
 	} {
-		was := picture(nil, c.was, noon)
+		was := usageOf(nil, c.was, noon)
 		now := noon.AddDate(0, 0, c.later)
-		if got := alike(was, picture(was, c.now, now), gib, now); got != c.want {
+		if got := alike(was, usageOf(was, c.now, now), gib, now); got != c.want {
 			t.Errorf("%s: alike is %t", name, got)
 		}
 	}
-	if alike(nil, picture(nil, small, noon), gib, noon) {
+	if alike(nil, usageOf(nil, small, noon), gib, noon) {
 		t.Error("the first look is not shown")
 	}
 }
@@ -78,7 +78,7 @@ func TestABusyMailboxIsWrittenSeldom(t *testing.T) {
 		if minute%(24*60) == 0 { // the daily search
 			m.ages = &mailage.Ages{Month: 30 * perDay * perMessage, Year: 5 * gib}
 		}
-		if is := picture(shown, m, now); !alike(shown, is, quota, now) {
+		if is := usageOf(shown, m, now); !alike(shown, is, quota, now) {
 			shown = is
 			writes++
 		}
@@ -117,7 +117,7 @@ func TestPicture(t *testing.T) {
 		"one without a quota":                                 {"", measure{bytes: 700e6, ages: ages(300e6, 700e6, 30)}, 10e6, "", 0},
 		"more of this month than the quota counts, by a page": {"", measure{bytes: 299e6, quota: 999e6, ages: ages(300e6, 300e6, 29)}, 10e6, "2026-05-10", 0},
 	} {
-		is := picture(&v1alpha1.MailboxUsage{FullOn: c.old}, c.m, noon)
+		is := usageOf(&v1alpha1.MailboxUsage{FullOn: c.old}, c.m, noon)
 		if c.m.ages == nil {
 			if is.GrowthPerDay != nil || is.OldPercent != nil {
 				t.Errorf("%s: %+v", name, is)

@@ -225,11 +225,7 @@ func (s *scope) mirror(other *v1alpha1.MailboxMigration) error {
 
 // recall repeats what the acting site reported last, while it reports nothing.
 func (s *scope) recall(actor string) {
-	for _, name := range mirrored {
-		if c := meta.FindStatusCondition(s.migration.Status.Conditions, name); c != nil {
-			s.Say(c.Type, c.Status, c.Reason, c.Message)
-		}
-	}
+	s.Repeat(mirrored...)
 	if _, said := s.Said(v1alpha1.ConditionTargetReady); !said {
 		s.Say(v1alpha1.ConditionTargetReady, metav1.ConditionUnknown, v1alpha1.ReasonPreferredSiteMigrates, fmt.Sprintf(
 			"site %s is the preferred one of %s and acts; it has reported nothing yet", actor, s.target.host.Name))

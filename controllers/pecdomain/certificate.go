@@ -96,9 +96,9 @@ func judgeIssue(live *unstructured.Unstructured) issue {
 	}
 }
 
-// beside is what the judgement of the Secret comes to, with what cert-manager says: a certificate that is there serves, and that it will
+// verdict is what the judgement of the Secret comes to, with what cert-manager says: a certificate that is there serves, and that it will
 // not be renewed is said; where there is none, cert-manager's word is why. Pure.
-func (i issue) beside(reason, wrong, use string) (usable bool, why, message string) {
+func (i issue) verdict(reason, wrong, use string) (usable bool, why, message string) {
 	switch {
 	case reason == v1alpha1.ReasonCertificateUsable && (i.reason == v1alpha1.ReasonCertificateFailed || i.reason == v1alpha1.ReasonCertManagerAbsent):
 		return true, reason, "certificate and key are usable, and will not be renewed: " + i.message

@@ -71,7 +71,7 @@ func TestACertificateThatIsThereServes(t *testing.T) {
 		"without a certificate it is to blame": {issue{v1alpha1.ReasonCertManagerAbsent, "install it"}, v1alpha1.ReasonSecretMissing, false, v1alpha1.ReasonCertManagerAbsent, "install it"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			usable, reason, message := c.issue.beside(c.reason, "wrong", "use")
+			usable, reason, message := c.issue.verdict(c.reason, "wrong", "use")
 			if usable != c.wantUsable || reason != c.wantReason || !strings.Contains(message, c.wantWords) {
 				t.Errorf("%v %s %q", usable, reason, message)
 			}

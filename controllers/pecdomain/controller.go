@@ -55,7 +55,7 @@ type Reconciler struct {
 	// Stack is what the stacks of this site have in common.
 	Stack stack.Settings
 
-	mu       sync.Mutex
+	mu       sync.Mutex                              // guards compared; what it points to is the domain's pass' alone, of which there is one at a time
 	compared map[types.NamespacedName]*memoryOfSpecs // what is remembered of each domain's mailboxes
 }
 
@@ -111,7 +111,7 @@ var roads = map[v1alpha1.ProviderType]reconcile.Road[*scope]{
 		keepEngineSecret,
 		applyStack,
 		askEngine,
-		judgeRecords,
+		judgeIndexAndSeals,
 		placeDomain,
 		letGo,
 		closeRows,

@@ -88,7 +88,7 @@ func (s *scope) notice(t target, m *memory) target {
 // informed is the target with what is taken from the records themselves: the epoch, and the preferences of another provider's hosts.
 func (s *scope) informed(t target, seen dns.Observation) target {
 	if s.domain.Spec.Provider.Type == v1alpha1.ProviderExternal {
-		t = t.published(s.DNS.known(), seen)
+		t = t.published(s.DNS.readProviders(), seen)
 	}
 	if t.want.Owner == (dns.Owner{}) {
 		return t
@@ -128,21 +128,17 @@ func (m *memory) settle(s *scope, t target) {
 		m.since = s.Now
 	}
 	m.departure = m.departure.after(verdict, t.want, s.Now)
-	m.due = s.Now.Add(reconcile.Jitter(s.DNS.again(verdict.State == m.settled.State, m.settled.State == dns.Ours, m.waits, s.Now.Sub(m.since))))
+	m.due = s.Now.Add(reconcile.Jitter(s.DNS.again(verdict.State == m.settled.State, m.settled.State == dns.Ours, m.mailWaits, s.Now.Sub(m.since))))
 }
 
 // recall repeats what was said before, while nothing new is known.
 func (s *scope) recall() {
-	for _, name := range []string{v1alpha1.ConditionDNSVerified, v1alpha1.ConditionDNSOwned, v1alpha1.ConditionDNSRecordsSound, v1alpha1.ConditionAwaitingExternal} {
-		if c := meta.FindStatusCondition(s.domain.Status.Conditions, name); c != nil {
-			s.Say(c.Type, c.Status, c.Reason, c.Message)
-		}
-	}
+	s.Repeat(v1alpha1.ConditionDNSVerified, v1alpha1.ConditionDNSOwned, v1alpha1.ConditionDNSRecordsSound, v1alpha1.ConditionAwaitingExternal)
 	said, ok := s.Said(v1alpha1.ConditionDNSVerified)
 	if !ok || said.Reason == v1alpha1.ReasonNotEvaluated {
 		s.Say(v1alpha1.ConditionDNSVerified, metav1.ConditionUnknown, v1alpha1.ReasonDNSNotLookedAt, "the domain's name servers are being asked for the first time")
 	}
-	for name, course := range map[string]course{v1alpha1.ConditionStalled: stalls, v1alpha1.ConditionReconciling: waits} {
+	for name, course := range map[string]course{v1alpha1.ConditionStalled: courseStalls, v1alpha1.ConditionReconciling: courseWaits} {
 		if c := meta.FindStatusCondition(s.domain.Status.Conditions, name); c != nil && ok && c.Reason == said.Reason {
 			s.judged = judgement{reason: said.Reason, message: said.Message, course: course}
 		}
@@ -154,7 +150,7 @@ func (s *scope) judgeDNS(ctx context.Context, t target, m *memory) error {
 	o := outlook{want: t.want, verdict: dns.Classify(t.want, m.last.seen), settled: m.settled, mode: dns.VerifyOnly, takeover: takeover(s.domain),
 		role: s.role(t), unfit: m.last.unfit, otherSite: s.otherSite(m), since: m.since, departure: m.departure, deadline: m.since.Add(requestTime), now: s.Now}
 	s.outlook = &o
-	if name := s.DNS.known().Of(o.verdict.Seen.MX); name != "" && o.verdict.State == dns.Foreign {
+	if name := s.DNS.readProviders().Of(o.verdict.Seen.MX); name != "" && o.verdict.State == dns.Foreign {
 		o.verdict.Sentence += " (" + name + ")"
 	}
 	if o.otherSite != "" {
@@ -238,7 +234,7 @@ func (s *scope) readKey(ctx context.Context, o *outlook, m *memory) error {
 func (s *scope) sayDNS(o outlook, m *memory) {
 	j := s.judged
 	s.Say(v1alpha1.ConditionDNSVerified, j.status, j.reason, j.message)
-	if j.course == asks {
+	if j.course == courseAsks {
 		s.True(v1alpha1.ConditionAwaitingExternal, j.reason, j.message)
 	}
 	switch {
@@ -269,9 +265,9 @@ func settleDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 	}
 	switch j.course {
-	case waits:
+	case courseWaits:
 		return reconcile.Result{}, reconcile.Waiting(later, v1alpha1.ConditionDNSVerified, j.reason, j.message)
-	case stalls:
+	case courseStalls:
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionDNSVerified, j.reason, j.message)
 	default:
 		return reconcile.Result{}, nil
@@ -292,7 +288,7 @@ func (s *scope) writeDNS(ctx context.Context, c dns.Change) error {
 		s.DNS.begin(key, work{target: *s.target}, s.Mechanism.Now)
 		return nil
 	}
-	of, err := s.countWritten(ctx)
+	domains, err := s.countWritten(ctx)
 	if err != nil {
 		return err
 	}
@@ -300,17 +296,17 @@ func (s *scope) writeDNS(ctx context.Context, c dns.Change) error {
 	if err != nil {
 		return err
 	}
-	switch r := s.DNS.limits().Allow(all(pages), c, of, s.Now); {
+	switch r := s.DNS.limits().Allow(writesOf(pages), c, domains, s.Now); {
 	case r == nil:
 	case r.Until.IsZero():
 		return reconcile.Stalled(v1alpha1.ConditionDNSVerified, v1alpha1.ReasonWriteBudgetSpent, r.Sentence)
-	case s.judged.course == onward:
+	case s.judged.course == courseOn:
 		return nil
 	default:
 		return reconcile.Waiting(min(later, max(time.Second, r.Until.Sub(s.Now))), v1alpha1.ConditionDNSVerified, v1alpha1.ReasonMXWriting, s.judged.message+"; "+r.Sentence)
 	}
 	c.Primary = dns.Name(string(s.domain.Spec.DNS.RFC2136.Server))
-	s.DNS.begin(key, work{target: *s.target, change: &c, key: s.key, of: of}, s.Mechanism.Now)
+	s.DNS.begin(key, work{target: *s.target, change: &c, key: s.key, domains: domains}, s.Mechanism.Now)
 	return nil
 }
 

@@ -57,7 +57,7 @@ func advance(cut dns.Cutover, m dns.Moment) (dns.Cutover, dns.Step) {
 // during is the judgement while a cut-over is under way. Pure.
 func (o outlook) during(j judgement, cut dns.Cutover, step dns.Step) judgement {
 	if o.verdict.State != dns.Ours {
-		j = judgement{status: metav1.ConditionFalse, reason: v1alpha1.ReasonCutOver, course: waits,
+		j = judgement{status: metav1.ConditionFalse, reason: v1alpha1.ReasonCutOver, course: courseWaits,
 			message: "change of provider, phase " + string(cut.Phase) + ": " + step.Sentence}
 	}
 	j.do = step.Do

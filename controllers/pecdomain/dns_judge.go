@@ -56,10 +56,10 @@ type trouble struct{ reason, message string }
 type course int
 
 const (
-	onward course = iota // it does not
-	waits
-	stalls
-	asks // somebody outside must act
+	courseOn course = iota // it does not
+	courseWaits
+	courseStalls
+	courseAsks // somebody outside must act
 )
 
 // judgement is what DNSVerified says, and what is done.
@@ -101,13 +101,13 @@ func (o outlook) judge() judgement {
 	case d.Outcome == dns.Ready:
 		return judgement{status: metav1.ConditionTrue, reason: v1alpha1.ReasonMXOurs, message: o.verdict.Sentence}
 	case d.Reason == v1alpha1.ReasonRecordRequested && o.now.After(o.deadline):
-		j.reason, j.course = v1alpha1.ReasonRecordOverdue, stalls
+		j.reason, j.course = v1alpha1.ReasonRecordOverdue, courseStalls
 		j.message += fmt.Sprintf("; the deadline of %s is over: ask again, or ask why", o.deadline.Format(time.DateOnly))
 	case d.Reason == v1alpha1.ReasonRecordRequested:
-		j.course = asks
+		j.course = courseAsks
 		j.message += "; send them status.dns.recordRequest"
 	default:
-		j.reason, j.course = cmp.Or(stoppedBy[o.verdict.State], d.Reason), stalls
+		j.reason, j.course = cmp.Or(stoppedBy[o.verdict.State], d.Reason), courseStalls
 		j.message += "; nothing is written, see status.dns.recordRequest"
 	}
 	return j
@@ -127,11 +127,11 @@ func (o outlook) judgeAndRetry() judgement {
 
 // writing is the judgement of a domain that is about to be written, or would be if something did not stand against it.
 func (o outlook) writing(c *dns.Change, why string) judgement {
-	j := judgement{status: metav1.ConditionFalse, reason: v1alpha1.ReasonMXWriting, message: why, course: waits}
+	j := judgement{status: metav1.ConditionFalse, reason: v1alpha1.ReasonMXWriting, message: why, course: courseWaits}
 	first := c.Kind == dns.Claiming || c.Kind == dns.TakingOver
 	switch {
 	case o.verdict.State == dns.Ours: // only the mark is written
-		j.status, j.reason, j.message, j.course = metav1.ConditionTrue, v1alpha1.ReasonMXOurs, o.verdict.Sentence, onward
+		j.status, j.reason, j.message, j.course = metav1.ConditionTrue, v1alpha1.ReasonMXOurs, o.verdict.Sentence, courseOn
 		if !o.role.Acts || o.otherSite != "" {
 			return j
 		}

@@ -62,10 +62,10 @@ func (l *WriteLedger) read(ctx context.Context) (map[string]page, *corev1.Config
 	return pages, stored, nil
 }
 
-// spend enters a write before it is tried, if the limits allow it; of is the number of domains that this operator writes.
-func (l *WriteLedger) spend(ctx context.Context, c dns.Change, limits dns.Limits, of int, now time.Time) error {
+// spend enters a write before it is tried, if the limits allow it; domains is how many this operator writes.
+func (l *WriteLedger) spend(ctx context.Context, c dns.Change, limits dns.Limits, domains int, now time.Time) error {
 	return l.change(ctx, c.Domain, now, func(pages map[string]page) error {
-		if r := limits.Allow(all(pages), c, of, now); r != nil {
+		if r := limits.Allow(writesOf(pages), c, domains, now); r != nil {
 			return refusal{*r}
 		}
 		p := pages[pageOf(c.Domain)]
@@ -136,8 +136,8 @@ func (l *WriteLedger) change(ctx context.Context, domain string, now time.Time, 
 	return nil
 }
 
-// all are the writes of every page.
-func all(pages map[string]page) dns.Ledger {
+// writesOf are the writes of every page.
+func writesOf(pages map[string]page) dns.Ledger {
 	var writes dns.Ledger
 	for _, p := range pages {
 		writes = append(writes, p.Writes...)

@@ -40,18 +40,20 @@ type DNSView struct {
 	// Networks are those of ours in which other providers' servers may stand.
 	Networks []netip.Prefix
 
-	patrol  *patrol.Patrol[finding]
-	events  chan event.GenericEvent
-	ended   chan struct{}
-	lock    sync.Mutex
+	patrol *patrol.Patrol[finding]
+	events chan event.GenericEvent
+	ended  chan struct{}
+
+	rootsMu sync.Mutex // guards Observer.Roots while they are being asked for
+
+	mu      sync.Mutex // guards the maps; a memory is its domain's pass' alone, of which there is one at a time
 	domains map[types.NamespacedName]*memory
 	probes  map[string]*probe
-	rooted  sync.Mutex
 }
 
 // probe is what was found out about one mail host.
 type probe struct {
-	lock  sync.Mutex
+	mu    sync.Mutex // held while the host is knocked at: whoever asks for the same one waits for the answer
 	host  dns.MailHost
 	until time.Time
 }
@@ -61,16 +63,16 @@ const remembered = 5 * time.Minute
 
 // probe knocks at a mail host, unless it was found to serve a moment ago.
 func (v *DNSView) probe(ctx context.Context, prober *dns.Prober, name string, now func() time.Time) dns.MailHost {
-	v.lock.Lock()
+	v.mu.Lock()
 	p := v.probes[name]
 	if p == nil {
 		maps.DeleteFunc(v.probes, func(_ string, other *probe) bool { return other.over(now()) })
 		p = &probe{}
 		v.probes[name] = p
 	}
-	v.lock.Unlock()
-	p.lock.Lock()
-	defer p.lock.Unlock()
+	v.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if now().Before(p.until) {
 		return p.host
 	}
@@ -82,10 +84,10 @@ func (v *DNSView) probe(ctx context.Context, prober *dns.Prober, name string, no
 
 // over says whether what was found out counts no more, and nobody is about to find out again.
 func (p *probe) over(now time.Time) bool {
-	if !p.lock.TryLock() {
+	if !p.mu.TryLock() {
 		return false
 	}
-	defer p.lock.Unlock()
+	defer p.mu.Unlock()
 	return !now.Before(p.until)
 }
 
@@ -152,14 +154,14 @@ type memory struct {
 	since     time.Time // when the settled state became what it is
 	departure departure // since this process looks
 	asked     reconcile.Asked
-	// waits says that the stack holds the domain and does not deliver its mail: what comes in for it once its MX names the stack is
+	// mailWaits says that the stack holds the domain and does not deliver its mail: what comes in for it once its MX names the stack is
 	// turned away until that is seen.
-	waits bool
+	mailWaits bool
 }
 
 func (v *DNSView) memory(key types.NamespacedName) *memory {
-	v.lock.Lock()
-	defer v.lock.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	m := v.domains[key]
 	if m == nil {
 		m = &memory{}
@@ -169,8 +171,8 @@ func (v *DNSView) memory(key types.NamespacedName) *memory {
 }
 
 func (v *DNSView) forget(key types.NamespacedName) {
-	v.lock.Lock()
-	defer v.lock.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	if m := v.domains[key]; m != nil && m.timer != nil {
 		m.timer.Stop()
 	}
@@ -216,8 +218,8 @@ func (v *DNSView) again(settled, right, waits bool, age time.Duration) time.Dura
 
 // roots makes sure that the observer knows where to begin.
 func (v *DNSView) roots(ctx context.Context) error {
-	v.rooted.Lock()
-	defer v.rooted.Unlock()
+	v.rootsMu.Lock()
+	defer v.rootsMu.Unlock()
 	if len(v.Observer.Roots) > 0 {
 		return nil
 	}
@@ -229,8 +231,8 @@ func (v *DNSView) roots(ctx context.Context) error {
 	return nil
 }
 
-// known reads the table of known providers. A table that cannot be read only leaves names out of sentences.
-func (v *DNSView) known() dns.Providers {
+// readProviders reads the table of known providers. A table that cannot be read only leaves names out of sentences.
+func (v *DNSView) readProviders() dns.Providers {
 	table := map[string]string{}
 	if v.Providers == "" {
 		return nil
@@ -261,9 +263,9 @@ func (v *DNSView) may(external bool) func(netip.Addr) bool {
 // work is what is to be looked at, and what to write first.
 type work struct {
 	target
-	change *dns.Change
-	key    dns.Key
-	of     int // how many domains this operator writes
+	change  *dns.Change
+	key     dns.Key
+	domains int // how many this operator writes
 }
 
 // begin starts work for a domain, unless there is some already.
@@ -284,7 +286,7 @@ func (v *DNSView) begin(key types.NamespacedName, w work, now func() time.Time) 
 
 // write makes a change after it was counted: an operator that dies in between has counted a write too many, never one too few.
 func (v *DNSView) write(ctx context.Context, w work, now time.Time) error {
-	if err := v.Ledger.spend(ctx, *w.change, v.limits(), w.of, now); err != nil {
+	if err := v.Ledger.spend(ctx, *w.change, v.limits(), w.domains, now); err != nil {
 		return err
 	}
 	err := dns.Carry(ctx, &dns.RFC2136{Observer: v.Observer, Key: w.key}, *w.change)

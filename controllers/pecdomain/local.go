@@ -145,7 +145,7 @@ func placeDomain(ctx context.Context, s *scope) (reconcile.Result, error) {
 		logf.FromContext(ctx).Info("domain placed", "local", want.Local)
 	}
 	if s.outlook != nil {
-		s.DNS.memory(client.ObjectKeyFromObject(s.domain)).waits = !want.Local
+		s.DNS.memory(client.ObjectKeyFromObject(s.domain)).mailWaits = !want.Local
 	}
 	if !want.Local {
 		s.True(v1alpha1.ConditionDirectoryInSync, v1alpha1.ReasonDomainNotLocal,

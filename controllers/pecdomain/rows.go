@@ -34,14 +34,14 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 		if err != nil {
 			return reconcile.Result{}, s.directoryWaits(err)
 		}
-		orphans, err := s.without(ctx, s.Client, domain, rows)
+		orphans, err := s.rowsWithoutMailbox(ctx, s.Client, domain, rows)
 		if err != nil {
 			return reconcile.Result{}, err
 		}
 		if len(orphans) == 0 {
 			continue
 		}
-		if orphans, err = s.without(ctx, s.Live, domain, orphans); err != nil {
+		if orphans, err = s.rowsWithoutMailbox(ctx, s.Live, domain, orphans); err != nil {
 			return reconcile.Result{}, err
 		}
 		failed, err := s.closeAll(ctx, orphans)
@@ -63,9 +63,9 @@ func closeRows(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: later}, nil
 }
 
-// closeFirst is letGo and closeRows in a domain whose last pass came to no word on its directory, and may not come so far in this one either:
-// a volume that is lost, or a namespace that was withdrawn, keeps no domain that has moved, and leaves nobody in whose Mailbox is deleted, on
-// the whole stack. An engine that does not answer is not waited for here.
+// closeFirst does letGo and closeRows early where the last pass came to no word on the directory, because this one may not get that far either:
+// a lost volume or a withdrawn namespace must not hold back a domain that has moved, nor let in the holder of a deleted Mailbox, anywhere on the
+// stack. An engine that does not answer is not waited for here.
 func closeFirst(ctx context.Context, s *scope) (reconcile.Result, error) {
 	c := meta.FindStatusCondition(s.domain.Status.Conditions, v1alpha1.ConditionDirectoryInSync)
 	if c == nil || c.Status != metav1.ConditionUnknown || !s.directory().Answers() {
@@ -98,7 +98,7 @@ func silent(stillOpen []leftOpen) bool {
 
 // closeAll closes rows, as many at once as one request takes, and answers which it could not close.
 func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (stillOpen []leftOpen, err error) {
-	var lock sync.Mutex
+	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(admin.MaxPlaces)
 	for _, row := range rows {
@@ -106,9 +106,9 @@ func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (stillOpen [
 		if err != nil {
 			return nil, errors.Join(err, group.Wait())
 		}
-		lock.Lock()
+		mu.Lock()
 		over := silent(stillOpen)
-		lock.Unlock()
+		mu.Unlock()
 		if over {
 			break
 		}
@@ -117,8 +117,8 @@ func (s *scope) closeAll(ctx context.Context, rows []admin.Mailbox) (stillOpen [
 		}
 		group.Go(func() error {
 			if err := s.closeRow(ctx, row); err != nil {
-				lock.Lock()
-				defer lock.Unlock()
+				mu.Lock()
+				defer mu.Unlock()
 				stillOpen = append(stillOpen, leftOpen{row.Address, err})
 			}
 			return nil
@@ -184,8 +184,8 @@ func (s *scope) keptOpenByFreeze(ctx context.Context, row admin.Mailbox) (bool, 
 
 func (s *scope) directory() *engines.Directory { return s.Engines.Directory(engines.First(s.host)) }
 
-// without are the open rows that no Mailbox stands for, as far as the reader knows.
-func (s *scope) without(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {
+// rowsWithoutMailbox are the open rows that no Mailbox stands for, as far as the reader knows.
+func (s *scope) rowsWithoutMailbox(ctx context.Context, reader client.Reader, domain string, rows []admin.Mailbox) ([]admin.Mailbox, error) {
 	var mailboxes v1alpha1.MailboxList
 	if err := reader.List(ctx, &mailboxes, client.MatchingFields{refs.MailboxDomain: domain}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the mailboxes of %s: %w", domain, err)

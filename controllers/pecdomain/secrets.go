@@ -29,31 +29,32 @@ import (
 // and does not end the pass, so that a person sees everything that is missing at once.
 func readSecrets(ctx context.Context, s *scope) (reconcile.Result, error) {
 	m := s.domain.Spec.Provider.Managed
-	for _, c := range []struct{ condition, secret, use string }{
-		{v1alpha1.ConditionCertificateValid, stack.TLSSecret(s.domain), "mail clients and other mail servers are shown it"},
-		{v1alpha1.ConditionSigningReady, m.Signing.SecretName, "it signs every notice and envelope"},
+	judgeSigning := judgeCertificate
+	if m.Signing.PKCS11 != nil { // its key is in the HSM; the engine says whether it answers
+		judgeSigning = func(cert, _ []byte, now time.Time) (reason, message string) { return judgeLeaf(cert, now) }
+	}
+	for _, c := range []struct {
+		condition, secret, use string
+		judge                  func(cert, key []byte, now time.Time) (reason, message string)
+		issue                  issue
+	}{
+		{v1alpha1.ConditionCertificateValid, stack.TLSSecret(s.domain), "mail clients and other mail servers are shown it", judgeCertificate, s.issue},
+		{v1alpha1.ConditionSigningReady, m.Signing.SecretName, "it signs every notice and envelope", judgeSigning, issue{}},
 	} {
 		secret := &corev1.Secret{}
 		err := s.Live.Get(ctx, types.NamespacedName{Namespace: s.domain.Namespace, Name: c.secret}, secret)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return reconcile.Result{}, fmt.Errorf("reading Secret %s/%s: %w", s.domain.Namespace, c.secret, err)
 		}
-		reason, message := judgeCertificate(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], s.Now)
-		if c.condition == v1alpha1.ConditionSigningReady && m.Signing.PKCS11 != nil {
-			reason, message = judgeLeaf(secret.Data[corev1.TLSCertKey], s.Now) // its key is in the HSM; the engine says whether it answers
-		}
-		issuing := issue{}
-		if c.condition == v1alpha1.ConditionCertificateValid {
-			issuing = s.issue
-		}
-		usable, reason, message := issuing.beside(reason, fmt.Sprintf("Secret %s: %s (%s)", c.secret, message, c.use), c.use)
+		reason, message := c.judge(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], s.Now)
+		usable, reason, message := c.issue.verdict(reason, fmt.Sprintf("Secret %s: %s (%s)", c.secret, message, c.use), c.use)
 		s.set(c.condition, usable, reason, message)
 	}
 	return reconcile.Result{RequeueAfter: later}, readIndex(ctx, s, m.ProvidersIndex)
 }
 
 func readIndex(ctx context.Context, s *scope, source v1alpha1.ProvidersIndex) error {
-	name, keys := source.ConfigMapRef.Name, []string{"index.ldif", "roots.pem"}
+	name, keys := source.ConfigMapRef.Name, []string{stack.KeyIndex, stack.KeyRoots}
 	if source.URL != "" {
 		keys = keys[1:] // the index is downloaded; what the engine says of it comes later in the pass
 	}
@@ -65,7 +66,7 @@ func readIndex(ctx context.Context, s *scope, source v1alpha1.ProvidersIndex) er
 	for _, key := range keys {
 		if index.Data[key] == "" && len(index.BinaryData[key]) == 0 {
 			s.False(v1alpha1.ConditionIndexFresh, v1alpha1.ReasonIndexMissing, fmt.Sprintf(
-				"ConfigMap %s has no key %s; create it with the providers' index (index.ldif) and the roots of their certificates (roots.pem)", name, key))
+				"ConfigMap %s has no key %s; create it with the providers' index (%s) and the roots of their certificates (%s)", name, key, stack.KeyIndex, stack.KeyRoots))
 			return nil
 		}
 	}
@@ -121,14 +122,6 @@ func firstCertificate(raw []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(block.Bytes)
 }
 
-// The keys of the Secret that the operator makes for an engine.
-const (
-	keyAuthority       = "ca.crt"
-	keyDoveadmPassword = "doveadm-password"
-	keyDoveadmAPIKey   = "doveadm-apikey"
-	keyDoveadmConf     = "doveadm.conf"
-)
-
 // keepEngineSecret makes the engine's own certificate and the pod's inner passwords once, and issues the certificate again
 // before it ends. Passwords that are there stay: programs that run hold them.
 func keepEngineSecret(ctx context.Context, s *scope) (reconcile.Result, error) {
@@ -161,23 +154,23 @@ func keepEngineSecret(ctx context.Context, s *scope) (reconcile.Result, error) {
 // engineSecret is what the engine's Secret should hold, given what it holds.
 func engineSecret(have map[string][]byte, authority *pki.Authority, leaf pki.Leaf, now time.Time) (data map[string][]byte, changed bool, err error) {
 	pair := pki.Pair{Cert: have[corev1.TLSCertKey], Key: have[corev1.TLSPrivateKeyKey]}
-	password, apiKey := have[keyDoveadmPassword], have[keyDoveadmAPIKey]
-	if len(password) == 0 || len(apiKey) == 0 || len(have[keyDoveadmConf]) == 0 {
+	password, apiKey := have[stack.KeyDoveadmPassword], have[stack.KeyDoveadmAPIKey]
+	if len(password) == 0 || len(apiKey) == 0 || len(have[stack.KeyDoveadmConf]) == 0 {
 		password, apiKey, changed = randomToken(), randomToken(), true
 	}
-	if authority.Stale(pair, leaf, now) != "" || string(have[keyAuthority]) != string(authority.PEM) {
+	if authority.Stale(pair, leaf, now) != "" || string(have[stack.KeyAuthority]) != string(authority.PEM) {
 		if pair, err = authority.Issue(leaf, now); err != nil {
 			return nil, false, err
 		}
 		changed = true
 	}
 	return map[string][]byte{
-		corev1.TLSCertKey:       pair.Cert,
-		corev1.TLSPrivateKeyKey: pair.Key,
-		keyAuthority:            authority.PEM,
-		keyDoveadmPassword:      password,
-		keyDoveadmAPIKey:        apiKey,
-		keyDoveadmConf:          fmt.Appendf(nil, "doveadm_password = %s\ndoveadm_api_key = %s\n", password, apiKey),
+		corev1.TLSCertKey:        pair.Cert,
+		corev1.TLSPrivateKeyKey:  pair.Key,
+		stack.KeyAuthority:       authority.PEM,
+		stack.KeyDoveadmPassword: password,
+		stack.KeyDoveadmAPIKey:   apiKey,
+		stack.KeyDoveadmConf:     fmt.Appendf(nil, "doveadm_password = %s\ndoveadm_api_key = %s\n", password, apiKey),
 	}, changed, nil
 }
 

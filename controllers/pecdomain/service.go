@@ -49,7 +49,7 @@ type ServiceMeter struct {
 	Alive func() time.Time
 	Now   func() time.Time
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards watched and what it points to: a look works on a copy (enter), and puts it back (keep)
 	watched map[types.NamespacedName]*watched
 }
 
@@ -200,7 +200,7 @@ func (m *ServiceMeter) look(ctx context.Context) {
 	}
 }
 
-// whyOf says what the first door found wanting said. Pure.
+// whyOf is what the doors that were found wanting said, each sentence once. Pure.
 func whyOf(functions [][]dns.Door, whys map[dns.Door]string) string {
 	var out []string
 	for _, doors := range functions {
@@ -216,17 +216,19 @@ func whyOf(functions [][]dns.Door, whys map[dns.Door]string) string {
 // knock knocks at each door once, however many domains have it.
 func (m *ServiceMeter) knock(ctx context.Context, functions map[types.NamespacedName][][]dns.Door) (answers map[dns.Door]dns.Answer, whys map[dns.Door]string) {
 	answers, whys = map[dns.Door]dns.Answer{}, map[dns.Door]string{}
-	rooted := m.DNS.roots(ctx)
+	noRoots := m.DNS.roots(ctx)
 	slots := make(chan struct{}, lookWidth)
-	var lock sync.Mutex
+	var mu sync.Mutex
 	var wait sync.WaitGroup
 	for _, doors := range functions {
 		for _, door := range slices.Concat(doors...) {
-			lock.Lock()
+			mu.Lock()
 			_, taken := answers[door]
-			answers[door] = dns.Unasked
-			lock.Unlock()
-			if taken || rooted != nil {
+			if !taken { // one that is may have answered already
+				answers[door] = dns.Unasked
+			}
+			mu.Unlock()
+			if taken || noRoots != nil {
 				continue
 			}
 			wait.Go(func() {
@@ -234,8 +236,8 @@ func (m *ServiceMeter) knock(ctx context.Context, functions map[types.Namespaced
 				prober := &dns.Prober{Observer: m.DNS.Observer, Timeout: knockTimeout, May: m.DNS.may(door.External)}
 				answer, why := prober.Knock(ctx, door)
 				<-slots
-				lock.Lock()
-				defer lock.Unlock()
+				mu.Lock()
+				defer mu.Unlock()
 				answers[door], whys[door] = answer, why
 			})
 		}
@@ -337,12 +339,12 @@ func (m *ServiceMeter) load(ctx context.Context, key types.NamespacedName, at *w
 	stored := &corev1.ConfigMap{}
 	err := m.Live.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: serviceLedger(key.Name)}, stored)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("reading ConfigMap %s: %w", serviceLedger(key.Name), err)
+		return fmt.Errorf("reading ConfigMap %s/%s: %w", key.Namespace, serviceLedger(key.Name), err)
 	}
 	if text := stored.Data[serviceKey]; text != "" {
 		if err := json.Unmarshal([]byte(text), &at.ledger); err != nil {
 			at.fault = fmt.Sprintf("ConfigMap %s, key %s, cannot be read: put its last good content back, or move it elsewhere to begin anew", serviceLedger(key.Name), serviceKey)
-			return fmt.Errorf("reading ConfigMap %s: %w", serviceLedger(key.Name), err)
+			return fmt.Errorf("reading ConfigMap %s/%s: %w", key.Namespace, serviceLedger(key.Name), err)
 		}
 	}
 	at.loaded, at.fault = true, ""
@@ -356,7 +358,7 @@ func (m *ServiceMeter) load(ctx context.Context, key types.NamespacedName, at *w
 func (m *ServiceMeter) save(ctx context.Context, key types.NamespacedName, ledger availability.Ledger) error {
 	text, err := json.Marshal(ledger)
 	if err != nil {
-		return fmt.Errorf("writing ConfigMap %s: %w", serviceLedger(key.Name), err)
+		return fmt.Errorf("writing ConfigMap %s/%s: %w", key.Namespace, serviceLedger(key.Name), err)
 	}
 	stored := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: serviceLedger(key.Name), Annotations: map[string]string{stack.DomainAnnotation: key.Name}}}
 	err = m.Live.Get(ctx, client.ObjectKeyFromObject(stored), stored)
@@ -369,7 +371,7 @@ func (m *ServiceMeter) save(ctx context.Context, key types.NamespacedName, ledge
 		err = m.Client.Patch(ctx, stored, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), reconcile.FieldOwner)
 	}
 	if err != nil {
-		return fmt.Errorf("writing ConfigMap %s: %w", serviceLedger(key.Name), err)
+		return fmt.Errorf("writing ConfigMap %s/%s: %w", key.Namespace, serviceLedger(key.Name), err)
 	}
 	return nil
 }

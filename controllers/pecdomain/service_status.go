@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -52,11 +51,10 @@ func measureService(_ context.Context, s *scope) (reconcile.Result, error) {
 
 // recallService repeats what was said before, while this process has not looked yet: a restart is no news.
 func (s *scope) recallService() {
-	if c := meta.FindStatusCondition(s.domain.Status.Conditions, v1alpha1.ConditionServiceLevelMet); c != nil {
-		s.Say(c.Type, c.Status, c.Reason, c.Message)
-		return
+	s.Repeat(v1alpha1.ConditionServiceLevelMet)
+	if _, said := s.Said(v1alpha1.ConditionServiceLevelMet); !said {
+		s.Say(v1alpha1.ConditionServiceLevelMet, metav1.ConditionUnknown, v1alpha1.ReasonServiceNotMeasured, "the service is being looked at for the first time")
 	}
-	s.Say(v1alpha1.ConditionServiceLevelMet, metav1.ConditionUnknown, v1alpha1.ReasonServiceNotMeasured, "the service is being looked at for the first time")
 }
 
 // serviceLevel is what a period has come to as the status shows it: in begun minutes. Pure.

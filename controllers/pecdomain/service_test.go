@@ -2,12 +2,15 @@ package pecdomain
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	miekg "github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -75,6 +78,39 @@ func TestAnotherProvidersHostsAreKnockedAtOutside(t *testing.T) {
 	if view.may(false) != nil {
 		t.Error("a stack of ours is not knocked at where it is")
 	}
+}
+
+// Guests have their host's doors. What one of these answered at once must not be forgotten when the next guest names it.
+func TestADoorOfManyDomainsKeepsItsAnswer(t *testing.T) {
+	door := dns.Door{Host: "mx.g.test", Port: 25, Greeting: "220"}
+	functions := map[types.NamespacedName][][]dns.Door{}
+	for i := range 200_000 {
+		functions[types.NamespacedName{Namespace: "comuni", Name: strconv.Itoa(i)}] = [][]dns.Door{{door}}
+	}
+	observer := &dns.Observer{Roots: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Dial: emptyRoot}
+	m := &ServiceMeter{DNS: &DNSView{Observer: observer}}
+	answers, whys := m.knock(t.Context(), functions)
+	if answers[door] != dns.Silent || whys[door] == "" {
+		t.Errorf("%s (%s), though its name has no address", answers[door], whys[door])
+	}
+}
+
+// emptyRoot is a connection to a name server of the root, in which there is no other name.
+func emptyRoot(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	go func() {
+		conn := &miekg.Conn{Conn: server}
+		defer func() { _ = conn.Close() }()
+		question, err := conn.ReadMsg()
+		if err != nil {
+			return
+		}
+		answer := new(miekg.Msg).SetRcode(question, miekg.RcodeNameError)
+		answer.Authoritative = true
+		answer.Ns = []miekg.RR{&miekg.SOA{Hdr: miekg.RR_Header{Name: ".", Rrtype: miekg.TypeSOA, Class: miekg.ClassINET}, Ns: ".", Mbox: "."}}
+		_ = conn.WriteMsg(answer)
+	}()
+	return client, nil
 }
 
 func TestJudgeService(t *testing.T) {

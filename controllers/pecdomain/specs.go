@@ -59,8 +59,8 @@ func (s specs) digest() string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-// without are the names that only one of the two has, or each with another spec or other things in force, sorted. Pure.
-func (s specs) without(other specs) []string {
+// differing are the names that only one of the two has, or each with another spec or other things in force, sorted. Pure.
+func (s specs) differing(other specs) []string {
 	var names []string
 	for name, box := range s {
 		if other[name] != box {
@@ -76,8 +76,8 @@ func (s specs) without(other specs) []string {
 	return names
 }
 
-// given says whether both were given the same, whatever is in force of it. Pure.
-func (s specs) given(other specs) bool {
+// givenSame says whether both were given the same, whatever is in force of it. Pure.
+func (s specs) givenSame(other specs) bool {
 	return maps.EqualFunc(s, other, func(a, b box) bool { return a.spec == b.spec })
 }
 
@@ -161,7 +161,7 @@ func (s *scope) compareMailboxes(ctx context.Context) *apart {
 	a.listed = s.Now
 	if others, err := s.Peer.Mailboxes(ctx, client.ObjectKeyFromObject(s.domain)); err == nil {
 		other := specsOf(s.domain, others)
-		a.own, a.theirs, a.names, a.inForce = own, theirs, s.specs.without(other), s.specs.given(other)
+		a.own, a.theirs, a.names, a.inForce = own, theirs, s.specs.differing(other), s.specs.givenSame(other)
 	}
 	return a
 }

@@ -29,10 +29,10 @@ func TestSpecs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			other := specsOf(hosted, c.other)
-			if diff := cmp.Diff(c.want, own.without(other)); diff != "" {
+			if diff := cmp.Diff(c.want, own.differing(other)); diff != "" {
 				t.Errorf("the names that differ (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(c.want, other.without(own)); diff != "" {
+			if diff := cmp.Diff(c.want, other.differing(own)); diff != "" {
 				t.Errorf("seen from the other site they are not the same:\n%s", diff)
 			}
 			if (own.digest() == other.digest()) != (len(c.want) == 0) {
@@ -63,10 +63,10 @@ func TestWhatIsInForceIsCompared(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := specsOf(c.domain, []v1alpha1.Mailbox{*own}), specsOf(c.domain, []v1alpha1.Mailbox{*c.other})
-			if equal := len(a.without(b)) == 0 && a.digest() == b.digest(); equal != c.want {
+			if equal := len(a.differing(b)) == 0 && a.digest() == b.digest(); equal != c.want {
 				t.Errorf("equal is %v, want %v", equal, c.want)
 			}
-			if !a.given(b) {
+			if !a.givenSame(b) {
 				t.Error("what is in force is taken for what was given")
 			}
 		})

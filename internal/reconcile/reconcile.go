@@ -7,6 +7,7 @@ import (
 	"context"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -91,6 +92,15 @@ func (p *Pass) True(conditionType, reason, message string) {
 // False says that a condition does not hold, why, and what to do.
 func (p *Pass) False(conditionType, reason, message string) {
 	p.Say(conditionType, metav1.ConditionFalse, reason, message)
+}
+
+// Repeat says again what an earlier pass said of conditions, while nothing new is known of them; what was not said before stays unsaid.
+func (p *Pass) Repeat(conditionTypes ...string) {
+	for _, name := range conditionTypes {
+		if c := meta.FindStatusCondition(p.Object.GetConditions(), name); c != nil {
+			p.Say(c.Type, c.Status, c.Reason, c.Message)
+		}
+	}
 }
 
 // Said is what this pass has said of a condition so far.

@@ -25,7 +25,7 @@ func dovecotGeneral(host string) []dc.Node {
 		// 2.4.0 here would mean lmtp_user_concurrency_limit 0: parallel deliveries to one user would be refused.
 		dc.Set("dovecot_config_version", dc.Word("2.4.1")),
 		dc.Set("dovecot_storage_version", dc.Word("2.4.1")),
-		dc.Include(keysDir + "/doveadm.conf"), // doveadm_password, doveadm_api_key
+		dc.Include(keysDir + "/" + KeyDoveadmConf), // doveadm_password, doveadm_api_key
 		dc.Set("base_dir", dc.Word(dovecotRun+"/base")),
 		dc.Set("state_dir", dc.Word(dovecotRun+"/state")),
 		dc.Set("log_path", dc.Word("/dev/stderr")),
@@ -103,15 +103,15 @@ func dovecotAccess() []dc.Node {
 
 // The conditions of a mailbox's row that more than one column asks.
 const (
-	rulesAreHis  = "'Rules' IN (SELECT value FROM json_each(given -> 'mayChange'))" // admin.ChoiceRules, in admin.Given
-	scriptsClose = "'%{protocol}' = 'sieve' AND (frozen_until > unixepoch() OR NOT " + rulesAreHis + ")"
+	holderMayChangeRules = "'Rules' IN (SELECT value FROM json_each(given -> 'mayChange'))" // admin.ChoiceRules, in admin.Given
+	scriptsClosed        = "'%{protocol}' = 'sieve' AND (frozen_until > unixepoch() OR NOT " + holderMayChangeRules + ")"
 )
 
 // dovecotAccounts reads the directory. A boolean field is true when it is there, whatever it says; NULL means it is not there.
 //
-//   - SMTP knows only nologin's row, not nologin, so the row itself is hidden from whoever may not send.
-//   - A read-only mailbox cannot grow folders over IMAP; the sync must still bring the peer's, hence only there. Not even one: an INBOX
-//     that never held a message is not made yet, and does not count.
+//   - Postfix does not heed nologin: to it, and to every protocol but IMAP and POP3, a mailbox without full access has no row at all.
+//   - A read-only mailbox grows no folder over IMAP: quota_mailbox_count is 0. Only over IMAP, because the sync must still bring the other
+//     site's; and 0 rather than the folders that it has, because an INBOX that never held a message is not made yet and does not count.
 //   - LMTP takes nothing for whoever has no full access, whatever the engine decided: deliveries to INBOX ignore ACLs.
 //   - A script is a rule: where the holder may not change those, or not now, nobody logs in to manage scripts, and one that is active
 //     files nothing where he may not change them at all.
@@ -122,15 +122,15 @@ func dovecotAccounts() []dc.Node {
 		dc.Set("sqlite_path", dc.Word(directoryDB)),
 		dc.Set("sqlite_readonly", dc.Bool(true)),
 		dc.Block("passdb", "sql", dc.Set("query", dc.Template("SELECT address AS user, password,"+
-			" CASE WHEN access IN ('Suspended', 'Closed') OR "+scriptsClose+" THEN 'y' END AS nologin,"+
+			" CASE WHEN access IN ('Suspended', 'Closed') OR "+scriptsClosed+" THEN 'y' END AS nologin,"+
 			" CASE WHEN access = 'Suspended' THEN 'mailbox suspended' WHEN access = 'Closed' THEN 'mailbox closed'"+
-			" WHEN "+scriptsClose+" THEN 'rules cannot be changed here, or not now' END AS reason"+
+			" WHEN "+scriptsClosed+" THEN 'rules cannot be changed here, or not now' END AS reason"+
 			" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' IN ('imap', 'pop3'))"))),
 		dc.Block("userdb", "sql",
 			dc.Set("query", dc.Template("SELECT address AS user, quota_bytes || 'B' AS quota_storage_size,"+
 				" CASE WHEN access = 'ReadOnly' THEN 'readonly' END AS acl_groups,"+
 				" CASE WHEN access = 'ReadOnly' AND '%{protocol}' = 'imap' THEN '0' END AS quota_mailbox_count,"+
-				" CASE WHEN '%{protocol}' = 'lmtp' AND NOT "+rulesAreHis+" THEN '~/sieve-none' END AS 'sieve_script/personal/sieve_script_active_path'"+
+				" CASE WHEN '%{protocol}' = 'lmtp' AND NOT "+holderMayChangeRules+" THEN '~/sieve-none' END AS 'sieve_script/personal/sieve_script_active_path'"+
 				" FROM mailbox WHERE address = '%{user | lower}' AND (access = 'Full' OR '%{protocol}' NOT IN ('imap', 'pop3', 'sieve', 'lmtp')"+
 				" OR access = 'ReadOnly' AND '%{protocol}' IN ('imap', 'pop3'))")),
 			dc.Set("iterate_query", dc.Template("SELECT address AS user FROM mailbox"))),
@@ -200,10 +200,10 @@ func dovecotLogins() []dc.Node {
 	return nodes
 }
 
-// reused is how many requests a process for deliveries, or for the engine's questions and the sync, serves before another takes its place.
+// requestsPerProcess is how many requests a process for deliveries, or for the engine's questions and the sync, serves before another takes its place.
 // The default of 1 is for processes that become the user's; ours are all of one. It starts a program for each: a sync took 85 ms and more
 // instead of 12, the end of a mailbox's sessions 37 ms instead of one.
-const reused = 1000
+const requestsPerProcess = 1000
 
 func dovecotServices() []dc.Node {
 	return []dc.Node{
@@ -213,13 +213,13 @@ func dovecotServices() []dc.Node {
 		dc.Block("service", "anvil", dc.Set("chroot", dc.Empty()), dc.Block("unix_listener", "anvil-auth-penalty", dc.Set("mode", dc.Mode(0)))),
 		dc.Block("service", "lmtp",
 			dc.Set("user", dc.Word(mailUser)),
-			dc.Set("restart_request_count", dc.Int(reused)),
+			dc.Set("restart_request_count", dc.Int(requestsPerProcess)),
 			loopbackListener("lmtp", portLMTP)),
 		dc.Block("service", "auth",
 			dc.Block("unix_listener", "auth-userdb", dc.Set("mode", dc.Mode(0o600)), dc.Set("user", dc.Word(mailUser))),
 			loopbackListener("auth", portAuth)),
 		dc.Block("service", "auth-worker", dc.Set("process_limit", dc.Int(4))), // bounds the memory of password checks
-		dc.Block("service", "doveadm", dc.Set("restart_request_count", dc.Int(reused)), loopbackListener("doveadm", portDoveadm), loopbackListener("http", portDoveadmHTTP)),
+		dc.Block("service", "doveadm", dc.Set("restart_request_count", dc.Int(requestsPerProcess)), loopbackListener("doveadm", portDoveadm), loopbackListener("http", portDoveadmHTTP)),
 	}
 }
 

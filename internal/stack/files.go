@@ -74,10 +74,10 @@ func EngineSettings(d *v1alpha1.PECDomain, s Settings) settings.Engine {
 		Timestamping: timestamping(m), Index: indexSource(m), Signer: signerOf(m),
 		Files: settings.Files{
 			State: stateDir, SigningCert: signingDir + "/tls.crt", SigningKey: signingDir + "/tls.key",
-			ProvidersIndex: indexDir + "/index.ldif", ProvidersRoots: indexDir + "/roots.pem",
-			AdminCert: keysDir + "/tls.crt", AdminKey: keysDir + "/tls.key", AdminCA: keysDir + "/ca.crt",
+			ProvidersIndex: indexDir + "/" + KeyIndex, ProvidersRoots: indexDir + "/" + KeyRoots,
+			AdminCert: keysDir + "/tls.crt", AdminKey: keysDir + "/tls.key", AdminCA: keysDir + "/" + KeyAuthority,
 			HolderCert: tlsDir + "/tls.crt", HolderKey: tlsDir + "/tls.key",
-			DoveadmPassword: keysDir + "/doveadm-password", DoveadmAPIKey: keysDir + "/doveadm-apikey",
+			DoveadmPassword: keysDir + "/" + KeyDoveadmPassword, DoveadmAPIKey: keysDir + "/" + KeyDoveadmAPIKey,
 		},
 	}
 }

@@ -19,7 +19,7 @@ type Names struct {
 	Mail        string // LoadBalancer Service of the mail ports
 	Engine      string // ClusterIP Service of the engine's admin API
 	ConfigMap   string
-	// EngineSecret is made by the operator: tls.crt, tls.key, ca.crt, doveadm-password, doveadm-apikey, doveadm.conf.
+	// EngineSecret is made by the operator: tls.crt, tls.key, and the keys below.
 	EngineSecret string
 	MailClaim    string // the store of Dovecot
 	QueueClaim   string // the queue of Postfix
@@ -27,6 +27,20 @@ type Names struct {
 	// Certificate is that of the mail ports where cert-manager issues it, and the Secret that it fills.
 	Certificate string
 }
+
+// The keys of the engine's Secret, beside tls.crt and tls.key.
+const (
+	KeyAuthority       = "ca.crt"
+	KeyDoveadmPassword = "doveadm-password"
+	KeyDoveadmAPIKey   = "doveadm-apikey"
+	KeyDoveadmConf     = "doveadm.conf" // password and API key, as dovecot.conf includes them
+)
+
+// The keys of the ConfigMap with the providers' index, which a person makes.
+const (
+	KeyIndex = "index.ldif"
+	KeyRoots = "roots.pem"
+)
 
 // slugLength leaves room for "pec-", a hash and the longest suffix.
 const slugLength = 30

@@ -17,10 +17,10 @@ const (
 
 // Postfix queues on its own clock: a message waits this long for an engine that restarts.
 const (
-	queueRun   = 30 * time.Second
-	minBackoff = 60 * time.Second
-	maxBackoff = 10 * time.Minute // Postfix' 4000 s would leave mail lying for an hour after an engine came back
-	lifetime   = 24 * time.Hour   // after which the notices of the law have been given anyway
+	queueRun      = 30 * time.Second
+	minBackoff    = 60 * time.Second
+	maxBackoff    = 10 * time.Minute // Postfix' 4000 s would leave mail lying for an hour after an engine came back
+	queueLifetime = 24 * time.Hour   // after which the notices of the law have been given anyway
 	// filterReply is how long the engine may take to certify one message; a shorter one makes Postfix send it again.
 	filterReply = 20 * time.Minute
 )
@@ -52,26 +52,26 @@ func postfixFiles(host string, l settings.Limits) (map[string]string, error) {
 			return nil, fmt.Errorf("table %s: %w", name, err)
 		}
 	}
-	out[fileLoops] = loops
+	out[fileLoops] = loopFilter
 	return out, nil
 }
 
-// elsewhere is the answer to what comes in for a domain that the directory holds and that is not local. Around a change of provider the MX
+// answerNotLocal is the answer to what comes in for a domain that the directory holds and that is not local. Around a change of provider the MX
 // may name this stack before its operator has seen that, and caches name it after it does not: both senders find the right server when they
 // try again. The table has it for whole addresses only: a key of Postfix that is a domain alone may be a parent of another's.
-const elsewhere = "450 4.4.4 mail for this domain is not delivered here now, please try again; la posta di questo dominio per ora non si consegna qui"
+const answerNotLocal = "450 4.4.4 mail for this domain is not delivered here now, please try again; la posta di questo dominio per ora non si consegna qui"
 
-// unknown is the answer to what comes in for a domain that a new directory does not hold: it may be that of a guest, which comes there by a pass
-// of its own or with the other site's log. "Relay access denied" would be the last word to a sender whose MX set has the other site too.
-const unknown = "450 4.3.2 this server was set up anew and does not know all its domains yet, please try again; questo server non conosce ancora tutti i suoi domini"
+// answerUnknownDomain is the answer to what comes in for a domain that a new directory does not hold: it may be that of a guest, which comes
+// there by a pass of its own or with the other site's log. "Relay access denied" would be the last word to a sender whose MX set has the other site too.
+const answerUnknownDomain = "450 4.3.2 this server was set up anew and does not know all its domains yet, please try again; questo server non conosce ancora tutti i suoi domini"
 
 // elsewhereQuery has one answer at most: Postfix would join two.
-const elsewhereQuery = "SELECT '" + elsewhere + "' FROM domain WHERE name = lower('%d') AND NOT local" +
-	" UNION ALL SELECT '" + unknown + "' WHERE NOT EXISTS (SELECT 1 FROM whole) AND NOT EXISTS (SELECT 1 FROM domain WHERE name = lower('%d'))"
+const elsewhereQuery = "SELECT '" + answerNotLocal + "' FROM domain WHERE name = lower('%d') AND NOT local" +
+	" UNION ALL SELECT '" + answerUnknownDomain + "' WHERE NOT EXISTS (SELECT 1 FROM whole) AND NOT EXISTS (SELECT 1 FROM domain WHERE name = lower('%d'))"
 
-// loops is read for the outcome of every delivery to another server. That the MX of a domain that is not local names this stack is no
+// loopFilter is read for the outcome of every delivery to another server. That the MX of a domain that is not local names this stack is no
 // failure of the message: either it will be local in a moment, or somebody mends the MX.
-const loops = "/^5(\\.4\\.6 .*loops back to myself.*)/ 4$1\n"
+const loopFilter = "/^5(\\.4\\.6 .*loops back to myself.*)/ 4$1\n"
 
 // refusalQuery answers what to tell a login that may not send. That the holder changed his first password is known to the engine before
 // it is to the operator, who may be away.
@@ -129,8 +129,8 @@ func queueing(l settings.Limits) []pf.Parameter {
 		{Name: "queue_run_delay", Value: pf.Period(queueRun)},
 		{Name: "minimal_backoff_time", Value: pf.Period(minBackoff)},
 		{Name: "maximal_backoff_time", Value: pf.Period(maxBackoff)},
-		{Name: "maximal_queue_lifetime", Value: pf.Period(lifetime)},
-		{Name: "bounce_queue_lifetime", Value: pf.Period(lifetime)},
+		{Name: "maximal_queue_lifetime", Value: pf.Period(queueLifetime)},
+		{Name: "bounce_queue_lifetime", Value: pf.Period(queueLifetime)},
 		{Name: "delay_warning_time", Value: pf.Period(0)}, // the engine gives the notices of 12 and 24 hours
 		// No mail to a postmaster: nobody would read it, and an undeliverable bounce is dropped instead of going round.
 		{Name: "notify_classes", Value: pf.Empty()},

@@ -24,7 +24,7 @@ func volumes(d *v1alpha1.PECDomain) []corev1.Volume {
 		secretVolume(volumeTLS, TLSSecret(d), corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
 		secretVolume(volumeSigning, m.Signing.SecretName, signingKeys(m)...),
 		secretVolume(volumeKeys, n.EngineSecret),
-		secretVolume(volumeDoveadm, n.EngineSecret, "doveadm.conf"),
+		secretVolume(volumeDoveadm, n.EngineSecret, KeyDoveadmConf),
 		emptyVolume(volumePostfixRun),
 		emptyVolume(volumeDovecotRun),
 		emptyVolume(volumeTemporary),

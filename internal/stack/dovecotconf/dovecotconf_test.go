@@ -26,9 +26,9 @@ func TestRender(t *testing.T) {
 		"a word that is none":    {[]Node{Set("a", Word("x y"))}, "no plain word"},
 		"a file for a word":      {[]Node{Set("a", Word("</etc/passwd"))}, "no plain word"},
 		"a bad word in a list":   {[]Node{Set("a", Words("x", "}"))}, "no plain word"},
-		"a key that is none":     {[]Node{Set("a b", Int(1))}, "no setting"},
-		"a block that is none":   {[]Node{Block("service", "x {")}, "no block"},
-		"a bad path to include":  {[]Node{Include("/a b")}, "no plain word"},
+		"a key that is none":     {[]Node{Set("a b", Int(1))}, `"a b" is no setting`},
+		"a block that is none":   {[]Node{Block("service", "x {")}, `"service" "x {" is no block`},
+		"a bad path to include":  {[]Node{Include("/a b")}, `the path of !include is no plain word: "/a b"`},
 		"a fault deep inside":    {[]Node{Block("service", "x", Block("inet_listener", "y", Set("port", Word(""))))}, "in service x: in inet_listener y: the value of port"},
 	}
 	for name, test := range tests {

@@ -27,7 +27,7 @@ func Set(key string, v Value) Node {
 	n := Node{head: key, value: v}
 	switch {
 	case !settingKey.MatchString(key):
-		n.err = fmt.Errorf("is no setting: %q", key)
+		n.err = fmt.Errorf("%q is no setting", key)
 	case v.err != nil:
 		n.err = fmt.Errorf("the value of %s %w", key, v.err)
 	}
@@ -38,7 +38,7 @@ func Set(key string, v Value) Node {
 func Block(kind, name string, body ...Node) Node {
 	n := Node{head: kind, body: body, block: true}
 	if !settingKey.MatchString(kind) || (name != "" && !blockName.MatchString(name)) {
-		n.err = fmt.Errorf("is no block: %q %q", kind, name)
+		n.err = fmt.Errorf("%q %q is no block", kind, name)
 	}
 	if name != "" {
 		n.head += " " + name
@@ -49,7 +49,9 @@ func Block(kind, name string, body ...Node) Node {
 // Include reads another file at this place; Dovecot does not start without it.
 func Include(path string) Node {
 	n := Node{head: "!include", value: Word(path)}
-	n.err = n.value.err
+	if n.value.err != nil {
+		n.err = fmt.Errorf("the path of !include %w", n.value.err)
+	}
 	return n
 }
 

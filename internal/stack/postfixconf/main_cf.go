@@ -19,7 +19,7 @@ var parameterName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]{0,127}$`)
 
 func (p Parameter) check() error {
 	if !parameterName.MatchString(p.Name) {
-		return fmt.Errorf("is no parameter name: %q", p.Name)
+		return fmt.Errorf("%q is no parameter name", p.Name)
 	}
 	if p.Value.err != nil {
 		return fmt.Errorf("the value of %s %w", p.Name, p.Value.err)

@@ -17,9 +17,9 @@ const RefreshIndexAnnotation = "pec-operator.dev/refresh-index"
 // indexMaxAge is how old a downloaded index may be: a day of its own, and one in which the source may be away.
 const indexMaxAge = 48 * time.Hour
 
-// judgeRecords says how fresh the downloaded index is and whether the log is sealed, as the engine told; and passes a person's demand for the
+// judgeIndexAndSeals says how fresh the downloaded index is and whether the log is sealed, as the engine told; and passes a person's demand for the
 // index on.
-func judgeRecords(ctx context.Context, s *scope) (reconcile.Result, error) {
+func judgeIndexAndSeals(ctx context.Context, s *scope) (reconcile.Result, error) {
 	sealed, reason, message := judgeSeals(s.engineStatus.Evidence.Seals)
 	s.set(v1alpha1.ConditionEvidenceSealed, sealed, reason, message)
 	url := s.domain.Spec.Provider.Managed.ProvidersIndex.URL
