@@ -67,7 +67,7 @@ var laterColumns = []struct{ table, name, definition string }{
 	{"mailbox", "admitted_in", `TEXT NOT NULL DEFAULT ''`},
 	{"mailbox", "shard", `INTEGER NOT NULL DEFAULT 0`},
 	{"mailbox", "restored", `INTEGER NOT NULL DEFAULT 0`},
-	{"ending", "reopened", `INTEGER NOT NULL DEFAULT 0`},
+	{"ending", "reopened", `INTEGER NOT NULL DEFAULT 0`}, // End.FormerScript
 }
 
 // Directory is the open database.
@@ -142,7 +142,7 @@ func makeReadable(dir, path string) error {
 func (d *Directory) keepWAL(ctx context.Context) error {
 	conn, err := d.db.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("opening directory: %w", err)
+		return fmt.Errorf("reaching the directory's connection: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
 	err = conn.Raw(func(driver any) error {
@@ -231,7 +231,7 @@ func (d *Directory) Whole(ctx context.Context) (bool, error) {
 	return n > 0, nil
 }
 
-// SetWhole notes that.
+// SetWhole notes that the directory has every mailbox that it should have.
 func (d *Directory) SetWhole(ctx context.Context) error {
 	if _, err := d.db.ExecContext(ctx, `INSERT INTO whole (one) VALUES (1) ON CONFLICT DO NOTHING`); err != nil {
 		return fmt.Errorf("noting that the directory is whole: %w", err)

@@ -11,8 +11,8 @@ import (
 type End struct {
 	// Change is a number that no other change has.
 	Change int64
-	// Reopened says that the former holder's script is still to be put aside: whoever has the address now must not have his messages filed by it.
-	Reopened bool
+	// FormerScript says that the former holder's script is still active: it must not file the messages of whoever has the address now.
+	FormerScript bool
 }
 
 // Ending are the mailboxes whose open sessions have rights of before. They are written with the change itself: an engine that dies between
@@ -27,7 +27,7 @@ func (d *Directory) Ending(ctx context.Context) (map[string]End, error) {
 		end     End
 	}
 	list, err := collect(rows, func(rows *sql.Rows) (e due, err error) {
-		return e, rows.Scan(&e.address, &e.end.Change, &e.end.Reopened)
+		return e, rows.Scan(&e.address, &e.end.Change, &e.end.FormerScript)
 	})
 	ending := map[string]End{}
 	for _, e := range list {
@@ -57,28 +57,28 @@ func (d *Directory) Ended(ctx context.Context, ended map[string]End) error {
 	return nil
 }
 
-// Reopened says whether the former holder's script of a mailbox is still to be put aside (End).
-func (d *Directory) Reopened(ctx context.Context, address string) (reopened bool, err error) {
-	if err := d.db.QueryRowContext(ctx, readReopened, strings.ToLower(address)).Scan(&reopened); err != nil {
+// HasFormerScript says whether the former holder's script of a mailbox is still active (End).
+func (d *Directory) HasFormerScript(ctx context.Context, address string) (has bool, err error) {
+	if err := d.db.QueryRowContext(ctx, readFormerScript, strings.ToLower(address)).Scan(&has); err != nil {
 		return false, fmt.Errorf("reading whose script %s has: %w", address, err)
 	}
-	return reopened, nil
+	return has, nil
 }
 
-// PutAside notes that the scripts of mailboxes were deactivated: what is activated from now on is the next holder's.
-func (d *Directory) PutAside(ctx context.Context, addresses []string) error {
+// ScriptsDeactivated notes that the scripts of mailboxes were deactivated: what is activated from now on is the next holder's.
+func (d *Directory) ScriptsDeactivated(ctx context.Context, addresses []string) error {
 	for _, address := range addresses {
 		if _, err := d.db.ExecContext(ctx, `UPDATE ending SET reopened = 0 WHERE address = ?`, address); err != nil {
-			return fmt.Errorf("noting that the scripts of %s are put aside: %w", address, err)
+			return fmt.Errorf("noting that the scripts of %s are deactivated: %w", address, err)
 		}
 	}
 	return nil
 }
 
-// endSessions adds a mailbox to Ending, by a new change: none is taken for one that was carried out.
-func endSessions(ctx context.Context, tx *transaction, address string, reopened bool) error {
+// noteEnding adds a mailbox to Ending, by a new change: none is taken for one that was carried out.
+func noteEnding(ctx context.Context, tx *transaction, address string, formerScript bool) error {
 	address = strings.ToLower(address)
-	if _, err := tx.ExecContext(ctx, storeEnding, address, reopened); err != nil {
+	if _, err := tx.ExecContext(ctx, storeEnding, address, formerScript); err != nil {
 		return fmt.Errorf("noting that the sessions of %s have to end: %w", address, err)
 	}
 	return nil

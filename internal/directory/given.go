@@ -32,8 +32,8 @@ func encodeGiven(address string, g admin.Given) (string, error) {
 	return string(raw), nil
 }
 
-// mayLess says whether a session that is open may do more than it may now: it manages scripts, which are rules.
-func mayLess(before, now admin.Given) bool {
+// losesScripts says whether an open session may still manage scripts, which are rules, where its holder no longer may.
+func losesScripts(before, now admin.Given) bool {
 	return slices.Contains(before.MayChange, admin.ChoiceRules) && !slices.Contains(now.MayChange, admin.ChoiceRules)
 }
 

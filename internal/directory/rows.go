@@ -32,12 +32,13 @@ type Outcome struct {
 // Place creates or changes rows, in one transaction: a hundred mailboxes wait for one disk. An empty Password keeps the stored one.
 // A place that is refused holds up no other.
 func (d *Directory) Place(ctx context.Context, places []admin.Place) ([]Outcome, error) {
-	return d.PlaceBeside(ctx, places, func(admin.Mailbox) bool { return false })
+	return d.PlaceAfter(ctx, places, func(admin.Mailbox) bool { return false })
 }
 
-// PlaceBeside is Place beside another site: isAside says of the row of a closed mailbox, as it was, that the former holder's script was put
-// aside there, and so is not to be here. It is asked in the transaction and must not use the directory.
-func (d *Directory) PlaceBeside(ctx context.Context, places []admin.Place, isAside func(before admin.Mailbox) bool) ([]Outcome, error) {
+// PlaceAfter is Place where another site may have been first: deactivatedThere says of the row of a closed mailbox, as it was, that the site
+// has deactivated the former holder's script, and that it is not to be done again here. It is asked in the transaction and must not use the
+// directory.
+func (d *Directory) PlaceAfter(ctx context.Context, places []admin.Place, deactivatedThere func(before admin.Mailbox) bool) ([]Outcome, error) {
 	tx, err := d.db.begin(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("storing mailboxes: %w", err)
@@ -45,7 +46,7 @@ func (d *Directory) PlaceBeside(ctx context.Context, places []admin.Place, isAsi
 	defer tx.Rollback() //nolint:errcheck // after a commit it has nothing to do
 	outcomes := make([]Outcome, len(places))
 	for i, p := range places {
-		o := place(ctx, tx, p, isAside)
+		o := place(ctx, tx, p, deactivatedThere)
 		if o.Err != nil && !errors.Is(o.Err, ErrInvalid) && !errors.Is(o.Err, admin.ErrChanged) && !errors.Is(o.Err, admin.ErrNotFound) {
 			return nil, o.Err // the disk, and so all of them
 		}
@@ -58,7 +59,7 @@ func (d *Directory) PlaceBeside(ctx context.Context, places []admin.Place, isAsi
 }
 
 // place stores what is asked for one mailbox: its row, what its holder is given, and that sessions with other rights have to end.
-func place(ctx context.Context, tx *transaction, p admin.Place, isAside func(before admin.Mailbox) bool) (o Outcome) {
+func place(ctx context.Context, tx *transaction, p admin.Place, deactivatedThere func(before admin.Mailbox) bool) (o Outcome) {
 	p.Address = strings.ToLower(p.Address)
 	before, err := scanEntry(tx.QueryRowContext(ctx, readEntry, p.Address))
 	isNew := errors.Is(err, sql.ErrNoRows)
@@ -68,20 +69,20 @@ func place(ctx context.Context, tx *transaction, p admin.Place, isAside func(bef
 	}
 	o.Before = before.Mailbox
 	o.Before.Password = ""
-	var end, reopened bool
+	var end, formerScript bool
 	switch {
 	case p.Mailbox != nil:
 		o.Err = putRow(ctx, tx, p, o.Before, isNew)
-		end, reopened = otherRights(o.Before, *p.Mailbox), o.Before.Access == admin.AccessClosed && p.Mailbox.Access != admin.AccessClosed
-		reopened = reopened && !isAside(o.Before)
+		end, formerScript = otherRights(o.Before, *p.Mailbox), o.Before.Access == admin.AccessClosed && p.Mailbox.Access != admin.AccessClosed
+		formerScript = formerScript && !deactivatedThere(o.Before)
 	case p.Given != nil && isNew:
 		o.Err = fmt.Errorf("mailbox %s: %w", p.Address, admin.ErrNotFound)
 	case p.Given != nil:
 		o.Err = putGiven(ctx, tx, p.Address, *p.Given)
 	}
-	end = end || (p.Given != nil && mayLess(before.Given, *p.Given))
+	end = end || (p.Given != nil && losesScripts(before.Given, *p.Given))
 	if end && o.Err == nil {
-		o.Err = endSessions(ctx, tx, p.Address, reopened)
+		o.Err = noteEnding(ctx, tx, p.Address, formerScript)
 	}
 	return o
 }

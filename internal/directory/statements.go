@@ -15,7 +15,7 @@ const (
 	storeGiven  = `UPDATE mailbox SET given = ? WHERE address = ?`
 	storeEnding = `INSERT INTO ending (address, change, reopened) VALUES (?, random(), ?) ON CONFLICT (address) DO UPDATE SET
 		change = excluded.change, reopened = reopened OR excluded.reopened`
-	readReopened = `SELECT EXISTS (SELECT 1 FROM ending WHERE address = ? AND reopened)`
+	readFormerScript = `SELECT EXISTS (SELECT 1 FROM ending WHERE address = ? AND reopened)`
 	// storeMailbox forgets that the holder chose the password when it gets another.
 	storeMailbox = `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
 		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to, frozen_until, admitted_in, shard, restored, given)
@@ -41,7 +41,7 @@ type transaction struct {
 // compile is called once, when the schema is there.
 func (d *database) compile(ctx context.Context) error {
 	d.compiled = map[string]*sql.Stmt{}
-	for _, query := range []string{readMailbox, readEntry, readGiven, countDomain, storeGiven, storeEnding, readReopened, storeMailbox} {
+	for _, query := range []string{readMailbox, readEntry, readGiven, countDomain, storeGiven, storeEnding, readFormerScript, storeMailbox} {
 		statement, err := d.PrepareContext(ctx, query)
 		if err != nil {
 			return fmt.Errorf("compiling %q for the directory: %w", query, err)

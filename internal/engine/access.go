@@ -3,14 +3,13 @@ package engine
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
 // reasonCut is why a submission with a field that Postfix cut is refused.
-const reasonCut = "Un campo dell'intestazione, di solito quello dei destinatari, supera i 59.000 byte e non può essere certificato per intero: inviare il messaggio in più parti o senza i nomi dei destinatari."
+const reasonCut = "Un campo dell'intestazione, di solito quello dei destinatari, supera i 53.000 byte e non può essere certificato per intero: inviare il messaggio in più parti o senza i nomi dei destinatari."
 
 // access is the access point (punto di accesso). Postfix may split one submission into several transactions with the same
 // queue identifier: the first one certifies it for all recipients that the milter recorded, each one sends the same stored
@@ -63,17 +62,17 @@ func (e *Engine) transactionOf(m mail, queueID string) (transaction, error) {
 // certify decides a submission once and for all: accepted, with its envelope in custody, or refused, with its notice issued.
 func (e *Engine) certify(identifier string, tx transaction, received, raw []byte) (accepted, bool, error) {
 	defer e.locks.lock(identifier)()
-	var yes accepted
-	if found, err := e.lookup(kindAccepted, identifier, &yes); err != nil || found {
-		return yes, found, err
+	var submission accepted
+	if found, err := e.lookup(kindAccepted, identifier, &submission); err != nil || found {
+		return submission, found, err
 	}
-	var no refused
-	found, err := e.lookup(kindRefused, identifier, &no)
+	var refusal refused
+	found, err := e.lookup(kindRefused, identifier, &refusal)
 	if err != nil {
-		return yes, false, err
+		return submission, false, err
 	}
 	if found {
-		return yes, false, e.issueNonAcceptance(no)
+		return submission, false, e.issueNonAcceptance(refusal)
 	}
 	return e.decide(identifier, tx, received, raw)
 }
@@ -140,13 +139,13 @@ func (e *Engine) accept(submission accepted, original *pec.Original, received []
 	return submission, nil
 }
 
-func (e *Engine) refuse(no refused) error {
-	no.Provider = e.settings.Provider.Name
-	if _, err := e.record(kindRefused, no.Transit.Identifier, no.Transit.Identifier, &no); err != nil {
+func (e *Engine) refuse(r refused) error {
+	r.Provider = e.settings.Provider.Name
+	if _, err := e.record(kindRefused, r.Transit.Identifier, r.Transit.Identifier, &r); err != nil {
 		return err
 	}
 	e.metrics.submissions.WithLabelValues("refused").Inc()
-	return e.issueNonAcceptance(no)
+	return e.issueNonAcceptance(r)
 }
 
 func (e *Engine) issueAcceptance(s accepted) error {
@@ -156,20 +155,20 @@ func (e *Engine) issueAcceptance(s accepted) error {
 	})})
 }
 
-func (e *Engine) issueNonAcceptance(no refused) error {
-	id := e.provider().NoticeID(no.Transit.Identifier, pec.TypeNonAcceptance, "")
-	return e.issue(notice{id: id, kind: pec.TypeNonAcceptance, identifier: no.Transit.Identifier, to: no.Transit.Sender, write: written(func(signer *pec.Signer) ([]byte, error) {
-		if no.Threat != "" {
-			return signer.NonAcceptanceVirus(e.provider(), no.Transit.transit(), id, no.Threat, no.At.In(pec.Rome()))
+func (e *Engine) issueNonAcceptance(r refused) error {
+	id := e.provider().NoticeID(r.Transit.Identifier, pec.TypeNonAcceptance, "")
+	return e.issue(notice{id: id, kind: pec.TypeNonAcceptance, identifier: r.Transit.Identifier, to: r.Transit.Sender, write: written(func(signer *pec.Signer) ([]byte, error) {
+		if r.Threat != "" {
+			return signer.NonAcceptanceVirus(e.provider(), r.Transit.transit(), id, r.Threat, r.At.In(pec.Rome()))
 		}
-		return signer.NonAcceptance(e.provider(), no.Transit.transit(), id, no.At.In(pec.Rome()), no.Reasons)
+		return signer.NonAcceptance(e.provider(), r.Transit.transit(), id, r.At.In(pec.Rome()), r.Reasons)
 	})})
 }
 
 // sendEnvelope puts the envelope back into Postfix for one recipient, who is one of those that it names. Failure notices are asked for
 // under the PEC identifier. An address that Postfix will never take fails like one that its own server refuses.
 func (e *Engine) sendEnvelope(s accepted, envelope []byte, rcpt string) error {
-	if !slices.ContainsFunc(s.Transit.Recipients, func(r recipientRecord) bool { return strings.EqualFold(r.Address, rcpt) }) {
+	if !s.isFor(rcpt) {
 		return fmt.Errorf("sending envelope %s: it is not for %q", s.Transit.Identifier, rcpt)
 	}
 	done, err := e.inject(s.Transit.Identifier, message{from: s.Transit.Sender, to: rcpt, envid: s.Transit.Identifier, bytes: envelope})

@@ -98,8 +98,8 @@ func (e *Engine) answerAdmin(w http.ResponseWriter, r *http.Request, result any,
 	}
 }
 
-// read decodes the operator's request, or a job's.
-func read[T any](r *http.Request) (T, error) {
+// readRequest decodes the operator's request, or a job's.
+func readRequest[T any](r *http.Request) (T, error) {
 	v, err := decodeStrict[T](io.LimitReader(r.Body, maxAdminBody))
 	if err != nil {
 		return v, fmt.Errorf("reading the request: %w: %w", directory.ErrInvalid, err)
@@ -108,7 +108,7 @@ func read[T any](r *http.Request) (T, error) {
 }
 
 func (e *Engine) putDomain(r *http.Request) (any, error) {
-	d, err := read[admin.Domain](r)
+	d, err := readRequest[admin.Domain](r)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (e *Engine) putDomain(r *http.Request) (any, error) {
 }
 
 func (e *Engine) putPeer(r *http.Request) (any, error) {
-	p, err := read[admin.Peer](r)
+	p, err := readRequest[admin.Peer](r)
 	if err != nil {
 		return nil, err
 	}

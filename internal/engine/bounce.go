@@ -120,7 +120,7 @@ func (e *Engine) envelopeBounced(r report, queueID string) error {
 			return err
 		}
 		if isForwarded {
-			e.sentOn.owe(r.envelopeID, owed{why: f})
+			e.forwards.owe(r.envelopeID, owed{why: f})
 			e.giveBack(r.envelopeID, f)
 			continue
 		}
@@ -148,17 +148,17 @@ func (e *Engine) expired(m mail, queueID string, r report) []error {
 // outcome, and then is told all; the sender of an envelope that was taken with 250 gets an outcome, and the report is kept besides.
 func (e *Engine) tellExpired(queueID string, r report) (told bool, err error) {
 	identifier := pec.Identifier(e.settings.Site, r.queueID, e.settings.Provider.MailDomain)
-	var yes accepted
-	if found, err := e.lookup(kindAccepted, identifier, &yes); err != nil {
+	var submission accepted
+	if found, err := e.lookup(kindAccepted, identifier, &submission); err != nil {
 		return false, err
 	} else if found {
-		return true, e.submissionExpired(yes, queueID, r)
+		return true, e.submissionExpired(submission, queueID, r)
 	}
-	var no refused
-	if found, err := e.lookup(kindRefused, identifier, &no); err != nil {
+	var refusal refused
+	if found, err := e.lookup(kindRefused, identifier, &refusal); err != nil {
 		return false, err
 	} else if found {
-		return true, e.issueNonAcceptance(no)
+		return true, e.issueNonAcceptance(refusal)
 	}
 	var tx transaction
 	found, err := e.lookup(kindTransaction, r.queueID, &tx)

@@ -50,7 +50,7 @@ type comparisons struct {
 	reached, failed time.Time
 	total           total
 
-	// told is what was told at toldAt: every hosted domain's pass asks, and each answer counts all mailboxes.
+	// telling guards told and toldAt: what was told, and when. Every hosted domain's pass asks, and each answer counts all mailboxes.
 	telling sync.Mutex
 	told    admin.Stores
 	toldAt  time.Time
@@ -78,7 +78,7 @@ func (e *Engine) syncAndCompare(ctx context.Context, mailbox string) error {
 	}
 	if equal {
 		if err := e.unite(ctx, mailbox); err != nil {
-			e.log.Warn("making one of what both sites delivered", "mailbox", mailbox, "error", err)
+			e.log.Warn("leaving one copy of what both sites delivered", "mailbox", mailbox, "error", err)
 		}
 	}
 	return err
@@ -224,7 +224,7 @@ func (e *Engine) digest(ctx context.Context, mailbox string) (string, error) {
 		sum, count = [4]uint64{}, 0
 		return c.run(3, func(f []string) error {
 			if f[2] != store.Expunged {
-				add(&sum, messageHash(f[2], f[0], f[1]))
+				addHash(&sum, messageHash(f[2], f[0], f[1]))
 				count++
 			}
 			return nil
@@ -242,15 +242,15 @@ func (e *Engine) digest(ctx context.Context, mailbox string) (string, error) {
 	return hex.EncodeToString(whole[:16]), nil
 }
 
-// messageHash is that of one message. Recent is a session's, not the message's.
+// messageHash is that of one message.
 func messageHash(folder, guid, flags string) [sha256.Size]byte {
-	kept := slices.DeleteFunc(strings.Fields(flags), func(flag string) bool { return flag == `\Recent` })
+	kept := lastingFlags(flags)
 	slices.Sort(kept)
 	return sha256.Sum256([]byte(folder + "\x00" + guid + "\x00" + strings.Join(kept, " ")))
 }
 
-// add adds a hash modulo 2^256: a sum needs no order, and unlike an exclusive or does not lose what is there twice.
-func add(sum *[4]uint64, hash [sha256.Size]byte) {
+// addHash adds a hash modulo 2^256: a sum needs no order, and unlike an exclusive or does not lose what is there twice.
+func addHash(sum *[4]uint64, hash [sha256.Size]byte) {
 	carry := uint64(0)
 	for i := 3; i >= 0; i-- {
 		sum[i], carry = bits.Add64(sum[i], binary.BigEndian.Uint64(hash[8*i:]), carry)
@@ -262,7 +262,7 @@ func (e *Engine) answerDigest(ctx context.Context, remote *wire, mailbox string)
 	if err := remote.writeLine(peerOK); err != nil {
 		return err
 	}
-	_ = remote.SetDeadline(time.Now().Add(storeTimeout))
+	_ = remote.SetDeadline(time.Now().Add(doveadmTimeout))
 	row, err := e.directory.Mailbox(ctx, mailbox)
 	digest := ""
 	if err == nil {
@@ -284,7 +284,7 @@ func (e *Engine) peerDigest(ctx context.Context, mailbox string) (string, error)
 		return "", err
 	}
 	defer func() { _ = w.Close() }()
-	_ = w.SetDeadline(time.Now().Add(storeTimeout))
+	_ = w.SetDeadline(time.Now().Add(doveadmTimeout))
 	answer, err := w.readLine()
 	if err != nil {
 		return "", fmt.Errorf("asking the peer for the digest of %s: %w", mailbox, err)

@@ -128,7 +128,7 @@ func (e *Engine) beginCopying(w *wire, m *mirror) (*copying, error) {
 
 // copySome copies what the next records of a mirror name, and tells the other site; it answers false if there were none.
 func (e *Engine) copySome(w *wire, m *mirror, c *copying) (bool, error) {
-	records, err := c.reader.Records(piece)
+	records, err := c.reader.Records(pieceSize)
 	if err != nil {
 		return false, err
 	}
@@ -157,19 +157,19 @@ func (e *Engine) copySome(w *wire, m *mirror, c *copying) (bool, error) {
 }
 
 // copyOne gets one message into custody, unless it is there. One that cannot be had holds up no other: it is lacking.
-func (e *Engine) copyOne(w *wire, chain string, c *copying, digest string) error {
+func (e *Engine) copyOne(w *wire, logName string, c *copying, digest string) error {
 	if e.custody.Has(digest) || slices.Contains(c.Lacking, digest) {
 		return nil
 	}
 	if err := e.roomLeft(); err != nil {
 		return err
 	}
-	size, there, err := askCopy(w, chain, c.Seq, digest, maxCopy)
+	size, there, err := askCopy(w, logName, c.Seq, digest, maxCopy)
 	if err != nil {
 		return err
 	}
 	if !there {
-		e.log.Error("a message of the other site is not in its custody, or damaged", "log", chain, "custody", digest)
+		e.log.Error("a message of the other site is not in its custody, or damaged", "log", logName, "custody", digest)
 		c.Lacking = append(c.Lacking, digest)
 		return nil
 	}
@@ -179,7 +179,7 @@ func (e *Engine) copyOne(w *wire, chain string, c *copying, digest string) error
 	case content.N > 0:
 		return fmt.Errorf("copying %s: the connection ended: %w", digest, errors.Join(io.ErrUnexpectedEOF, err))
 	case errors.Is(err, evidence.ErrOther):
-		e.log.Error("the other site offers another content under the name of a message; it was not taken", "log", chain, "custody", digest)
+		e.log.Error("the other site offers another content under the name of a message; it was not taken", "log", logName, "custody", digest)
 		e.replica.diverged()
 		c.Lacking = append(c.Lacking, digest)
 		return nil
@@ -188,9 +188,9 @@ func (e *Engine) copyOne(w *wire, chain string, c *copying, digest string) error
 }
 
 // askCopy asks for what has a SHA-256, and answers how many bytes of it follow.
-func askCopy(w *wire, chain string, seq uint64, digest string, most int64) (size int64, there bool, err error) {
+func askCopy(w *wire, logName string, seq uint64, digest string, most int64) (size int64, there bool, err error) {
 	_ = w.SetDeadline(time.Now().Add(peerTransfer))
-	if err := w.writeLine(fmt.Sprintf("copy %s %d %s", chain, seq, digest)); err != nil {
+	if err := w.writeLine(fmt.Sprintf("copy %s %d %s", logName, seq, digest)); err != nil {
 		return 0, false, err
 	}
 	answer, err := w.readLine()
@@ -242,9 +242,13 @@ func (e *Engine) copySeals(w *wire, m *mirror, c *copying) error {
 
 // noteCopied keeps what was copied for the next connection.
 func (e *Engine) noteCopied(under map[*evidence.Mirror]*copying) {
-	for m, c := range under {
+	for _, m := range e.mirrors.all() {
+		c := under[m.Mirror]
+		if c == nil {
+			continue
+		}
 		if err := m.SetCopied(c.Copied); err != nil {
-			e.log.Error("noting what was copied", "error", err)
+			e.log.Error("noting what was copied", "log", m.name, "error", err)
 		}
 	}
 }
@@ -294,7 +298,7 @@ func (e *Engine) answerCopies(w *wire) error {
 		if err != nil {
 			return fmt.Errorf("the peer asked %q: %w", fields, err)
 		}
-		if fields[1] == e.chain {
+		if fields[1] == e.logName {
 			e.replica.peerCopied(seq)
 		}
 		switch {
@@ -311,11 +315,11 @@ func (e *Engine) answerCopies(w *wire) error {
 	}
 }
 
-func (e *Engine) giveCopy(w *wire, chain, digest string) error {
+func (e *Engine) giveCopy(w *wire, logName, digest string) error {
 	if !evidence.IsDigest(digest) {
 		return fmt.Errorf("the peer asked for a copy named %q", digest)
 	}
-	if log := e.logOf(chain); log != nil && !e.custody.Has(digest) {
+	if log := e.logOf(logName); log != nil && !e.custody.Has(digest) {
 		if seal, err := log.SealFile(digest); err == nil {
 			_, err = fmt.Fprintf(w.Conn, "%d\n%s", len(seal), seal)
 			return err
@@ -493,7 +497,7 @@ func (e *Engine) repair() (moved <-chan struct{}) {
 	keys, moved := e.replica.repairable()
 	for _, key := range keys {
 		if err := e.repairOne(key); err != nil {
-			e.log.Error("recording that a copy is at the other site", "error", err)
+			e.log.Error("recording that a copy is at the other site", "key", key, "error", err)
 		}
 	}
 	return moved

@@ -22,7 +22,7 @@ type delivery struct {
 	raw       []byte
 	threat    string // the virus in it, "" if there is none
 	spam      *spam  // of an anomaly envelope: what the filter holds against the message in it
-	held      bool   // it waited here for its mailbox, or came back to it: Postfix does not have it any more
+	offQueue  bool   // Postfix does not have it any more: it waited here for its mailbox, or came back to it
 }
 
 func (d delivery) data() deliveryData {
@@ -111,7 +111,7 @@ func (e *Engine) attempt(d delivery, key string) error {
 	case refusal == nil:
 		reply, refusal, err = e.storeOnce(d, key)
 	}
-	if refusal != nil && refusal.Status == statusUnknown && !d.held {
+	if refusal != nil && refusal.Status == statusUnknown && !d.offQueue {
 		err = e.requireLocal(d.rcpt)
 	}
 	if err != nil {
@@ -164,10 +164,11 @@ func (e *Engine) stored(d delivery, key, reply string) error {
 	return e.outcome(d, at, nil, true)
 }
 
-// statusUnknown is the status of an address that there is not, and statusDisabled that of a mailbox that takes nothing.
+// Enhanced status codes (RFC 3463 3.2, 3.3) of a mailbox that is not there, takes nothing, is full.
 const (
 	statusUnknown  = "5.1.1"
 	statusDisabled = "5.2.1"
+	statusFull     = "5.2.2"
 )
 
 // mailboxFailure says why the directory lets nothing into a mailbox, or nil.
@@ -207,7 +208,7 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 			return "found in the store after an interruption", nil, err
 		}
 	}
-	if formers, err := e.directory.Reopened(context.Background(), d.rcpt); err != nil || formers {
+	if formers, err := e.directory.HasFormerScript(context.Background(), d.rcpt); err != nil || formers {
 		return "", nil, cmp.Or(err, fmt.Errorf("delivering to %s: a former holder's script is still active there", d.rcpt))
 	}
 	m := message{from: d.from, to: d.rcpt, top: append(e.trace(key, d.rcpt), d.spam.fields()...), bytes: d.raw}
@@ -247,7 +248,7 @@ func (e *Engine) trace(key, rcpt string) []byte {
 // message: scripts cannot refuse one (stack/sieve.go).
 func (e *Engine) dovecotRefusal(rcpt string, answer *smtp.SMTPError) (*failure, error) {
 	if answer.Code == 552 || answer.EnhancedCode == (smtp.EnhancedCode{5, 2, 2}) {
-		return &failure{Recipient: rcpt, Status: "5.2.2", Text: "casella piena"}, nil
+		return &failure{Recipient: rcpt, Status: statusFull, Text: "casella piena"}, nil
 	}
 	return e.mailboxFailure(rcpt)
 }

@@ -18,7 +18,7 @@ import (
 // doveadmHTTP calls Dovecot's HTTP API, which listens on loopback only.
 type doveadmHTTP struct {
 	url  string
-	key  func() (string, error) // doveadm_api_key
+	key  func() (string, error) // doveadm_api_key, as reloading.Get answers it
 	http *http.Client
 }
 
@@ -31,7 +31,7 @@ func newDoveadmHTTP(base string, key func() (string, error)) *doveadmHTTP {
 // call runs one command. The API answers 200 to almost everything; whether it worked is in the answer's first element.
 func (d *doveadmHTTP) call(ctx context.Context, command string, parameters map[string]any, result any) error {
 	key, err := d.key()
-	if err != nil {
+	if key == "" {
 		return fmt.Errorf("asking Dovecot to %s: %w", command, err)
 	}
 	body, err := json.Marshal([]any{[]any{command, parameters, "1"}})

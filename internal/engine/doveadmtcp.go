@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,17 +15,17 @@ import (
 	"github.com/pec-operator/pec-operator/internal/store"
 )
 
-// mailbox access by the doveadm protocol. The HTTP API cannot carry it: JSON holds no bytes that are not UTF-8.
+// Mailbox access by the doveadm protocol. The HTTP API cannot carry it: JSON holds no bytes that are not UTF-8.
 //
 //	client: \t<user>\t<command>\t<argument>...     then, for save, the message with dots stuffed, ended by a line with a dot
 //	server: <field>\t<field>\t...\n                fields in Dovecot's tab escapes
 //	server: +                                      or -<reason>
 const (
-	storeIdle     = 30 * time.Second // Dovecot ends idle connections after a minute
-	storeMaxIdle  = 4
-	storeTimeout  = 5 * time.Minute
-	storeBuffer   = 64 << 10
-	maxStoreField = 1 << 20 // a folder's name or a message's flags, of which Dovecot bounds the length and not the number
+	doveadmIdle     = 30 * time.Second // Dovecot ends idle connections after a minute
+	doveadmMaxIdle  = 4
+	doveadmTimeout  = 5 * time.Minute
+	doveadmBuffer   = 64 << 10
+	maxDoveadmField = 1 << 20 // a folder's name or a message's flags, of which Dovecot bounds the length and not the number
 )
 
 // doveadmTCP keeps connections to Dovecot's doveadm port: Dovecot starts a process for each.
@@ -56,7 +57,7 @@ func (d *doveadmTCP) with(ctx context.Context, f func(*doveadmConn) error) error
 			return err
 		}
 		stop := context.AfterFunc(ctx, func() { _ = c.Close() })
-		_ = c.SetDeadline(time.Now().Add(storeTimeout))
+		_ = c.SetDeadline(time.Now().Add(doveadmTimeout))
 		first := &firstAnswer{Conn: c.Conn}
 		c.r.Reset(first)
 		err = f(c)
@@ -89,7 +90,7 @@ func (d *doveadmTCP) take(ctx context.Context) (c *doveadmConn, kept bool, err e
 	for len(d.idle) > 0 && c == nil {
 		last := d.idle[len(d.idle)-1]
 		d.idle = d.idle[:len(d.idle)-1]
-		if c = last; time.Since(last.used) > storeIdle {
+		if c = last; time.Since(last.used) > doveadmIdle {
 			_ = last.Close()
 			c = nil
 		}
@@ -105,7 +106,7 @@ func (d *doveadmTCP) take(ctx context.Context) (c *doveadmConn, kept bool, err e
 func (d *doveadmTCP) give(c *doveadmConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.idle) >= storeMaxIdle {
+	if len(d.idle) >= doveadmMaxIdle {
 		_ = c.Close()
 		return
 	}
@@ -135,11 +136,11 @@ func (d *doveadmTCP) dial(ctx context.Context) (*doveadmConn, error) {
 	}
 	_ = conn.SetDeadline(time.Now().Add(wireHandshake))
 	w := newWire(conn)
-	if err := login(w, password); err != nil {
+	if err := doveadmLogin(w, password); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("logging in to dovecot: %w", err)
 	}
-	return &doveadmConn{Conn: conn, r: bufio.NewReaderSize(conn, storeBuffer)}, nil
+	return &doveadmConn{Conn: conn, r: bufio.NewReaderSize(conn, doveadmBuffer)}, nil
 }
 
 var escaper = strings.NewReplacer("\x01", "\x011", "\t", "\x01t", "\n", "\x01n", "\r", "\x01r", "\x00", "\x010")
@@ -186,7 +187,7 @@ func (c *doveadmConn) run(fields int, row func([]string) error, user, command st
 // field reads one field; more is false at the end of the line, before which there is none.
 func (c *doveadmConn) field() (value string, more bool, err error) {
 	var b strings.Builder
-	for b.Len() <= maxStoreField {
+	for b.Len() <= maxDoveadmField {
 		char, err := c.r.ReadByte()
 		switch {
 		case err != nil:
@@ -202,7 +203,7 @@ func (c *doveadmConn) field() (value string, more bool, err error) {
 		}
 		b.WriteByte(char)
 	}
-	return "", false, fmt.Errorf("%w: a field of more than %d bytes", errWire, maxStoreField)
+	return "", false, fmt.Errorf("%w: a field of more than %d bytes", errWire, maxDoveadmField)
 }
 
 func (c *doveadmConn) escaped() (byte, error) {
@@ -247,7 +248,7 @@ func (c *doveadmConn) text(w io.Writer, begin func()) error {
 		return fmt.Errorf("%w: no such message", store.ErrNotFound)
 	}
 	begin()
-	out := bufio.NewWriterSize(w, storeBuffer)
+	out := bufio.NewWriterSize(w, doveadmBuffer)
 	last := byte(0)
 	for {
 		char, err := c.r.ReadByte()
@@ -279,7 +280,7 @@ func (c *doveadmConn) text(w io.Writer, begin func()) error {
 
 // stuff sends a message as the input of a command, without its end: a connection that is cut there leaves nothing in the mailbox.
 func (c *doveadmConn) stuff(message io.Reader) error {
-	in, out := bufio.NewReaderSize(message, storeBuffer), bufio.NewWriterSize(c.Conn, storeBuffer)
+	in, out := bufio.NewReaderSize(message, doveadmBuffer), bufio.NewWriterSize(c.Conn, doveadmBuffer)
 	lineStart := true
 	for {
 		char, err := in.ReadByte()
@@ -297,6 +298,11 @@ func (c *doveadmConn) stuff(message io.Reader) error {
 		}
 		lineStart = char == '\n'
 	}
+}
+
+// lastingFlags are the flags that Dovecot prints of a message, without \Recent, which is a session's.
+func lastingFlags(field string) []string {
+	return slices.DeleteFunc(strings.Fields(field), func(flag string) bool { return flag == `\Recent` })
 }
 
 // finish ends the input and reads how the command ended.

@@ -26,6 +26,8 @@ import (
 	"github.com/pec-operator/pec-operator/internal/settings"
 )
 
+// In this package a mutex guards the fields below it, to the end of its struct, unless it says otherwise.
+
 // Engine is the certified-mail engine of one Managed domain at one site.
 type Engine struct {
 	settings settings.Engine
@@ -34,9 +36,10 @@ type Engine struct {
 
 	evidence  *evidence.Log
 	journal   journal // the evidence log; apart, so that a test can crash the engine at any of its records
-	chain     string  // its name among all logs
+	logName   string  // this engine's own log, as the other site knows it
 	mirrors   *mirrors
 	replica   *replica
+	later     retries
 	custody   *evidence.Custody
 	directory *directory.Directory
 
@@ -60,25 +63,27 @@ type Engine struct {
 	sealer      *evidence.Sealer
 	locks       locks
 	metrics     *metrics
-	// holders, standings, arrivals and senders are views of the log: what holders chose and sent today, how mailboxes stand, which arrivals
+	// holders, standings, arrivals and senders are views of the log: what holders chose, how mailboxes stand, which arrivals
 	// holders are to be told of, and what was accepted from whom. held is one too, of what waits for its mailbox, and
-	// sentOn of what mailboxes forwarded. ages is a view of the mailboxes.
-	holders   *holders
-	standings *standings
-	arrivals  *arrivals
-	senders   *senders
-	ages      *ages
-	held      held
-	sentOn    *sentOn
-	gate      *gate
-	logins    *logins
-	ended     ended
-	digests   digests
-	doubles   doubles
-	// recalled says that what the logs of both sites say of mailboxes and holders is here: at least all that there was when this
-	// engine's log began.
+	// forwards of what mailboxes sent on. ages is a view of the mailboxes.
+	holders     *holders
+	standings   *standings
+	arrivals    *arrivals
+	senders     *senders
+	ages        *ages
+	held        held
+	forwards    *forwards
+	sentToday   *sentToday
+	gate        *gate
+	logins      *logins
+	sessionEnds sessionEnds
+	rowDigests  rowDigests
+	doubles     doubles
+	// recalled says that all is taken in that the logs of both sites held of mailboxes and holders when this engine's log began; before
+	// that, records of the kinds keptBack wait (recall).
 	recalled atomic.Bool
-	// whole says that the operator said it of the directory.
+	// whole is Directory.Whole: by the operator's word, or by both sites' logs, the directory has every mailbox that it should have. While
+	// neither whole nor recalled holds, no address is called unknown (isIncomplete).
 	whole atomic.Bool
 	// published is the index whose domains the directory holds.
 	published struct {
@@ -162,7 +167,7 @@ func New(ctx context.Context, s settings.Engine, now func() time.Time, log *slog
 	e.holders = newHolders(func(address string) time.Time { return e.standings.formerUntil(s.Site, address) })
 	e.arrivals = &arrivals{of: e.notificationsOf, wake: make(chan struct{}, 1), by: map[string]*untold{}}
 	e.senders, e.ages = newSenders(), &ages{found: map[string]aged{}}
-	e.sentOn = newSentOn()
+	e.forwards, e.sentToday = newForwards(), newSentToday()
 	e.holderTLS = newReloading(parsePair, f.HolderCert, f.HolderKey)
 	e.sealer = e.newSealer()
 	e.registerGauges()

@@ -36,7 +36,7 @@ func (e *Engine) forward(o uncertified, rcpt, to, id string) error {
 	if err != nil {
 		return err
 	}
-	e.sentOn.add(rcpt, id, f.Size, at, e.now())
+	e.forwards.add(rcpt, id, f.Size, at, e.now())
 	return e.sendOn(f, id, at, o.raw)
 }
 
@@ -70,7 +70,7 @@ func (e *Engine) cameBack(f forwarding, at time.Time, why failure) error {
 	end, reason := fieldEnd(raw), "inoltrato a "+f.To+", non è stato accettato: "+cmp.Or(why.Text, why.Status)
 	o := uncertified{
 		judgement: pec.Judgement{Type: pec.TypeOrdinary, Errors: append(f.Reasons, reason)},
-		queueID:   f.QueueID, from: f.From, rcpts: f.Recipients, received: raw[:end], rest: raw[end:], raw: raw, at: f.At, spam: f.Spam, back: true,
+		queueID:   f.QueueID, from: f.From, rcpts: f.Recipients, received: raw[:end], rest: raw[end:], raw: raw, at: f.At, spam: f.Spam, offQueue: true,
 	}
 	if closed != nil && closed.Status == statusUnknown || !at.After(e.standings.formerUntil(e.settings.Site, f.Mailbox)) {
 		return e.keepUndelivered(o, f.Mailbox, key, reason)

@@ -11,7 +11,7 @@ import (
 	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
-const forwards = "avanti@" + ours
+const forwarder = "avanti@" + ours
 
 // forwardsTo has a mailbox send its ordinary mail on to an address.
 func (w *world) forwardsTo(mailbox, address string) {
@@ -46,8 +46,8 @@ func refuseForwarded(w *world) {
 
 // The stranger has his 250: what comes back is for the mailbox that had it sent on, once, and nobody else hears of it.
 func TestWhatWasSentOnAndComesBackIsForItsMailbox(t *testing.T) {
-	raw := []byte(letter(stranger, forwards, ""))
-	set := func(a admin.Access) func(*world) { return func(w *world) { w.setAccess(forwards, a) } }
+	raw := []byte(letter(stranger, forwarder, ""))
+	set := func(a admin.Access) func(*world) { return func(w *world) { w.setAccess(forwarder, a) } }
 	for name, c := range map[string]struct {
 		to    string         // where it is sent on
 		since func(w *world) // what becomes of the mailbox before it comes back
@@ -63,7 +63,7 @@ func TestWhatWasSentOnAndComesBackIsForItsMailbox(t *testing.T) {
 			to: "casa@ordinaria.test", since: set(admin.AccessSuspended), held: 1, then: set(admin.AccessFull), want: []string{"errore"},
 		},
 		"after the policy became another": {
-			to: "casa@ordinaria.test", since: func(w *world) { w.forwardsTo(forwards, "altrove@ordinaria.test") }, want: []string{"errore"},
+			to: "casa@ordinaria.test", since: func(w *world) { w.forwardsTo(forwarder, "altrove@ordinaria.test") }, want: []string{"errore"},
 		},
 		"after the mailbox was closed": {to: "casa@ordinaria.test", since: set(admin.AccessClosed), want: []string{}, kept: true, kills: 4},
 		"after somebody else got the address": {to: "casa@ordinaria.test", want: []string{}, kept: true, since: func(w *world) {
@@ -76,11 +76,11 @@ func TestWhatWasSentOnAndComesBackIsForItsMailbox(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			walk := func(t *testing.T, w *world, step func(func())) {
-				w.forwardsTo(forwards, c.to)
-				if answer := w.arrive(stranger, []string{forwards}, raw); answer != "" {
+				w.forwardsTo(forwarder, c.to)
+				if answer := w.arrive(stranger, []string{forwarder}, raw); answer != "" {
 					t.Fatal(answer)
 				}
-				key := deliveryKey("a", w.queue[0].id, forwards)
+				key := deliveryKey("a", w.queue[0].id, forwarder)
 				step(func() { w.run(enoughRounds) })
 				w.now = w.now.Add(time.Minute)
 				if c.since != nil {
@@ -94,7 +94,7 @@ func TestWhatWasSentOnAndComesBackIsForItsMailbox(t *testing.T) {
 					c.then(w)
 				}
 				step(func() { w.engine.passHeld(t.Context()) })
-				if diff := cmp.Diff(c.want, w.titles(forwards)); diff != "" {
+				if diff := cmp.Diff(c.want, w.titles(forwarder)); diff != "" {
 					t.Errorf("the mailbox (-want +got):\n%s", diff)
 				}
 				for _, m := range w.outside {
@@ -111,7 +111,7 @@ func TestWhatWasSentOnAndComesBackIsForItsMailbox(t *testing.T) {
 					if got, err := w.engine.custody.Get(kept.Digest); err != nil || !bytes.HasSuffix(got, raw) {
 						t.Errorf("not in custody: %v", err)
 					}
-				} else if j := w.judged(forwards, 0); !bytes.Equal(j.Postacert, raw) {
+				} else if j := w.judged(forwarder, 0); !bytes.Equal(j.Postacert, raw) {
 					t.Errorf("the envelope does not hold what was sent: %q", j.Postacert)
 				}
 			}
@@ -126,12 +126,12 @@ func TestWhatWasSentOnAndComesBackIsForItsMailbox(t *testing.T) {
 
 func TestWhatCameBackSaysWhy(t *testing.T) {
 	w := newWorld(t)
-	if answer := w.arrive(stranger, []string{forwards}, []byte(letter(stranger, forwards, ""))); answer != "" {
+	if answer := w.arrive(stranger, []string{forwarder}, []byte(letter(stranger, forwarder, ""))); answer != "" {
 		t.Fatal(answer)
 	}
 	w.run(enoughRounds)
 	refuseForwarded(w)
-	if all := strings.ReplaceAll(string(bytes.Join(w.store[forwards], nil)), "=\r\n", ""); !strings.Contains(all, "inoltrato a casa@ordinaria.test, non =E8 stato accettato: Host or domain name not found") {
+	if all := strings.ReplaceAll(string(bytes.Join(w.store[forwarder], nil)), "=\r\n", ""); !strings.Contains(all, "inoltrato a casa@ordinaria.test, non =E8 stato accettato: Host or domain name not found") {
 		t.Errorf("its reader is not told why:\n%s", all)
 	}
 	w.checkCustody(map[string]int{})
@@ -140,14 +140,14 @@ func TestWhatCameBackSaysWhy(t *testing.T) {
 // Killed before Postfix had it, the engine sends it on as it had begun: to one address, whatever the policy is by then.
 func TestAForwardThatWasBegunGoesOn(t *testing.T) {
 	for name, change := range map[string]func(w *world){
-		"to another address": func(w *world) { w.forwardsTo(forwards, "altrove@ordinaria.test") },
-		"to the mailbox":     func(w *world) { w.setPolicy(forwards, admin.OrdinaryDeliver) },
-		"to nobody":          func(w *world) { w.setPolicy(forwards, admin.OrdinaryDiscard) },
+		"to another address": func(w *world) { w.forwardsTo(forwarder, "altrove@ordinaria.test") },
+		"to the mailbox":     func(w *world) { w.setPolicy(forwarder, admin.OrdinaryDeliver) },
+		"to nobody":          func(w *world) { w.setPolicy(forwarder, admin.OrdinaryDiscard) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, left := range []int{1, 2} {
 				w := newWorld(t)
-				if answer := w.arrive(stranger, []string{forwards}, []byte(letter(stranger, forwards, ""))); answer != "" {
+				if answer := w.arrive(stranger, []string{forwarder}, []byte(letter(stranger, forwarder, ""))); answer != "" {
 					t.Fatal(answer)
 				}
 				w.engine.journal = &crashing{journal: w.engine.journal, left: left, after: true}
@@ -157,8 +157,8 @@ func TestAForwardThatWasBegunGoesOn(t *testing.T) {
 				w.crash()
 				change(w)
 				w.run(enoughRounds)
-				if len(w.outside) != 1 || w.outside[0].to != "casa@ordinaria.test" || len(w.titles(forwards)) != 0 {
-					t.Errorf("killed after record %d: sent out %v, the mailbox has %v", left, w.outside, w.titles(forwards))
+				if len(w.outside) != 1 || w.outside[0].to != "casa@ordinaria.test" || len(w.titles(forwarder)) != 0 {
+					t.Errorf("killed after record %d: sent out %v, the mailbox has %v", left, w.outside, w.titles(forwarder))
 				}
 			}
 		})
@@ -169,30 +169,30 @@ func TestAForwardThatWasBegunGoesOn(t *testing.T) {
 func TestNothingIsSentOnToACertifiedMailbox(t *testing.T) {
 	other := "aperta@" + ours
 	for name, prepare := range map[string]func(w *world){
-		"of this house":            func(w *world) { w.forwardsTo(forwards, "anna@"+ours) },
-		"of another provider":      func(w *world) { w.forwardsTo(forwards, "anna@"+theirs) },
-		"that sends it on in turn": func(w *world) { w.forwardsTo(forwards, other); w.forwardsTo(other, forwards) },
+		"of this house":            func(w *world) { w.forwardsTo(forwarder, "anna@"+ours) },
+		"of another provider":      func(w *world) { w.forwardsTo(forwarder, "anna@"+theirs) },
+		"that sends it on in turn": func(w *world) { w.forwardsTo(forwarder, other); w.forwardsTo(other, forwarder) },
 		"of a domain that is local": func(w *world) {
 			if err := w.engine.directory.PutDomain(w.t.Context(), admin.Domain{Name: "comune.test", Local: true}); err != nil {
 				w.t.Fatal(err)
 			}
-			w.forwardsTo(forwards, "anna@comune.test")
+			w.forwardsTo(forwarder, "anna@comune.test")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			prepare(w)
-			raw := []byte(letter(stranger, forwards, ""))
-			if answer := w.arrive(stranger, []string{forwards}, raw); answer != answerUncertified {
+			raw := []byte(letter(stranger, forwarder, ""))
+			if answer := w.arrive(stranger, []string{forwarder}, raw); answer != answerUncertified {
 				t.Errorf("the stranger is answered %q", answer)
 			}
-			w.forwardsTo(forwards, "casa@ordinaria.test")
-			if answer := w.arrive(stranger, []string{forwards}, raw); answer != "" {
+			w.forwardsTo(forwarder, "casa@ordinaria.test")
+			if answer := w.arrive(stranger, []string{forwarder}, raw); answer != "" {
 				t.Fatal(answer)
 			}
 			prepare(w) // after the 250
 			w.run(enoughRounds)
-			if diff := cmp.Diff([]string{"errore"}, w.titles(forwards)); diff != "" || len(w.outside)+len(w.inside) != 0 {
+			if diff := cmp.Diff([]string{"errore"}, w.titles(forwarder)); diff != "" || len(w.outside)+len(w.inside) != 0 {
 				t.Errorf("%d messages were sent on, and the mailbox has (-want +got):\n%s", len(w.outside)+len(w.inside), diff)
 			}
 		})
@@ -243,10 +243,10 @@ func TestAPlaceThatSendsToACertifiedMailbox(t *testing.T) {
 // Nothing that a holder does makes room where what was sent on is kept: a stranger must not fill it for the whole stack.
 func TestWhatAMailboxSendsOnInTwoDaysIsBoundedByItsQuota(t *testing.T) {
 	w := newWorld(t)
-	raw := []byte(letter(stranger, forwards, "") + strings.Repeat("x\r\n", 1<<17)) // of a quota of 1 MiB
+	raw := []byte(letter(stranger, forwarder, "") + strings.Repeat("x\r\n", 1<<17)) // of a quota of 1 MiB
 	arrive := func(when, want string, out int) {
 		t.Helper()
-		if answer := w.arrive(stranger, []string{forwards}, raw); answer != want {
+		if answer := w.arrive(stranger, []string{forwarder}, raw); answer != want {
 			t.Errorf("%s the milter answered %q, want %q", when, answer, want)
 		}
 		w.run(enoughRounds)
@@ -273,16 +273,16 @@ func TestWhatAMailboxSendsOnInTwoDaysIsBoundedByItsQuota(t *testing.T) {
 func TestWhatIsSentOnAtTheOtherSiteCountsToo(t *testing.T) {
 	a, b := newTwins(t)
 	for _, x := range []*twin{a, b} {
-		x.forwardsTo(forwards, "casa@ordinaria.test")
+		x.forwardsTo(forwarder, "casa@ordinaria.test")
 	}
-	raw := []byte(letter(stranger, forwards, "") + strings.Repeat("x\r\n", 1<<18))
-	if answer := a.arrive(stranger, []string{forwards}, raw); answer != "" {
+	raw := []byte(letter(stranger, forwarder, "") + strings.Repeat("x\r\n", 1<<18))
+	if answer := a.arrive(stranger, []string{forwarder}, raw); answer != "" {
 		t.Fatal(answer)
 	}
 	a.world.run(enoughRounds)
 	agree(t, a, b)
 	for range 2 {
-		if answer := b.arrive(stranger, []string{forwards}, raw); answer != answerFull {
+		if answer := b.arrive(stranger, []string{forwarder}, raw); answer != answerFull {
 			t.Errorf("the other site answered %q", answer)
 		}
 		b.crash()
@@ -293,8 +293,8 @@ func TestWhatIsSentOnAtTheOtherSiteCountsToo(t *testing.T) {
 func TestWhatCameBackIsOwedUntilItsMailboxHasIt(t *testing.T) {
 	for name, c := range map[string]struct{ shut, open func(w *world) }{
 		"while its row is restored": {
-			shut: func(w *world) { w.change(forwards, func(row *admin.Mailbox) { row.Restored = true }) },
-			open: func(w *world) { w.change(forwards, func(row *admin.Mailbox) { row.Restored = false }) },
+			shut: func(w *world) { w.change(forwarder, func(row *admin.Mailbox) { row.Restored = true }) },
+			open: func(w *world) { w.change(forwarder, func(row *admin.Mailbox) { row.Restored = false }) },
 		},
 		"while there is no signing certificate": {
 			shut: func(w *world) { w.settings.Files.SigningCert += ".gone"; w.crash() },
@@ -308,8 +308,8 @@ func TestWhatCameBackIsOwedUntilItsMailboxHasIt(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t)
-				raw := []byte(letter(stranger, forwards, ""))
-				if answer := w.arrive(stranger, []string{forwards}, raw); answer != "" {
+				raw := []byte(letter(stranger, forwarder, ""))
+				if answer := w.arrive(stranger, []string{forwarder}, raw); answer != "" {
 					t.Fatal(answer)
 				}
 				w.run(enoughRounds)
@@ -320,8 +320,8 @@ func TestWhatCameBackIsOwedUntilItsMailboxHasIt(t *testing.T) {
 					w.crash()
 				}
 				w.engine.passHeld(t.Context())
-				if got := w.titles(forwards); len(got) != 0 || len(w.engine.sentOn.allOwed()) != 1 {
-					t.Errorf("the mailbox has %v, and %d messages are owed", got, len(w.engine.sentOn.allOwed()))
+				if got := w.titles(forwarder); len(got) != 0 || len(w.engine.forwards.allOwed()) != 1 {
+					t.Errorf("the mailbox has %v, and %d messages are owed", got, len(w.engine.forwards.allOwed()))
 				}
 				c.open(w)
 				for range 2 {
@@ -329,10 +329,10 @@ func TestWhatCameBackIsOwedUntilItsMailboxHasIt(t *testing.T) {
 				}
 				w.crash()
 				w.engine.passHeld(t.Context())
-				if diff := cmp.Diff([]string{"errore"}, w.titles(forwards)); diff != "" {
+				if diff := cmp.Diff([]string{"errore"}, w.titles(forwarder)); diff != "" {
 					t.Fatalf("the mailbox (-want +got):\n%s", diff)
 				}
-				if n := len(w.engine.sentOn.allOwed()); n != 0 || !bytes.Equal(w.judged(forwards, 0).Postacert, raw) {
+				if n := len(w.engine.forwards.allOwed()); n != 0 || !bytes.Equal(w.judged(forwarder, 0).Postacert, raw) {
 					t.Errorf("%d messages are still owed, or it is another one", n)
 				}
 			})

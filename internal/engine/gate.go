@@ -9,9 +9,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// How many wrong passwords are looked at, at every port together: for a mailbox from one client, from a client for whatever mailboxes,
-// and for a mailbox, whoever gives them: more come back than a client alone takes. As often may a password be given to the API at all,
-// right or wrong: a check there costs a quarter of a second of a core and a record of the log.
+// The bounds of tries: how many at once, and in what time one comes back. For a mailbox from one client (pair), for a client whatever the
+// mailbox, for a mailbox whoever tries (it gets back more than one client alone can use), and for all clients of one place. Wrong passwords count
+// at every port together; at the API every password counts, in buckets of its own (tryAPI), because a check there costs a quarter of a second of
+// a core and a record of the log.
 const (
 	triesPerPair, pairRefill       = 10, time.Minute
 	triesPerClient, clientRefill   = 20, 15 * time.Second
@@ -29,18 +30,17 @@ const (
 	gateEntries = 50_000
 )
 
-// gate bounds the tries of addresses and of clients. A client is its network; several may be of one place. One from which a right login to the mailbox came lately is
-// bounded there by itself alone, with what a client has: whoever guesses, from however many networks, keeps the holder out at none that
-// he uses, and a telephone with an old password keeps him out only where it is.
+// gate bounds tries. A client counts by its network, and networks by their place. One that logged in rightly to a mailbox within knownFor has a
+// bucket of its own there and is asked about no other: whoever guesses from elsewhere, from however many networks, does not lock the holder out
+// where he usually is, and a telephone with an old password locks him out only where it is.
 type gate struct {
 	isMailbox func(address string) bool
-
-	mu sync.Mutex
+	checks    chan struct{} // the passwords that the API checks now
+	mu        sync.Mutex
 	// mailboxes holds the tries of mailboxes, and others all the rest: whoever tries addresses that he makes up, from networks without end,
 	// has no mailbox's tries forgotten.
 	mailboxes, others memory[bucket]
 	known             memory[time.Time] // the last right login, by mailbox and network
-	checks            chan struct{}
 }
 
 // bucket holds the tries of one key.
@@ -80,28 +80,28 @@ func (g *gate) memoryOf(address string) *memory[bucket] {
 	return &g.others
 }
 
-// turnedAway is how long to wait for a try; none if there is one. It is news once in the time in which a try comes back.
-type turnedAway struct {
-	wait time.Duration
-	news bool
+// tryVerdict says whether there is a try. That there is none is news once in the time in which one comes back.
+type tryVerdict struct {
+	wait   time.Duration // until there is a try; 0: go on
+	isNews bool
 }
 
-// ask says whether a password may be checked. It takes no try: a right login costs none, and whoever opens many sessions is let in to
+// mayCheck says whether a password may be checked. It takes no try: a right login costs none, and whoever opens many sessions is let in to
 // all. But no more are checked at a time for a mailbox than it has tries left, or all would be looked at before the first is found wrong.
-func (g *gate) ask(address, client string, now time.Time) turnedAway {
+func (g *gate) mayCheck(address, client string, now time.Time) tryVerdict {
 	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	buckets, known := g.bounds(mailboxes, tryWrong, address, client, now)
 	for _, b := range buckets {
-		try, wait := take(b, now)
+		try, wait := takeToken(b, now)
 		if wait > 0 {
 			return b.refuse(wait, now)
 		}
 		try.CancelAt(now)
 	}
 	if known {
-		return turnedAway{}
+		return tryVerdict{}
 	}
 	mailbox, pair := ofAddress(mailboxes, tryWrong, address), g.others.find(ofPair(tryWrong, address, client))
 	if mailbox.TokensAt(now) < float64(mailbox.underCheck(now)+1) {
@@ -110,12 +110,12 @@ func (g *gate) ask(address, client string, now time.Time) turnedAway {
 	for _, b := range []*bucket{mailbox, pair} {
 		b.checking, b.asked = b.underCheck(now)+1, now
 	}
-	return turnedAway{}
+	return tryVerdict{}
 }
 
-// told notes what became of a password that ask let be checked. A wrong one takes its try even where there is none left: those that a
+// checked notes what became of a password that mayCheck let be checked. A wrong one takes its try even where there is none left: those that a
 // client gave at once were let in together.
-func (g *gate) told(address, client, outcome string, now time.Time) {
+func (g *gate) checked(address, client, outcome string, now time.Time) {
 	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -135,16 +135,16 @@ func (g *gate) told(address, client, outcome string, now time.Time) {
 	}
 }
 
-// admit takes a try of the API for both, or says how long to wait for one. A client that is beyond its own bound takes none of a mailbox,
+// takeAPITry takes a try of the API for both, or says how long to wait for one. A client that is beyond its own bound takes none of a mailbox,
 // or it could keep every holder out.
-func (g *gate) admit(address, client string, now time.Time) turnedAway {
+func (g *gate) takeAPITry(address, client string, now time.Time) tryVerdict {
 	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var taken []*rate.Reservation
 	buckets, _ := g.bounds(mailboxes, tryAPI, address, client, now)
 	for _, b := range buckets {
-		try, wait := take(b, now)
+		try, wait := takeToken(b, now)
 		if wait > 0 {
 			for _, other := range taken {
 				other.CancelAt(now)
@@ -153,23 +153,23 @@ func (g *gate) admit(address, client string, now time.Time) turnedAway {
 		}
 		taken = append(taken, try)
 	}
-	return turnedAway{}
+	return tryVerdict{}
 }
 
 // bounds are the buckets that a try is taken from.
 func (g *gate) bounds(mailboxes *memory[bucket], kind, address, client string, now time.Time) (buckets []*bucket, known bool) {
 	if last := g.known.find(holderAt(address, client)); last != nil && now.Sub(*last) < knownFor {
-		return []*bucket{g.others.get(kind+" holder "+holderAt(address, client), fresh(triesPerClient, clientRefill))}, true
+		return []*bucket{g.others.get(kind+" holder "+holderAt(address, client), newBucket(triesPerClient, clientRefill))}, true
 	}
 	buckets = []*bucket{
-		g.others.get(ofPair(kind, address, client), fresh(triesPerPair, pairRefill)),
-		g.others.get(kind+" client "+network(client), fresh(triesPerClient, clientRefill)),
+		g.others.get(ofPair(kind, address, client), newBucket(triesPerPair, pairRefill)),
+		g.others.get(kind+" client "+network(client), newBucket(triesPerClient, clientRefill)),
 		ofAddress(mailboxes, kind, address),
 	}
-	if place := within(client, placeBits); place != network(client) {
+	if place := prefixOf(client, placeBits); place != network(client) {
 		buckets = append(buckets,
-			g.others.get(kind+" place pair "+address+" "+place, fresh(triesPerPlacePair, placePairRefill)),
-			g.others.get(kind+" place "+place, fresh(triesPerPlace, placeRefill)))
+			g.others.get(kind+" place pair "+address+" "+place, newBucket(triesPerPlacePair, placePairRefill)),
+			g.others.get(kind+" place "+place, newBucket(triesPerPlace, placeRefill)))
 	}
 	return buckets, false
 }
@@ -177,23 +177,23 @@ func (g *gate) bounds(mailboxes *memory[bucket], kind, address, client string, n
 func ofPair(kind, address, client string) string { return kind + " pair " + holderAt(address, client) }
 
 func ofAddress(mailboxes *memory[bucket], kind, address string) *bucket {
-	return mailboxes.get(kind+" address "+address, fresh(triesPerAddress, addressRefill))
+	return mailboxes.get(kind+" address "+address, newBucket(triesPerAddress, addressRefill))
 }
 
-func fresh(tries int, refill time.Duration) func() bucket {
+func newBucket(tries int, refill time.Duration) func() bucket {
 	return func() bucket { return bucket{Limiter: rate.NewLimiter(rate.Every(refill), tries), refill: refill} }
 }
 
-func (b *bucket) refuse(wait time.Duration, now time.Time) turnedAway {
+func (b *bucket) refuse(wait time.Duration, now time.Time) tryVerdict {
 	news := now.Sub(b.said) >= b.refill
 	if news {
 		b.said = now
 	}
-	return turnedAway{wait, news}
+	return tryVerdict{wait, news}
 }
 
-// take takes a try, unless there is none before some time.
-func take(b *bucket, now time.Time) (try *rate.Reservation, wait time.Duration) {
+// takeToken takes a try, unless there is none before some time.
+func takeToken(b *bucket, now time.Time) (try *rate.Reservation, wait time.Duration) {
 	try = b.ReserveN(now, 1)
 	if wait = try.DelayFrom(now); wait > 0 {
 		try.CancelAt(now)
@@ -245,10 +245,10 @@ func holderAt(address, client string) string { return address + " " + network(cl
 const networkBits, placeBits = 64, 48
 
 // network is who a client address belongs to.
-func network(client string) string { return within(client, networkBits) }
+func network(client string) string { return prefixOf(client, networkBits) }
 
-// within is the prefix of so many bits that a client's address is in; with IPv4 the address itself.
-func within(client string, bits int) string {
+// prefixOf is the prefix of so many bits that a client's address is in; with IPv4 the address itself.
+func prefixOf(client string, bits int) string {
 	address, err := netip.ParseAddr(client)
 	if err != nil {
 		return client

@@ -11,20 +11,20 @@ import (
 func TestGate(t *testing.T) {
 	g, now := newGate(anyMailbox), time.Now()
 	for i := range triesPerClient {
-		if away := g.admit(fmt.Sprintf("m%d@x.test", i), fmt.Sprintf("2001:db8::%d", i), now); away.wait > 0 {
+		if away := g.takeAPITry(fmt.Sprintf("m%d@x.test", i), fmt.Sprintf("2001:db8::%d", i), now); away.wait > 0 {
 			t.Fatalf("try %d waits %v", i, away.wait)
 		}
 	}
-	if g.admit("m@x.test", "2001:db8::ffff", now).wait == 0 {
+	if g.takeAPITry("m@x.test", "2001:db8::ffff", now).wait == 0 {
 		t.Error("another address of the same network is let in")
 	}
-	if g.admit("m@x.test", "2001:db8:0:1::1", now).wait > 0 || g.admit("m@x.test", "192.0.2.1", now).wait > 0 {
+	if g.takeAPITry("m@x.test", "2001:db8:0:1::1", now).wait > 0 || g.takeAPITry("m@x.test", "192.0.2.1", now).wait > 0 {
 		t.Error("another network is kept out")
 	}
 	for i := range gateEntries + 10 {
 		address, client := fmt.Sprintf("n%d@x.test", i), fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)
-		g.admit(address, client, now)
-		g.told(address, client, loginGood, now)
+		g.takeAPITry(address, client, now)
+		g.checked(address, client, loginGood, now)
 	}
 	for name, held := range map[string]int{"mailboxes": len(g.mailboxes.entries), "others": len(g.others.entries), "known": len(g.known.entries)} {
 		if held != gateEntries {
@@ -44,7 +44,7 @@ func TestAFloodOfMadeUpAddressesForgetsNoMailbox(t *testing.T) {
 		client := fmt.Sprintf("2001:db8:%x::1", i)
 		guesses(g, fmt.Sprintf("inventato%d@x.test", i), 1, from(client), now)
 	}
-	if g.ask(m, "192.0.2.1", now).wait == 0 {
+	if g.mayCheck(m, "192.0.2.1", now).wait == 0 {
 		t.Error("the mailbox has tries again")
 	}
 }
@@ -55,7 +55,7 @@ func TestAClientBeyondItsBoundTakesNoMailboxsTries(t *testing.T) {
 	admitted := 0
 	for i := range triesPerClient + 10 {
 		for range triesPerPair {
-			if g.admit(fmt.Sprintf("m%d@x.test", i), "192.0.2.1", now).wait == 0 {
+			if g.takeAPITry(fmt.Sprintf("m%d@x.test", i), "192.0.2.1", now).wait == 0 {
 				admitted++
 			}
 		}
@@ -64,19 +64,19 @@ func TestAClientBeyondItsBoundTakesNoMailboxsTries(t *testing.T) {
 		t.Errorf("a client has %d tries, want %d", admitted, triesPerClient)
 	}
 	for i := range triesPerAddress - triesPerPair {
-		if away := g.admit("m25@x.test", fmt.Sprintf("198.51.100.%d", i), now); away.wait > 0 {
+		if away := g.takeAPITry("m25@x.test", fmt.Sprintf("198.51.100.%d", i), now); away.wait > 0 {
 			t.Errorf("try %d of another client waits %v", i, away.wait)
 		}
 	}
 	// Nor does a mailbox that is beyond its bound take a client's.
 	guessed := 0
 	for range triesPerClient {
-		if g.admit("m25@x.test", "203.0.113.1", now).wait == 0 {
+		if g.takeAPITry("m25@x.test", "203.0.113.1", now).wait == 0 {
 			guessed++
 		}
 	}
 	for i := range triesPerClient - guessed {
-		if away := g.admit(fmt.Sprintf("o%d@x.test", i), "203.0.113.1", now); away.wait > 0 {
+		if away := g.takeAPITry(fmt.Sprintf("o%d@x.test", i), "203.0.113.1", now); away.wait > 0 {
 			t.Errorf("after tries that were not made, try %d waits %v", i, away.wait)
 		}
 	}
@@ -85,8 +85,8 @@ func TestAClientBeyondItsBoundTakesNoMailboxsTries(t *testing.T) {
 // guesses gives wrong passwords, one after the other, each from the next client, and counts those that were looked at.
 func guesses(g *gate, address string, n int, client func(i int) string, now time.Time) (checked int) {
 	for i := range n {
-		if g.ask(address, client(i), now).wait == 0 {
-			g.told(address, client(i), loginWrong, now)
+		if g.mayCheck(address, client(i), now).wait == 0 {
+			g.checked(address, client(i), loginWrong, now)
 			checked++
 		}
 	}
@@ -121,46 +121,49 @@ func TestWrongPasswordsAreBounded(t *testing.T) {
 		client  string
 		want    bool // let in
 	}{
-		"whoever did nothing":                                   {nothing, 0, m, home, true},
-		"a client with one try left at a mailbox":               {guessed(triesPerPair-1, from(home)), 0, m, home, true},
-		"one with none":                                         {guessed(triesPerPair, from(home)), 0, m, home, false},
-		"just before one comes back":                            {guessed(triesPerPair, from(home)), pairRefill - time.Second, m, home, false},
-		"then":                                                  {guessed(triesPerPair, from(home)), pairRefill + time.Millisecond, m, home, true},
-		"one that went on without any":                          {guessed(1000, from(home)), pairRefill + time.Millisecond, m, home, true},
-		"it at another mailbox":                                 {guessed(1000, from(home)), 0, other, home, true},
-		"another client, there":                                 {guessed(1000, from(home)), 0, m, roaming, true},
-		"anybody new, when many clients guessed":                {guessed(1000, elsewhere), 0, m, home, false},
-		"he, just before a try of the mailbox's comes back":     {guessed(1000, elsewhere), addressRefill - time.Second, m, home, false},
-		"he, then":                                              {guessed(1000, elsewhere), addressRefill + time.Millisecond, m, home, true},
-		"he, at another mailbox":                                {guessed(1000, elsewhere), 0, other, home, true},
-		"a client that guessed at many mailboxes":               {spray(home), 0, m, home, false},
-		"another one, then":                                     {spray(home), 0, m, roaming, true},
-		"it, when a try came back":                              {spray(home), clientRefill + time.Millisecond, m, home, true},
-		"another address of its /64":                            {spray("2001:db8:1:2::1"), 0, m, "2001:db8:1:2:3::4", false},
-		"another /64":                                           {spray("2001:db8:1:2::1"), 0, m, "2001:db8:1:3::1", true},
-		"anybody new, when one guessed all over his /48":        {guessed(1000, around), 0, m, home, true},
-		"another /64 of that /48":                               {guessed(1000, around), 0, m, "2001:db8:7:ffff::1", false},
-		"it, when a try came back to the /48":                   {guessed(1000, around), placePairRefill + time.Millisecond, m, "2001:db8:7:ffff::1", true},
-		"it, at another mailbox":                                {guessed(1000, around), 0, other, "2001:db8:7:ffff::1", true},
-		"a /48 that guessed at many mailboxes":                  {sprays(4*triesPerClient, around), 0, m, "2001:db8:7:ffff::1", false},
-		"another /64 of it, when a try came back":               {sprays(4*triesPerClient, around), placeRefill + time.Millisecond, m, "2001:db8:7:ffff::1", true},
-		"another /48, then":                                     {sprays(4*triesPerClient, around), 0, m, "2001:db8:8::1", true},
-		"its address of IPv4, written as one of IPv6":           {spray(home), 0, m, "::ffff:" + home, false},
-		"one who is known, when many clients guessed":           {known(m, time.Hour, guessed(1000, elsewhere)), 0, m, home, true},
-		"one who is known, beside one who guesses elsewhere":    {known(m, time.Hour, spray(home)), 0, m, home, true},
-		"one who is known, with his own old password":           {known(m, time.Hour, guessed(triesPerClient, from(home))), 0, m, home, false},
-		"the same, a little later":                              {known(m, time.Hour, guessed(1000, from(home))), clientRefill + time.Millisecond, m, home, true},
-		"the same elsewhere":                                    {known(m, time.Hour, guessed(1000, from(home))), 0, m, roaming, true},
-		"one who is known to another mailbox":                   {known(other, time.Hour, guessed(1000, elsewhere)), 0, m, home, false},
-		"one who was known long ago":                            {known(m, knownFor, guessed(1000, elsewhere)), 0, m, home, false},
-		"one who knows the password of a mailbox that is shut":  {func(g *gate, now time.Time) { g.told(m, home, loginClosed, now); guesses(g, m, 1000, elsewhere, now) }, 0, m, home, true},
+		"whoever did nothing":                                {nothing, 0, m, home, true},
+		"a client with one try left at a mailbox":            {guessed(triesPerPair-1, from(home)), 0, m, home, true},
+		"one with none":                                      {guessed(triesPerPair, from(home)), 0, m, home, false},
+		"just before one comes back":                         {guessed(triesPerPair, from(home)), pairRefill - time.Second, m, home, false},
+		"then":                                               {guessed(triesPerPair, from(home)), pairRefill + time.Millisecond, m, home, true},
+		"one that went on without any":                       {guessed(1000, from(home)), pairRefill + time.Millisecond, m, home, true},
+		"it at another mailbox":                              {guessed(1000, from(home)), 0, other, home, true},
+		"another client, there":                              {guessed(1000, from(home)), 0, m, roaming, true},
+		"anybody new, when many clients guessed":             {guessed(1000, elsewhere), 0, m, home, false},
+		"he, just before a try of the mailbox's comes back":  {guessed(1000, elsewhere), addressRefill - time.Second, m, home, false},
+		"he, then":                                           {guessed(1000, elsewhere), addressRefill + time.Millisecond, m, home, true},
+		"he, at another mailbox":                             {guessed(1000, elsewhere), 0, other, home, true},
+		"a client that guessed at many mailboxes":            {spray(home), 0, m, home, false},
+		"another one, then":                                  {spray(home), 0, m, roaming, true},
+		"it, when a try came back":                           {spray(home), clientRefill + time.Millisecond, m, home, true},
+		"another address of its /64":                         {spray("2001:db8:1:2::1"), 0, m, "2001:db8:1:2:3::4", false},
+		"another /64":                                        {spray("2001:db8:1:2::1"), 0, m, "2001:db8:1:3::1", true},
+		"anybody new, when one guessed all over his /48":     {guessed(1000, around), 0, m, home, true},
+		"another /64 of that /48":                            {guessed(1000, around), 0, m, "2001:db8:7:ffff::1", false},
+		"it, when a try came back to the /48":                {guessed(1000, around), placePairRefill + time.Millisecond, m, "2001:db8:7:ffff::1", true},
+		"it, at another mailbox":                             {guessed(1000, around), 0, other, "2001:db8:7:ffff::1", true},
+		"a /48 that guessed at many mailboxes":               {sprays(4*triesPerClient, around), 0, m, "2001:db8:7:ffff::1", false},
+		"another /64 of it, when a try came back":            {sprays(4*triesPerClient, around), placeRefill + time.Millisecond, m, "2001:db8:7:ffff::1", true},
+		"another /48, then":                                  {sprays(4*triesPerClient, around), 0, m, "2001:db8:8::1", true},
+		"its address of IPv4, written as one of IPv6":        {spray(home), 0, m, "::ffff:" + home, false},
+		"one who is known, when many clients guessed":        {known(m, time.Hour, guessed(1000, elsewhere)), 0, m, home, true},
+		"one who is known, beside one who guesses elsewhere": {known(m, time.Hour, spray(home)), 0, m, home, true},
+		"one who is known, with his own old password":        {known(m, time.Hour, guessed(triesPerClient, from(home))), 0, m, home, false},
+		"the same, a little later":                           {known(m, time.Hour, guessed(1000, from(home))), clientRefill + time.Millisecond, m, home, true},
+		"the same elsewhere":                                 {known(m, time.Hour, guessed(1000, from(home))), 0, m, roaming, true},
+		"one who is known to another mailbox":                {known(other, time.Hour, guessed(1000, elsewhere)), 0, m, home, false},
+		"one who was known long ago":                         {known(m, knownFor, guessed(1000, elsewhere)), 0, m, home, false},
+		"one who knows the password of a mailbox that is shut": {func(g *gate, now time.Time) {
+			g.checked(m, home, loginClosed, now)
+			guesses(g, m, 1000, elsewhere, now)
+		}, 0, m, home, true},
 		"one whose passwords were not looked at, for any fault": {asked(m, home, ""), 0, m, home, true},
 		"anybody new, when a thousand right ones were given":    {asked(m, home, loginGood), 0, m, roaming, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g, now := newGate(anyMailbox), time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 			c.before(g, now)
-			if away := g.ask(c.address, c.client, now.Add(c.after)); (away.wait == 0) != c.want {
+			if away := g.mayCheck(c.address, c.client, now.Add(c.after)); (away.wait == 0) != c.want {
 				t.Errorf("has to wait %v, want let in %t", away.wait, c.want)
 			}
 		})
@@ -186,10 +189,10 @@ func TestOneAloneKeepsNobodyOut(t *testing.T) {
 				for i := 3 * second; i < 3*second+3; i++ {
 					guesses(g, strings.ReplaceAll(c.at, "#", strconv.Itoa(i)), 1, from(c.guesser(i)), at)
 				}
-				if away := g.ask("m@x.test", c.another, at); away.wait > 0 {
+				if away := g.mayCheck("m@x.test", c.another, at); away.wait > 0 {
 					t.Fatalf("after %d seconds another client waits %v", second, away.wait)
 				}
-				g.told("m@x.test", c.another, "", at)
+				g.checked("m@x.test", c.another, "", at)
 			}
 		})
 	}
@@ -199,8 +202,8 @@ func TestOneAloneKeepsNobodyOut(t *testing.T) {
 func asked(address, client, outcome string) func(*gate, time.Time) {
 	return func(g *gate, now time.Time) {
 		for range 1000 {
-			g.ask(address, client, now)
-			g.told(address, client, outcome, now)
+			g.mayCheck(address, client, now)
+			g.checked(address, client, outcome, now)
 		}
 	}
 }
@@ -217,8 +220,8 @@ func sprays(n int, client func(i int) string) func(*gate, time.Time) {
 }
 
 func rightly(g *gate, address, client string, now time.Time) {
-	g.ask(address, client, now)
-	g.told(address, client, loginGood, now)
+	g.mayCheck(address, client, now)
+	g.checked(address, client, loginGood, now)
 }
 
 // Tries that come at once are let in before the first of them is found wrong: no more than there are left.
@@ -230,12 +233,12 @@ func TestGuessesAtOnceAreBounded(t *testing.T) {
 	rightly(g, m, home, now)
 	for i := range 1000 { // each second one is found wrong later than the next is asked for
 		rightly(g, m, home, now) // who is known goes on reading, and gives nobody a try
-		if g.ask(m, elsewhere(i), now).wait == 0 {
+		if g.mayCheck(m, elsewhere(i), now).wait == 0 {
 			admitted++
 			open = append(open, elsewhere(i))
 		}
 		if i%2 == 0 && len(open) > 0 {
-			g.told(m, open[0], loginWrong, now)
+			g.checked(m, open[0], loginWrong, now)
 			open = open[1:]
 		}
 	}
@@ -244,9 +247,9 @@ func TestGuessesAtOnceAreBounded(t *testing.T) {
 	}
 	// Checks that are never heard of: Dovecot was killed.
 	for i := range triesPerAddress {
-		g.ask("n@x.test", elsewhere(i), now)
+		g.mayCheck("n@x.test", elsewhere(i), now)
 	}
-	if g.ask("n@x.test", "192.0.2.1", now).wait == 0 || g.ask("n@x.test", "192.0.2.1", now.Add(checkTimeout+time.Second)).wait > 0 {
+	if g.mayCheck("n@x.test", "192.0.2.1", now).wait == 0 || g.mayCheck("n@x.test", "192.0.2.1", now.Add(checkTimeout+time.Second)).wait > 0 {
 		t.Error("checks that nobody hears of do not count for their time and no longer")
 	}
 }
@@ -257,16 +260,16 @@ func TestAClientPaysForItsGuessesAtOnce(t *testing.T) {
 	g, now := newGate(anyMailbox), time.Now()
 	const atOnce = 2 * triesPerPair
 	for range atOnce {
-		g.ask(m, client, now)
+		g.mayCheck(m, client, now)
 	}
 	for range atOnce {
-		g.told(m, client, loginWrong, now)
+		g.checked(m, client, loginWrong, now)
 	}
 	paid := time.Duration(atOnce-triesPerPair) * pairRefill
-	if g.ask(m, client, now.Add(paid)).wait == 0 {
+	if g.mayCheck(m, client, now.Add(paid)).wait == 0 {
 		t.Error("there is a try again before they are paid for")
 	}
-	if away := g.ask(m, client, now.Add(paid+pairRefill+time.Second)); away.wait > 0 {
+	if away := g.mayCheck(m, client, now.Add(paid+pairRefill+time.Second)); away.wait > 0 {
 		t.Errorf("when they are paid for there are %v left to wait", away.wait)
 	}
 }
@@ -275,13 +278,13 @@ func TestAClientPaysForItsGuessesAtOnce(t *testing.T) {
 func TestManySessionsAtOnce(t *testing.T) {
 	g, now := newGate(anyMailbox), time.Now()
 	for i := range triesPerAddress {
-		if away := g.ask("m@x.test", "192.0.2.1", now); away.wait > 0 {
+		if away := g.mayCheck("m@x.test", "192.0.2.1", now); away.wait > 0 {
 			t.Fatalf("session %d waits %v", i, away.wait)
 		}
 	}
-	g.told("m@x.test", "192.0.2.1", loginGood, now)
+	g.checked("m@x.test", "192.0.2.1", loginGood, now)
 	for i := range 1000 {
-		if away := g.ask("m@x.test", "192.0.2.1", now); away.wait > 0 {
+		if away := g.mayCheck("m@x.test", "192.0.2.1", now); away.wait > 0 {
 			t.Fatalf("session %d of one who is known waits %v", i, away.wait)
 		}
 	}
@@ -293,12 +296,12 @@ func TestSessionsAtOnceAreCountedNoLongerThanTheirChecks(t *testing.T) {
 	const atOnce = 10
 	for i := range triesPerAddress {
 		for range atOnce {
-			if away := g.ask("m@x.test", elsewhere(i), now); away.wait > 0 {
+			if away := g.mayCheck("m@x.test", elsewhere(i), now); away.wait > 0 {
 				t.Fatalf("a session of client %d waits %v", i, away.wait)
 			}
 		}
 		for range atOnce {
-			g.told("m@x.test", elsewhere(i), loginGood, now)
+			g.checked("m@x.test", elsewhere(i), loginGood, now)
 		}
 	}
 }
@@ -309,10 +312,10 @@ func TestARefusalIsNewsOnceInARefill(t *testing.T) {
 	news := 0
 	for i := range 300 { // five minutes, in which every try that comes back is used
 		at := now.Add(time.Duration(i) * time.Second)
-		if away := g.ask("m@x.test", elsewhere(i), at); away.news {
+		if away := g.mayCheck("m@x.test", elsewhere(i), at); away.isNews {
 			news++
 		} else if away.wait == 0 {
-			g.told("m@x.test", elsewhere(i), loginWrong, at)
+			g.checked("m@x.test", elsewhere(i), loginWrong, at)
 		}
 	}
 	if news != 10 {

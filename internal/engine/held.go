@@ -35,7 +35,7 @@ type heldData struct {
 
 // delivery is the one that was put off, for the bytes in custody.
 func (h heldData) delivery(raw []byte) delivery {
-	d := delivery{from: h.From, rcpt: h.Mailbox, raw: raw, spam: h.Spam, held: true}
+	d := delivery{from: h.From, rcpt: h.Mailbox, raw: raw, spam: h.Spam, offQueue: true}
 	d.judgement = pec.Judgement{Type: h.Type, Provider: pec.IndexEntry{Name: h.Provider, MailReceipt: h.Signer}, MessageID: h.MessageID}
 	if h.Transit != nil {
 		d.judgement.Certification = &pec.Certification{Type: h.Type, Transit: h.Transit.transit()}
@@ -110,7 +110,7 @@ func (h *held) byMailbox(may func(heldMessage) bool) map[string][]heldMessage {
 // waits says whether what was refused may be taken later: the mailbox is there, and is full or takes nothing. The sender of an envelope is
 // told, and never hears of it again. Pure.
 func (f failure) waits(t pec.Type) bool {
-	return t != pec.TypeEnvelope && f.Threat == "" && (f.Status == statusDisabled || f.Status == "5.2.2")
+	return t != pec.TypeEnvelope && f.Threat == "" && (f.Status == statusDisabled || f.Status == statusFull)
 }
 
 // hold keeps a message until its mailbox takes it. Repeated for one that waits, it changes nothing.
@@ -172,7 +172,7 @@ func (e *Engine) runHeld(ctx context.Context) error {
 func (e *Engine) passHeld(ctx context.Context) {
 	e.passOwed(ctx)
 	knows, now := e.hearing(), e.now()
-	may := func(m heldMessage) bool { return knows.mayTell(now, m.at, 0, m.site != e.settings.Site) }
+	may := func(m heldMessage) bool { return knows.mayAct(now, m.at, 0, m.site != e.settings.Site) }
 	for mailbox, list := range e.held.byMailbox(may) {
 		if err := e.releaseAll(ctx, mailbox, list); err != nil && ctx.Err() == nil {
 			e.log.Warn("delivering what waited for a mailbox", "mailbox", mailbox, "error", err)

@@ -178,9 +178,9 @@ func TestTheOtherSiteDeliversWhatAGoneOneHeld(t *testing.T) {
 	start := time.Now()
 	h := held{all: map[string]heldMessage{}}
 	h.add(heldMessage{key: "k", mailbox: "m", site: "b", at: start})
-	knows := hearing{heard: start, began: start}
+	knows := hearing{caughtUpAt: start, began: start}
 	for after, want := range map[time.Duration]int{time.Minute: 0, takenOverAfter - time.Minute: 0, takenOverAfter: 1} {
-		may := func(m heldMessage) bool { return knows.mayTell(start.Add(after), m.at, 0, m.site != "a") }
+		may := func(m heldMessage) bool { return knows.mayAct(start.Add(after), m.at, 0, m.site != "a") }
 		if got := len(h.byMailbox(may)["m"]); got != want {
 			t.Errorf("after %s of silence this site delivers %d, want %d", after, got, want)
 		}

@@ -57,26 +57,20 @@ func placementKey(address, version string) string { return address + " " + versi
 type holders struct {
 	mu      sync.Mutex
 	choices map[string]map[admin.Choice]choice
-	day     string         // of sent, on the calendar of Rome
-	sent    map[string]int // submissions of the day, by sender
-	// counted are the records that sent was counted from, by hash.
-	counted map[string]bool
 	// secrets are the last passwords from a Secret, by mailbox and site.
 	secrets map[string]map[string]placement
-	// ended is until when what holders of an address chose is a former holder's (standings.formerUntil).
-	ended func(address string) time.Time
+	// formerUntil is until when what holders of an address chose is a former holder's (standings.formerUntil).
+	formerUntil func(address string) time.Time
 	// verdicts are what the sites found last when they compared them, by mailbox and site.
 	verdicts map[string]map[string]compared
 }
 
-func newHolders(ended func(address string) time.Time) *holders {
+func newHolders(formerUntil func(address string) time.Time) *holders {
 	return &holders{
-		choices:  map[string]map[admin.Choice]choice{},
-		sent:     map[string]int{},
-		counted:  map[string]bool{},
-		secrets:  map[string]map[string]placement{},
-		ended:    ended,
-		verdicts: map[string]map[string]compared{},
+		choices:     map[string]map[admin.Choice]choice{},
+		secrets:     map[string]map[string]placement{},
+		formerUntil: formerUntil,
+		verdicts:    map[string]map[string]compared{},
 	}
 }
 
@@ -101,7 +95,7 @@ func (h *holders) of(row admin.Mailbox, setting admin.Choice) (choice, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
-	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.ended(row.Address)))
+	return c, ok && !c.Withdrawn && c.At.After(latest(row.ClosedAt, h.formerUntil(row.Address)))
 }
 
 // isFormers says whether the last choice of one setting is a former holder's.
@@ -109,7 +103,7 @@ func (h *holders) isFormers(row admin.Mailbox, setting admin.Choice) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c, ok := h.choices[row.Address][setting]
-	return ok && !c.At.After(latest(row.ClosedAt, h.ended(row.Address)))
+	return ok && !c.At.After(latest(row.ClosedAt, h.formerUntil(row.Address)))
 }
 
 // addPlacement adds a Secret's password that a site had.
@@ -133,10 +127,11 @@ func (h *holders) secret(address, site string) placement {
 	return h.secrets[address][site]
 }
 
-// everywhere is since when this site and its peer, if that has the mailbox, both had a password from the Secret. A site that comes back, or
+// placedAtBoth is since when this site and its peer both had a password from the Secret; since when this one had, where the peer lacks the
+// mailbox. A site that comes back, or
 // is built anew, reads the Secret later than the holder may have chosen: that alone is no edit, and brings no old password back. A site
 // that was given up reads none any more, and is not asked: its last one would count for ever. Pure.
-func everywhere(own, peer placement) time.Time {
+func placedAtBoth(own, peer placement) time.Time {
 	if !peer.At.IsZero() && peer.At.Before(own.At) {
 		return peer.At
 	}
@@ -147,7 +142,7 @@ func everywhere(own, peer placement) time.Time {
 func (h *holders) instant(address string, now time.Time, after ...time.Time) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	after = append(after, h.ended(address))
+	after = append(after, h.formerUntil(address))
 	for _, c := range h.choices[address] {
 		after = append(after, c.At)
 	}
@@ -163,8 +158,8 @@ func (h *holders) instant(address string, now time.Time, after ...time.Time) tim
 // derive makes a mailbox's password and rules what the resource and the holder's choices say. A mailbox that is not there is
 // derived when it comes. Sessions that another password leaves with rights of before are the caller's to end.
 func (e *Engine) derive(ctx context.Context, address string) error {
-	defer e.digests.touch(address)
-	defer e.arrivals.look(address)
+	defer e.rowDigests.touch(address)
+	defer e.arrivals.settingsChanged(address)
 	defer e.locks.lock("holder " + address)()
 	entry, err := e.directory.Entry(ctx, address)
 	if errors.Is(err, admin.ErrNotFound) {
@@ -183,7 +178,7 @@ func (e *Engine) derive(ctx context.Context, address string) error {
 func (e *Engine) deriveOrLater(ctx context.Context, address string) error {
 	err := e.derive(ctx, address)
 	if err != nil {
-		e.replica.deriveLater(address)
+		e.later.add(address)
 	}
 	return err
 }
@@ -195,11 +190,12 @@ func (e *Engine) deriveSoon(ctx context.Context, address string) {
 	}
 }
 
-// inForce is the password that counts: the holder's if he chose it after all sites that have the mailbox had one from the Secret; or, while
-// the other site is silent, after this one had. undecided says that the two would differ. Pure.
-func inForce(c choice, secret placement, everywhere time.Time, speaks bool) (hash string, byHolder, undecided bool) {
-	undecided = c.At.After(everywhere) != c.At.After(secret.At)
-	since := everywhere
+// passwordInForce is the password that counts. The holder's counts if he chose it after both sites had one from the Secret, or, while the other
+// site is silent, after this one had. undecided says that these two rules differ now: it is asked again when the other site is heard, or
+// falls silent. Pure.
+func passwordInForce(c choice, secret placement, atBoth time.Time, speaks bool) (hash string, byHolder, undecided bool) {
+	undecided = c.At.After(atBoth) != c.At.After(secret.At)
+	since := atBoth
 	if !speaks {
 		since = secret.At
 	}
@@ -225,10 +221,10 @@ func (e *Engine) derivePassword(ctx context.Context, row admin.Mailbox) error {
 		return err
 	}
 	secret := e.holders.secret(row.Address, e.settings.Site)
-	since := everywhere(secret, e.holders.secret(row.Address, peer.Site))
-	hash, byHolder, undecided := inForce(c, secret, since, e.replica.speaks(e.now()))
+	since := placedAtBoth(secret, e.holders.secret(row.Address, peer.Site))
+	hash, byHolder, undecided := passwordInForce(c, secret, since, e.replica.speaks(e.now()))
 	if undecided {
-		e.replica.deriveLater(row.Address)
+		e.later.add(row.Address)
 	}
 	if !byHolder {
 		if !row.PasswordChangedByHolder || hash == "" {
@@ -308,7 +304,7 @@ func (e *Engine) holder(ctx context.Context, row admin.Mailbox) (admin.Holder, e
 // holderOf is holder of one who is given that.
 func (e *Engine) holderOf(row admin.Mailbox, given admin.Given) admin.Holder {
 	h := admin.Holder{
-		Given: given, SentToday: e.holders.sentOn(row.Address, dayOf(e.now())), Secrets: e.holders.secretsOf(row.Address, e.settings.Site),
+		Given: given, SentToday: e.sentToday.of(row.Address, dayOf(e.now())), Secrets: e.holders.secretsOf(row.Address, e.settings.Site),
 		InForce: admin.InForce{
 			OrdinaryMail: admin.Ordinary{Policy: row.OrdinaryMail, ForwardTo: row.ForwardTo}, Notifications: given.Notifications, Rules: given.Rules, Antispam: given.Antispam,
 		},

@@ -268,7 +268,7 @@ func TestRulesOfAnyAddressKeepNoEngineFromStarting(t *testing.T) {
 	if err := os.Remove(obstacle); err != nil {
 		t.Fatal(err)
 	}
-	w.engine.passReplica(t.Context())
+	w.engine.retryLater(t.Context())
 	files("when they can be written again")
 }
 
@@ -314,7 +314,7 @@ func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 	if err := os.Remove(broken); err != nil {
 		t.Fatal(err)
 	}
-	w.engine.passReplica(t.Context())
+	w.engine.retryLater(t.Context())
 	if _, err := os.Stat(script); err != nil {
 		t.Errorf("what the log says does not act in the end: %v", err)
 	}
@@ -325,7 +325,7 @@ func TestWhatIsRecordedActsAlsoWithoutWhoAskedForIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	row.Access, row.Password = admin.AccessReadOnly, hashed(t, third)
-	began := w.engine.logins.now()
+	began := w.engine.logins.changes()
 	if err := w.engine.actOn(ctx, admin.Place{Address: sender, Mailbox: &row}, directory.Outcome{Before: row}); err != nil || !w.engine.logins.former(sender, began) {
 		t.Errorf("a row that was placed does not act: %v", err)
 	}
@@ -575,13 +575,13 @@ func TestWhichPasswordIsInForce(t *testing.T) {
 		"chosen after the Secret, while the other site is silent":             {chosen: 2, secret: 1, everywhere: 1, byHolder: true},
 	} {
 		own, placed := choice{At: at(c.chosen), Password: "own"}, placement{At: at(c.secret), Password: "secret"}
-		hash, byHolder, undecided := inForce(own, placed, at(c.everywhere), c.speaks)
+		hash, byHolder, undecided := passwordInForce(own, placed, at(c.everywhere), c.speaks)
 		want := map[bool]string{true: "own", false: "secret"}[c.byHolder]
 		if hash != want || byHolder != c.byHolder || undecided != c.undecided {
 			t.Errorf("%s: %s, by the holder %v, undecided %v", name, hash, byHolder, undecided)
 		}
 	}
-	if hash, byHolder, undecided := inForce(choice{}, placement{Password: "secret"}, time.Time{}, false); hash != "secret" || byHolder || undecided {
+	if hash, byHolder, undecided := passwordInForce(choice{}, placement{Password: "secret"}, time.Time{}, false); hash != "secret" || byHolder || undecided {
 		t.Errorf("nothing chosen: %s, by the holder %v, undecided %v", hash, byHolder, undecided)
 	}
 }
@@ -589,7 +589,7 @@ func TestWhichPasswordIsInForce(t *testing.T) {
 func neverClosed(string) time.Time { return time.Time{} }
 
 func TestWhatIsSentOnADayIsCountedOnce(t *testing.T) {
-	h := newHolders(neverClosed)
+	s := newSentToday()
 	for _, step := range []struct {
 		what, day string
 		n         int
@@ -597,19 +597,24 @@ func TestWhatIsSentOnADayIsCountedOnce(t *testing.T) {
 		want      int
 	}{
 		{"the first", "2026-11-21", 1, "", 1},
-		{"one that a log tells of", "2026-11-21", 1, "r1", 2},
-		{"the same again", "2026-11-21", 1, "r1", 2},
+		{"one that a log tells of", "2026-11-21", 1, "r1", 0},
+		{"the same again", "2026-11-21", 1, "r1", 0},
+		{"the third", "2026-11-21", 1, "", 3},
 		{"the first of the next day", "2026-11-22", 1, "", 1},
 		{"one that began before midnight", "2026-11-21", 1, "", 0},
 		{"one that was taken back after it", "2026-11-21", -1, "", 0},
 		{"a record of the day before", "2026-11-21", 1, "r2", 0},
 		{"the second of the next day", "2026-11-22", 1, "", 2},
 	} {
-		if got := h.count(sender, step.day, step.n, step.record); got != step.want {
+		if step.record != "" {
+			s.addRecord(sender, step.day, step.record)
+			continue
+		}
+		if got := s.add(sender, step.day, step.n); got != step.want {
 			t.Errorf("%s: the sum is %d, want %d", step.what, got, step.want)
 		}
 	}
-	if got := h.sentOn(sender, "2026-11-22"); got != 2 {
+	if got := s.of(sender, "2026-11-22"); got != 2 {
 		t.Errorf("%d are shown, want 2", got)
 	}
 }
@@ -875,7 +880,7 @@ func TestNotificationThatIsNotTakenIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestDigestTimeInRome(t *testing.T) {
+func TestTimeOfADailyNotificationInRome(t *testing.T) {
 	for at, want := range map[string]string{
 		"2026-11-22T05:59:59Z": "2026-11-22T06:00:00Z",
 		"2026-11-22T06:00:00Z": "2026-11-23T06:00:00Z",
@@ -886,8 +891,8 @@ func TestDigestTimeInRome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := (arrival{at: parsed}).digestAt().UTC().Format(time.RFC3339); got != want {
-			t.Errorf("a digest after %s is at %s, want %s", at, got, want)
+		if got := (arrival{at: parsed}).dailyAt().UTC().Format(time.RFC3339); got != want {
+			t.Errorf("a daily notification of %s is at %s, want %s", at, got, want)
 		}
 	}
 }

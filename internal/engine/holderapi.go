@@ -174,15 +174,15 @@ func (e *Engine) login(r *http.Request) (session, error) {
 	if !given || len(address) > 254 || !ordinaryForm.MatchString(address) {
 		return session{}, denial{status: http.StatusUnauthorized, Code: "login-required", Message: "log in with the mailbox's address and its password (HTTP Basic)"}
 	}
-	for _, asks := range []func(address, client string, now time.Time) turnedAway{e.gate.admit, e.gate.ask} {
+	for _, asks := range []func(address, client string, now time.Time) tryVerdict{e.gate.takeAPITry, e.gate.mayCheck} {
 		if refused := asks(address, client, e.now()); refused.wait > 0 {
-			e.refused("api", address, client, refused)
+			e.countRefusedLogin("api", address, client, refused)
 			e.metrics.logins.WithLabelValues("limited").Inc()
 			return session{}, denial{status: http.StatusTooManyRequests, Code: "too-many-tries", Message: "too many tries; wait before the next one", wait: refused.wait}
 		}
 	}
 	row, hash, outcome, err := e.checkLogin(r.Context(), address, []byte(secret))
-	e.gate.told(address, client, outcome, e.now())
+	e.gate.checked(address, client, outcome, e.now())
 	if err != nil {
 		return session{}, err
 	}
@@ -302,8 +302,8 @@ func (e *Engine) settingsOf(ctx context.Context, address string) (holderSettings
 	}, nil
 }
 
-// body decodes a holder's request.
-func body[T any](s session) (T, error) {
+// readBody decodes a holder's request.
+func readBody[T any](s session) (T, error) {
 	v, err := decodeStrict[T](s.Body)
 	if err != nil {
 		return v, denial{status: http.StatusBadRequest, Code: "bad-request", Message: "the body is not the JSON that this takes: " + err.Error()}
@@ -350,7 +350,7 @@ func (e *Engine) changed(s session, c choice) (any, error) {
 }
 
 func (e *Engine) choosePassword(s session) (any, error) {
-	wanted, err := body[struct {
+	wanted, err := readBody[struct {
 		Password string `json:"password"`
 	}](s)
 	if err != nil {
@@ -381,7 +381,7 @@ func (e *Engine) choosePassword(s session) (any, error) {
 }
 
 func (e *Engine) chooseOrdinaryMail(s session) (any, error) {
-	o, err := body[admin.Ordinary](s)
+	o, err := readBody[admin.Ordinary](s)
 	if err != nil {
 		return nil, err
 	}
@@ -403,7 +403,7 @@ func (e *Engine) chooseOrdinaryMail(s session) (any, error) {
 }
 
 func (e *Engine) chooseNotifications(s session) (any, error) {
-	n, err := body[admin.Notifications](s)
+	n, err := readBody[admin.Notifications](s)
 	if err != nil {
 		return nil, err
 	}
@@ -423,7 +423,7 @@ func (e *Engine) chooseNotifications(s session) (any, error) {
 }
 
 func (e *Engine) chooseRules(s session) (any, error) {
-	rules, err := body[struct {
+	rules, err := readBody[struct {
 		Rules []admin.Rule `json:"rules"`
 	}](s)
 	if err != nil {
@@ -436,7 +436,7 @@ func (e *Engine) chooseRules(s session) (any, error) {
 }
 
 func (e *Engine) chooseAntispam(s session) (any, error) {
-	wanted, err := body[struct {
+	wanted, err := readBody[struct {
 		Antispam admin.Antispam `json:"antispam"`
 	}](s)
 	switch {

@@ -53,7 +53,7 @@ func (e *Engine) indexState() admin.Index {
 }
 
 func (e *Engine) putIndex(r *http.Request) (any, error) {
-	demand, err := read[admin.Refresh](r)
+	demand, err := readRequest[admin.Refresh](r)
 	if err != nil {
 		return nil, err
 	}

@@ -44,10 +44,10 @@ func (e *Engine) readJobRecord(w http.ResponseWriter, r storeRequest) (any, erro
 	}
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: no such record", store.ErrNotFound)
+		return nil, fmt.Errorf("record %s of %s: %w", r.arg("name"), r.mailbox, store.ErrNotFound)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading a record of %s: %w", r.mailbox, err)
+		return nil, fmt.Errorf("reading record %s of %s: %w", r.arg("name"), r.mailbox, err)
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	_, _ = w.Write(raw) // a cut answer is shorter than announced
@@ -61,13 +61,13 @@ func (e *Engine) keepJobRecord(w http.ResponseWriter, r storeRequest) (any, erro
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRecord))
 	if err != nil {
-		return nil, fmt.Errorf("taking a record of %s: %w", r.mailbox, err)
+		return nil, fmt.Errorf("taking record %s of %s: %w", r.arg("name"), r.mailbox, err)
 	}
 	if strings.HasPrefix(filepath.Base(path), immutable) {
 		before, err := os.ReadFile(path)
 		switch {
 		case err == nil && !bytes.Equal(before, raw):
-			return nil, fmt.Errorf("%w: there is another manifest of that name, and it stays", store.ErrInvalid)
+			return nil, fmt.Errorf("%w: another manifest %s of %s is there, and it stays", store.ErrInvalid, r.arg("name"), r.mailbox)
 		case err == nil:
 			return nil, nil
 		}
@@ -76,7 +76,7 @@ func (e *Engine) keepJobRecord(w http.ResponseWriter, r storeRequest) (any, erro
 		}
 	}
 	if err := durable.Write(path, raw, 0o600); err != nil {
-		return nil, fmt.Errorf("keeping a record of %s: %w", r.mailbox, err)
+		return nil, fmt.Errorf("keeping record %s of %s: %w", r.arg("name"), r.mailbox, err)
 	}
 	return nil, nil
 }

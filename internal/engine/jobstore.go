@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ func jobOf(state *tls.ConnectionState, site string) string {
 }
 
 func (e *Engine) putGrant(r *http.Request) (any, error) {
-	g, err := read[admin.Grant](r)
+	g, err := readRequest[admin.Grant](r)
 	if err != nil {
 		return nil, err
 	}
@@ -155,11 +154,11 @@ func (e *Engine) makeFolder(ctx context.Context, mailbox, name string, options .
 		if err != nil || there {
 			return err
 		}
-		return c.run(1, nothing, mailbox, "mailbox create", append(options, name)...)
+		return c.run(1, ignoreRow, mailbox, "mailbox create", append(options, name)...)
 	})
 }
 
-func nothing([]string) error { return nil }
+func ignoreRow([]string) error { return nil }
 
 const messageFields = "guid uid date.received.unixtime size.virtual flags mailbox"
 
@@ -218,8 +217,7 @@ func parseMessage(f []string) (store.Message, error) {
 	if err != nil || dateErr != nil || sizeErr != nil {
 		return store.Message{}, fmt.Errorf("%w: message %q", errWire, f)
 	}
-	flags := slices.DeleteFunc(strings.Fields(f[4]), func(flag string) bool { return flag == `\Recent` })
-	return store.Message{GUID: f[0], UID: numbers[0], Date: time.Unix(date, 0).UTC(), Size: size, Flags: flags}, nil
+	return store.Message{GUID: f[0], UID: numbers[0], Date: time.Unix(date, 0).UTC(), Size: size, Flags: lastingFlags(f[4])}, nil
 }
 
 func (e *Engine) storeOpen(w http.ResponseWriter, r storeRequest) (any, error) {
@@ -241,6 +239,9 @@ func (e *Engine) storeOpen(w http.ResponseWriter, r storeRequest) (any, error) {
 			w.Header().Set("Content-Type", "message/rfc822")
 		})
 	})
+	if err != nil {
+		err = fmt.Errorf("message %d of folder %q of %s: %w", uid, folder, r.mailbox, err)
+	}
 	if err != nil && begun {
 		e.log.Warn("sending a message to a job", "mailbox", r.mailbox, "error", err)
 		panic(http.ErrAbortHandler) // the job must see a cut answer, not the end of the message
@@ -280,7 +281,7 @@ func (e *Engine) storeSave(w http.ResponseWriter, r storeRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(storeTimeout)); err != nil {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(doveadmTimeout)); err != nil {
 		return nil, fmt.Errorf("taking a message: %w", err)
 	}
 	var saved store.Saved
@@ -366,5 +367,5 @@ func (e *Engine) storeFlags(_ http.ResponseWriter, r storeRequest) (any, error) 
 }
 
 func (c *doveadmConn) setFlags(mailbox, folder string, uid uint32, flags []string) error {
-	return c.run(1, nothing, mailbox, "flags replace", strings.Join(flags, " "), "mailbox", folder, "uid", strconv.FormatUint(uint64(uid), 10))
+	return c.run(1, ignoreRow, mailbox, "flags replace", strings.Join(flags, " "), "mailbox", folder, "uid", strconv.FormatUint(uint64(uid), 10))
 }

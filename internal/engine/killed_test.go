@@ -114,7 +114,7 @@ func newLoad(t *testing.T) *load {
 	if l.index, l.roots, err = l.engine.providers(); err != nil {
 		t.Fatal(err)
 	}
-	l.forwardsTo(forwards, gone)
+	l.forwardsTo(forwarder, gone)
 	if err := l.engine.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func (l *load) send(ctx context.Context, random *mathrand.Rand) bool {
 		l.reports++
 		l.books.Unlock()
 	case 10:
-		return l.take(portMX, stranger, []string{forwards}, []byte(letter(stranger, forwards, "")), shapeReturned, "") != ""
+		return l.take(portMX, stranger, []string{forwarder}, []byte(letter(stranger, forwarder, "")), shapeReturned, "") != ""
 	}
 	return true
 }
@@ -604,6 +604,6 @@ func (l *load) expect(want map[told]int, p promise) {
 	case shapeOrdinary:
 		want[told{"aperta@" + ours, string(pec.TypeAnomaly), "", ""}]++
 	case shapeReturned:
-		want[told{forwards, string(pec.TypeAnomaly), "", ""}]++
+		want[told{forwarder, string(pec.TypeAnomaly), "", ""}]++
 	}
 }

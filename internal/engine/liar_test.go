@@ -145,7 +145,7 @@ func TestPeerThatLies(t *testing.T) {
 					t.Errorf("%d records of %s were taken", m.Head().Seq, m.name)
 				}
 			}
-			if !a.engine.replica.heard.IsZero() {
+			if !a.engine.replica.caughtUpAt.IsZero() {
 				t.Error("it counts as heard")
 			}
 			a.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
@@ -232,7 +232,7 @@ func TestRecordsAreForThePeerAlone(t *testing.T) {
 
 func TestFullVolumeIsKeptForTheSitesOwnLog(t *testing.T) {
 	a, b := newTwins(t)
-	a.engine.replica.keepFree = 1 << 62
+	a.engine.replica.reserve = 1 << 62
 	b.submit(sender, []string{"anna@" + ours}, letter(sender, "anna@"+ours, ""))
 	b.world.run(enoughRounds)
 	eventually(t, func() string {

@@ -72,15 +72,15 @@ func (e *Engine) judgeLogin(command string, try loginTry) loginVerdict {
 	}
 	if command == "report" {
 		if !try.Refused {
-			e.gate.told(address, try.Remote, e.outcomeOf(address, try), e.now())
+			e.gate.checked(address, try.Remote, e.outcomeOf(address, try), e.now())
 		}
 		return loginVerdict{}
 	}
-	refused := e.gate.ask(address, try.Remote, e.now())
+	refused := e.gate.mayCheck(address, try.Remote, e.now())
 	if refused.wait == 0 {
 		return loginVerdict{}
 	}
-	e.refused(try.Protocol, address, try.Remote, refused)
+	e.countRefusedLogin(try.Protocol, address, try.Remote, refused)
 	said := loginVerdict{-1, "too many wrong passwords for this mailbox or from this network: this one was not looked at, try it again in some minutes"}
 	if try.Protocol == "imap" {
 		said.Message = "[UNAVAILABLE] " + said.Message // Dovecot takes the code from here; in the other protocols it leaves no place for one
@@ -109,13 +109,13 @@ func (e *Engine) isMailbox(address string) bool {
 // loginDoors are where holders log in, as Dovecot names them, and the API.
 var loginDoors = map[string]bool{"imap": true, "pop3": true, "smtp": true, "sieve": true, "api": true}
 
-// refused counts a try that was refused, and says so in the log once in the time in which a try comes back: whoever guesses goes on.
-func (e *Engine) refused(door, address, client string, r turnedAway) {
+// countRefusedLogin counts a try that was refused, and says so in the log once in the time in which a try comes back: whoever guesses goes on.
+func (e *Engine) countRefusedLogin(door, address, client string, r tryVerdict) {
 	if !loginDoors[door] {
 		door = "other"
 	}
 	e.metrics.refusals.WithLabelValues(door).Inc()
-	if r.news {
+	if r.isNews {
 		e.log.Warn("logins are refused, unchecked: too many tries", "door", door, "mailbox", address, "client", client, "wait", r.wait.Round(time.Second))
 	}
 }

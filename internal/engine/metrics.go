@@ -43,7 +43,7 @@ func (e *Engine) registerGauges() {
 		return float64(e.timers.count(e.settings.Site))
 	})
 	e.metrics.gauge("deliveries_held", "Receipts and other messages that wait in custody for a mailbox that is full or takes nothing, or that cannot have yet what it sent on and came back.", func() float64 {
-		return float64(e.held.count() + len(e.sentOn.allOwed()))
+		return float64(e.held.count() + len(e.forwards.allOwed()))
 	})
 	e.metrics.gauge("crl_missing", "Revocation lists that providers' certificates name and that were never had.", func() float64 {
 		return float64(e.revocations.State().Missing)

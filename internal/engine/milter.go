@@ -17,18 +17,20 @@ const (
 )
 
 const (
-	answerFieldTooBig = "550 5.6.0 a header field is longer than 59,000 bytes and was cut; please shorten it"
+	answerFieldTooBig = "550 5.6.0 a header field is too long (more than 53,000 bytes) and may have been cut; please shorten it"
 	answerNoDomain    = "550 5.1.3 the recipient's address has no domain; l'indirizzo del destinatario e' senza dominio"
 	// answerFormerLogin also ends the connection: Postfix closes it after a 421.
 	answerFormerLogin = "421 4.7.0 the password of this mailbox was changed, log in again; la password e' cambiata, accedere di nuovo"
 )
 
-// What Postfix leaves of a header field that it cuts. Where a milter listens it cuts at 60,000 bytes without a word, whatever its settings
-// say (cleanup_message.c, KLUDGE_HEADER_LIMIT): at the last end of a line, if that is beyond nine tenths.
+// Where a milter listens, Postfix cuts a header field at 60,000 bytes without a word, whatever header_size_limit says (cleanup_message.c,
+// KLUDGE_HEADER_LIMIT; stack.headerLimit): at the last line end beyond nine tenths of that, or at the limit where there is none. So a field
+// may be the rest of a longer one if it is longer than maxField; and already beyond maxFieldLong where one of its lines is longer than RFC 5322
+// 2.1.1 allows, because the last line end may then lie further back.
 const (
-	maxField     = 59_000 // of lines as they should be
-	maxFieldLong = 53_900 // of which one is longer
-	maxFieldLine = 998
+	maxField     = 59_000 // bytes
+	maxFieldLong = 53_900 // bytes, where a line is longer than maxFieldLine
+	maxFieldLine = 998    // bytes, without CRLF
 )
 
 // wasCut says whether a field may be all that Postfix left of a longer one.
@@ -44,7 +46,7 @@ func wasCut(name, value string) bool {
 // second message of a connection.
 func (e *Engine) newMilter(port string) *milter.Server {
 	server := &milter.Server{
-		NewMilter: func() milter.Milter { return &milterSession{engine: e, port: port, began: e.logins.now()} },
+		NewMilter: func() milter.Milter { return &milterSession{engine: e, port: port, changesBefore: e.logins.changes()} },
 		Actions:   milter.OptSetSymList,
 		Protocol:  milter.OptNoConnect | milter.OptNoHelo | milter.OptNoEOH | milter.OptNoUnknown | milter.OptNoData,
 		SymList:   map[milter.Stage][]string{milter.StageEOM: {"i", "{client_addr}", "{client_port}", "{auth_authen}"}},
@@ -60,26 +62,26 @@ type milterSession struct {
 	milter.NoOpMilter
 	engine *Engine
 	port   string
-	// began is when the connection did, which is before its login.
-	began uint64
-	from  string
-	rcpts []string
+	// changesBefore is how many passwords were changed before the connection began, and so before its login.
+	changesBefore uint64
+	from          string
+	rcpts         []string
 	// first is the answer that ordinary mail to the first recipient would get.
 	first  string
 	raw    spool
 	inBody bool
-	wasCut bool // a header field
+	cut    bool // a header field
 }
 
 func (s *milterSession) reset() {
-	s.from, s.rcpts, s.first, s.inBody, s.wasCut = "", nil, "", false, false
+	s.from, s.rcpts, s.first, s.inBody, s.cut = "", nil, "", false, false
 	s.raw.close()
 }
 
 // MailFrom begins a transaction.
 func (s *milterSession) MailFrom(from string, m *milter.Modifier) (milter.Response, error) {
 	s.reset()
-	if s.engine.logins.former(m.Macros["{auth_authen}"], s.began) {
+	if s.engine.logins.former(m.Macros["{auth_authen}"], s.changesBefore) {
 		return milter.NewResponseStr('y', answerFormerLogin), nil
 	}
 	s.from = from
@@ -128,7 +130,7 @@ func (s *milterSession) apart(rcpt string) (answer string) {
 
 // Header adds a field. Postfix hands over folded values with bare line feeds.
 func (s *milterSession) Header(name, value string, _ *milter.Modifier) (milter.Response, error) {
-	s.wasCut = s.wasCut || wasCut(name, value)
+	s.cut = s.cut || wasCut(name, value)
 	return s.keep(name + ": " + strings.ReplaceAll(strings.ReplaceAll(value, "\r\n", "\n"), "\n", "\r\n") + "\r\n")
 }
 
@@ -161,7 +163,7 @@ func (s *milterSession) Abort(*milter.Modifier) error {
 // Body is the end of the message: it judges and records, and only then is the client answered.
 func (s *milterSession) Body(m *milter.Modifier) (milter.Response, error) {
 	defer s.reset()
-	if s.engine.logins.former(m.Macros["{auth_authen}"], s.began) { // it was changed since MAIL
+	if s.engine.logins.former(m.Macros["{auth_authen}"], s.changesBefore) { // it was changed since MAIL
 		return milter.NewResponseStr('y', answerFormerLogin), nil
 	}
 	if !s.inBody { // a message without a body
@@ -172,11 +174,11 @@ func (s *milterSession) Body(m *milter.Modifier) (milter.Response, error) {
 		s.engine.log.Error("judging a message", "port", s.port, "error", err)
 		return milter.NewResponseStr('y', answerTemporary), nil
 	}
-	tx := transaction{Port: s.port, From: s.from, Recipients: s.rcpts, Client: m.Macros["{client_addr}"], ClientPort: m.Macros["{client_port}"], User: m.Macros["{auth_authen}"], Cut: s.wasCut}
+	tx := transaction{Port: s.port, From: s.from, Recipients: s.rcpts, Client: m.Macros["{client_addr}"], ClientPort: m.Macros["{client_port}"], User: m.Macros["{auth_authen}"], Cut: s.cut}
 	if answer := s.engine.judgeTransaction(m.Macros["i"], tx, raw); answer != "" {
 		return milter.NewResponseStr('y', answer), nil
 	}
-	// Here Postfix takes it for an acceptance. After RespAccept the connection would have a new session, begun after its login.
+	// Here Postfix takes it for an acceptance. After RespAccept go-milter would make a new session, whose changesBefore is not of before the login.
 	return milter.RespContinue, nil
 }
 

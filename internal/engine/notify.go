@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	// digestHour is when a daily notification is sent, on the clocks of Rome.
-	digestHour = 7
-	// arrivalsKept is how far back a start looks for arrivals that a digest has yet to tell of.
+	// dailyHour is when a daily notification is sent, on the clocks of Rome.
+	dailyHour = 7
+	// arrivalsKept is how far back a start looks for arrivals that a daily notification has yet to tell of.
 	arrivalsKept = 49 * time.Hour
 	// toldAfterStart is how old an arrival may be, that an engine before this one left untold, to be told of one by one.
 	toldAfterStart = time.Hour
@@ -42,12 +42,12 @@ type arrival struct {
 	due       time.Time // of the next try
 }
 
-// digestAt is the first time for a digest after the arrival.
-func (a arrival) digestAt() time.Time {
+// dailyAt is when a daily notification can first tell of the arrival.
+func (a arrival) dailyAt() time.Time {
 	local := a.at.In(pec.Rome())
-	at := time.Date(local.Year(), local.Month(), local.Day(), digestHour, 0, 0, 0, pec.Rome())
+	at := time.Date(local.Year(), local.Month(), local.Day(), dailyHour, 0, 0, 0, pec.Rome())
 	if !at.After(a.at) {
-		at = time.Date(local.Year(), local.Month(), local.Day()+1, digestHour, 0, 0, 0, pec.Rome())
+		at = time.Date(local.Year(), local.Month(), local.Day()+1, dailyHour, 0, 0, 0, pec.Rome())
 	}
 	return at
 }
@@ -87,8 +87,8 @@ func (a *arrivals) add(one arrival) {
 	}
 }
 
-// look has a mailbox's settings read anew.
-func (a *arrivals) look(mailbox string) {
+// settingsChanged has a mailbox's settings read anew.
+func (a *arrivals) settingsChanged(mailbox string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if u := a.by[mailbox]; u != nil {
@@ -177,7 +177,7 @@ func sortOut(n admin.Notifications, list []arrival, now time.Time) (messages map
 		case now.Before(a.dueAs(n.Frequency)):
 			later = append(later, a)
 		case n.Frequency == admin.Daily:
-			key := a.mailbox + " " + dayOf(a.digestAt())
+			key := a.mailbox + " " + dayOf(a.dailyAt())
 			messages[key] = append(messages[key], a)
 		case a.restored && now.Sub(a.at) > toldAfterStart:
 		default:
@@ -190,7 +190,7 @@ func sortOut(n admin.Notifications, list []arrival, now time.Time) (messages map
 // dueAs is when the holder is told of an arrival at the earliest.
 func (a arrival) dueAs(f admin.Frequency) time.Time {
 	if f == admin.Daily {
-		return latest(a.due, a.digestAt())
+		return latest(a.due, a.dailyAt())
 	}
 	return a.due
 }

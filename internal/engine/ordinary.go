@@ -111,7 +111,7 @@ func (e *Engine) refusalOfOther(r recipient, size int64) (answer string, err err
 	if err != nil || problem != "" {
 		return answerUncertified, err
 	}
-	return fullBy(r.row, e.sentOn.bytes(r.row.Address, e.now()), size), nil
+	return fullBy(r.row, e.forwards.bytes(r.row.Address, e.now()), size), nil
 }
 
 // judgeOrdinary answers "" if the transaction's mail can be taken for every recipient. The message was judged no certified one. What only
@@ -244,7 +244,7 @@ type uncertified struct {
 	raw       []byte // both
 	at        time.Time
 	spam      *spam // nil when nothing is held against it, or nobody asked
-	back      bool  // it was sent on and came back: Postfix does not have it any more
+	offQueue  bool  // Postfix does not have it any more: it was sent on and came back
 }
 
 func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
@@ -268,7 +268,7 @@ func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
 	}
 	defer done()
 	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: e.settings.Site}, MessageID: o.queueID}
-	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam, held: o.back})
+	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam, offQueue: o.offQueue})
 }
 
 func (e *Engine) keepUndelivered(o uncertified, rcpt, key, why string) error {

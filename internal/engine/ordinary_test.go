@@ -335,19 +335,19 @@ func TestOneRecipientsLateAnswerIsNotTheOthers(t *testing.T) {
 		},
 		"neither has room": {to: []string{full, aperta}, before: small(full, aperta), answer: answerFull, want: map[string][]string{full: {}, aperta: {}}},
 		"one of two sent it on before, and keeps it now": {
-			to: []string{forwards, aperta}, extra: loop(forwards),
-			want: map[string][]string{forwards: {"errore"}, aperta: {"errore"}},
+			to: []string{forwarder, aperta}, extra: loop(forwarder),
+			want: map[string][]string{forwarder: {"errore"}, aperta: {"errore"}},
 		},
 		"one of two can never hold it": {to: []string{full, aperta}, before: tiny, answer: answerTooLarge, want: map[string][]string{full: {}, aperta: {}}},
 		"one that sends mail on could never hold it": {
 			to: []string{full, aperta}, answer: answerTooLarge, want: map[string][]string{full: {}, aperta: {}},
 			before: func(w *world) { tiny(w); w.forwardsTo(full, "casa@ordinaria.test") },
 		},
-		"both sent it on before":                       {to: []string{forwards, aperta}, extra: loop(forwards, aperta), answer: answerLoop, want: map[string][]string{forwards: {}, aperta: {}}},
-		"one sent it on before, the other has no room": {to: []string{forwards, full}, extra: loop(forwards), before: small(full), answer: answerLoop, want: map[string][]string{forwards: {}, full: {}}},
+		"both sent it on before":                       {to: []string{forwarder, aperta}, extra: loop(forwarder, aperta), answer: answerLoop, want: map[string][]string{forwarder: {}, aperta: {}}},
+		"one sent it on before, the other has no room": {to: []string{forwarder, full}, extra: loop(forwarder), before: small(full), answer: answerLoop, want: map[string][]string{forwarder: {}, full: {}}},
 		"one sends it on, the other has no room": {
-			to: []string{forwards, full}, before: small(full), held: 1, out: 1,
-			want: map[string][]string{forwards: {}, full: {"errore"}},
+			to: []string{forwarder, full}, before: small(full), held: 1, out: 1,
+			want: map[string][]string{forwarder: {}, full: {"errore"}},
 		},
 		"from a certified domain, to a full one": {
 			from: "bruno@" + theirs, to: []string{aperta, full}, before: small(full), held: 1,

@@ -333,11 +333,11 @@ func TestAHeaderFieldThatPostfixCut(t *testing.T) {
 	}{
 		"of a submission": {
 			port: portSubmission, from: sender, to: anna, raw: func(*testing.T) []byte { return []byte(letter(sender, anna, cut)) },
-			want: map[string][]string{sender: {"non-accettazione"}, anna: {}}, says: "supera i 59.000 byte",
+			want: map[string][]string{sender: {"non-accettazione"}, anna: {}}, says: "supera i 53.000 byte",
 		},
 		"of a submission, with lines that no message may have": {
 			port: portSubmission, from: sender, to: anna, raw: func(*testing.T) []byte { return []byte(letter(sender, anna, tooLongLines)) },
-			want: map[string][]string{sender: {"non-accettazione"}, anna: {}}, says: "supera i 59.000 byte",
+			want: map[string][]string{sender: {"non-accettazione"}, anna: {}}, says: "supera i 53.000 byte",
 		},
 		"that is long, and was not cut": {
 			port: portSubmission, from: sender, to: anna, raw: func(*testing.T) []byte { return []byte(letter(sender, anna, whole)) },

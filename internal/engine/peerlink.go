@@ -35,9 +35,12 @@ func (e *Engine) trustedPeer(ctx context.Context) (admin.Peer, *x509.CertPool, e
 	if err != nil {
 		return peer, nil, err
 	}
-	pool := x509.NewCertPool()
-	if !ok || !pool.AppendCertsFromPEM([]byte(peer.CABundle)) {
+	if !ok {
 		return peer, nil, errors.New("no peer is configured")
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(peer.CABundle)) {
+		return peer, nil, fmt.Errorf("peer %s: its CA bundle holds no certificate", peer.Site)
 	}
 	return peer, pool, nil
 }

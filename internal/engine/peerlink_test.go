@@ -176,7 +176,7 @@ func TestDoveadmCommandsOtherThanDsyncDoNotPass(t *testing.T) {
 		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 		w := newWire(conn)
 		answer := ""
-		for _, line := range []string{wireClientVersion, plain("parola-a"), command} {
+		for _, line := range []string{wireClientVersion, doveadmPlain("parola-a"), command} {
 			if err := w.writeLine(line); err != nil {
 				t.Fatal(err)
 			}

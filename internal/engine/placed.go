@@ -16,9 +16,9 @@ import (
 	"github.com/pec-operator/pec-operator/internal/directory"
 )
 
-// digests are those of the directory, kept so that an operator who asks every other second learns for one look at it that nothing
+// rowDigests are those of the directory's rows, kept so that an operator who asks every other second learns for one look at it that nothing
 // changed. A change by somebody else than this engine (a person with a SQL shell) has all of it read again.
-type digests struct {
+type rowDigests struct {
 	mu      sync.Mutex
 	tree    *admin.Tree // nil before it was first read
 	version int64       // of the directory, for who else changes it
@@ -26,7 +26,7 @@ type digests struct {
 }
 
 // touch has an address looked at again. Who changed the directory or a holder's settings says so when that is done.
-func (d *digests) touch(address string) {
+func (d *rowDigests) touch(address string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.touched == nil {
@@ -36,7 +36,7 @@ func (d *digests) touch(address string) {
 }
 
 // upToDate makes the tree say what the directory says now; the lock is held.
-func (d *digests) upToDate(ctx context.Context, e *Engine) error {
+func (d *rowDigests) upToDate(ctx context.Context, e *Engine) error {
 	version, err := e.directory.Version(ctx)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (d *digests) upToDate(ctx context.Context, e *Engine) error {
 }
 
 // look reads a mailbox, and makes the tree say what it is. The lock is held: what changes meanwhile is touched after that.
-func (d *digests) look(ctx context.Context, e *Engine, address string) (admin.Placed, error) {
+func (d *rowDigests) look(ctx context.Context, e *Engine, address string) (admin.Placed, error) {
 	var placed admin.Placed
 	entry, err := e.directory.Entry(ctx, address)
 	if err == nil {
@@ -87,13 +87,13 @@ func (e *Engine) placedOf(entry directory.Entry) (admin.Placed, error) {
 }
 
 func (e *Engine) getDigests(r *http.Request) (any, error) {
-	e.digests.mu.Lock()
-	defer e.digests.mu.Unlock()
-	if err := e.digests.upToDate(r.Context(), e); err != nil {
+	e.rowDigests.mu.Lock()
+	defer e.rowDigests.mu.Unlock()
+	if err := e.rowDigests.upToDate(r.Context(), e); err != nil {
 		return nil, err
 	}
-	d := e.digests.tree.Digests()
-	d.Recall, d.Log = e.recallState(), e.chain
+	d := e.rowDigests.tree.Digests()
+	d.Recall, d.Log = e.recallState(), e.logName
 	if d.All == r.URL.Query().Get("known") {
 		d.Buckets = nil
 	}
@@ -128,13 +128,13 @@ func (e *Engine) getPlaced(r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// atOnce bounds what is done for the mailboxes of one request at the same time. Those that wait for the log share its writes.
-const atOnce = 16
+// mailboxesAtOnce bounds what is done for the mailboxes of one request at the same time. Those that wait for the log share its writes.
+const mailboxesAtOnce = 16
 
 // putPlaced carries out what is asked for many mailboxes. What is refused for one, or fails for it, holds up no other.
 func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	ctx := r.Context()
-	places, err := read[[]admin.Place](r)
+	places, err := readRequest[[]admin.Place](r)
 	if err != nil {
 		return nil, err
 	}
@@ -162,15 +162,15 @@ func (e *Engine) putPlaced(r *http.Request) (any, error) {
 	ending, cancel := context.WithTimeout(ctx, endPromptly)
 	defer cancel()
 	unended := e.endSessions(ending, addressesOf(asked)...)
-	e.digests.mu.Lock()
-	defer e.digests.mu.Unlock()
+	e.rowDigests.mu.Lock()
+	defer e.rowDigests.mu.Unlock()
 	for i := range asked {
 		answer := &answers[good[i]]
 		if err := outcomes[i].Err; err != nil {
 			answer.Refused, answer.Changed = err.Error(), errors.Is(err, admin.ErrChanged)
 			continue
 		}
-		placed, err := e.digests.look(ctx, e, asked[i].Address)
+		placed, err := e.rowDigests.look(ctx, e, asked[i].Address)
 		if err = errors.Join(errs[i], unended[asked[i].Address], err); err != nil {
 			answer.Failed = err.Error()
 			continue
@@ -194,8 +194,8 @@ func (e *Engine) storePlaced(ctx context.Context, places []admin.Place) ([]direc
 	if err != nil {
 		return nil, err
 	}
-	return e.directory.PlaceBeside(ctx, places, func(before admin.Mailbox) bool {
-		return e.standings.asideThere(e.settings.Site, peer.Site, before.Address, before.ClosedAt)
+	return e.directory.PlaceAfter(ctx, places, func(before admin.Mailbox) bool {
+		return e.standings.deactivatedThere(e.settings.Site, peer.Site, before.Address, before.ClosedAt)
 	})
 }
 
@@ -224,15 +224,15 @@ func (e *Engine) noteSecrets(places []admin.Place) error {
 // eachOf calls f for each of a list, a few at once.
 func eachOf[T any](list []T, f func(i int)) {
 	var group errgroup.Group
-	group.SetLimit(atOnce)
+	group.SetLimit(mailboxesAtOnce)
 	for i := range list {
 		group.Go(func() error { f(i); return nil })
 	}
 	_ = group.Wait() // nothing answers an error
 }
 
-// checkPlace says what the directory does not know to be wrong, and takes that out of the place: a rule that cannot be carried out
-// must not keep an access from being withdrawn. The operator asks again for what it took out, and so the answer does not get lost.
+// checkPlace takes out of a place what cannot be carried out and only the engine can judge, and says what that was: a rule that is wrong must
+// not keep an access from being withdrawn. The operator asks again for what was taken out, so the answer does not get lost.
 func (e *Engine) checkPlace(ctx context.Context, p *admin.Place) (wrong string) {
 	p.Address = fold(p.Address)
 	// The provider may have taken the address of a mailbox that is there: then that can be closed, or its row would stay open for good.
@@ -284,11 +284,11 @@ func (e *Engine) actOn(ctx context.Context, p admin.Place, o directory.Outcome) 
 	ctx = context.WithoutCancel(ctx)
 	if p.Mailbox != nil {
 		if err := e.noteStanding(ctx, p.Address, o.Before.Access == admin.AccessClosed); err != nil {
-			e.replica.deriveLater(p.Address)
+			e.later.add(p.Address)
 			return err
 		}
 	}
-	if o.Before.Access == admin.AccessClosed { // which script acts may be the other site's word (asideThere)
+	if o.Before.Access == admin.AccessClosed { // which script acts may be the other site's word (deactivatedThere)
 		e.sync.changed(p.Address)
 	}
 	switch {

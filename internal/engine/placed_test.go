@@ -411,7 +411,7 @@ func TestAMailboxThatIsOpenedAgainHasNoActiveScript(t *testing.T) {
 				w.engine.endSessions(t.Context())
 			}
 			if got := w.deactivated(); len(got) != 1 {
-				t.Errorf("the next holder's script is put aside: %v", got)
+				t.Errorf("the next holder's script is deactivated: %v", got)
 			}
 		})
 	}

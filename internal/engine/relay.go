@@ -85,7 +85,7 @@ func (r *relay) open(m message) (*smtp.Client, error) {
 		default:
 			return r.openNew(m)
 		}
-		err := envelope(client, m)
+		err := mailAndRcpt(client, m)
 		if err == nil {
 			return client, nil
 		}
@@ -103,14 +103,14 @@ func (r *relay) openNew(m message) (*smtp.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := envelope(client, m); err != nil {
+	if err := mailAndRcpt(client, m); err != nil {
 		r.release(client, err)
 		return nil, err
 	}
 	return client, nil
 }
 
-func envelope(client *smtp.Client, m message) error {
+func mailAndRcpt(client *smtp.Client, m message) error {
 	mailOptions, rcptOptions := &smtp.MailOptions{}, &smtp.RcptOptions{}
 	if m.envid != "" {
 		mailOptions.EnvelopeID = m.envid

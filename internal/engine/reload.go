@@ -32,7 +32,8 @@ func newReloading[T any](parse func(contents [][]byte) (T, error), paths ...stri
 	return &reloading[T]{paths: paths, parse: parse}
 }
 
-// Get returns the last good value, and the error of the last reading if that failed.
+// Get returns the last good value, zero if there never was one, and the error of the last reading if that failed. Callers ask for the value:
+// with one in hand the error is only to be told.
 func (r *reloading[T]) Get() (T, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

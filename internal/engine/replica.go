@@ -10,20 +10,19 @@ import (
 // replica is how far the two sites are apart, as far as this engine can tell: what the other one said it holds of this log, and
 // until when this one has heard all of the other's.
 type replica struct {
-	// news, patience and keepFree are newsEvery, copyPatience and keepFree; a test has less time, and room.
+	// news, patience and reserve are newsEvery, copyPatience and keepFree; a test has less time, and room.
 	news, patience time.Duration
-	keepFree       uint64
+	reserve        uint64
+	wake           chan struct{} // records came whose messages are to be copied
 
-	mu      sync.Mutex
-	wake    chan struct{} // records came whose messages are to be copied
-	began   time.Time     // this engine's start
-	contact time.Time     // when the other site was first reached since
-	heard   time.Time     // all that the other site had recorded by then is here
-	came    time.Time     // when records of the other site last came
-	takesIn bool          // what came is being taken in, or restored
-	later   map[string]bool
-	faults  map[string]string // by what failed
-	breaks  int
+	mu         sync.Mutex
+	began      time.Time         // this engine's start
+	contact    time.Time         // when the other site was first reached since
+	caughtUpAt time.Time         // all that the other site had recorded by then is here
+	came       time.Time         // when records of the other site last came
+	takesIn    bool              // what came is being taken in, or restored
+	faults     map[string]string // by what failed
+	breaks     int
 
 	// Of this engine's own log the other site holds the records up to held, and by its word the messages up to copied. A word about
 	// records that are not known to be this log's counts for nothing.
@@ -39,8 +38,8 @@ type replica struct {
 
 func newReplica(now time.Time) *replica {
 	return &replica{
-		news: newsEvery, patience: copyPatience, keepFree: keepFree, began: now,
-		wake: make(chan struct{}, 1), moved: make(chan struct{}), later: map[string]bool{}, faults: map[string]string{},
+		news: newsEvery, patience: copyPatience, reserve: keepFree, began: now,
+		wake: make(chan struct{}, 1), moved: make(chan struct{}), faults: map[string]string{},
 		unserved: map[string]bool{}, pending: map[string]uint64{},
 	}
 }
@@ -93,11 +92,11 @@ func (r *replica) isPulling(now time.Time) bool {
 	return r.takesIn || now.Sub(r.came) < silentAfter
 }
 
-// heardAll notes that all is here that the other site had recorded at an instant.
-func (r *replica) heardAll(at time.Time) {
+// caughtUp notes that all is here that the other site had recorded at an instant.
+func (r *replica) caughtUp(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.heard = at
+	r.caughtUpAt = at
 	delete(r.faults, verbRecords)
 }
 
@@ -108,28 +107,12 @@ func (r *replica) speaks(now time.Time) bool {
 	return r.speaksNow(now)
 }
 
-func (r *replica) speaksNow(now time.Time) bool { return now.Sub(r.heard) < silentAfter }
+func (r *replica) speaksNow(now time.Time) bool { return now.Sub(r.caughtUpAt) < silentAfter }
 
 func (r *replica) hearing() hearing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return hearing{heard: r.heard, began: latest(r.began, r.contact)}
-}
-
-func (r *replica) deriveLater(address string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.later[address] = true
-}
-
-func (r *replica) takeLater() (list []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for address := range r.later {
-		list = append(list, address)
-	}
-	clear(r.later)
-	return list
+	return hearing{caughtUpAt: r.caughtUpAt, began: latest(r.began, r.contact)}
 }
 
 func (r *replica) copySoon() {
@@ -155,7 +138,7 @@ func (r *replica) state() admin.Replication {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := admin.Replication{
-		HeardAll: r.heard, PeerHolds: r.held, PeerCopied: r.both(), CopiesPending: len(r.pending),
+		HeardAll: r.caughtUpAt, PeerHolds: r.held, PeerCopied: r.both(), CopiesPending: len(r.pending),
 		CopiesLacking: r.lacking, Divergent: r.divergent, Breaks: r.breaks,
 	}
 	for _, what := range []string{verbRecords, verbCopies} {

@@ -35,9 +35,9 @@ const (
 	newsEvery = 5 * time.Second
 	// relistEvery is how often the other site's logs are listed anew.
 	relistEvery = 10 * time.Minute
-	// piece is about how much is sent at once, and maxPiece how much is taken, in bytes: one record may be larger than a piece.
-	piece    = 1 << 20
-	maxPiece = 18 << 20
+	// pieceSize is about how much is sent at once, and maxPiece how much is taken, in bytes: one record may be larger than a piece.
+	pieceSize = 1 << 20
+	maxPiece  = 18 << 20
 	// peerRequest bounds the wait for a question, and peerTransfer that for its answer.
 	peerRequest  = time.Minute
 	peerTransfer = 10 * time.Minute
@@ -92,13 +92,13 @@ func (e *Engine) pull(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { _ = w.Close() })()
 	e.replica.reached(e.now())
 	for {
-		live, former, err := e.askChains(w, peer)
+		live, former, err := e.askLogs(w, peer)
 		if err != nil {
 			return err
 		}
 		for _, name := range former {
-			for whole := false; !whole; {
-				if whole, err = e.pullSome(ctx, w, name); errors.Is(err, errElsewhere) {
+			for caughtUp := false; !caughtUp; {
+				if caughtUp, err = e.pullSome(ctx, w, name); errors.Is(err, errElsewhere) {
 					break // of a log that nobody writes any more this site has more
 				} else if err != nil {
 					return err
@@ -107,7 +107,7 @@ func (e *Engine) pull(ctx context.Context) error {
 		}
 		for relist := e.now().Add(relistEvery); e.now().Before(relist); {
 			asked := e.now()
-			whole, err := e.pullSome(ctx, w, live)
+			caughtUp, err := e.pullSome(ctx, w, live)
 			if errors.Is(err, errElsewhere) && e.mirrors.of(live) != nil {
 				e.log.Error("the other site's log does not hold what is mirrored here any more: the mirror is set aside, and a new one begun", "log", live)
 				if err = e.mirrors.setAside(live); err == nil {
@@ -117,18 +117,18 @@ func (e *Engine) pull(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if whole {
+			if caughtUp {
 				if err := e.recall(ctx); err != nil {
 					return err
 				}
-				e.replica.heardAll(asked)
+				e.replica.caughtUp(asked)
 			}
 		}
 	}
 }
 
-// askChains lists the logs to mirror: the other site's own, and the former ones that it holds of either site.
-func (e *Engine) askChains(w *wire, peer admin.Peer) (live string, former []string, err error) {
+// askLogs lists the logs to mirror: the other site's own, and the former ones that it holds of either site.
+func (e *Engine) askLogs(w *wire, peer admin.Peer) (live string, former []string, err error) {
 	_ = w.SetDeadline(time.Now().Add(peerRequest))
 	if err := w.writeLine("chains"); err != nil {
 		return "", nil, err
@@ -144,7 +144,7 @@ func (e *Engine) askChains(w *wire, peer admin.Peer) (live string, former []stri
 			live = name
 		case live == "" || site != peer.Site && site != e.settings.Site:
 			return "", nil, fmt.Errorf("the peer names %q as a log", name)
-		case name != e.chain:
+		case name != e.logName:
 			former = append(former, name)
 		}
 	}
@@ -152,7 +152,7 @@ func (e *Engine) askChains(w *wire, peer admin.Peer) (live string, former []stri
 }
 
 // pullSome takes in the next records of one log, and says whether these are all that it had.
-func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (whole bool, err error) {
+func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (caughtUp bool, err error) {
 	if err := e.roomLeft(); err != nil {
 		return false, err
 	}
@@ -177,17 +177,18 @@ func (e *Engine) pullSome(ctx context.Context, w *wire, name string) (whole bool
 		return false, e.replica.broke(fmt.Errorf("mirroring %s: %w", name, err))
 	}
 	if len(taken) > 0 {
-		e.hearAll(ctx, name, taken)
+		e.receiveRecords(ctx, name, taken)
 		e.replica.copySoon()
 	}
 	return m.Head().Seq >= answer.records, nil
 }
 
-func (e *Engine) hearAll(ctx context.Context, chain string, taken []evidence.Record) {
+// receiveRecords takes in records that have just come to the disk here. One that cannot be taken in holds up no other.
+func (e *Engine) receiveRecords(ctx context.Context, logName string, taken []evidence.Record) {
 	defer e.replica.takingIn()()
 	for _, r := range taken {
-		if err := e.hear(ctx, chain, r); err != nil {
-			e.log.Error("taking in a record of the other site", "log", chain, "record", r.Seq, "error", err)
+		if err := e.receiveRecord(ctx, logName, r); err != nil {
+			e.log.Error("taking in a record of the other site", "log", logName, "record", r.Seq, "error", err)
 		}
 	}
 	e.replica.recordsCame(e.now())
@@ -251,10 +252,10 @@ func parsePosition(seq, head string) (evidence.Position, error) {
 	return evidence.Position{Seq: n, Head: head}, nil
 }
 
-// hear takes in a record of the other site, or of a former log of this one, that has just come to the disk here, and makes act what
+// receiveRecord takes in a record of the other site, or of a former log of this one, that has just come to the disk here, and makes act what
 // it changes.
-func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) error {
-	if err := e.remember(chain, r); err != nil {
+func (e *Engine) receiveRecord(ctx context.Context, logName string, r evidence.Record) error {
+	if err := e.takeInOrKeepBack(logName, r); err != nil {
 		return err
 	}
 	var of struct {
@@ -267,7 +268,7 @@ func (e *Engine) hear(ctx context.Context, chain string, r evidence.Record) erro
 		return err
 	}
 	if r.Kind == kindCompared {
-		e.digests.touch(of.Address)
+		e.rowDigests.touch(of.Address)
 		return nil
 	}
 	if err := e.deriveOrLater(ctx, of.Address); err != nil {
@@ -283,7 +284,7 @@ func (e *Engine) roomLeft() error {
 	if err := unix.Statfs(e.settings.Files.State, &fs); err != nil {
 		return fmt.Errorf("asking for the room on the volume: %w", err)
 	}
-	if free := fs.Bavail * uint64(fs.Bsize); free < e.replica.keepFree { //nolint:gosec // a block has a size
+	if free := fs.Bavail * uint64(fs.Bsize); free < e.replica.reserve { //nolint:gosec // a block has a size
 		return errFull
 	}
 	return nil
@@ -299,7 +300,7 @@ func (e *Engine) answerRecords(ctx context.Context, w *wire) error {
 		}
 		switch {
 		case len(fields) == 1 && fields[0] == "chains":
-			err = w.writeLine(strings.Join(append(e.chains(), "."), "\n"))
+			err = w.writeLine(strings.Join(append(e.logNames(), "."), "\n"))
 		case len(fields) == 4 && fields[0] == "after":
 			var at evidence.Position
 			if at, err = parsePosition(fields[2], fields[3]); err == nil {
@@ -332,9 +333,9 @@ func nextRequest(w *wire) ([]string, error) {
 	return fields, nil
 }
 
-// chains are the names of the logs that are here, the engine's own first.
-func (e *Engine) chains() []string {
-	names := []string{e.chain}
+// logNames are the names of the logs that are here, the engine's own first.
+func (e *Engine) logNames() []string {
+	names := []string{e.logName}
 	for _, m := range e.mirrors.all() {
 		names = append(names, m.name)
 	}
@@ -350,7 +351,7 @@ type readable interface {
 
 // logOf is the log of a name, nil if it is not here.
 func (e *Engine) logOf(name string) readable {
-	if name == e.chain {
+	if name == e.logName {
 		return e.evidence
 	}
 	if m := e.mirrors.of(name); m != nil {
@@ -375,13 +376,13 @@ func (e *Engine) answerAfter(ctx context.Context, w *wire, readers map[string]*e
 		}
 		readers[name] = reader
 	}
-	if name == e.chain {
+	if name == e.logName {
 		e.replica.peerHolds(at.Seq)
 		e.awaitNews(ctx, reader.At().Seq)
 	}
 	records, _ := log.Written()
 	base := reader.At()
-	lines, err := reader.Next(piece)
+	lines, err := reader.Next(pieceSize)
 	if err != nil {
 		return err
 	}
@@ -421,7 +422,7 @@ func (e *Engine) replication() admin.Replication {
 // prepareMirrors opens the mirrors and names the engine's own log.
 func (e *Engine) prepareMirrors(dir string) error {
 	var err error
-	if e.chain, err = e.evidence.Identity(e.settings.Site); err != nil {
+	if e.logName, err = e.evidence.Identity(e.settings.Site); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -431,14 +432,4 @@ func (e *Engine) prepareMirrors(dir string) error {
 		e.log.Error("a mirror is damaged and was set aside; the other site sends it again", "log", name, "error", err)
 	})
 	return err
-}
-
-// passReplica is done every minute: what could not be recorded of a row or derived is tried again, and so are the passwords that depend on
-// whether the other site is heard (holders.secret).
-func (e *Engine) passReplica(ctx context.Context) {
-	for _, address := range e.replica.takeLater() {
-		e.noteLate(ctx, address)
-		e.deriveSoon(ctx, address)
-		e.endSessionsOf(ctx, address)
-	}
 }

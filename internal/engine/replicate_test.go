@@ -51,7 +51,7 @@ func TestAPeerThatIsTakenBack(t *testing.T) {
 		t.Errorf("taken back, the engine says %+v, %v", s.Peer, err)
 	}
 	held := func() [2]uint64 {
-		return [2]uint64{a.engine.mirrors.of(b.engine.chain).Head().Seq, b.engine.mirrors.of(a.engine.chain).Head().Seq}
+		return [2]uint64{a.engine.mirrors.of(b.engine.logName).Head().Seq, b.engine.mirrors.of(a.engine.logName).Head().Seq}
 	}
 	was := held()
 	for _, x := range []*twin{a, b} {
@@ -172,24 +172,24 @@ func TestWhenANoticeMayBeSent(t *testing.T) {
 		may    []float64
 	}{
 		"there is no other site":                            {h: hearing{alone: true, began: long}, not: []float64{-0.1}, may: []float64{0, 5}},
-		"the other site was heard since":                    {h: hearing{heard: at(0), began: long}, may: []float64{0.01, 5}},
-		"the other site fell silent before":                 {h: hearing{heard: at(-0.1), began: long}, not: []float64{0, 0.99}, may: []float64{1, 5}},
+		"the other site was heard since":                    {h: hearing{caughtUpAt: at(0), began: long}, may: []float64{0.01, 5}},
+		"the other site fell silent before":                 {h: hearing{caughtUpAt: at(-0.1), began: long}, not: []float64{0, 0.99}, may: []float64{1, 5}},
 		"the other site was never heard":                    {h: hearing{began: long}, not: []float64{0, 0.99}, may: []float64{1}},
 		"this one starts when it was due long ago":          {h: hearing{began: at(13)}, not: []float64{13, 13.99}, may: []float64{14}},
-		"the other site sent it and speaks":                 {others: true, h: hearing{heard: at(5), began: long}, not: []float64{0, 5, 16.9}},
-		"the other site sent it and is silent since then":   {others: true, h: hearing{heard: at(-12), began: long}, not: []float64{0, 0.99}, may: []float64{1}},
-		"the other site sent it and fell silent just now":   {others: true, h: hearing{heard: at(-1), began: long}, not: []float64{0, 10.9}, may: []float64{11}},
+		"the other site sent it and speaks":                 {others: true, h: hearing{caughtUpAt: at(5), began: long}, not: []float64{0, 5, 16.9}},
+		"the other site sent it and is silent since then":   {others: true, h: hearing{caughtUpAt: at(-12), began: long}, not: []float64{0, 0.99}, may: []float64{1}},
+		"the other site sent it and fell silent just now":   {others: true, h: hearing{caughtUpAt: at(-1), began: long}, not: []float64{0, 10.9}, may: []float64{11}},
 		"the other site sent it, this one has just begun":   {others: true, h: hearing{began: at(0)}, not: []float64{1, 11.9}, may: []float64{12}},
 		"the other site sent it and there is none any more": {others: true, h: hearing{alone: true, began: long}, may: []float64{1}},
 	}
 	for name, c := range cases {
 		for _, hour := range c.not {
-			if c.h.mayTell(at(hour), due, time.Hour, c.others) {
+			if c.h.mayAct(at(hour), due, time.Hour, c.others) {
 				t.Errorf("%s: sent %v hours after it was due", name, hour)
 			}
 		}
 		for _, hour := range c.may {
-			if !c.h.mayTell(at(hour), due, time.Hour, c.others) {
+			if !c.h.mayAct(at(hour), due, time.Hour, c.others) {
 				t.Errorf("%s: not sent %v hours after it was due", name, hour)
 			}
 		}
@@ -338,7 +338,7 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 	if !b.world.knows(sender, second) {
 		t.Error("a password that was changed at a does not work at b")
 	}
-	former := a.engine.chain
+	former := a.engine.logName
 	later(time.Hour, a, b)
 	a.rebuild(b)
 	a.put(sender, "u/1", first, admin.AccessFull) // the operator reads the Secret again, in another cluster
@@ -350,10 +350,10 @@ func TestSiteThatIsRebuiltGetsItsFormerSelfBack(t *testing.T) {
 		}
 		return ""
 	})
-	if a.engine.chain == former {
+	if a.engine.logName == former {
 		t.Fatal("the new log has the name of the former one")
 	}
-	a.engine.passReplica(t.Context())
+	a.engine.retryLater(t.Context())
 	if !a.world.knows(sender, second) || !b.world.knows(sender, second) {
 		t.Error("the rebuilt site brought the old password back")
 	}
@@ -424,12 +424,12 @@ func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 	wantSent(b, 3)
 	var aside *mirror
 	for _, m := range b.engine.mirrors.all() {
-		if m.Head().Seq == lost && m.name != a.engine.chain {
+		if m.Head().Seq == lost && m.name != a.engine.logName {
 			aside = m
 		}
 	}
 	if aside == nil {
-		t.Fatalf("the log that was is not kept: %v", b.engine.chains())
+		t.Fatalf("the log that was is not kept: %v", b.engine.logNames())
 	}
 	b.kill()
 	a.kill() // lists the logs anew
@@ -569,7 +569,7 @@ func twinsOfAHolder(t *testing.T) (a, b *twin) {
 		t.Fatal(err)
 	}
 	agree(t, a, b)
-	a.engine.passReplica(t.Context())
+	a.engine.retryLater(t.Context())
 	later(time.Minute, a, b)
 	agree(t, a, b)
 	return a, b
@@ -602,8 +602,8 @@ func TestSecretAgainstThePasswordThatTheHolderChose(t *testing.T) {
 			a, b := twinsOfAHolder(t)
 			c.then(a, b)
 			eventually(t, func() string {
-				a.engine.passReplica(t.Context())
-				b.engine.passReplica(t.Context())
+				a.engine.retryLater(t.Context())
+				b.engine.retryLater(t.Context())
 				if !a.world.knows(sender, c.wantA) || !b.world.knows(sender, c.wantB) {
 					return fmt.Sprintf("a has the wanted password: %v, b: %v", a.world.knows(sender, c.wantA), b.world.knows(sender, c.wantB))
 				}
@@ -625,10 +625,10 @@ func TestSessionsEndWhereTheSecretCountsLate(t *testing.T) {
 			if !a.world.knows(sender, second) {
 				t.Fatal("the Secret counts before the other site has read it")
 			}
-			before, began := len(a.kicked()), a.engine.logins.now()
+			before, began := len(a.kicked()), a.engine.logins.changes()
 			then(a, b)
 			eventually(t, func() string {
-				a.engine.passReplica(t.Context())
+				a.engine.retryLater(t.Context())
 				switch kicked := a.kicked()[before:]; {
 				case !a.world.knows(sender, third):
 					return "the Secret does not count"

@@ -16,14 +16,14 @@ import (
 	"github.com/pec-operator/pec-operator/internal/settings"
 )
 
-const usage = `usage: pec-operator engine run --settings FILE       serve until SIGTERM
+const runUsage = `usage: pec-operator engine run --settings FILE       serve until SIGTERM
        pec-operator engine prepare --settings FILE   make the state's directories and the mailbox directory, and end`
 
 // Run is the command "engine" with its arguments. It returns when the context ends.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("engine", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.Usage = func() { fmt.Fprintln(stderr, usage); flags.PrintDefaults() }
+	flags.Usage = func() { fmt.Fprintln(stderr, runUsage); flags.PrintDefaults() }
 	path := flags.String("settings", "", "engine.json, as the operator renders it")
 	command := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {

@@ -259,7 +259,7 @@ func TestTheSealsOfOneSiteComeToTheOther(t *testing.T) {
 	}
 	mirror := func() evidence.Report {
 		t.Helper()
-		r, err := evidence.Verify(filepath.Join(b.settings.Files.State, mirrorsDir, a.engine.chain), evidence.Expect{Provider: a.settings.Provider.ServiceAddress, Now: a.time()})
+		r, err := evidence.Verify(filepath.Join(b.settings.Files.State, mirrorsDir, a.engine.logName), evidence.Expect{Provider: a.settings.Provider.ServiceAddress, Now: a.time()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestTheSealsOfOneSiteComeToTheOther(t *testing.T) {
 	a.world.run(enoughRounds)
 	first := closeDay()
 	eventually(t, func() string {
-		if lacking, err := b.engine.mirrors.of(a.engine.chain).LackingSeals(); err != nil || len(lacking) > 0 || len(mirror().Seals) == 0 {
+		if lacking, err := b.engine.mirrors.of(a.engine.logName).LackingSeals(); err != nil || len(lacking) > 0 || len(mirror().Seals) == 0 {
 			return fmt.Sprint("lacking: ", lacking, err, b.engine.replication().LastError)
 		}
 		return ""

@@ -23,7 +23,7 @@ func TestOnlyWhoLoggedInSubmitsInHisName(t *testing.T) {
 			if found != (c.want == "") || err != nil {
 				t.Errorf("the log has it: %t, %v", found, err)
 			}
-			if got := w.engine.holders.sentOn(sender, dayOf(w.now)); (got == 1) != (c.want == "") {
+			if got := w.engine.sentToday.of(sender, dayOf(w.now)); (got == 1) != (c.want == "") {
 				t.Errorf("%d count for the sender's day", got)
 			}
 		})
@@ -53,7 +53,7 @@ func TestAnIdentifierThatCameBackIsNotTaken(t *testing.T) {
 			}
 		}
 	}
-	if got := w.engine.holders.sentOn(sender, dayOf(w.now)); got != 1 {
+	if got := w.engine.sentToday.of(sender, dayOf(w.now)); got != 1 {
 		t.Errorf("%d count for the sender's day, want 1", got)
 	}
 }

@@ -32,7 +32,7 @@ func (e *Engine) readNotice(d delivery, key string) error {
 		return fmt.Errorf("a notice about %s: the other site may have sent that, and is not heard", c.Identifier)
 	}
 	for _, rcpt := range concerned(*c) {
-		if found && !submission.sentTo(rcpt) {
+		if found && !submission.isFor(rcpt) {
 			e.log.Warn("a notice about a recipient that the message never had", "type", c.Type, "identifier", c.Identifier, "provider", d.judgement.Provider.Name)
 			continue
 		}
@@ -68,14 +68,14 @@ func concerned(c pec.Certification) []string {
 	return list
 }
 
-func (a accepted) sentTo(rcpt string) bool {
+func (a accepted) isFor(rcpt string) bool {
 	return slices.ContainsFunc(a.Transit.Recipients, func(r recipientRecord) bool { return strings.EqualFold(r.Address, rcpt) })
 }
 
 // mayBeOfPeer says whether an identifier that is not known here can be of a submission at the other site: not all is here that was
 // recorded there when the notice about it came.
 func (e *Engine) mayBeOfPeer(identifier string, at time.Time) bool {
-	return strings.EqualFold(domainOf(identifier), e.settings.Provider.MailDomain) && e.hasPeer(context.Background()) && !e.hearing().heard.After(at)
+	return strings.EqualFold(domainOf(identifier), e.settings.Provider.MailDomain) && e.hasPeer(context.Background()) && !e.hearing().caughtUpAt.After(at)
 }
 
 // settle records that the outcome for a recipient of ours is known, when a delivery receipt or failure about it arrives: its
@@ -91,7 +91,7 @@ func (e *Engine) settle(j pec.Judgement) error {
 	if err != nil {
 		return err
 	}
-	if !found && !e.mayBeOfPeer(c.Identifier, e.now()) || found && !submission.sentTo(c.Delivery) {
+	if !found && !e.mayBeOfPeer(c.Identifier, e.now()) || found && !submission.isFor(c.Delivery) {
 		return nil
 	}
 	if _, err = e.record(kindSettled, c.Identifier+" "+fold(c.Delivery), c.Identifier, &outcomeData{Recipient: fold(c.Delivery), Type: c.Type, Provider: j.Provider.Name}); err == nil {

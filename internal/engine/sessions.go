@@ -42,7 +42,7 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	}
 	var due []string
 	for address := range ending {
-		if (addresses == nil || slices.Contains(addresses, address)) && e.ended.due(address, ending[address].Change, e.now()) {
+		if (addresses == nil || slices.Contains(addresses, address)) && e.sessionEnds.due(address, ending[address].Change, e.now()) {
 			due = append(due, address)
 		}
 	}
@@ -50,21 +50,21 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	eachOf(due, func(i int) {
 		ctx, cancel := context.WithTimeout(ctx, endTimeout)
 		defer cancel()
-		errs[i] = e.endSessionsIn(ctx, due[i], ending[due[i]].Reopened)
+		errs[i] = e.endSessionsIn(ctx, due[i], ending[due[i]].FormerScript)
 	})
-	ended, aside := map[string]directory.End{}, []string{}
+	ended, deactivated := map[string]directory.End{}, []string{}
 	for i, address := range due {
-		if errs[i] == nil && ending[address].Reopened {
-			aside = append(aside, address)
+		if errs[i] == nil && ending[address].FormerScript {
+			deactivated = append(deactivated, address)
 		}
 		if errs[i] != nil {
 			fail(errs[i], address)
-		} else if e.ended.note(address, ending[address].Change, e.now()) {
+		} else if e.sessionEnds.note(address, ending[address].Change, e.now()) {
 			ended[address] = ending[address]
 		}
 	}
 	ctx = context.WithoutCancel(ctx) // what ended did so, also when one of them took all the time
-	if err := errors.Join(e.directory.PutAside(ctx, aside), e.directory.Ended(ctx, ended)); err != nil {
+	if err := errors.Join(e.directory.ScriptsDeactivated(ctx, deactivated), e.directory.Ended(ctx, ended)); err != nil {
 		e.log.Warn("the sessions of mailboxes ended, and will be ended again", "error", err)
 	}
 	return failed
@@ -73,17 +73,17 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 // endSessionsIn ends a mailbox's sessions in Dovecot and then, where it was opened again, deactivates its script, which is a former holder's.
 // That is not done when it is closed: no message comes then, and the sync takes the word to the other site like any later choice of a
 // script, where the mailbox may be open and its holder still there.
-func (e *Engine) endSessionsIn(ctx context.Context, address string, reopened bool) error {
-	if err := e.doveadmHTTP.kick(ctx, address); err != nil || !reopened {
+func (e *Engine) endSessionsIn(ctx context.Context, address string, formerScript bool) error {
+	if err := e.doveadmHTTP.kick(ctx, address); err != nil || !formerScript {
 		return err
 	}
 	return e.doveadmHTTP.deactivate(ctx, address)
 }
 
-// asideThere says whether another site opened a mailbox again since it was last closed at this one (openThere), and so deactivated the former
+// deactivatedThere says whether another site opened a mailbox again since it was last closed at this one (openThere), and so deactivated the former
 // holder's script. That word is newer than all of his, and the sync brings it; to say it here as well would end what the next holder has
 // activated there since, at both sites. A site where the mailbox is new deactivated nothing.
-func (l *standings) asideThere(own, other, address string, closedAt time.Time) bool {
+func (l *standings) deactivatedThere(own, other, address string, closedAt time.Time) bool {
 	if !l.openThere(own, other, address, closedAt) {
 		return false
 	}
@@ -92,21 +92,21 @@ func (l *standings) asideThere(own, other, address string, closedAt time.Time) b
 	return !l.last[address][other].ClosedAt.IsZero()
 }
 
-// ended are the mailboxes whose sessions were ended since their last change, and not for the last time. It is kept in memory: an engine
+// sessionEnds are the mailboxes whose sessions were ended since their last change, and not for the last time. It is kept in memory: an engine
 // that was killed begins anew.
-type ended struct {
+type sessionEnds struct {
 	mu sync.Mutex
-	by map[string]endedOf
+	by map[string]sessionEnd
 }
 
-type endedOf struct {
+type sessionEnd struct {
 	change int64
 	first  time.Time
 	times  int
 }
 
 // due says whether the sessions that a change left are to be ended now.
-func (d *ended) due(address string, change int64, now time.Time) bool {
+func (d *sessionEnds) due(address string, change int64, now time.Time) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	of, ok := d.by[address]
@@ -114,16 +114,16 @@ func (d *ended) due(address string, change int64, now time.Time) bool {
 }
 
 // note notes that the sessions were ended, and says whether that was the last time. Two that do it at once count as one.
-func (d *ended) note(address string, change int64, now time.Time) (last bool) {
+func (d *sessionEnds) note(address string, change int64, now time.Time) (last bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.by == nil {
-		d.by = map[string]endedOf{}
+		d.by = map[string]sessionEnd{}
 	}
 	of, ok := d.by[address]
 	switch {
 	case !ok || of.change != change:
-		of = endedOf{change: change, first: now, times: 1}
+		of = sessionEnd{change: change, first: now, times: 1}
 	case now.Sub(of.first) < endAgain[of.times-1]:
 		return false
 	default:
@@ -166,8 +166,8 @@ func (e *Engine) runEnding(ctx context.Context) error {
 // Postfix takes nothing more over one that lost it.
 type logins struct {
 	mu      sync.Mutex
-	last    uint64            // change of a password, of whichever mailbox
-	changed map[string]uint64 // the last one of a mailbox
+	last    uint64            // number of the last change of a password, of whichever mailbox
+	changed map[string]uint64 // that of a mailbox's last one
 }
 
 func newLogins() *logins { return &logins{changed: map[string]uint64{}} }
@@ -180,16 +180,16 @@ func (l *logins) change(address string) {
 	l.changed[fold(address)] = l.last
 }
 
-// now is what a connection that begins now comes after.
-func (l *logins) now() uint64 {
+// changes is how many passwords were changed so far: a connection that begins now may have used none of the former ones.
+func (l *logins) changes() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last
 }
 
-// former says whether a login of a connection that began then may have been made with a former password.
-func (l *logins) former(address string, began uint64) bool {
+// former says whether a login of a connection that began after so many changes may have been made with a former password.
+func (l *logins) former(address string, changesBefore uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.changed[fold(address)] > began
+	return l.changed[fold(address)] > changesBefore
 }

@@ -227,7 +227,7 @@ func TestALateAnswerKeepsNothingFromTheFilter(t *testing.T) {
 		extra  string
 		quota  int64
 	}{
-		"sent on before by a mailbox that forwards": {judged: "avanti", extra: "Delivered-To: " + forwards + "\r\n", quota: 1 << 20},
+		"sent on before by a mailbox that forwards": {judged: "avanti", extra: "Delivered-To: " + forwarder + "\r\n", quota: 1 << 20},
 		"sent on before by one that does not":       {judged: "aperta", extra: "Delivered-To: aperta@" + ours + "\r\n", quota: 1 << 20},
 		"for a mailbox that has too little room":    {judged: "aperta", quota: 2 << 10},
 	} {

@@ -95,7 +95,7 @@ func (e *Engine) inCustody(digest string) (raw []byte, done func(), err error) {
 	}
 	defer func() { _ = f.Close() }() // the mapping stays
 	if raw, err = mapFile(f); err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("custody %s: %w", digest, err)
 	}
 	return raw, func() {
 		if raw != nil {

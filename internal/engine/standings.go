@@ -59,31 +59,31 @@ func (s mailboxStanding) since() time.Time {
 	return s.Since
 }
 
-// ended is until when what a holder chose is a former holder's.
-func (s mailboxStanding) ended() time.Time {
+// formerUntil is until when what a holder chose is a former holder's.
+func (s mailboxStanding) formerUntil() time.Time {
 	if s.Closed {
 		return latest(s.At, s.ClosedAt)
 	}
 	return s.ClosedAt
 }
 
-// turn is a standing as far as it says whose what was chosen is.
+// turn is one change of a mailbox at a site: opened or closed, and until when choices made before it are a former holder's.
 type turn struct {
-	at, ended time.Time
-	closed    bool
+	at, formerUntil time.Time
+	closed          bool
 }
 
-// endings are until when what was chosen is a former holder's by the turns of one site, in their order: by its closings before it was last
-// opened, after which somebody else has the mailbox there, and by those since. Pure.
-func endings(turns []turn) (before, since time.Time) {
+// formerBy says until when choices are a former holder's as one site's turns, in their order, tell it. before: by the closings that an opening
+// followed; who has the mailbox there now came after them. since: by the closings after the last opening, zero while it is open. Pure.
+func formerBy(turns []turn) (before, since time.Time) {
 	for i, t := range turns {
 		if !t.closed && i > 0 && turns[i-1].closed {
 			before, since = latest(before, since), time.Time{}
 		}
 		if t.closed {
-			since = latest(since, t.ended)
+			since = latest(since, t.formerUntil)
 		} else {
-			before = latest(before, t.ended)
+			before = latest(before, t.formerUntil)
 		}
 	}
 	return before, since
@@ -95,12 +95,12 @@ type standings struct {
 	last map[string]map[string]mailboxStanding // by address and site
 	// turns are all words of each site, in their order.
 	turns map[string]map[string][]turn
-	// heard are the addresses whose rows were not looked for since.
-	heard map[string]bool
+	// unrestored are the addresses that a log told of since their rows were last looked for (restoreRows).
+	unrestored map[string]bool
 }
 
 func newStandings() *standings {
-	return &standings{last: map[string]map[string]mailboxStanding{}, turns: map[string]map[string][]turn{}, heard: map[string]bool{}}
+	return &standings{last: map[string]map[string]mailboxStanding{}, turns: map[string]map[string][]turn{}, unrestored: map[string]bool{}}
 }
 
 // take adds a standing of a site. Any order comes to the same.
@@ -114,12 +114,12 @@ func (l *standings) take(site string, s mailboxStanding) {
 	}
 	turns := l.turns[s.Address][site]
 	if i, known := slices.BinarySearchFunc(turns, s.At, func(t turn, at time.Time) int { return t.at.Compare(at) }); !known {
-		l.turns[s.Address][site] = slices.Insert(turns, i, turn{at: s.At, ended: s.ended(), closed: s.Closed})
+		l.turns[s.Address][site] = slices.Insert(turns, i, turn{at: s.At, formerUntil: s.formerUntil(), closed: s.Closed})
 	}
 	if last, ok := of[site]; !ok || s.At.After(last.At) {
 		of[site] = s
 	}
-	l.heard[s.Address] = true
+	l.unrestored[s.Address] = true
 }
 
 // of is the last standing that a site recorded of a mailbox, and whether s says the same as that one or, where the site recorded none,
@@ -145,7 +145,7 @@ func (l *standings) formerUntil(site, address string) time.Time {
 	own, known := l.last[address][site]
 	var until time.Time
 	for of, turns := range l.turns[address] {
-		before, since := endings(turns)
+		before, since := formerBy(turns)
 		until = latest(until, before)
 		if stays := known && !own.Closed && own.since().Before(since); of == site || !stays {
 			until = latest(until, since)
@@ -190,23 +190,23 @@ func (l *standings) openThere(own, other, address string, closedAt time.Time) bo
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last, known := l.last[address][other]
-	return known && !last.Closed && last.since().After(latest(closedAt, l.last[address][own].ended()))
+	return known && !last.Closed && last.since().After(latest(closedAt, l.last[address][own].formerUntil()))
 }
 
-// hear notes that the row of an address is to be looked for.
-func (l *standings) hear(address string) {
+// restoreLater notes that the row of an address is to be looked for.
+func (l *standings) restoreLater(address string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.heard[address] = true
+	l.unrestored[address] = true
 }
 
-func (l *standings) takeHeard() (list []string) {
+func (l *standings) takeUnrestored() (list []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for address := range l.heard {
+	for address := range l.unrestored {
 		list = append(list, address)
 	}
-	clear(l.heard)
+	clear(l.unrestored)
 	return list
 }
 
@@ -276,7 +276,7 @@ func (e *Engine) noteLate(ctx context.Context, address string) {
 	}
 	unlock()
 	if err != nil && !errors.Is(err, admin.ErrNotFound) {
-		e.replica.deriveLater(address)
+		e.later.add(address)
 		e.log.Error("recording how a mailbox stands; it is tried again", "mailbox", address, "error", err)
 	}
 }
@@ -285,9 +285,9 @@ func (e *Engine) noteLate(ctx context.Context, address string) {
 // they are here: a row that is made from half a log would stand as it did long ago.
 func (e *Engine) restoreRows(ctx context.Context) error {
 	var errs error
-	for _, address := range e.standings.takeHeard() {
+	for _, address := range e.standings.takeUnrestored() {
 		if err := e.restoreRow(ctx, address); err != nil {
-			e.standings.hear(address) // or nobody would look for it before the next start
+			e.standings.restoreLater(address) // or nobody would look for it before the next start
 			errs = errors.Join(errs, err)
 		}
 	}
@@ -359,7 +359,7 @@ func (e *Engine) recall(ctx context.Context) error {
 		err = e.makeWhole(ctx)
 	}
 	if err == nil {
-		_, err = e.record(kindRecalled, e.chain, "", &struct{}{})
+		_, err = e.record(kindRecalled, e.logName, "", &struct{}{})
 	}
 	if err == nil {
 		e.recalled.Store(true)
@@ -380,7 +380,7 @@ func (e *Engine) makeWhole(ctx context.Context) error {
 			return err
 		}
 	}
-	return e.directory.SetWhole(ctx)
+	return e.setWhole(ctx)
 }
 
 // keptBack are the kinds of records of other logs that do not act before all of them are here.
@@ -430,11 +430,16 @@ func (e *Engine) openThere(ctx context.Context, address string, closedAt time.Ti
 func (e *Engine) isIncomplete() bool { return !e.recalled.Load() && !e.whole.Load() }
 
 func (e *Engine) putWhole(r *http.Request) (any, error) {
-	if err := e.directory.SetWhole(r.Context()); err != nil {
-		return nil, err
+	return nil, e.setWhole(r.Context())
+}
+
+// setWhole notes that the directory has every mailbox that it should have, for a later start and for now.
+func (e *Engine) setWhole(ctx context.Context) error {
+	if err := e.directory.SetWhole(ctx); err != nil {
+		return err
 	}
 	e.whole.Store(true)
-	return nil, nil
+	return nil
 }
 
 // noteBegun notes at the beginning of a log that it is new: what this site was before, if it was, is at the other one.
@@ -442,6 +447,6 @@ func (e *Engine) noteBegun() error {
 	if records, _ := e.evidence.Head(); records > 0 {
 		return nil
 	}
-	_, err := e.record(kindBegun, e.chain, "", &struct{}{})
+	_, err := e.record(kindBegun, e.logName, "", &struct{}{})
 	return err
 }

@@ -542,7 +542,7 @@ func TestAClosingThatCouldNotBeRecordedEndsWhatWasChosenBeforeIt(t *testing.T) {
 		"the engine was killed": func(w *world, placesNext func()) { w.crash(); placesNext() },
 		"the log had room again": func(w *world, placesNext func()) {
 			w.engine.journal = w.engine.evidence
-			w.engine.passReplica(w.t.Context())
+			w.engine.retryLater(w.t.Context())
 			placesNext()
 		},
 		"it had when the next one got the mailbox": func(w *world, placesNext func()) {
@@ -552,7 +552,7 @@ func TestAClosingThatCouldNotBeRecordedEndsWhatWasChosenBeforeIt(t *testing.T) {
 		"the next one was not recorded either, and is in a minute": func(w *world, placesNext func()) {
 			placesNext()
 			w.engine.journal = w.engine.evidence
-			w.engine.passReplica(w.t.Context())
+			w.engine.retryLater(w.t.Context())
 		},
 		"nor was he before the engine was killed": func(w *world, placesNext func()) { placesNext(); w.crash() },
 	} {

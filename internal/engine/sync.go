@@ -27,13 +27,13 @@ type syncer struct {
 	mailboxes func(ctx context.Context) ([]string, error)
 	peer      func(ctx context.Context) bool // whether there is one
 	count     func(outcome string)
+	wake      chan struct{}
 
 	mu          sync.Mutex
 	pending     map[string]pendingSync
 	running     map[string]bool
 	lastSuccess time.Time
 	lastError   string
-	wake        chan struct{}
 }
 
 type pendingSync struct {

@@ -108,24 +108,25 @@ func (e *Engine) endTimer(k timerKey, s accepted) error {
 	return nil
 }
 
-// hearing is what an engine knows of the other site when it decides on a notice.
+// hearing is what an engine knows of the other site when it decides whether something is its own to do.
 type hearing struct {
-	alone bool      // there is no other site
-	heard time.Time // all that the other site had recorded by then is here
-	began time.Time // when this engine started, or first reached the other site since: before, it had no chance to hear
+	alone      bool      // there is no other site
+	caughtUpAt time.Time // all that the other site had recorded by then is here
+	began      time.Time // when this engine started, or first reached the other site since: before, it had no chance to hear
 }
 
-// mayTell decides whether a notice that was due at an instant is sent now. It is the other site's business if that took the submission.
-func (h hearing) mayTell(now, due time.Time, waits time.Duration, others bool) bool {
+// mayAct decides whether what was due at an instant, a notice or the delivery of what waits, is done now. What is of the other site, because that
+// took the submission or holds the message, is that site's to do while it may be alive. patience is how long the other site may be waited for.
+func (h hearing) mayAct(now, due time.Time, patience time.Duration, ofOtherSite bool) bool {
 	switch {
 	case now.Before(due):
 		return false
-	case others:
-		return now.Sub(latest(h.heard, h.began)) >= takenOverAfter && !now.Before(due.Add(waits))
-	case h.alone || !h.heard.Before(due):
+	case ofOtherSite:
+		return now.Sub(latest(h.caughtUpAt, h.began)) >= takenOverAfter && !now.Before(due.Add(patience))
+	case h.alone || !h.caughtUpAt.Before(due):
 		return true
 	}
-	return !now.Before(latest(due, h.began).Add(waits))
+	return !now.Before(latest(due, h.began).Add(patience))
 }
 
 func latest(a, b time.Time) time.Time {
@@ -150,7 +151,7 @@ func (e *Engine) runTimers(ctx context.Context) error {
 	tick := time.NewTicker(timersEvery)
 	defer tick.Stop()
 	for {
-		e.passReplica(ctx)
+		e.retryLater(ctx)
 		e.passTimers()
 		select {
 		case <-ctx.Done():
@@ -184,12 +185,12 @@ func (e *Engine) warn(k timerKey, t timer) error {
 	if err != nil {
 		return err
 	}
-	if !acknowledged && h.mayTell(now, t.at.Add(firstNoticeAfter), firstNoticeWaits, others) {
+	if !acknowledged && h.mayAct(now, t.at.Add(firstNoticeAfter), firstNoticeWaits, others) {
 		if err := e.issueWarning(k, submission, pec.FirstDeadline); err != nil {
 			return err
 		}
 	}
-	if !h.mayTell(now, t.at.Add(lastNoticeAfter), lastNoticeWaits, others) {
+	if !h.mayAct(now, t.at.Add(lastNoticeAfter), lastNoticeWaits, others) {
 		return nil
 	}
 	if err := e.issueWarning(k, submission, pec.LastDeadline); err != nil {

@@ -50,7 +50,7 @@ func (x *twin) meets(other *twin) {
 func (x *twin) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	e := x.engine
-	e.replica.news, e.replica.patience, e.replica.keepFree = 10*time.Millisecond, 300*time.Millisecond, 0
+	e.replica.news, e.replica.patience, e.replica.reserve = 10*time.Millisecond, 300*time.Millisecond, 0
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		x.t.Fatal(err)
@@ -201,7 +201,7 @@ func agree(t testing.TB, a, b *twin) {
 	eventually(t, func() string {
 		for _, pair := range [][2]*twin{{a, b}, {b, a}} {
 			x, other := pair[0].engine, pair[1].engine
-			m := x.mirrors.of(other.chain)
+			m := x.mirrors.of(other.logName)
 			records, head := other.evidence.Head()
 			if m == nil || m.Head() != (evidence.Position{Seq: records, Head: head}) {
 				return "site " + x.settings.Site + " does not hold all of the other's records: " + x.replication().LastError
@@ -235,7 +235,7 @@ func live(d, step time.Duration, sites ...*twin) {
 		later(min(step, end.Sub(sites[0].time())), sites...)
 		for _, x := range sites {
 			x.catchBreath()
-			x.engine.passReplica(context.Background())
+			x.engine.retryLater(context.Background())
 			x.engine.passTimers()
 		}
 	}
@@ -251,7 +251,7 @@ func (x *twin) catchBreath() {
 	x.door.mu.Unlock()
 	now := x.time()
 	for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if h := x.engine.hearing(); shut || h.alone || !h.heard.Before(now) {
+		if h := x.engine.hearing(); shut || h.alone || !h.caughtUpAt.Before(now) {
 			return
 		}
 	}
@@ -289,8 +289,10 @@ func sameState(t testing.TB, a, b *twin) {
 		x.engine.holders.mu.Lock()
 		defer x.engine.holders.mu.Unlock()
 		s := state{Timers: x.engine.timers.open, Choices: x.engine.holders.choices}
-		if x.engine.holders.day == dayOf(x.time()) {
-			s.Sent = x.engine.holders.sent
+		x.engine.sentToday.mu.Lock()
+		defer x.engine.sentToday.mu.Unlock()
+		if x.engine.sentToday.day == dayOf(x.time()) {
+			s.Sent = x.engine.sentToday.by
 		}
 		if len(s.Sent) == 0 {
 			s.Sent = nil
@@ -329,7 +331,7 @@ func wholeChains(t testing.TB, a, b *twin) {
 		x, other := pair[0], pair[1]
 		for _, m := range x.engine.mirrors.all() {
 			mirrored := lines(filepath.Join(x.settings.Files.State, mirrorsDir, m.name))
-			if m.name == other.engine.chain && !slices.Equal(mirrored, lines(filepath.Join(other.settings.Files.State, evidenceDir))) {
+			if m.name == other.engine.logName && !slices.Equal(mirrored, lines(filepath.Join(other.settings.Files.State, evidenceDir))) {
 				t.Errorf("the mirror at %s is not the other's log", x.settings.Site)
 			}
 		}
@@ -340,8 +342,8 @@ func wholeChains(t testing.TB, a, b *twin) {
 func wholeCustody(t testing.TB, a, b *twin) {
 	t.Helper()
 	digests := func(x *twin) (all []string) {
-		for _, chain := range append([]readable{x.engine.evidence}, mirrorsOf(x)...) {
-			for _, r := range recordsOf(t, chain) {
+		for _, log := range append([]readable{x.engine.evidence}, mirrorsOf(x)...) {
+			for _, r := range recordsOf(t, log) {
 				all = append(all, namesOf(r)...)
 			}
 		}
@@ -399,7 +401,7 @@ func recordsOf(t testing.TB, log readable) (all []evidence.Record) {
 		t.Fatal(err)
 	}
 	for {
-		records, err := reader.Records(piece)
+		records, err := reader.Records(pieceSize)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -158,7 +158,7 @@ func (d siteDelivery) before(other siteDelivery) bool {
 	return cmp.Or(d.at.Compare(other.at), strings.Compare(d.site, other.site)) < 0
 }
 
-// unite makes one of the copies that both sites delivered into a mailbox. The stores were just found equal.
+// unite leaves one copy of each message that both sites delivered into a mailbox. The stores were just found equal.
 func (e *Engine) unite(ctx context.Context, mailbox string) error {
 	var errs error
 	for _, key := range e.doubles.of(mailbox) {
@@ -303,8 +303,7 @@ func (d *doveadmTCP) duplicates(ctx context.Context, mailbox, key string) (copie
 	err = d.with(ctx, func(c *doveadmConn) error {
 		copies = copies[:0]
 		err := c.run(4, func(f []string) error {
-			flags := slices.DeleteFunc(strings.Fields(f[2]), func(flag string) bool { return flag == `\Recent` })
-			copies = append(copies, storedCopy{GUID: f[0], uid: f[1], Flags: flags, Folder: f[3]})
+			copies = append(copies, storedCopy{GUID: f[0], uid: f[1], Flags: lastingFlags(f[2]), Folder: f[3]})
 			return nil
 		}, mailbox, "fetch", "guid uid flags mailbox", "mailbox", "*", "header", "received", key)
 		for i := 0; err == nil && i < len(copies); i++ {
@@ -376,11 +375,11 @@ func (d *doveadmTCP) dropDuplicate(ctx context.Context, mailbox string, gone, ke
 			return cmp.Or(err, errMoved)
 		}
 		if missing := slices.DeleteFunc(slices.Clone(gone.Flags), kept.has); len(missing) > 0 {
-			if err := c.run(1, nothing, mailbox, "flags add", append([]string{strings.Join(missing, " ")}, this(kept)...)...); err != nil {
+			if err := c.run(1, ignoreRow, mailbox, "flags add", append([]string{strings.Join(missing, " ")}, this(kept)...)...); err != nil {
 				return err
 			}
 		}
-		if err := c.run(1, nothing, mailbox, "expunge", this(gone)...); err != nil {
+		if err := c.run(1, ignoreRow, mailbox, "expunge", this(gone)...); err != nil {
 			return err
 		}
 		if uid, err := c.find(mailbox, gone.Folder, gone.GUID, 0); err != nil || uid > 0 {

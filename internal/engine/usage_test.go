@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -29,7 +30,8 @@ func (w *world) usage(_ context.Context, user string) (u admin.Usage, err error)
 func TestUsage(t *testing.T) {
 	mailtest.Inside(t, func(t *testing.T) {
 		s, _, job := withDovecot(t)
-		s.engine.doveadmHTTP = newDoveadmHTTP("http://127.0.0.1:24280", func() (string, error) { return mailtest.DoveadmKey, nil })
+		key := writeFile(t, "key", []byte(mailtest.DoveadmKey))
+		s.engine.doveadmHTTP = newDoveadmHTTP("http://127.0.0.1:24280", newReloading(parseLine, key).Get)
 		operator := s.client(admin.OperatorURI("a"), s.authority)
 		if u, err := operator.Usage(t.Context(), sender); err != nil || u != (admin.Usage{}) {
 			t.Fatalf("an empty mailbox holds %+v, %v", u, err)
@@ -45,6 +47,12 @@ func TestUsage(t *testing.T) {
 		u, err := operator.Usage(t.Context(), sender)
 		if size := 3 * int64(len(hostile)); err != nil || u.Messages != 3 || u.Bytes < size || u.Bytes > size+4096 {
 			t.Errorf("three messages of %d bytes are %+v, %v", len(hostile), u, err)
+		}
+		if err := os.Truncate(key, 0); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := operator.Usage(t.Context(), sender); err != nil || again != u {
+			t.Errorf("with the key of before, whose file is empty now: %+v, %v, want %+v", again, err, u)
 		}
 		if _, err := operator.Usage(t.Context(), "nessuno@"+ours); !errors.Is(err, admin.ErrNotFound) {
 			t.Errorf("a mailbox that is not there: %v", err)

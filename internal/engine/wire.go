@@ -80,8 +80,8 @@ func (w *wire) closeWrite() {
 	}
 }
 
-// plain is the answer to "-".
-func plain(password string) string {
+// doveadmPlain is the answer to "-".
+func doveadmPlain(password string) string {
 	return "PLAIN\t" + base64.StdEncoding.EncodeToString([]byte("\x00doveadm\x00"+password))
 }
 
@@ -108,7 +108,7 @@ func acceptDsync(w *wire, password string) (user string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if subtle.ConstantTimeCompare([]byte(login), []byte(plain(password))) != 1 {
+	if subtle.ConstantTimeCompare([]byte(login), []byte(doveadmPlain(password))) != 1 {
 		_ = w.writeLine("-")
 		return "", fmt.Errorf("%w: wrong password", errWire)
 	}
@@ -126,14 +126,14 @@ func acceptDsync(w *wire, password string) (user string, err error) {
 	return fields[1], nil
 }
 
-// login is the client's side of the handshake, towards our own Dovecot: it ends where commands begin.
-func login(w *wire, password string) error {
-	return w.exchange(wireClientVersion, "-", plain(password), "+")
+// doveadmLogin is the client's side of the handshake, towards our own Dovecot: it ends where commands begin.
+func doveadmLogin(w *wire, password string) error {
+	return w.exchange(wireClientVersion, "-", doveadmPlain(password), "+")
 }
 
 // startDsync logs in and goes on to where the dsync stream begins.
 func startDsync(w *wire, password, user string) error {
-	if err := login(w, password); err != nil {
+	if err := doveadmLogin(w, password); err != nil {
 		return err
 	}
 	if err := w.exchange("\t"+user+"\t"+wireCommand+"\t-u"+user, ""); err != nil {

@@ -162,7 +162,7 @@ func TestWholePod(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := pec.Classify(awaitMessages(t, other, before+1, func([]byte) bool { return true })[before], index, roots, time.Now()).Certification
-			if c == nil || c.Type != pec.TypeNonAcceptance || !strings.Contains(c.ExtendedError, "59.000 byte") || len(c.Recipients) != 900 {
+			if c == nil || c.Type != pec.TypeNonAcceptance || !strings.Contains(c.ExtendedError, "53.000 byte") || len(c.Recipients) != 900 {
 				t.Errorf("the sender is told %+v", c)
 			}
 		})

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
@@ -173,34 +174,13 @@ func (e *Engine) load(ctx context.Context) error {
 		return err
 	}
 	e.whole.Store(isWhole)
-	e.recalled.Store(true) // unless the log says that it is new
-	if err := e.noteBegun(); err != nil {
+	if err := e.readLogs(); err != nil {
 		return err
-	}
-	own := func(r evidence.Record) error { return errors.Join(e.remember(e.chain, r), e.rememberOwn(r)) }
-	if err := e.evidence.Each(own); err != nil {
-		return fmt.Errorf("reading the log: %w", err)
-	}
-	for _, m := range e.mirrors.all() {
-		if err := m.Each(func(r evidence.Record) error { return e.remember(m.name, r) }); err != nil {
-			return fmt.Errorf("reading the mirror %s: %w", m.name, err)
-		}
 	}
 	if err := e.prepareRules(); err != nil {
 		return err
 	}
-	if e.recalled.Load() || len(e.mirrors.all()) == 0 {
-		if err := e.restoreRows(ctx); err != nil {
-			return err
-		}
-	}
-	rows, err := e.directory.Mailboxes(ctx, "")
-	if err == nil {
-		err = e.noteStandings(rows)
-	}
-	if err == nil && e.recalled.Load() && !isWhole {
-		err = e.makeWhole(ctx) // it may be another directory than the one that was
-	}
+	rows, err := e.prepareRows(ctx, isWhole)
 	if err != nil {
 		return err
 	}
@@ -210,19 +190,54 @@ func (e *Engine) load(ctx context.Context) error {
 	return errors.Join(ctx.Err(), e.removeFlatRules())
 }
 
-// remember takes a record of either site into the views. Any order of two logs comes to the same. What a site that was rebuilt hears
-// of its former self waits until it has heard all of it (recall).
-func (e *Engine) remember(chain string, r evidence.Record) error {
-	if chain != e.chain && !e.recalled.Load() && slices.Contains(keptBack, r.Kind) {
-		return nil
+// readLogs reads the engine's own log and then the mirrors.
+func (e *Engine) readLogs() error {
+	e.recalled.Store(true) // unless the log says that it is new
+	if err := e.noteBegun(); err != nil {
+		return err
 	}
-	return e.takeIn(chain, r)
+	own := func(r evidence.Record) error { return errors.Join(e.takeInOrKeepBack(e.logName, r), e.rememberOwn(r)) }
+	if err := e.evidence.Each(own); err != nil {
+		return fmt.Errorf("reading the log: %w", err)
+	}
+	for _, m := range e.mirrors.all() {
+		if err := m.Each(func(r evidence.Record) error { return e.takeInOrKeepBack(m.name, r) }); err != nil {
+			return fmt.Errorf("reading the mirror %s: %w", m.name, err)
+		}
+	}
+	return nil
 }
 
-func (e *Engine) takeIn(chain string, r evidence.Record) error {
+// prepareRows brings rows and log to say the same, and answers the rows.
+func (e *Engine) prepareRows(ctx context.Context, isWhole bool) ([]admin.Mailbox, error) {
+	if e.recalled.Load() || len(e.mirrors.all()) == 0 {
+		if err := e.restoreRows(ctx); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := e.directory.Mailboxes(ctx, "")
+	if err == nil {
+		err = e.noteStandings(rows)
+	}
+	if err == nil && e.recalled.Load() && !isWhole {
+		err = e.makeWhole(ctx) // it may be another directory than the one that was
+	}
+	return rows, err
+}
+
+// takeInOrKeepBack takes a record of either site into the views. Any order of two logs comes to the same. What a site that was rebuilt hears
+// of its former self waits until it has heard all of it (recall).
+func (e *Engine) takeInOrKeepBack(logName string, r evidence.Record) error {
+	if logName != e.logName && !e.recalled.Load() && slices.Contains(keptBack, r.Kind) {
+		return nil
+	}
+	return e.takeIn(logName, r)
+}
+
+func (e *Engine) takeIn(logName string, r evidence.Record) error {
 	switch r.Kind {
 	case kindAccepted:
-		return e.rememberAccepted(evidence.SiteOf(chain), r)
+		return e.rememberAccepted(evidence.SiteOf(logName), r)
 	case kindSettled:
 		if identifier, rcpt, ok := strings.Cut(r.Key, " "); ok {
 			e.timers.end(timerKey{identifier, rcpt})
@@ -238,13 +253,13 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		if err := r.Decode(&s); err != nil {
 			return err
 		}
-		e.standings.take(evidence.SiteOf(chain), s)
+		e.standings.take(evidence.SiteOf(logName), s)
 	case kindPlacement:
 		var p placement
 		if err := r.Decode(&p); err != nil {
 			return err
 		}
-		e.holders.addPlacement(evidence.SiteOf(chain), p)
+		e.holders.addPlacement(evidence.SiteOf(logName), p)
 	case kindCompared:
 		var c compared
 		if err := r.Decode(&c); err != nil {
@@ -252,17 +267,17 @@ func (e *Engine) takeIn(chain string, r evidence.Record) error {
 		}
 		e.holders.addCompared(c)
 	case kindHeld:
-		return e.rememberHeld(evidence.SiteOf(chain), r)
+		return e.rememberHeld(evidence.SiteOf(logName), r)
 	case kindForwarding, kindBounced:
-		return e.rememberSentOn(chain, r)
+		return e.rememberForwards(logName, r)
 	case kindTransaction:
 		return e.rememberSubmission(r)
 	case kindUndeliverable:
 		e.held.end(r.Key)
 	case kindDelivered:
 		e.held.end(r.Key)
-		if chain != e.chain { // the other site's logs tell of it
-			return e.rememberDouble(evidence.SiteOf(chain), r.Key)
+		if logName != e.logName { // the other site's logs tell of it
+			return e.rememberDouble(evidence.SiteOf(logName), r.Key)
 		}
 	}
 	return nil
@@ -293,7 +308,7 @@ func (e *Engine) rememberSubmission(r evidence.Record) error {
 	if err := r.Decode(&tx); err != nil || tx.Port != portSubmission {
 		return err
 	}
-	e.holders.count(fold(tx.From), today, 1, r.Hash)
+	e.sentToday.addRecord(fold(tx.From), today, r.Hash)
 	return nil
 }
 

@@ -10,14 +10,14 @@ import (
 	"github.com/pec-operator/pec-operator/internal/evidence"
 )
 
-// sentOnWithin is for how long Postfix may still give back what was sent on: maximal_queue_lifetime of it, and then of its bounce. What a
+// bounceWithin is for how long Postfix may still give back what was sent on: maximal_queue_lifetime of it, and then of its bounce. What a
 // mailbox sends on within it is bounded by its quota: each message takes the room of one that is delivered, and nothing that its holder
 // deletes makes room.
-const sentOnWithin = 48 * time.Hour
+const bounceWithin = 48 * time.Hour
 
-// sentOn is what each mailbox sent on of late, at either site, and what came back to this one and its mailbox does not have yet: a view of
+// forwards are what each mailbox sent on of late, at either site, and what came back to this one and its mailbox does not have yet: a view of
 // the logs.
-type sentOn struct {
+type forwards struct {
 	mu   sync.Mutex
 	by   map[string]map[string]sized // by mailbox, then by the record's key: logs that tell of it twice count once
 	owed map[string]owed             // by the key of its forwarding
@@ -33,13 +33,13 @@ type sized struct {
 	size int64
 }
 
-func newSentOn() *sentOn {
-	return &sentOn{by: map[string]map[string]sized{}, owed: map[string]owed{}}
+func newForwards() *forwards {
+	return &forwards{by: map[string]map[string]sized{}, owed: map[string]owed{}}
 }
 
 // add takes what was sent on at a time under a key; what is too old by now is nobody's concern.
-func (s *sentOn) add(mailbox, key string, size int64, at, now time.Time) {
-	if now.Sub(at) >= sentOnWithin { // a start reads years of them
+func (s *forwards) add(mailbox, key string, size int64, at, now time.Time) {
+	if now.Sub(at) >= bounceWithin { // a start reads years of them
 		return
 	}
 	s.mu.Lock()
@@ -50,12 +50,12 @@ func (s *sentOn) add(mailbox, key string, size int64, at, now time.Time) {
 	s.by[mailbox][key] = sized{at: at, size: size}
 }
 
-// bytes are those that a mailbox sent on within sentOnWithin.
-func (s *sentOn) bytes(mailbox string, now time.Time) (sum int64) {
+// bytes are those that a mailbox sent on within bounceWithin.
+func (s *forwards) bytes(mailbox string, now time.Time) (sum int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of := s.by[mailbox]
-	maps.DeleteFunc(of, func(_ string, m sized) bool { return now.Sub(m.at) >= sentOnWithin })
+	maps.DeleteFunc(of, func(_ string, m sized) bool { return now.Sub(m.at) >= bounceWithin })
 	if len(of) == 0 {
 		delete(s.by, mailbox)
 	}
@@ -65,28 +65,28 @@ func (s *sentOn) bytes(mailbox string, now time.Time) (sum int64) {
 	return sum
 }
 
-// rememberSentOn takes in what either site sent on, and what came back to this one.
-func (e *Engine) rememberSentOn(chain string, r evidence.Record) error {
+// rememberForwards takes in what either site sent on, and what came back to this one.
+func (e *Engine) rememberForwards(logName string, r evidence.Record) error {
 	if r.Kind == kindForwarding {
 		return e.rememberForwarding(r)
 	}
-	return e.rememberBounced(chain, r)
+	return e.rememberBounced(logName, r)
 }
 
 func (e *Engine) rememberForwarding(r evidence.Record) error {
-	if e.now().Sub(r.Time) >= sentOnWithin {
+	if e.now().Sub(r.Time) >= bounceWithin {
 		return nil
 	}
 	var f forwarding
 	if err := r.Decode(&f); err != nil {
 		return err
 	}
-	e.sentOn.add(f.Mailbox, r.Key, f.Size, r.Time, e.now())
+	e.forwards.add(f.Mailbox, r.Key, f.Size, r.Time, e.now())
 	return nil
 }
 
 // owe takes what came back. Why it did first is what its mailbox is told.
-func (s *sentOn) owe(id string, o owed) {
+func (s *forwards) owe(id string, o owed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, there := s.owed[id]; !there {
@@ -94,21 +94,21 @@ func (s *sentOn) owe(id string, o owed) {
 	}
 }
 
-func (s *sentOn) given(id string) {
+func (s *forwards) given(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.owed, id)
 }
 
-func (s *sentOn) allOwed() map[string]owed {
+func (s *forwards) allOwed() map[string]owed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.owed)
 }
 
 // rememberBounced takes in what came back to this site. Whether its mailbox has it by now is seen when it is given back.
-func (e *Engine) rememberBounced(chain string, r evidence.Record) error {
-	if evidence.SiteOf(chain) != e.settings.Site {
+func (e *Engine) rememberBounced(logName string, r evidence.Record) error {
+	if evidence.SiteOf(logName) != e.settings.Site {
 		return nil
 	}
 	isForwarded, err := e.lookup(kindForwarding, r.Identifier, nil)
@@ -119,13 +119,13 @@ func (e *Engine) rememberBounced(chain string, r evidence.Record) error {
 	if err := r.Decode(&why); err != nil {
 		return err
 	}
-	e.sentOn.owe(r.Identifier, owed{why: why, former: chain != e.chain})
+	e.forwards.owe(r.Identifier, owed{why: why, former: logName != e.logName})
 	return nil
 }
 
 // passOwed gives back what is owed. A site that was built anew first hears all that it had given.
 func (e *Engine) passOwed(ctx context.Context) {
-	for id, o := range e.sentOn.allOwed() {
+	for id, o := range e.forwards.allOwed() {
 		if ctx.Err() != nil {
 			return
 		}
@@ -141,7 +141,7 @@ func (e *Engine) giveBack(id string, why failure) {
 		e.log.Warn("what was sent on came back, and its mailbox cannot have it yet; it is in custody, and tried again", "message", id, "error", err)
 		return
 	}
-	e.sentOn.given(id)
+	e.forwards.given(id)
 }
 
 func (e *Engine) cameBackAs(id string, why failure) error {
