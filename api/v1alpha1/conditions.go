@@ -382,8 +382,8 @@ const (
 	ReasonAddressTaken = "AddressTaken"
 	// ReasonDomainNotFound surfaces when the PECDomain of spec.domainRef is not in the namespace.
 	ReasonDomainNotFound = "DomainNotFound"
-	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet, or its engine has been away for five minutes; the
-	// message has the domain's reason.
+	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet, its host does not list the namespace, or its engine
+	// has been away for five minutes; the message has the domain's reason.
 	ReasonDomainNotReady = "DomainNotReady"
 	// ReasonEngineRefuses surfaces when the engine answers that it does not take the mailbox's row, or what its holder is given, as the spec
 	// and the Secret make them; the message says why. Correct that; it is asked for again at each change, and at growing pauses. DirectoryInSync

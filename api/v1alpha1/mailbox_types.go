@@ -38,7 +38,7 @@ const (
 // +kubebuilder:selectablefield:JSONPath=`.spec.access`
 // +kubebuilder:selectablefield:JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.status.address`,description="The certified address."
-// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,description="The use that the mailbox is contracted for."
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`,description="The use that the resource asks for; status.admittedAs is what the mailbox is provisioned as."
 // +kubebuilder:printcolumn:name="Used%",type=integer,JSONPath=`.status.usage.percent`,description="How much of the quota is used."
 // +kubebuilder:printcolumn:name="Quota",type=string,JSONPath=`.status.quota`,description="How much the mailbox may hold: its own quota, or its domain's default."
 // +kubebuilder:printcolumn:name="Access",type=string,JSONPath=`.status.effectiveAccess.access`,description="What the holder may do now: Full, ReceiveOnly, ReadOnly or Suspended."

@@ -578,7 +578,7 @@ type PECDomainStatus struct {
 	// +kubebuilder:validation:MaxItems=2
 	Sites []SiteStatus `json:"sites,omitempty"`
 	// readySites names the sites that are Ready, separated by commas: derived from sites, for the printed column, because a column
-	// shows one value.
+	// shows one value. A site that could not be read for five minutes is not among them.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	ReadySites string `json:"readySites,omitempty"`

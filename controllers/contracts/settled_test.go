@@ -78,11 +78,13 @@ func TestTwoSitesAdmitTheSameOfWhatComesOneByOne(t *testing.T) {
 		"three where two fit, with long stops":          {398, 3, quiet - 100*time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
-			limit := int64(400)
+			limit, seed := int64(400), rand.Uint64()
+			t.Logf("seed %d", seed)
+			random := rand.New(rand.NewPCG(seed, 0))
 			for range 5 {
 				var wants []contract.Claim
 				for i := range c.there + c.come {
-					wants = append(wants, request(i, rand.IntN(50)))
+					wants = append(wants, request(i, random.IntN(50)))
 				}
 				last := slices.MaxFunc(wants[c.there:], func(a, b contract.Claim) int {
 					return cmp.Or(a.RequestedAt.Compare(b.RequestedAt), strings.Compare(a.Address, b.Address))
@@ -93,9 +95,9 @@ func TestTwoSitesAdmitTheSameOfWhatComesOneByOne(t *testing.T) {
 						s.has[w.Address] = *w.Wants
 					}
 					at, stops := time.Duration(0), 0
-					for _, i := range rand.Perm(c.come) {
-						at += rand.N(25 * time.Millisecond)
-						if rand.IntN(c.come) < 8 && stops < 8 {
+					for _, i := range random.Perm(c.come) {
+						at += time.Duration(random.Int64N(int64(25 * time.Millisecond)))
+						if random.IntN(c.come) < 8 && stops < 8 {
 							at += c.stop - 25*time.Millisecond
 							stops++
 						}

@@ -86,7 +86,8 @@ func findStack(ctx context.Context, s *scope) (reconcile.Result, error) {
 func refuseOwnAddress(_ context.Context, s *scope) (reconcile.Result, error) {
 	if slices.Contains(ownAddresses(s.host), s.mailbox.Address()) {
 		return reconcile.Result{}, reconcile.Stalled(v1alpha1.ConditionProvisioned, v1alpha1.ReasonAddressReserved, fmt.Sprintf(
-			"%s is an address of the provider itself, which signs or receives with it; choose another local part", s.mailbox.Address()))
+			"%s is an address of the provider itself, which signs or receives with it; correct provider.managed.provider.mailReceipt or provider.managed.serviceAddress of PECDomain %s, or delete this Mailbox, which shuts it if it was open and keeps its mail, and make one with another local part",
+			s.mailbox.Address(), client.ObjectKeyFromObject(s.host)))
 	}
 	return reconcile.Result{}, nil
 }

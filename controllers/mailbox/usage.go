@@ -44,7 +44,9 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	due, next := s.looks.Due(client.ObjectKeyFromObject(s.mailbox), s.mailbox.Status.Usage != nil, s.Now)
 	due = due || s.Request() != ""
-	archive, err := s.archiveJudge(ctx, due)
+	shown := s.mailbox.Status.Usage
+	s.mailbox.Status.Usage = underQuota(shown, s.granted.Bytes, s.Now)
+	archive, err := s.archiveJudge(ctx, due || s.mailbox.Status.Usage != shown)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -118,9 +120,7 @@ func usageOf(old *v1alpha1.MailboxUsage, m measure, now time.Time) *v1alpha1.Mai
 	if old == nil {
 		old = &v1alpha1.MailboxUsage{}
 	}
-	if m.quota > 0 {
-		is.Percent = ptr.To(int32(min(m.bytes*100/m.quota, 1000))) //nolint:gosec // bounded
-	}
+	is.Percent = percentOf(m.bytes, m.quota)
 	if m.sent != nil {
 		is.SentPerMonth = ptr.To(twoFigures(*m.sent))
 	}
@@ -135,6 +135,26 @@ func usageOf(old *v1alpha1.MailboxUsage, m measure, now time.Time) *v1alpha1.Mai
 		is.OldPercent = ptr.To(int32(share / 5 * 5)) //nolint:gosec // a percentage
 	}
 	return is
+}
+
+// underQuota is a usage as it is under a quota: the same where it was shown under that one. What is used is asked every few minutes, and
+// until then a new quota would stand beside the share of the former. Pure.
+func underQuota(u *v1alpha1.MailboxUsage, quota int64, now time.Time) *v1alpha1.MailboxUsage {
+	if u == nil || ptr.Equal(u.Percent, percentOf(*u.Bytes, quota)) {
+		return u
+	}
+	is := u.DeepCopy()
+	is.Percent = percentOf(*u.Bytes, quota)
+	is.FullOn = fullOn(u.FullOn, measure{bytes: *u.Bytes, quota: quota}, ptr.Deref(u.GrowthPerDay, 0), now)
+	return is
+}
+
+// percentOf is how many hundredths of a quota are used, at most 1000; nil where nobody says how much fits. Pure.
+func percentOf(bytes, quota int64) *int32 {
+	if quota == 0 {
+		return nil
+	}
+	return ptr.To(int32(min(bytes*100/quota, 1000))) //nolint:gosec // bounded
 }
 
 // growth is how many bytes a day a mailbox grows by: what arrived in the last month and is still there, over that month. A mailbox

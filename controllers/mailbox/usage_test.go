@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
@@ -127,6 +128,29 @@ func TestPicture(t *testing.T) {
 		if *is.GrowthPerDay != c.growth || is.FullOn != c.fullOn || *is.OldPercent != c.age {
 			t.Errorf("%s: %d a day, full on %q, %d %% old; want %d, %q, %d", name, *is.GrowthPerDay, is.FullOn, *is.OldPercent, c.growth, c.fullOn, c.age)
 		}
+	}
+}
+
+func TestUsageUnderAnotherQuota(t *testing.T) {
+	shown := func(bytes int64, percent int32, growth int64, fullOn v1alpha1.Date) *v1alpha1.MailboxUsage {
+		return &v1alpha1.MailboxUsage{Bytes: &bytes, Percent: &percent, GrowthPerDay: &growth, FullOn: fullOn}
+	}
+	for name, c := range map[string]struct {
+		u     *v1alpha1.MailboxUsage
+		quota int64
+		want  *v1alpha1.MailboxUsage
+	}{
+		"a larger one is full later":       {shown(700e6, 70, 10e6, "2026-03-31"), 2000e6, shown(700e6, 35, 10e6, "2026-07-09")},
+		"a smaller one is full today":      {shown(700e6, 70, 10e6, ""), 500e6, shown(700e6, 140, 10e6, "2026-03-01")},
+		"the same one has the same":        {shown(700e6, 70, 10e6, "2026-02-02"), 1000e6, shown(700e6, 70, 10e6, "2026-02-02")},
+		"nothing is known before a look":   {nil, 1000e6, nil},
+		"what never was searched has none": {shown(700e6, 70, 0, ""), 1400e6, shown(700e6, 50, 0, "")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, underQuota(c.u, c.quota, noon)); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 

@@ -59,7 +59,7 @@ func judgeContract(d *v1alpha1.PECDomain, p *contracts.Page) (metav1.Condition, 
 		c.Reason = v1alpha1.ReasonContractEnded
 		c.Message = "contract " + p.Contract.Reference + " has ended: nothing more is admitted, what is there stays; renew it and set contract.validUntil of the domain that it is of"
 	case len(status.Over) > 0:
-		c.Reason, c.Message = v1alpha1.ReasonOverContract, whose+" is exceeded: "+words(tally, terms)+"; nobody is turned out and nothing more is admitted: extend the contract, or agree with the holders whose mailboxes end"
+		c.Reason, c.Message = v1alpha1.ReasonOverContract, whose+" is exceeded: "+words(tally, terms)+"; nobody is turned out and nothing that draws on that is admitted: extend the contract, or agree with the holders whose mailboxes end"
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonWithinContract, "no more is provisioned than "+whose+" allows"
 	}

@@ -307,6 +307,35 @@ func TestJudgeSpec(t *testing.T) {
 	}
 }
 
+func TestWhatIsShownOfASiteThatWasNotRead(t *testing.T) {
+	own := v1alpha1.SiteStatus{Name: "a", Locality: v1alpha1.SiteLocal, Ready: metav1.ConditionTrue}
+	ready := v1alpha1.SiteStatus{Name: "b", Locality: v1alpha1.SitePeer, Ready: metav1.ConditionTrue, SpecHash: "1"}
+	unknown := ready
+	unknown.Ready = metav1.ConditionUnknown
+	for name, tc := range map[string]struct {
+		reason string
+		old    []v1alpha1.SiteStatus
+		want   []v1alpha1.SiteStatus
+	}{
+		"what was known of it, for a moment":                  {v1alpha1.ReasonSpecsEqual, []v1alpha1.SiteStatus{own, ready}, []v1alpha1.SiteStatus{ready}},
+		"the same where nothing is said of its spec":          {"", []v1alpha1.SiteStatus{own, ready}, []v1alpha1.SiteStatus{ready}},
+		"not that it is Ready, when it has been silent":       {v1alpha1.ReasonPeerUnknown, []v1alpha1.SiteStatus{own, ready}, []v1alpha1.SiteStatus{unknown}},
+		"nothing, where it does not have the PECDomain":       {v1alpha1.ReasonPeerLacksObject, []v1alpha1.SiteStatus{own, ready}, nil},
+		"nothing of a site that was never read by this one":   {v1alpha1.ReasonPeerUnknown, []v1alpha1.SiteStatus{own}, nil},
+		"the same on each pass over one that has been silent": {v1alpha1.ReasonPeerUnknown, []v1alpha1.SiteStatus{own, unknown}, []v1alpha1.SiteStatus{unknown}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var spec *metav1.Condition
+			if tc.reason != "" {
+				spec = &metav1.Condition{Type: v1alpha1.ConditionSpecInSync, Reason: tc.reason}
+			}
+			if diff := cmp.Diff(tc.want, unreadPeer(tc.old, spec)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 func TestSiteTimesMoveOnlyWithTheRest(t *testing.T) {
 	entry := v1alpha1.SiteStatus{Name: "a", Locality: v1alpha1.SiteLocal, Ready: metav1.ConditionTrue, Mailboxes: ptr.To(int32(3))}
 	first := stampSites(nil, []v1alpha1.SiteStatus{entry}, now)

@@ -96,11 +96,7 @@ func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
 		entry.Stores = s.peerStores()
 		entries = append(entries, entry)
 	case other == nil && s.Peer.State().Configured:
-		for _, old := range status.Sites { // what was last known of a silent peer stays; PeerReachable says how it stands
-			if old.Locality == v1alpha1.SitePeer {
-				entries = append(entries, old)
-			}
-		}
+		entries = append(entries, unreadPeer(status.Sites, meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionSpecInSync))...)
 	}
 	status.Sites = stampSites(status.Sites, entries, s.Now)
 	var ready []string
@@ -111,6 +107,20 @@ func (s *scope) complete(counts *v1alpha1.MailboxCounts) {
 	}
 	slices.Sort(ready)
 	status.ReadySites = strings.Join(ready, ",")
+}
+
+// unreadPeer is the entry of a peer whose resource this pass could not read: what was last known of it, but not that it is Ready once
+// nothing is known of its spec any more; none where it has no such PECDomain. Pure.
+func unreadPeer(old []v1alpha1.SiteStatus, spec *metav1.Condition) []v1alpha1.SiteStatus {
+	at := slices.IndexFunc(old, func(e v1alpha1.SiteStatus) bool { return e.Locality == v1alpha1.SitePeer })
+	if at < 0 || spec != nil && spec.Reason == v1alpha1.ReasonPeerLacksObject {
+		return nil
+	}
+	entry := old[at]
+	if spec != nil && spec.Reason == v1alpha1.ReasonPeerUnknown {
+		entry.Ready = metav1.ConditionUnknown
+	}
+	return []v1alpha1.SiteStatus{entry}
 }
 
 // siteEntry is what a site's status says in one line.

@@ -222,10 +222,18 @@ type world struct {
 	contract Contract
 	has      map[string]Holding
 	wants    map[string]Claim
+	random   *rand.Rand // the order that claims come in
 }
 
-func newWorld(c Contract) *world {
-	return &world{contract: c, has: map[string]Holding{}, wants: map[string]Claim{}}
+func newWorld(c Contract, random *rand.Rand) *world {
+	return &world{contract: c, has: map[string]Holding{}, wants: map[string]Claim{}, random: random}
+}
+
+// seeded is what a test draws from; who puts the seed that it logs in here has the same run again.
+func seeded(t *testing.T) *rand.Rand {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
 }
 
 func (w *world) claims() []Claim {
@@ -244,7 +252,8 @@ func (w *world) claims() []Claim {
 			out = append(out, c)
 		}
 	}
-	rand.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	slices.SortFunc(out, func(a, b Claim) int { return strings.Compare(a.Address, b.Address) })
+	w.random.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	return out
 }
 
@@ -258,16 +267,17 @@ func (w *world) act() Outcome {
 }
 
 func TestFourHundredAndOneOnAContractOfFourHundred(t *testing.T) {
+	random := seeded(t)
 	var claims []Claim
 	for i := range 401 {
-		claims = append(claims, asks(fmt.Sprintf("box%03d@d", i), rand.IntN(50)))
+		claims = append(claims, asks(fmt.Sprintf("box%03d@d", i), random.IntN(50)))
 	}
 	last := slices.MaxFunc(claims, func(a, b Claim) int {
 		return cmp.Or(a.RequestedAt.Compare(b.RequestedAt), strings.Compare(a.Address, b.Address))
 	})
 	for range 20 {
-		for _, site := range []*world{newWorld(Contract{Terms: Terms{Standard: n(400)}}), newWorld(Contract{Terms: Terms{Standard: n(400)}})} {
-			for _, i := range rand.Perm(len(claims)) {
+		for _, site := range []*world{newWorld(Contract{Terms: Terms{Standard: n(400)}}, random), newWorld(Contract{Terms: Terms{Standard: n(400)}}, random)} {
+			for _, i := range random.Perm(len(claims)) {
 				site.wants[claims[i].Address] = claims[i]
 			}
 			if got := held(site.act()); !slices.Equal(got, []string{last.Address}) {
@@ -284,18 +294,19 @@ func TestFourHundredAndOneOnAContractOfFourHundred(t *testing.T) {
 // is turned out, nothing more than the contract allows is ever provisioned beyond what a shrink left, and deleting and making
 // again never lets anybody in.
 func TestNothingThatPeopleDoBreaksTheContract(t *testing.T) {
+	random := seeded(t)
 	for range 50 {
 		limit := int64(20)
-		w := newWorld(Contract{Terms: Terms{Standard: &limit}})
+		w := newWorld(Contract{Terms: Terms{Standard: &limit}}, random)
 		for step := range 400 {
-			address := fmt.Sprintf("box%02d@d", rand.IntN(60))
-			switch rand.IntN(10) {
+			address := fmt.Sprintf("box%02d@d", random.IntN(60))
+			switch random.IntN(10) {
 			case 0:
-				limit = int64(rand.IntN(40))
+				limit = int64(random.IntN(40))
 			case 1, 2:
 				delete(w.wants, address)
 			default:
-				w.wants[address] = asks(address, step-rand.IntN(400))
+				w.wants[address] = asks(address, step-random.IntN(400))
 			}
 			before := maps.Clone(w.has)
 			o := w.act()

@@ -26,7 +26,7 @@ const (
 	arrivalsKept = 49 * time.Hour
 	// toldAfterStart is how old an arrival may be, that an engine before this one left untold, to be told of one by one.
 	toldAfterStart = time.Hour
-	// notifyGivenUp is when a notification that nobody took is dropped, and notifyRetry how long it waits in between.
+	// notifyGivenUp is when a notification that the stack's own Postfix did not take is dropped, and notifyRetry how long it waits in between.
 	notifyGivenUp = 72 * time.Hour
 	notifyRetry   = 5 * time.Minute
 	notifyEvery   = 10 * time.Second

@@ -204,7 +204,9 @@ func TestTwoSitesAdmitTheSame(t *testing.T) {
 			for i := range room + 2 {
 				boxes = append(boxes, asked(s, fmt.Sprintf("box%02d", i), i*7%50))
 			}
-			for _, i := range rand.Perm(len(boxes)) {
+			order := rand.Perm(len(boxes))
+			t.Logf("they come in the order %v", order)
+			for _, i := range order {
 				s.create(t, boxes[i])
 			}
 			s.stands(t, domain, v1alpha1.ReasonWithinContract, room, 0, 2)

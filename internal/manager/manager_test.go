@@ -910,6 +910,15 @@ func checkSecrets(t *testing.T, s *site) {
 	s.pods.With(t, s.domain, func(e *apitest.Engine) { delete(e.Secrets, box.Address()) })
 }
 
+// lists fails unless the column Sites of a domain has these.
+func (s *site) lists(t *testing.T, d *v1alpha1.PECDomain, want string) {
+	t.Helper()
+	s.get(t, s.ns, d.Name, d)
+	if d.Status.ReadySites != want {
+		t.Errorf("the sites where %s is Ready are %q, not %q: %v", d.Name, d.Status.ReadySites, want, d.Status.Sites)
+	}
+}
+
 // tells waits until the engine of a site was told of a peer.
 func (s *site) tells(t *testing.T, want *admin.Peer) {
 	t.Helper()
@@ -958,6 +967,7 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 		b.ready(t, domainB)
 		poke(t, a, domainA)
 		a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionFalse, v1alpha1.ReasonSpecsDiffer)
+		a.lists(t, domainA, "a,b")
 		poke(t, b, domainB)
 		b.waitFor(t, domainB, v1alpha1.ConditionSpecInSync, metav1.ConditionTrue, v1alpha1.ReasonSpecsEqual)
 		a.waitFor(t, domainA, v1alpha1.ConditionPeerReachable, metav1.ConditionTrue, v1alpha1.ReasonPeerAnswers)
@@ -1021,6 +1031,9 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 		checkInForce(t, a, b, domainA, domainB, func() { ahead.Add(int64(2 * time.Minute)) })
 	})
 	t.Run("the sites' Secrets are compared", func(t *testing.T) { checkSecrets(t, a) })
+	a.request(t, domainA, "deleted there")
+	a.waitFor(t, domainA, v1alpha1.ConditionSpecInSync, metav1.ConditionFalse, v1alpha1.ReasonPeerLacksObject)
+	a.lists(t, domainA, "a")
 	stop()
 	box := makeMailbox(a.ns, "superstite", a.domain)
 	a.create(t, box)

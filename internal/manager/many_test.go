@@ -48,6 +48,9 @@ func TestManyMailboxes(t *testing.T) {
 		if strings.Contains(call, "/mailboxes/") {
 			writes[path.Base(path.Dir(call))]++
 		}
+		if strings.HasSuffix(call, "/events") {
+			t.Errorf("an event is a write too: %s", call)
+		}
 	}
 	for _, box := range boxes {
 		if n := writes[box.Name]; n != 1 {

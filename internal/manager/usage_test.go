@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -79,6 +81,44 @@ func TestUsageIsShownAndJudged(t *testing.T) {
 		s.waitFor(t, box, v1alpha1.ConditionUsageMatchesType, metav1.ConditionTrue, v1alpha1.ReasonMatchesType)
 		if c := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionArchiveRecommended); c != nil || box.Status.Usage.FullOn != "" {
 			t.Errorf("it says %v, full on %q", c, box.Status.Usage.FullOn)
+		}
+	})
+}
+
+func TestWhatIsUsedIsJudgedByTheQuotaInForce(t *testing.T) {
+	s := newSite(t, "nuovequote", siteOptions{})
+	domain := s.makeDomain()
+	s.provide(t)
+	box := makeMailbox(s.ns, "protocollo", s.domain)
+	s.create(t, domain, password(s.ns, hashed), box)
+	s.ready(t, domain, box)
+	measured := 0
+	s.pods.With(t, s.domain, func(e *apitest.Engine) {
+		e.Usage[box.Address()] = admin.Usage{Bytes: 1000 << 20, Messages: 9}
+	})
+	s.request(t, box, "look")
+	s.waitFor(t, box, v1alpha1.ConditionQuotaHealthy, metav1.ConditionFalse, v1alpha1.ReasonOverQuota)
+	s.settle(t)
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { measured = e.Measured })
+	for _, c := range []struct {
+		quota   string
+		percent int32
+		status  metav1.ConditionStatus
+		reason  string
+	}{
+		{"4Gi", 24, metav1.ConditionTrue, v1alpha1.ReasonWithinQuota},
+		{"500Mi", 200, metav1.ConditionFalse, v1alpha1.ReasonOverQuota},
+	} {
+		update(t, s, box, func(m *v1alpha1.Mailbox) { m.Spec.Quota = ptr.To(resource.MustParse(c.quota)) })
+		s.waitFor(t, box, v1alpha1.ConditionQuotaHealthy, c.status, c.reason)
+		if box.Status.Quota != c.quota || *box.Status.Usage.Percent != c.percent {
+			t.Errorf("of %s, %d %% are used", box.Status.Quota, *box.Status.Usage.Percent)
+		}
+		s.wrote(t, box, 1)
+	}
+	s.pods.With(t, s.domain, func(e *apitest.Engine) {
+		if e.Measured != measured {
+			t.Error("the stack was asked for what is used, which is known")
 		}
 	})
 }

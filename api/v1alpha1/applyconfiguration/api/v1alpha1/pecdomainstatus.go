@@ -20,7 +20,7 @@ type PECDomainStatusApplyConfiguration struct {
 	// sites is what each site says of itself, as far as this one knows, and where the other one differs from it.
 	Sites []SiteStatusApplyConfiguration `json:"sites,omitempty"`
 	// readySites names the sites that are Ready, separated by commas: derived from sites, for the printed column, because a column
-	// shows one value.
+	// shows one value. A site that could not be read for five minutes is not among them.
 	ReadySites *string `json:"readySites,omitempty"`
 	// mailboxes counts the Mailbox resources of this domain.
 	Mailboxes *MailboxCountsApplyConfiguration `json:"mailboxes,omitempty"`
