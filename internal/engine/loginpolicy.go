@@ -81,7 +81,7 @@ func (e *Engine) judgeLogin(command string, try loginTry) loginVerdict {
 		return loginVerdict{}
 	}
 	e.countRefusedLogin(try.Protocol, address, try.Remote, refused)
-	said := loginVerdict{-1, "too many wrong passwords for this mailbox or from this network: this one was not looked at, try it again in some minutes"}
+	said := loginVerdict{-1, "too many wrong passwords for this mailbox or from this network, or too many at once: this one was not looked at, try it again in some minutes"}
 	if try.Protocol == "imap" {
 		said.Message = "[UNAVAILABLE] " + said.Message // Dovecot takes the code from here; in the other protocols it leaves no place for one
 	}
