@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/evidence"
 )
 
 // asksPolicy says something of a login as Dovecot does.
@@ -83,6 +86,56 @@ func TestLoginPolicy(t *testing.T) {
 			w.engine.healthServer().Handler.ServeHTTP(counted, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 			if strings.Contains(counted.Body.String(), "pec_engine_logins_refused_total{") != (c.wantRefused != "") {
 				t.Errorf("refused %q, and the metrics are\n%s", c.wantRefused, counted.Body)
+			}
+		})
+	}
+}
+
+// Who logs in before it can be known how his mailbox stands is not told that he errs, and nothing says so of him afterwards.
+func TestNobodyIsToldThatHisPasswordIsWrongBeforeHisMailboxIsKnown(t *testing.T) {
+	const address = "nuova@" + ours
+	here := func(t *testing.T, lose func(*world)) *world {
+		w := newWorld(t)
+		w.put(address, "s/1", first, admin.AccessFull)
+		w.alone = true
+		lose(w)
+		return w
+	}
+	for name, given := range map[string]func(t *testing.T) *world{
+		"the volume is new":      func(t *testing.T) *world { return here(t, (*world).rebuildAlone) },
+		"the directory was lost": func(t *testing.T) *world { return here(t, (*world).loseDirectory) },
+		"its row was made again from the log": func(t *testing.T) *world {
+			return here(t, func(w *world) {
+				w.change(address, func(row *admin.Mailbox) { row.Access, row.Restored = admin.AccessSuspended, true })
+			})
+		},
+		"it is open at the other site": func(t *testing.T) *world {
+			a, b := newTwins(t)
+			b.put(address, "s/1", first, admin.AccessFull)
+			agree(t, a, b)
+			return a.world
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := given(t)
+			w.givenDovecotsKey()
+			const login = `{"login":"` + address + `","remote":"192.0.2.9","protocol":"imap","fail_type":"policy","policy_reject":true}`
+			for range triesPerAddress {
+				if _, answer := w.asksPolicy(dovecotsKey, "allow", login); !strings.Contains(answer, `"[UNAVAILABLE] this server was set up anew`) {
+					t.Fatalf("a port answers %s", answer)
+				}
+				w.asksPolicy(dovecotsKey, "report", login)
+			}
+			if status, code, _ := w.as(address, first, http.MethodGet, "/v1/settings", ""); status != http.StatusServiceUnavailable {
+				t.Errorf("the API answers %d %s", status, code)
+			}
+			w.records(kindLogin, func(r evidence.Record) { t.Errorf("recorded for good: %s", r.Key) })
+			w.put(address, "s/1", first, admin.AccessFull)
+			if _, answer := w.asksPolicy(dovecotsKey, "allow", login); !strings.Contains(answer, `"status":0`) {
+				t.Errorf("when it is placed a port answers %s", answer)
+			}
+			if status, code, _ := w.as(address, first, http.MethodGet, "/v1/settings", ""); status != http.StatusOK {
+				t.Errorf("when it is placed the API answers %d %s", status, code)
 			}
 		})
 	}
