@@ -353,7 +353,7 @@ const (
 	// ReasonAcceptedByProvider surfaces when the provider of an External domain let the operator in with the password.
 	ReasonAcceptedByProvider = "AcceptedByProvider"
 	// ReasonRefusedByProvider surfaces when the provider of an External domain refused address and password. They are not tried again
-	// until the Secret changes: wrong passwords lock an account.
+	// until the Secret or the provider is another: wrong passwords lock an account.
 	ReasonRefusedByProvider = "RefusedByProvider"
 
 	// ConditionWatched (External domain) is True when:
@@ -383,7 +383,8 @@ const (
 	// ReasonDomainNotFound surfaces when the PECDomain of spec.domainRef is not in the namespace.
 	ReasonDomainNotFound = "DomainNotFound"
 	// ReasonDomainNotReady surfaces when the domain's stack cannot take mailboxes yet, its host does not list the namespace, or its engine
-	// has been away for five minutes; the message has the domain's reason.
+	// has been away for five minutes; the message has the domain's reason. Watched has it when another namespace claimed the External domain
+	// first: nobody logs in for this one.
 	ReasonDomainNotReady = "DomainNotReady"
 	// ReasonEngineRefuses surfaces when the engine answers that it does not take the mailbox's row, or what its holder is given, as the spec
 	// and the Secret make them; the message says why. Correct that; it is asked for again at each change, and at growing pauses. DirectoryInSync

@@ -333,8 +333,8 @@ type MailboxStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	Quota string `json:"quota,omitempty"`
-	// triedSecretVersion (External domain) is the version of the Secret that was last tried at the provider. One that it refused is not
-	// tried again.
+	// triedSecretVersion (External domain) is the version of the Secret that was last tried at the provider, and after an @ a hash of the
+	// provider's host and port and of the key. What was refused is not tried again before one of them is another.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

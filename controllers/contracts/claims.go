@@ -65,15 +65,15 @@ func Holding(row admin.Mailbox) *contract.Holding {
 	return h
 }
 
-// Wanted is what a Mailbox asks for in its domain; nil when neither says how much it may hold. Under a legal hold a default that
-// shrank takes nothing away. Pure.
+// Wanted is what a Mailbox asks for in its domain; nil when neither says how much it may hold. Under a legal hold nothing is
+// taken away: neither by a default that shrank nor by a first quota of its own, which the schema compares with none. Pure.
 func Wanted(m *v1alpha1.Mailbox, d *v1alpha1.PECDomain, has *contract.Holding) *contract.Holding {
 	quota := m.QuotaIn(d)
 	if quota == nil {
 		return nil
 	}
 	h := &contract.Holding{Type: contract.Type(m.Spec.Type), Bytes: quota.Value()}
-	if m.Spec.Quota == nil && len(m.Spec.LegalHolds) > 0 && has != nil {
+	if len(m.Spec.LegalHolds) > 0 && has != nil {
 		h.Bytes = max(h.Bytes, has.Bytes)
 	}
 	return h

@@ -55,3 +55,35 @@ func TestWhatCountsAsClosed(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAMailboxWants(t *testing.T) {
+	held := []v1alpha1.LegalHold{{Reference: "RG 1/2026"}}
+	for name, c := range map[string]struct {
+		quota, byDefault string
+		holds            []v1alpha1.LegalHold
+		has              int64
+		want             int64
+	}{
+		"its own quota before its domain's":                   {"1Gi", "5Gi", nil, 0, 1 << 30},
+		"else its domain's":                                   {"", "5Gi", nil, 0, 5 << 30},
+		"a default that shrank":                               {"", "1Gi", nil, 5 << 30, 1 << 30},
+		"the same under a legal hold":                         {"", "1Gi", held, 5 << 30, 5 << 30},
+		"a first quota of its own, less than the default was": {"1M", "5Gi", nil, 5 << 30, 1e6},
+		"the same under a legal hold takes nothing away":      {"1M", "5Gi", held, 5 << 30, 5 << 30},
+		"a quota that grows under a legal hold":               {"9Gi", "5Gi", held, 5 << 30, 9 << 30},
+		"a legal hold on one that is not there yet":           {"1Gi", "5Gi", held, 0, 1 << 30},
+	} {
+		d := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{MailboxDefaults: &v1alpha1.MailboxDefaults{Quota: ptr.To(resource.MustParse(c.byDefault))}}}
+		m := &v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{LegalHolds: c.holds}}
+		if c.quota != "" {
+			m.Spec.Quota = ptr.To(resource.MustParse(c.quota))
+		}
+		var has *contract.Holding
+		if c.has > 0 {
+			has = &contract.Holding{Type: contract.Standard, Bytes: c.has}
+		}
+		if got := Wanted(m, d, has); got == nil || got.Bytes != c.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

@@ -45,10 +45,8 @@ func readRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	pool, limited := refs.Pool(s.domain)
 	var row *admin.Mailbox
-	if s.has.There {
+	if s.has.There { // one that was lost says no more where it was counted, and whom the domain names now may never have lent to it
 		row, s.countedIn = &s.has.Mailbox, s.has.Mailbox.AdmittedIn
-	} else if limited { // a row that was lost says no more where it was admitted
-		s.countedIn = refs.Key(pool)
 	}
 	has := contracts.Has(s.mailbox, row)
 	wants := contracts.Wanted(s.mailbox, s.domain, has)

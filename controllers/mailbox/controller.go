@@ -45,7 +45,7 @@ var table = reconcile.Table{
 
 // provisioned is the way of a mailbox on a stack of ours.
 var provisioned = reconcile.Road[*scope]{Table: table, Phases: []reconcile.Phase[*scope]{
-	leaveProvider, findStack, refuseOwnAddress, showSpamFilter, readRow, findMigrations, holdNew, admit, readCredentials, judgeAccess, placeRow, compareSecrets, watchUsage,
+	leaveProvider, findStack, refuseOwnAddress, showSpamFilter, readRow, findMigrations, holdNew, admit, readCredentials, judgeAccess, placeRow, compareSecrets, watchUsage, conclude,
 }}
 
 // Reconciler makes Mailboxes real at one site.
@@ -95,6 +95,8 @@ type scope struct {
 	access v1alpha1.EffectiveAccess
 	// migrations are those that move the mailbox away, by name.
 	migrations []v1alpha1.MailboxMigration
+	// ends is what is held or refused of a mailbox that is there: how the pass ends; nil when nothing is.
+	ends error
 	// granted is what may be provisioned.
 	granted contract.Holding
 	// countedIn is the domain, namespace/name, whose contract counts the mailbox; "" when none does.

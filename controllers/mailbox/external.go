@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -34,12 +35,27 @@ var externalTable = reconcile.Table{
 }
 
 // external is the way of a mailbox that another provider runs.
-var external = reconcile.Road[*scope]{Table: externalTable, Phases: []reconcile.Phase[*scope]{clearProvisioned, readCredentials, requirePassword, watchProvider}}
+var external = reconcile.Road[*scope]{Table: externalTable, Phases: []reconcile.Phase[*scope]{clearProvisioned, leaveToClaimant, readCredentials, requirePassword, watchProvider}}
 
 // clearProvisioned shows nothing of what only a stack has.
 func clearProvisioned(_ context.Context, s *scope) (reconcile.Result, error) {
 	status := &s.mailbox.Status
 	status.AdmittedAs, status.EffectiveAccess, status.Holder = "", nil, nil
+	return reconcile.Result{}, nil
+}
+
+// leaveToClaimant logs nobody in at the mailboxes of a domain that another namespace claimed first: whoever names it too would guess their
+// passwords by the operator, and lock them. The domain's condition may not be there yet.
+func leaveToClaimant(ctx context.Context, s *scope) (reconcile.Result, error) {
+	first, err := refs.Claimant(ctx, s.Client, s.domain.Name)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if first != nil && first.Namespace != s.domain.Namespace {
+		s.Poller.forget(client.ObjectKeyFromObject(s.mailbox))
+		return reconcile.Result{RequeueAfter: recheck}, reconcile.Stalled(v1alpha1.ConditionWatched, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
+			"namespace %s claimed %s first, so that nobody logs in for this one; DomainConflict of the PECDomain says what to do", first.Namespace, s.domain.Name))
+	}
 	return reconcile.Result{}, nil
 }
 
@@ -78,8 +94,11 @@ func watchProvider(_ context.Context, s *scope) (reconcile.Result, error) {
 // awaitLook repeats what an earlier operator saw until its turn comes. A first look has some seconds before anything is written.
 func (s *scope) awaitLook(seen watched) (reconcile.Result, error) {
 	if seen.recalled || seen.due.After(s.Now) {
-		s.Repeat(externalTable.Positive...)
 		s.sayAll(s.judgeExternal)
+		if was := meta.FindStatusCondition(s.mailbox.Status.Conditions, v1alpha1.ConditionWatched); was != nil && was.Status == metav1.ConditionFalse {
+			return reconcile.Result{}, reconcile.Waiting(recheck, was.Type, was.Reason, was.Message)
+		}
+		s.Repeat(externalTable.Positive...)
 		return reconcile.Result{RequeueAfter: recheck}, nil
 	}
 	if s.comeBack = seen.since.Add(firstLook).Sub(s.Now); s.comeBack > 0 {
@@ -99,7 +118,7 @@ func (s *scope) showSight(saw sight) (reconcile.Result, error) {
 	s.sayAll(s.judgeExternal)
 	switch {
 	case errors.Is(saw.err, imapx.ErrCredentials):
-		s.mailbox.Status.TriedSecretVersion = s.credentials.resourceVersion
+		s.mailbox.Status.TriedSecretVersion = saw.look.triedAs(s.credentials.resourceVersion)
 		return reconcile.Result{RequeueAfter: recheck}, reconcile.Stalled(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonRefusedByProvider, fmt.Sprintf(
 			"%s refuses %s with the password of Secret %s, key %s: have its holder correct the Secret; it is not tried again before, because wrong passwords lock an account", name, s.mailbox.Address(), ref.Name, ref.KeyOrDefault()))
 	case errors.Is(saw.err, imapx.ErrRefused):
@@ -109,7 +128,7 @@ func (s *scope) showSight(saw sight) (reconcile.Result, error) {
 		return reconcile.Result{}, reconcile.Waiting(recheck, v1alpha1.ConditionWatched, v1alpha1.ReasonProviderUnreachable, fmt.Sprintf(
 			"%s (%s) cannot be asked: %s; it is asked again with growing pauses, see provider.external.imap of %s and the network if it lasts", name, at, imapx.Why(saw.err), s.domain.Name))
 	}
-	s.mailbox.Status.TriedSecretVersion = s.credentials.resourceVersion
+	s.mailbox.Status.TriedSecretVersion = saw.look.triedAs(s.credentials.resourceVersion)
 	s.True(v1alpha1.ConditionCredentialsValid, v1alpha1.ReasonAcceptedByProvider, name+" lets the operator in with the password")
 	s.True(v1alpha1.ConditionWatched, v1alpha1.ReasonProviderAnswers, name+" answers; the mailbox is read, and nothing is changed in it")
 	if saw.inventory.Bytes == mailage.Unknown {

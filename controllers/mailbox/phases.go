@@ -158,7 +158,8 @@ func (s *scope) secret(ctx context.Context) (judgedSecret, error) {
 	return judged, nil
 }
 
-// placeRow makes the stack hold what the spec says, as far as it is admitted.
+// placeRow makes the stack hold what the spec says, as far as it is admitted. Where something is held or refused of a mailbox that is there, it
+// goes on being looked at: a freeze lasts for weeks, and in them it may fill up.
 func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	want := s.wantedRow()
 	switch {
@@ -185,10 +186,16 @@ func placeRow(ctx context.Context, s *scope) (reconcile.Result, error) {
 	s.showAccess()
 	s.showRow(s.has.Mailbox)
 	s.mailbox.Status.Holder = holderStatus(s.has.Holder)
-	if held != "" {
-		return reconcile.Result{}, s.heldByFreeze(freeze, held)
+	if held != "" && s.ends == nil {
+		s.ends = s.heldByFreeze(freeze, held)
 	}
+	s.sayProvisioned(s.has.Mailbox)
 	return reconcile.Result{}, nil
+}
+
+// conclude ends a pass in which something is held or refused, after all else was looked at.
+func conclude(_ context.Context, s *scope) (reconcile.Result, error) {
+	return reconcile.Result{}, s.ends
 }
 
 // ask asks the stack for what was planned, with the hash of a new password.
@@ -203,7 +210,7 @@ func (s *scope) ask(ctx context.Context, has engines.Known, p admin.Place) error
 	if err := s.place(ctx, p); err != nil {
 		return err
 	}
-	if reopens(has, p) {
+	if reopens(has.Mailbox, s.has.Mailbox) {
 		readopted(s.Recorder, s.mailbox, has.Mailbox.ClosedAt)
 	}
 	return nil
@@ -221,10 +228,12 @@ func (s *scope) wantedRow() admin.Mailbox {
 	return row
 }
 
-// place has the stack hold something of the mailbox, and takes over what it holds then.
+// place has the stack hold something of the mailbox, and takes over what it holds then. What is refused of a mailbox that is there ends the pass
+// later ([conclude]).
 func (s *scope) place(ctx context.Context, p admin.Place) error {
 	held, err := s.directory.Place(ctx, p)
-	if held.Mailbox.Address != "" { // also when a part of it was refused
+	isPlaced := held.Mailbox.Address != "" // also when a part of it was refused
+	if isPlaced {
 		s.has.Placed = held
 		s.showAccess()
 	}
@@ -232,24 +241,38 @@ func (s *scope) place(ctx context.Context, p admin.Place) error {
 	case errors.Is(err, admin.ErrChanged):
 		s.comeBack = pageAgeAgain
 		return errNotYet
+	case errors.Is(err, admin.ErrRefused) && isOpen(s.has.Mailbox):
+		s.ends = s.engineRefuses(err, isPlaced || p.Mailbox == nil)
+		return nil
 	case err != nil:
 		return s.directoryWaits(err)
 	}
 	return nil
 }
 
-// showRow shows the row that the stack holds now.
+// isOpen says whether a row is that of a mailbox which is there; the zero row is none. Pure.
+func isOpen(row admin.Mailbox) bool { return row.Address != "" && row.Access != admin.AccessClosed }
+
+// showRow shows the row that the stack holds now: what the mailbox has, should the row be lost.
 func (s *scope) showRow(row admin.Mailbox) {
 	quota := s.mailbox.QuotaIn(s.domain)
 	if quota == nil || quota.Value() != row.QuotaBytes {
 		quota = resource.NewQuantity(row.QuotaBytes, resource.BinarySI)
 	}
 	s.mailbox.Status.AdmittedAs, s.mailbox.Status.Quota = v1alpha1.MailboxType(row.AdmittedAs), quota.String()
-	if !row.ClosedAt.IsZero() {
+}
+
+// sayProvisioned says how the row that the stack holds stands to the spec.
+func (s *scope) sayProvisioned(row admin.Mailbox) {
+	verdict, ends := reconcile.Verdict(s.ends)
+	switch {
+	case ends:
+		s.Say(verdict.Type, verdict.Status, verdict.Reason, verdict.Message)
+	case !row.ClosedAt.IsZero():
 		s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonReadopted, reopened(row.ClosedAt))
-		return
+	default:
+		s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonRowPlaced, "the stack's directory holds the mailbox as the spec says")
 	}
-	s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonRowPlaced, "the stack's directory holds the mailbox as the spec says")
 }
 
 // ordinaryMail is what becomes of mail that is not certified: as the mailbox says, else its domain, else it is refused. Pure.
@@ -270,14 +293,23 @@ const refusedLongest = 10 * time.Minute
 // directoryWaits ends a pass that the engine did not let come to its end.
 func (s *scope) directoryWaits(err error) error {
 	if errors.Is(err, admin.ErrRefused) {
-		return reconcile.Waiting(refusedPause(s.mailbox, s.Now), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses,
-			err.Error()+"; correct that in this mailbox or its Secret, or see whether the engine's release is that of the operator; what the stack holds of the mailbox stays as it is until then")
+		return s.engineRefuses(err, false)
 	}
 	if errors.Is(err, engines.ErrUnfinished) {
 		return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, "the directory cannot be brought up to date: "+engines.Why(err))
 	}
 	return reconcile.Waiting(soon, v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineUnreachable, fmt.Sprintf(
 		"what was changed is in force when the engine answers again, and is asked for until then: %s; kubectl describe pecd -n %s %s says more", engines.Why(err), s.domain.Namespace, s.domain.Name))
+}
+
+// engineRefuses ends a pass in which the engine refused what was asked of it, or only a part of that: then the row has the rest.
+func (s *scope) engineRefuses(err error, hasRest bool) error {
+	rest := "what the stack holds of the mailbox stays as it is until then"
+	if hasRest {
+		rest = "all else of it is in force"
+	}
+	return reconcile.Waiting(refusedPause(s.mailbox, s.Now), v1alpha1.ConditionProvisioned, v1alpha1.ReasonEngineRefuses,
+		err.Error()+"; correct that in this mailbox or its Secret, or see whether the engine's release is that of the operator; "+rest)
 }
 
 // refusedPause is how long to wait before what is refused is asked for again: as long as it has been refused. Pure.

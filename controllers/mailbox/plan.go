@@ -40,9 +40,9 @@ func plan(has engines.Known, want admin.Mailbox, gives admin.Given, frozen bool)
 	return &p, held
 }
 
-// reopens says whether a place opens a mailbox that is closed: one whose closing was left half done is placed closed. Pure.
-func reopens(has engines.Known, p admin.Place) bool {
-	return has.Mailbox.Access == admin.AccessClosed && p.Mailbox != nil && p.Mailbox.Access != admin.AccessClosed
+// reopens says whether a place opened a mailbox that was closed: one whose closing was left half done is placed closed. Pure.
+func reopens(had, has admin.Mailbox) bool {
+	return had.Access == admin.AccessClosed && has.Access != admin.AccessClosed
 }
 
 // newPassword says whether a row needs the hash of another password than the stack holds. Pure.

@@ -2,8 +2,10 @@ package mailbox
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -62,6 +64,13 @@ type sight struct {
 type look struct {
 	provider string // host:port
 	version  string // of the Secret
+}
+
+// triedAs is how the status names a look that was tried, with this resourceVersion of the Secret: what one provider refuses, or of one key of
+// the Secret, says nothing of another.
+func (l look) triedAs(resourceVersion string) string {
+	sum := sha256.Sum256([]byte(l.provider + " " + l.version))
+	return fmt.Sprintf("%s@%x", resourceVersion, sum[:4])
 }
 
 // watched is what is remembered of a mailbox. Losing it is a look that comes too early; what must not be lost, a password that was
@@ -190,14 +199,17 @@ func (mem *watched) settle(s sight, now time.Time, interval time.Duration) {
 }
 
 // recalled is what the status tells an operator that has just started: that a Secret was refused, or that the mailbox was looked at, and
-// then it comes at its turn within the interval: an operator that starts again and again logs in no oftener. Pure but for the turn.
+// then it comes at its turn within the interval: an operator that starts again and again logs in no oftener. A provider that did not open it,
+// whatever the Secret, is asked now, and what was said of it is said until it has answered. Pure but for the turn.
 func recalled(m *v1alpha1.Mailbox, l look, version string, now time.Time, interval time.Duration) *watched {
 	mem := &watched{look: l, since: now}
-	if m.Status.TriedSecretVersion != version {
-		return mem
-	}
+	tried := m.Status.TriedSecretVersion
+	isTried := tried == l.triedAs(version) || tried == version // which an earlier release wrote
 	for _, c := range m.Status.Conditions {
 		switch {
+		case c.Reason == v1alpha1.ReasonProviderUnreachable, c.Reason == v1alpha1.ReasonProviderRefuses:
+			mem.recalled = strings.Contains(c.Message, "("+l.provider+")") // and not another, at which it was then
+		case !isTried:
 		case c.Reason == v1alpha1.ReasonRefusedByProvider && c.Type == v1alpha1.ConditionCredentialsValid:
 			mem.stopped, mem.last = true, &sight{look: l, err: imapx.ErrCredentials}
 		case c.Reason == v1alpha1.ReasonProviderAnswers:

@@ -137,24 +137,42 @@ func TestARequestWhileALookIsUnderWayIsAnotherLook(t *testing.T) {
 
 func TestWhatAnOperatorThatStartsRecalls(t *testing.T) {
 	const interval = 6 * time.Hour
+	now := look{provider: "imap.altrove.test:993", version: "u/password@7#password"}
+	elsewhere, otherKey := now, now
+	elsewhere.provider, otherKey.version = "imap.errato.test:993", "u/password@7#altra"
+	answered := []metav1.Condition{{Type: v1alpha1.ConditionWatched, Reason: v1alpha1.ReasonProviderAnswers}}
+	refused := []metav1.Condition{{Type: v1alpha1.ConditionCredentialsValid, Reason: v1alpha1.ReasonRefusedByProvider}}
+	failed := func(reason, at string) []metav1.Condition {
+		return []metav1.Condition{{Type: v1alpha1.ConditionWatched, Reason: reason, Message: "Altro gestore (" + at + ") cannot be asked"}}
+	}
+	silent, silentElsewhere := failed(v1alpha1.ReasonProviderUnreachable, now.provider), failed(v1alpha1.ReasonProviderUnreachable, elsewhere.provider)
+	closed := failed(v1alpha1.ReasonProviderRefuses, now.provider)
 	for name, c := range map[string]struct {
 		tried      string
 		conditions []metav1.Condition
 		stopped    bool
+		recalled   bool
 		waits      bool
 	}{
 		"a mailbox that nobody looked at":            {},
-		"one that was looked at":                     {tried: "7", conditions: []metav1.Condition{{Type: v1alpha1.ConditionWatched, Reason: v1alpha1.ReasonProviderAnswers}}, waits: true},
-		"its Secret changed meanwhile":               {tried: "6", conditions: []metav1.Condition{{Type: v1alpha1.ConditionWatched, Reason: v1alpha1.ReasonProviderAnswers}}},
-		"its password was refused":                   {tried: "7", conditions: []metav1.Condition{{Type: v1alpha1.ConditionCredentialsValid, Reason: v1alpha1.ReasonRefusedByProvider}}, stopped: true},
-		"it was refused, and the Secret was mended":  {tried: "6", conditions: []metav1.Condition{{Type: v1alpha1.ConditionCredentialsValid, Reason: v1alpha1.ReasonRefusedByProvider}}},
-		"its provider did not answer the last times": {tried: "7", conditions: []metav1.Condition{{Type: v1alpha1.ConditionWatched, Reason: v1alpha1.ReasonProviderUnreachable}}},
+		"one that was looked at":                     {tried: now.triedAs("7"), conditions: answered, recalled: true, waits: true},
+		"one that an earlier release looked at":      {tried: "7", conditions: answered, recalled: true, waits: true},
+		"its Secret changed meanwhile":               {tried: now.triedAs("6"), conditions: answered},
+		"its password was refused":                   {tried: now.triedAs("7"), conditions: refused, stopped: true},
+		"it was refused to an earlier release":       {tried: "7", conditions: refused, stopped: true},
+		"it was refused, and the Secret was mended":  {tried: now.triedAs("6"), conditions: refused},
+		"it was refused elsewhere":                   {tried: elsewhere.triedAs("7"), conditions: refused},
+		"another key of its Secret was refused":      {tried: otherKey.triedAs("7"), conditions: refused},
+		"its provider did not answer the last times": {tried: now.triedAs("7"), conditions: silent, recalled: true},
+		"it did not answer once":                     {conditions: silent, recalled: true},
+		"it does not open the mailbox":               {tried: now.triedAs("6"), conditions: closed, recalled: true},
+		"another one did not answer":                 {tried: elsewhere.triedAs("7"), conditions: silentElsewhere},
 	} {
 		m := &v1alpha1.Mailbox{Status: v1alpha1.MailboxStatus{TriedSecretVersion: c.tried, Conditions: c.conditions}}
 		var waited time.Duration
 		for range 20 { // its turn is at random within the interval
-			mem := recalled(m, look{}, "7", noon, interval)
-			if mem.stopped != c.stopped || mem.recalled != c.waits || mem.due.Sub(noon) > interval {
+			mem := recalled(m, now, "7", noon, interval)
+			if mem.stopped != c.stopped || mem.recalled != c.recalled || mem.due.Sub(noon) > interval {
 				t.Errorf("%s: stopped %t, what was seen is known %t, due %s", name, mem.stopped, mem.recalled, mem.due)
 			}
 			waited = max(waited, mem.due.Sub(noon))

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"cmp"
 	"context"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -45,7 +46,7 @@ func takeAway(ctx context.Context, s *scope) (reconcile.Result, error) {
 		}
 	}
 	s.showAccess()
-	return reconcile.Result{}, s.domainWaits()
+	return reconcile.Result{}, cmp.Or(s.ends, s.domainWaits())
 }
 
 // rowStrictness orders the accesses of a row.

@@ -6,7 +6,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
-	"github.com/pec-operator/pec-operator/internal/engines"
 )
 
 func TestTakenAway(t *testing.T) {
@@ -38,20 +37,19 @@ func TestTakenAway(t *testing.T) {
 }
 
 func TestReopens(t *testing.T) {
-	closed, open := &admin.Mailbox{Access: admin.AccessClosed}, &admin.Mailbox{Access: admin.AccessReadOnly}
+	closed, open := admin.Mailbox{Access: admin.AccessClosed}, admin.Mailbox{Access: admin.AccessReadOnly}
 	for name, c := range map[string]struct {
-		has  admin.Mailbox
-		asks *admin.Mailbox
-		want bool
+		had, has admin.Mailbox
+		want     bool
 	}{
-		"a closed mailbox that is opened":      {*closed, open, true},
-		"one whose closing was left half done": {*closed, closed, false},
-		"rules alone":                          {*closed, nil, false},
-		"a mailbox that is open":               {*open, open, false},
-		"a new mailbox":                        {admin.Mailbox{}, open, false},
+		"a closed mailbox that was opened":       {closed, open, true},
+		"one of which the opening was refused":   {closed, closed, false},
+		"a mailbox that was open":                {open, open, false},
+		"a new mailbox":                          {admin.Mailbox{}, open, false},
+		"one that was closed while it was asked": {open, closed, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := reopens(engines.Known{Placed: admin.Placed{Mailbox: c.has}}, admin.Place{Mailbox: c.asks}); got != c.want {
+			if got := reopens(c.had, c.has); got != c.want {
 				t.Errorf("reopens: %t", got)
 			}
 		})

@@ -44,26 +44,26 @@ func watchUsage(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	due, next := s.looks.Due(client.ObjectKeyFromObject(s.mailbox), s.mailbox.Status.Usage != nil, s.Now)
 	due = due || s.Request() != ""
-	shown := s.mailbox.Status.Usage
-	s.mailbox.Status.Usage = underQuota(shown, s.granted.Bytes, s.Now)
+	shown, quota := s.mailbox.Status.Usage, s.has.Mailbox.QuotaBytes // a freeze may hold the one that is granted
+	s.mailbox.Status.Usage = underQuota(shown, quota, s.Now)
 	archive, err := s.archiveJudge(ctx, due || s.mailbox.Status.Usage != shown)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	judge := func(u *v1alpha1.MailboxUsage) []metav1.Condition {
 		return slices.Concat(
-			judgeQuota(u, s.reasonWas(v1alpha1.ConditionQuotaHealthy), s.granted.Bytes), archive(u),
+			judgeQuota(u, s.reasonWas(v1alpha1.ConditionQuotaHealthy), quota), archive(u),
 			judgeType(u, s.reasonWas(v1alpha1.ConditionUsageMatchesType), s.sender()))
 	}
 	switch {
 	case !s.has.There && s.mailbox.Status.Usage == nil: // made by this pass; Dovecot would make its folders now, to answer nothing
-		s.show(measure{quota: s.granted.Bytes, sent: new(int64)}, judge)
+		s.show(measure{quota: quota, sent: new(int64)}, judge)
 	case due:
 		u, err := s.engine.Usage(ctx, s.mailbox.Address())
 		if err != nil {
 			logf.FromContext(ctx).V(4).Info("the use of the mailbox is not known", "error", err.Error())
 		} else {
-			s.show(measure{bytes: u.Bytes, messages: u.Messages, quota: s.granted.Bytes, ages: u.Ages, sent: &u.SentInMonth}, judge)
+			s.show(measure{bytes: u.Bytes, messages: u.Messages, quota: quota, ages: u.Ages, sent: &u.SentInMonth}, judge)
 		}
 	}
 	s.sayAll(judge)

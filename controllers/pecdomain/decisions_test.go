@@ -221,14 +221,14 @@ func TestLinkPeer(t *testing.T) {
 		"one that is being set up is looked at soon":             {hosts: hosts, other: site("b", ""), wantAgain: soon},
 		"one that cannot be read stays, and is not asked faster": {hosts: hosts, told: b},
 		"one that was never read is not asked faster either":     {hosts: hosts},
-		"a single site has nobody":                               {hosts: hosts[:1], other: site("b", "ca")},
+		"a single site has nobody, which it is told":             {hosts: hosts[:1], other: site("b", "ca"), wantKnown: true},
 		"a site whose link is gone is taken back":                {hosts: hosts[:1], told: b, wantKnown: true},
 		"also while it answers":                                  {hosts: hosts[:1], other: site("b", "ca"), told: b, wantKnown: true},
 		"one that another has replaced is":                       {hosts: []v1alpha1.MailHost{hosts[0], {Site: "c", PeerLink: "link-c.test:9443"}}, told: b, wantKnown: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own := &v1alpha1.PECDomain{Spec: v1alpha1.PECDomainSpec{Provider: v1alpha1.DomainProvider{Managed: &v1alpha1.ManagedProvider{MailHosts: c.hosts}}}}
-			link, known := peerLink(own, c.other, c.told.Site)
+			link, known := peerLink(own, c.other, "a", c.told.Site)
 			if link != c.want || known != c.wantKnown {
 				t.Errorf("got %+v, %v", link, known)
 			}

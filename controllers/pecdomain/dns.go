@@ -53,7 +53,7 @@ func observeDNS(ctx context.Context, s *scope) (reconcile.Result, error) {
 		return reconcile.Result{}, err
 	}
 	s.target = &t
-	if m.asked.For(s.Request()); (m.asked.Waits() || !s.Now.Before(m.due)) && s.DNS.begin(key, work{target: t}, s.Mechanism.Now) {
+	if m.asked.For(s.Request()); (m.asked.Waits() || !s.Now.Before(m.due)) && s.DNS.begin(key, work{target: t, wanted: m.wanted}, s.Mechanism.Now) {
 		m.asked.Begun()
 	}
 	s.DNS.wakeAt(key, m, max(min(soon, s.DNS.Interval/24), m.due.Sub(s.Now))) // a short interval, in a demo, shortens this pause too
@@ -75,12 +75,18 @@ func (s *scope) notice(t target, m *memory) target {
 		m.due = s.Now
 	}
 	found, ok := s.DNS.patrol.Take(client.ObjectKeyFromObject(s.domain).String())
-	if ok {
-		m.last, m.looked = found, s.Now
+	if !ok {
+		return s.informed(t, m.last.seen)
 	}
+	isOutdated := found.of != m.wanted
+	if isOutdated {
+		found = found.outdated()
+	}
+	m.last, m.looked = found, s.Now
 	t = s.informed(t, m.last.seen)
-	if ok {
-		m.settle(s, t)
+	m.settle(s, t)
+	if isOutdated {
+		m.due = s.Now
 	}
 	return t
 }
@@ -246,6 +252,9 @@ func (s *scope) sayDNS(o outlook, m *memory) {
 	default:
 		s.False(v1alpha1.ConditionDNSOwned, v1alpha1.ReasonMarkMissing, "no owner text of this operator stands at "+dns.OwnerName(s.domain.Name)+"; it is written with the MX set")
 	}
+	if len(m.last.checks) == 0 {
+		return
+	}
 	for _, c := range m.last.checks {
 		if c.Result == dns.Faulty {
 			s.False(v1alpha1.ConditionDNSRecordsSound, v1alpha1.ReasonRecordsFaulty, c.Name+": "+c.Message)
@@ -285,7 +294,7 @@ func (s *scope) writeDNS(ctx context.Context, c dns.Change) error {
 		return nil
 	}
 	if s.Now.Sub(m.looked) > maxLookAge {
-		s.DNS.begin(key, work{target: *s.target}, s.Mechanism.Now)
+		s.DNS.begin(key, work{target: *s.target, wanted: m.wanted}, s.Mechanism.Now)
 		return nil
 	}
 	domains, err := s.countWritten(ctx)
@@ -306,7 +315,7 @@ func (s *scope) writeDNS(ctx context.Context, c dns.Change) error {
 		return reconcile.Waiting(min(later, max(time.Second, r.Until.Sub(s.Now))), v1alpha1.ConditionDNSVerified, v1alpha1.ReasonMXWriting, s.judged.message+"; "+r.Sentence)
 	}
 	c.Primary = dns.Name(string(s.domain.Spec.DNS.RFC2136.Server))
-	s.DNS.begin(key, work{target: *s.target, change: &c, key: s.key, domains: domains}, s.Mechanism.Now)
+	s.DNS.begin(key, work{target: *s.target, wanted: m.wanted, change: &c, key: s.key, domains: domains}, s.Mechanism.Now)
 	return nil
 }
 

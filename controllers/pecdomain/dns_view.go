@@ -136,6 +136,17 @@ type finding struct {
 	unfit string
 	wrote *dns.Change
 	err   error // of the write
+	// of is the fingerprint of what was wanted when the work began.
+	of string
+}
+
+// notLookedAt is why no first record may name the mail hosts of a spec that came while those of the one before were looked at.
+const notLookedAt = "they were not looked at yet since what is wanted changed"
+
+// outdated is a finding of which only what the records are counts, and what was written: what is wanted is something else since. Pure.
+func (f finding) outdated() finding {
+	f.checks, f.unfit = nil, notLookedAt
+	return f
 }
 
 // memory is what is remembered of a domain between passes. Losing it costs a look, and no more: what must survive is in the ledger
@@ -263,6 +274,7 @@ func (v *DNSView) may(external bool) func(netip.Addr) bool {
 // work is what is to be looked at, and what to write first.
 type work struct {
 	target
+	wanted  string // fingerprint
 	change  *dns.Change
 	key     dns.Key
 	domains int // how many this operator writes
@@ -271,7 +283,7 @@ type work struct {
 // begin starts work for a domain, unless there is some already.
 func (v *DNSView) begin(key types.NamespacedName, w work, now func() time.Time) bool {
 	return v.patrol.Begin(key.String(), func(ctx context.Context) finding {
-		var f finding
+		f := finding{of: w.wanted}
 		if err := v.roots(ctx); err != nil {
 			f.seen = dns.Observation{Domain: dns.Name(w.want.Domain), At: now(), Fault: dns.Unreachable, Detail: err.Error()}
 			return f

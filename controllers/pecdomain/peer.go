@@ -118,7 +118,7 @@ func judgeMailboxes(a *apart, known *metav1.Condition, now time.Time) *metav1.Co
 // linkPeer tells the engine where its peer is and whose certificates to trust there, when it holds another word of that: it may have been
 // told by an operator that is gone, or before its volume came back from a backup.
 func linkPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
-	link, known := peerLink(s.domain, s.peer, s.engineStatus.Peer.Site)
+	link, known := peerLink(s.domain, s.peer, s.Stack.Site, s.engineStatus.Peer.Site)
 	switch {
 	case !known && s.peer != nil && s.peer.Status.PeerLink == nil && s.domain.Spec.Provider.Managed.HasOtherLink(s.Stack.Site):
 		return reconcile.Result{RequeueAfter: soon}, nil // the other site is being set up
@@ -137,16 +137,16 @@ func linkPeer(ctx context.Context, s *scope) (reconcile.Result, error) {
 	return reconcile.Result{}, nil
 }
 
-// peerLink is what the engine should know of its peer, of which it was told that it is site told: the address from our own spec, the
+// peerLink is what the engine of site at should know of its peer, of which it was told that it is site told: the address from our own spec, the
 // authority from the peer's status, because only the peer knows it. A site that our spec names no link of is nobody's peer any more; one
 // that cannot be read stays what it is. Pure.
-func peerLink(own, other *v1alpha1.PECDomain, told string) (link admin.Peer, known bool) {
+func peerLink(own, other *v1alpha1.PECDomain, at, told string) (link admin.Peer, known bool) {
 	managed := own.Spec.Provider.Managed
 	if site := localSite(other); site != nil && other.Status.PeerLink != nil {
 		link = admin.Peer{Site: site.Name, Address: managed.PeerLink(site.Name), CABundle: other.Status.PeerLink.CABundle}
 	}
 	if link.Address == "" {
-		return admin.Peer{}, told != "" && managed.PeerLink(told) == ""
+		return admin.Peer{}, !managed.HasOtherLink(at) || told != "" && managed.PeerLink(told) == ""
 	}
 	return link, true
 }

@@ -75,8 +75,10 @@ func TestWhichMailboxesAreToHaveARowAndHaveNone(t *testing.T) {
 		conditions []metav1.Condition
 		admittedAs v1alpha1.MailboxType
 		rows       []admin.Mailbox
+		deleted    *metav1.Time
 		want       int
 	}{
+		"somebody's finalizer keeps what is deleted": {deleted: &metav1.Time{Time: now}},
 		"nothing was said of it yet":                 {want: 1},
 		"it was placed before":                       {conditions: said(v1alpha1.ConditionProvisioned, metav1.ConditionTrue, v1alpha1.ReasonRowPlaced), want: 1},
 		"it has a row":                               {rows: []admin.Mailbox{{Address: "uno@pec.uno.test"}}},
@@ -92,7 +94,7 @@ func TestWhichMailboxesAreToHaveARowAndHaveNone(t *testing.T) {
 		"the row that there is is of another's name": {rows: []admin.Mailbox{{Address: "due@pec.uno.test"}}, want: 1},
 	} {
 		m := v1alpha1.Mailbox{Spec: v1alpha1.MailboxSpec{LocalPart: "uno", DomainRef: v1alpha1.LocalReference{Name: "pec.uno.test"}}}
-		m.Status.Conditions, m.Status.AdmittedAs = c.conditions, c.admittedAs
+		m.Status.Conditions, m.Status.AdmittedAs, m.DeletionTimestamp = c.conditions, c.admittedAs, c.deleted
 		if got := missing([]v1alpha1.Mailbox{m}, c.rows); got != c.want {
 			t.Errorf("%s: %d are missing, want %d", name, got, c.want)
 		}

@@ -72,9 +72,12 @@ func (s *scope) unplaced(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// unplacedOf is unplaced of one domain.
+// unplacedOf is unplaced of one domain. What is being deleted comes there no more, however long somebody's finalizer keeps it.
 func (s *scope) unplacedOf(ctx context.Context, d *v1alpha1.PECDomain) (n int, err error) {
-	if _, there := s.held(d.Name); !there {
+	switch _, there := s.held(d.Name); {
+	case !there && !d.DeletionTimestamp.IsZero():
+		return 0, nil
+	case !there:
 		return 1, nil
 	}
 	rows, err := s.directory().Rows(ctx, d.Name)
@@ -89,7 +92,7 @@ func (s *scope) unplacedOf(ctx context.Context, d *v1alpha1.PECDomain) (n int, e
 	return missing(mailboxes.Items, rows), nil
 }
 
-// missing is how many Mailboxes have no row, but for those that their contract does not admit. One that waits for a person is missing too: it
+// missing is how many Mailboxes have no row, but for those that are being deleted, or that their contract does not admit. One that waits for a person is missing too: it
 // may have been there for years. Pure.
 func missing(mailboxes []v1alpha1.Mailbox, rows []admin.Mailbox) (n int) {
 	has := make(map[string]bool, len(rows))
@@ -97,7 +100,8 @@ func missing(mailboxes []v1alpha1.Mailbox, rows []admin.Mailbox) (n int) {
 		has[row.Address] = true
 	}
 	for i := range mailboxes {
-		if !has[mailboxes[i].Address()] && !isHeld(&mailboxes[i]) {
+		m := &mailboxes[i]
+		if m.DeletionTimestamp.IsZero() && !has[m.Address()] && !isHeld(m) {
 			n++
 		}
 	}

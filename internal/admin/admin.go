@@ -160,11 +160,8 @@ type Peer struct {
 	CABundle string `json:"caBundle"` // PEM, the other site's CA
 }
 
-// Digest tells one peer from another; "" is none.
+// Digest tells one peer from another, and from nobody.
 func (p Peer) Digest() string {
-	if p == (Peer{}) {
-		return ""
-	}
 	return digest(fmt.Appendf(nil, "%q %q %q", p.Site, p.Address, p.CABundle))
 }
 
@@ -247,7 +244,7 @@ type Refresh struct {
 type PeerState struct {
 	Configured  bool      `json:"configured"`
 	Site        string    `json:"site,omitempty"`   // of the Peer that it was told
-	Digest      string    `json:"digest,omitempty"` // of that Peer: a volume that came back from a backup may hold an older one
+	Digest      string    `json:"digest,omitempty"` // of what it was told of that, "" before; a backup may hold an older word
 	LastSuccess time.Time `json:"lastSuccess"`
 	Pending     int       `json:"pending"` // mailboxes that wait to be synced
 	LastError   string    `json:"lastError,omitempty"`

@@ -60,6 +60,8 @@ type Engine struct {
 	Measured int
 	// Refuses are the addresses that it refuses to place, with why.
 	Refuses map[string]string
+	// Certified are addresses to which it sends no ordinary mail on: it refuses that, and places the rest.
+	Certified []string
 	// Unknown is a field that it does not know, as one of an earlier release: it refuses all of a request that has it.
 	Unknown string
 	// Fails are the addresses whose place it does not carry out to its end, with why.
@@ -200,9 +202,9 @@ func (e *Engine) answer(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPut:
 		e.put(w, r, path)
 	case path == "status":
-		peer := admin.PeerState{Configured: e.Peer != nil, Stores: e.Stores}
+		peer := admin.PeerState{Stores: e.Stores}
 		if e.Peer != nil {
-			peer.Site, peer.Digest = e.Peer.Site, e.Peer.Digest()
+			peer.Configured, peer.Site, peer.Digest = e.Peer.Site != "", e.Peer.Site, e.Peer.Digest()
 		}
 		e.reply(w, admin.Status{Site: e.site, Domain: e.Domain, Domains: e.Domains, Problems: e.Problems, Antivirus: e.Antivirus, Peer: peer, Incomplete: e.Incomplete})
 	case path == "digests":
@@ -250,9 +252,7 @@ func (e *Engine) put(w http.ResponseWriter, r *http.Request, path string) {
 		http.Error(w, e.RefusesPeer, http.StatusUnprocessableEntity)
 	case path == "peer":
 		e.Peer = &admin.Peer{}
-		if err = json.NewDecoder(r.Body).Decode(e.Peer); *e.Peer == (admin.Peer{}) {
-			e.Peer = nil
-		}
+		err = json.NewDecoder(r.Body).Decode(e.Peer)
 	case path == "whole":
 		e.Incomplete = false
 	case path == "placed":
@@ -312,8 +312,13 @@ func (e *Engine) place(p admin.Place) admin.Answer {
 	if failure := e.Fails[p.Address]; failure != "" {
 		return admin.Answer{Failed: failure}
 	}
+	var refused string
 	if p.Mailbox != nil {
 		row := *p.Mailbox
+		if slices.Contains(e.Certified, row.ForwardTo) {
+			refused = "ordinary mail is refused, and not sent on to " + row.ForwardTo + ": it is a certified mailbox"
+			row.OrdinaryMail, row.ForwardTo = admin.OrdinaryDiscard, ""
+		}
 		if e.domain(row.Domain) < 0 {
 			return admin.Answer{Refused: "the stack does not hold " + row.Domain}
 		}
@@ -336,7 +341,7 @@ func (e *Engine) place(p admin.Place) admin.Answer {
 		}
 		e.Secrets[p.Address], e.Compared[p.Address] = found, *c
 	}
-	return admin.Answer{Placed: e.placed(p.Address)}
+	return admin.Answer{Placed: e.placed(p.Address), Refused: refused}
 }
 
 func (e *Engine) reply(w http.ResponseWriter, v any) {

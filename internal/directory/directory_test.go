@@ -262,22 +262,22 @@ func TestUnknownMailboxIsNotFound(t *testing.T) {
 
 func TestPeerIsOne(t *testing.T) {
 	d := opened(t)
-	if _, ok, err := d.Peer(t.Context()); ok || err != nil {
-		t.Fatalf("before any was put: %v %v", ok, err)
+	if _, isTold, err := d.Peer(t.Context()); isTold || err != nil {
+		t.Fatalf("before any was put: %v %v", isTold, err)
 	}
 	for _, address := range []string{"one:9443", "two:9443"} {
 		if err := d.PutPeer(t.Context(), admin.Peer{Site: "b", Address: address, CABundle: "pem"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if p, ok, err := d.Peer(t.Context()); !ok || err != nil || p.Address != "two:9443" {
-		t.Fatalf("got %+v %v %v", p, ok, err)
+	if p, isTold, err := d.Peer(t.Context()); !isTold || err != nil || p.Address != "two:9443" {
+		t.Fatalf("got %+v %v %v", p, isTold, err)
 	}
 	if err := d.PutPeer(t.Context(), admin.Peer{}); err != nil {
 		t.Fatal(err)
 	}
-	if p, ok, err := d.Peer(t.Context()); ok || err != nil {
-		t.Fatalf("taken back, it is %+v %v", p, err)
+	if p, isTold, err := d.Peer(t.Context()); !isTold || p != (admin.Peer{}) || err != nil {
+		t.Fatalf("taken back, it is %+v, %v %v: nobody, and that is known", p, isTold, err)
 	}
 }
 
@@ -337,4 +337,41 @@ func TestReceiptsComeToOneDomain(t *testing.T) {
 		t.Fatal(err)
 	}
 	local("where a PECDomain's MX says so", "pec.example.it", "pec.gestore.test")
+}
+
+// Who opens a mailbox last says what becomes of the former holder's script; what changes besides says nothing of it.
+func TestWhatBecomesOfAFormerHoldersScript(t *testing.T) {
+	d := opened(t)
+	m := row()
+	place := func(access admin.Access, isDeactivatedThere bool) func() error {
+		return func() error {
+			m.Access = access
+			outcomes, err := d.PlaceAfter(t.Context(), []admin.Place{{Address: m.Address, Mailbox: &m}}, func(admin.Mailbox) bool { return isDeactivatedThere })
+			return errors.Join(err, outcomes[0].Err)
+		}
+	}
+	for _, step := range []struct {
+		name string
+		do   func() error
+		want FormerScript
+	}{
+		{"made", place(admin.AccessFull, true), ScriptEnded},
+		{"closed", place(admin.AccessClosed, true), ScriptEnded},
+		{"opened, at another site first", place(admin.AccessFull, true), ScriptEndedThere},
+		{"a new password", func() error { return d.SetPassword(t.Context(), m.Address, hash) }, ScriptEndedThere},
+		{"closed before its word came", place(admin.AccessClosed, false), ScriptEndedThere},
+		{"opened here first", place(admin.AccessFull, false), ScriptActive},
+		{"suspended", place(admin.AccessSuspended, true), ScriptActive},
+		{"closed before it was done", place(admin.AccessClosed, false), ScriptActive},
+		{"opened, at another site first, again", place(admin.AccessFull, true), ScriptEndedThere},
+		{"done", func() error { return d.ScriptsDeactivated(t.Context(), []string{m.Address}) }, ScriptEnded},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		ending, err := d.Ending(t.Context())
+		if got, readErr := d.FormerScript(t.Context(), m.Address); got != step.want || ending[m.Address].FormerScript != step.want || errors.Join(err, readErr) != nil {
+			t.Errorf("%s: %d and %d, want %d; %v", step.name, got, ending[m.Address].FormerScript, step.want, errors.Join(err, readErr))
+		}
+	}
 }

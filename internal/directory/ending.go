@@ -10,10 +10,21 @@ import (
 // End is what the last change of a mailbox left to be done in Dovecot.
 type End struct {
 	// Change is a number that no other change has.
-	Change int64
-	// FormerScript says that the former holder's script is still active: it must not file the messages of whoever has the address now.
-	FormerScript bool
+	Change       int64
+	FormerScript FormerScript
 }
+
+// FormerScript is what becomes of a former holder's script, which must not file the messages of whoever has the address now.
+type FormerScript int
+
+const (
+	// ScriptEnded is not active, or never was.
+	ScriptEnded FormerScript = iota
+	// ScriptActive is still to be deactivated.
+	ScriptActive
+	// ScriptEndedThere was deactivated by another site, and is active here until a sync brings that.
+	ScriptEndedThere
+)
 
 // Ending are the mailboxes whose open sessions have rights of before. They are written with the change itself: an engine that dies between
 // the change and the end of the sessions ends them when it is back.
@@ -57,12 +68,12 @@ func (d *Directory) Ended(ctx context.Context, ended map[string]End) error {
 	return nil
 }
 
-// HasFormerScript says whether the former holder's script of a mailbox is still active (End).
-func (d *Directory) HasFormerScript(ctx context.Context, address string) (has bool, err error) {
-	if err := d.db.QueryRowContext(ctx, readFormerScript, strings.ToLower(address)).Scan(&has); err != nil {
-		return false, fmt.Errorf("reading whose script %s has: %w", address, err)
+// FormerScript is what becomes of the former holder's script of a mailbox.
+func (d *Directory) FormerScript(ctx context.Context, address string) (former FormerScript, err error) {
+	if err := d.db.QueryRowContext(ctx, readFormerScript, strings.ToLower(address)).Scan(&former); err != nil {
+		return former, fmt.Errorf("reading whose script %s has: %w", address, err)
 	}
-	return has, nil
+	return former, nil
 }
 
 // ScriptsDeactivated notes that the scripts of mailboxes were deactivated: what is activated from now on is the next holder's.
@@ -76,9 +87,9 @@ func (d *Directory) ScriptsDeactivated(ctx context.Context, addresses []string) 
 }
 
 // noteEnding adds a mailbox to Ending, by a new change: none is taken for one that was carried out.
-func noteEnding(ctx context.Context, tx *transaction, address string, formerScript bool) error {
+func noteEnding(ctx context.Context, tx *transaction, address string, former FormerScript) error {
 	address = strings.ToLower(address)
-	if _, err := tx.ExecContext(ctx, storeEnding, address, formerScript); err != nil {
+	if _, err := tx.ExecContext(ctx, storeEnding, address, former); err != nil {
 		return fmt.Errorf("noting that the sessions of %s have to end: %w", address, err)
 	}
 	return nil

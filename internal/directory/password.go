@@ -46,7 +46,7 @@ func (d *Directory) password(ctx context.Context, address, hash string, byHolder
 	if err != nil {
 		return fmt.Errorf("storing the password of %s: %w", address, err)
 	}
-	if err := errors.Join(foundOne(result, address), noteEnding(ctx, tx, address, false)); err != nil {
+	if err := errors.Join(foundOne(result, address), noteEnding(ctx, tx, address, ScriptEnded)); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

@@ -69,12 +69,17 @@ func place(ctx context.Context, tx *transaction, p admin.Place, deactivatedThere
 	}
 	o.Before = before.Mailbox
 	o.Before.Password = ""
-	var end, formerScript bool
+	var end bool
+	var former FormerScript
 	switch {
 	case p.Mailbox != nil:
 		o.Err = putRow(ctx, tx, p, o.Before, isNew)
-		end, formerScript = otherRights(o.Before, *p.Mailbox), o.Before.Access == admin.AccessClosed && p.Mailbox.Access != admin.AccessClosed
-		formerScript = formerScript && !deactivatedThere(o.Before)
+		end = otherRights(o.Before, *p.Mailbox)
+		if o.Before.Access == admin.AccessClosed && p.Mailbox.Access != admin.AccessClosed {
+			if former = ScriptActive; deactivatedThere(o.Before) {
+				former = ScriptEndedThere
+			}
+		}
 	case p.Given != nil && isNew:
 		o.Err = fmt.Errorf("mailbox %s: %w", p.Address, admin.ErrNotFound)
 	case p.Given != nil:
@@ -82,7 +87,7 @@ func place(ctx context.Context, tx *transaction, p admin.Place, deactivatedThere
 	}
 	end = end || (p.Given != nil && losesScripts(before.Given, *p.Given))
 	if end && o.Err == nil {
-		o.Err = noteEnding(ctx, tx, p.Address, formerScript)
+		o.Err = noteEnding(ctx, tx, p.Address, former)
 	}
 	return o
 }
@@ -263,20 +268,16 @@ func (d *Directory) PutCertified(ctx context.Context, domains []string) error {
 
 // PutPeer stores where the other site's engine is and whom to trust there; the zero Peer is nowhere and nobody.
 func (d *Directory) PutPeer(ctx context.Context, p admin.Peer) error {
-	statement, values := `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
-		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, []any{p.Site, p.Address, p.CABundle}
-	if p == (admin.Peer{}) {
-		statement, values = `DELETE FROM peer`, nil
-	}
-	_, err := d.db.ExecContext(ctx, statement, values...)
+	_, err := d.db.ExecContext(ctx, `INSERT INTO peer (one, site, address, ca_bundle) VALUES (1, ?1, ?2, ?3)
+		ON CONFLICT (one) DO UPDATE SET site = ?1, address = ?2, ca_bundle = ?3`, p.Site, p.Address, p.CABundle)
 	if err != nil {
 		return fmt.Errorf("storing the peer: %w", err)
 	}
 	return nil
 }
 
-// Peer reads the peer; ok is false when none was stored.
-func (d *Directory) Peer(ctx context.Context) (p admin.Peer, ok bool, err error) {
+// Peer reads the peer. isTold is false of a directory that was told of none, not even that there is nobody: it is new, or its former one was lost.
+func (d *Directory) Peer(ctx context.Context) (p admin.Peer, isTold bool, err error) {
 	err = d.db.QueryRowContext(ctx, `SELECT site, address, ca_bundle FROM peer`).Scan(&p.Site, &p.Address, &p.CABundle)
 	if errors.Is(err, sql.ErrNoRows) {
 		return p, false, nil

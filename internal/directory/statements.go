@@ -14,8 +14,8 @@ const (
 	countDomain = `SELECT count(*) FROM domain WHERE name = ?`
 	storeGiven  = `UPDATE mailbox SET given = ? WHERE address = ?`
 	storeEnding = `INSERT INTO ending (address, change, reopened) VALUES (?, random(), ?) ON CONFLICT (address) DO UPDATE SET
-		change = excluded.change, reopened = reopened OR excluded.reopened`
-	readFormerScript = `SELECT EXISTS (SELECT 1 FROM ending WHERE address = ? AND reopened)`
+		change = excluded.change, reopened = coalesce(nullif(excluded.reopened, 0), reopened)`
+	readFormerScript = `SELECT coalesce(max(reopened), 0) FROM ending WHERE address = ?`
 	// storeMailbox forgets that the holder chose the password when it gets another.
 	storeMailbox = `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
 		sending_refused, admitted_as, owner_namespace, owner_uid, closed_at, ordinary_mail, forward_to, frozen_until, admitted_in, shard, restored, given)

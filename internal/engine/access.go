@@ -171,7 +171,7 @@ func (e *Engine) sendEnvelope(s accepted, envelope []byte, rcpt string) error {
 	if !s.isFor(rcpt) {
 		return fmt.Errorf("sending envelope %s: it is not for %q", s.Transit.Identifier, rcpt)
 	}
-	done, err := e.inject(s.Transit.Identifier, message{from: s.Transit.Sender, to: rcpt, envid: s.Transit.Identifier, bytes: envelope})
+	done, err := e.inject(s.Transit.Identifier, message{from: s.Transit.Sender, to: rcpt, envid: s.Transit.Identifier, bytes: envelope}, permanentAddress)
 	if err != nil || !done.Refused {
 		return err
 	}

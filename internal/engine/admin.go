@@ -126,8 +126,8 @@ func (e *Engine) putPeer(r *http.Request) (any, error) {
 	if err := e.checkPeer(p); err != nil {
 		return nil, err
 	}
-	before, _, err := e.directory.Peer(r.Context())
-	if err != nil || before == p {
+	before, isTold, err := e.directory.Peer(r.Context())
+	if err != nil || isTold && before == p {
 		return nil, err
 	}
 	if err := e.directory.PutPeer(r.Context(), p); err != nil {
@@ -174,20 +174,23 @@ func (e *Engine) status(ctx context.Context) (admin.Status, error) {
 		s.Problems = append(s.Problems, sentence)
 	}
 	s.Index = e.indexState()
-	peer, configured, err := e.directory.Peer(ctx)
+	peer, isTold, err := e.directory.Peer(ctx)
 	if err != nil {
 		return s, err
 	}
-	if s.Peer = e.sync.state(configured); configured {
-		s.Peer.Site, s.Peer.Digest, s.Replication = peer.Site, peer.Digest(), e.replication()
+	if s.Peer = e.sync.state(peer.Site != ""); s.Peer.Configured {
+		s.Peer.Site, s.Replication = peer.Site, e.replication()
+	}
+	if isTold {
+		s.Peer.Digest = peer.Digest()
 	}
 	s.Peer.Stores, err = e.storesState(ctx, s.Peer.Configured)
 	return s, err
 }
 
 func (e *Engine) hasPeer(ctx context.Context) bool {
-	_, ok, err := e.directory.Peer(ctx)
-	return ok && err == nil
+	peer, _, err := e.directory.Peer(ctx)
+	return peer.Site != "" && err == nil
 }
 
 // version is the revision that this binary was built from.

@@ -103,7 +103,8 @@ func (e *Engine) bounce(m mail, queueID string) []error {
 }
 
 // envelopeBounced records that something which we put back came back, and tells the sender where it was an envelope. What a mailbox had
-// sent on is for that mailbox, and since the record of it owed: Postfix drops a bounce after a day, and need not come again.
+// sent on is for that mailbox, and since the record of it owed: Postfix drops a bounce after a day, and need not come again. All that we put
+// back is in a log before it leaves: a bounce about something else is about what a log tells that was lost, and Postfix keeps it meanwhile.
 func (e *Engine) envelopeBounced(r report, queueID string) error {
 	var submission accepted
 	isEnvelope, err := e.lookup(kindAccepted, r.envelopeID, &submission)
@@ -114,34 +115,39 @@ func (e *Engine) envelopeBounced(r report, queueID string) error {
 	if err != nil {
 		return err
 	}
+	isNotice, err := e.known(kindNotice, r.envelopeID, nil)
+	if err != nil {
+		return err
+	}
 	for _, f := range r.failures {
-		at, err := e.record(kindBounced, queueID+" "+f.Recipient, r.envelopeID, &f)
-		if err != nil {
+		if f.At, err = e.record(kindBounced, queueID+" "+f.Recipient, r.envelopeID, &f); err != nil {
 			return err
 		}
-		if isForwarded {
+		switch {
+		case isForwarded:
 			e.forwards.owe(r.envelopeID, owed{why: f})
-			e.giveBack(r.envelopeID, f)
-			continue
-		}
-		if f.At = at; !isEnvelope {
+			e.giveBack(r.envelopeID, owed{why: f})
+		case isEnvelope:
+			err = e.fail(submission, f)
+		case isNotice:
 			e.log.Warn("something of ours could not be delivered", "message", r.envelopeID, "recipient", f.Recipient, "status", f.Status, "text", f.Text)
-			continue
+		default:
+			err = fmt.Errorf("passing on the bounce %s, that %s did not reach %s: %w", queueID, r.envelopeID, f.Recipient, errUnrecorded)
 		}
-		if err := e.fail(submission, f); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// expired is for what Postfix took and the engine answered 4xx for a day. Without any promise in the log it was never certified, and the
+// expired is for what Postfix took and the engine answered 4xx for a day. Without any promise in the logs it was never certified, and the
 // report goes as it is.
 func (e *Engine) expired(m mail, queueID string, r report) []error {
 	if told, err := e.tellExpired(queueID, r); err != nil || told {
 		return sameAnswer(len(m.rcpts), err)
 	}
-	return e.uncertifiedReport(m, queueID)
+	return e.uncertifiedReport(m, queueID, r.queueID)
 }
 
 // tellExpired keeps the promises that the log holds by then: to whom an acceptance or a refusal was promised gets that and a certified
@@ -162,10 +168,19 @@ func (e *Engine) tellExpired(queueID string, r report) (told bool, err error) {
 	}
 	var tx transaction
 	found, err := e.lookup(kindTransaction, r.queueID, &tx)
-	if err == nil && found && tx.Type == pec.TypeEnvelope && tx.Transit != nil { // an earlier release did not record it
+	switch {
+	case err != nil:
+	case !found && e.lacksFormerLog():
+		err = fmt.Errorf("passing on the bounce %s, that %s was not worked on: %w", queueID, r.queueID, errUnrecorded)
+	case tx.Type == pec.TypeEnvelope && tx.Transit != nil: // an earlier release did not record it
 		err = e.envelopeExpired(tx, r)
 	}
 	return false, err
+}
+
+// lacksFormerLog says whether what the other site holds of a log that this one lost may not be here yet.
+func (e *Engine) lacksFormerLog() bool {
+	return e.isIncomplete() || e.hasPeer(context.Background()) && e.hearing().caughtUpAt.IsZero()
 }
 
 // submissionExpired ends an accepted submission for the recipients whose envelope never left the access point. One that left has a fate
@@ -226,11 +241,16 @@ func (e *Engine) undeliverable(d delivery, queueID string, f failure) error {
 // uncertifiedReport keeps a bounce that is no business of certification: of a submission that never reached the access point,
 // or of a message from outside that never reached the incoming point. The one is for a mailbox of ours and is stored there, once
 // per (site, queue identifier, mailbox). The other would go to a stranger: Postfix brings it here instead, and it stays in
-// custody, with the whole message that it is about.
-func (e *Engine) uncertifiedReport(m mail, queueID string) []error {
+// custody, with the whole message that it is about. It does so too where the stranger wrote a mailbox of ours as his sender, who did not
+// send it and may not want it. about is the queue identifier of what failed.
+func (e *Engine) uncertifiedReport(m mail, queueID, about string) []error {
+	var tx transaction
+	if _, err := e.lookup(kindTransaction, about, &tx); err != nil {
+		return sameAnswer(len(m.rcpts), err)
+	}
 	answers := make([]error, len(m.rcpts))
 	for i, rcpt := range m.rcpts {
-		if isLocal, err := e.directory.Local(context.Background(), domainOf(rcpt)); err != nil || !isLocal {
+		if isLocal, err := e.directory.Local(context.Background(), domainOf(rcpt)); err != nil || !isLocal || tx.Port == portMX {
 			answers[i] = errors.Join(err, e.keepReport(m, queueID, rcpt))
 			continue
 		}

@@ -183,8 +183,11 @@ func (e *Engine) copyOne(w *wire, logName string, c *copying, digest string) err
 		e.replica.diverged()
 		c.Lacking = append(c.Lacking, digest)
 		return nil
+	case err != nil:
+		return err
 	}
-	return err
+	e.syncDoubles(digest)
+	return nil
 }
 
 // askCopy asks for what has a SHA-256, and answers how many bytes of it follow.

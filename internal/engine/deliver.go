@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
@@ -126,15 +128,35 @@ func (e *Engine) attempt(d delivery, key string) error {
 	return e.stored(d, key, reply)
 }
 
-// undelivered records that a mailbox will not get a message, and tells its sender.
+// undelivered records that a mailbox will not get a message, and tells its sender. What nobody is told of is kept.
 func (e *Engine) undelivered(d delivery, key string, refusal *failure) error {
-	at, err := e.record(kindUndeliverable, key, d.identifier(), refusal)
+	var at time.Time
+	var err error
+	if d.judgement.Type == pec.TypeEnvelope {
+		at, err = e.record(kindUndeliverable, key, d.identifier(), refusal)
+	} else {
+		data := d.data()
+		data.Reply = strings.TrimSpace(refusal.Status + " " + refusal.Text + " " + refusal.Threat)
+		err = e.keep(data, key, d.identifier(), d.raw)
+	}
 	if err != nil {
 		return err
 	}
 	e.held.end(key)
 	e.metrics.deliveries.WithLabelValues("refused").Inc()
 	return e.outcome(d, at, refusal, true)
+}
+
+// keep keeps in custody what a mailbox will not get, with a record that names it.
+func (e *Engine) keep(data deliveryData, key, identifier string, raw []byte) (err error) {
+	if data.Digest, err = e.custody.Put(raw); err != nil {
+		return err
+	}
+	if _, err = e.record(kindUndeliverable, key, identifier, &data); err != nil {
+		return err
+	}
+	e.log.Warn("mail that nobody is told of could not be delivered after it was taken; it is kept in custody", "mailbox", data.Mailbox, "message", data.MessageID, "custody", data.Digest, "why", data.Reply)
+	return nil
 }
 
 // stored records that Dovecot has a message, and whether the other site has it too, and tells its sender. reply is Dovecot's.
@@ -208,7 +230,7 @@ func (e *Engine) storeOnce(d delivery, key string) (reply string, refusal *failu
 			return "found in the store after an interruption", nil, err
 		}
 	}
-	if formers, err := e.directory.HasFormerScript(context.Background(), d.rcpt); err != nil || formers {
+	if former, err := e.directory.FormerScript(context.Background(), d.rcpt); err != nil || former != directory.ScriptEnded {
 		return "", nil, cmp.Or(err, fmt.Errorf("delivering to %s: a former holder's script is still active there", d.rcpt))
 	}
 	m := message{from: d.from, to: d.rcpt, top: append(e.trace(key, d.rcpt), d.spam.fields()...), bytes: d.raw}

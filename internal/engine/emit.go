@@ -5,6 +5,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/emersion/go-smtp"
+
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
@@ -39,7 +41,7 @@ func (e *Engine) issue(n notice) error {
 		return err
 	}
 	defer done()
-	_, err = e.inject(n.identifier, message{from: e.settings.Provider.ServiceAddress, to: made.To, envid: n.id, bytes: raw})
+	_, err = e.inject(n.identifier, message{from: e.settings.Provider.ServiceAddress, to: made.To, envid: n.id, bytes: raw}, permanentAddress)
 	return err
 }
 
@@ -77,8 +79,8 @@ func (e *Engine) make(n notice) (noticeData, error) {
 
 // inject puts a message back into Postfix once. m.envid is the message's own Message-ID: Postfix names it in the bounce, by
 // which bounce.go finds what failed. A crash between Postfix' answer and our record sends twice; the delivery point at the
-// other end drops the second, because the Message-ID is the same.
-func (e *Engine) inject(identifier string, m message) (injected, error) {
+// other end drops the second, because the Message-ID is the same. final says which of its answers ends it.
+func (e *Engine) inject(identifier string, m message, final func(error) (*smtp.SMTPError, bool)) (injected, error) {
 	key := injectionKey(m.envid, m.to)
 	defer e.locks.lock(key)()
 	var done injected
@@ -90,10 +92,10 @@ func (e *Engine) inject(identifier string, m message) (injected, error) {
 		return done, err
 	}
 	reply, err := e.postfix.send(m, nil)
-	answer, never := permanentAddress(err)
+	answer, never := final(err)
 	switch {
 	case never:
-		reply = fmt.Sprintf("%d %s", answer.Code, oneLine(answer.Error()))
+		reply = fmt.Sprintf("%d %s", answer.Code, oneLine(answer.Message))
 	case err != nil:
 		return done, err
 	}

@@ -37,27 +37,29 @@ func (e *Engine) forward(o uncertified, rcpt, to, id string) error {
 		return err
 	}
 	e.forwards.add(rcpt, id, f.Size, at, e.now())
-	return e.sendOn(f, id, at, o.raw)
+	return e.sendOn(f, id, o.raw)
 }
 
-// sendOn injects what was recorded at an instant as sent on.
-func (e *Engine) sendOn(f forwarding, id string, at time.Time, raw []byte) error {
+// sendOn injects what was recorded as sent on. What Postfix refuses, for any reason, is owed to its mailbox like what comes back later: an
+// answer of 4xx would have Postfix give up the original after a day, of which nobody hears.
+func (e *Engine) sendOn(f forwarding, id string, raw []byte) error {
 	top := append(fmt.Appendf(nil, "%s: %s\r\n", deliveredTo, f.Mailbox), f.Spam.fields()...)
-	done, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: f.To, envid: id, top: top, bytes: raw})
+	done, err := e.inject("", message{from: e.settings.Provider.ServiceAddress, to: f.To, envid: id, top: top, bytes: raw}, permanent)
 	if err != nil || !done.Refused {
 		return err
 	}
-	return e.cameBack(f, at, failure{Recipient: f.To, Text: done.Reply})
-}
-
-// cameBack gives a mailbox what it sent on and nobody took, under the key that it would have had without: whatever is repeated, the mailbox
-// has it once. One that takes nothing now gets it when it does. Where the mailbox was closed since it was sent on, it is kept, also when
-// somebody else has the address by now.
-func (e *Engine) cameBack(f forwarding, at time.Time, why failure) error {
-	key := deliveryKey(e.settings.Site, f.QueueID, f.Mailbox)
-	if over, err := e.hasEnd(key); err != nil || over {
+	why := failure{Recipient: f.To, Text: done.Reply}
+	if why.At, err = e.record(kindBounced, "reinject "+id, id, &why); err != nil {
 		return err
 	}
+	e.forwards.owe(id, owed{why: why})
+	return nil
+}
+
+// cameBack gives a mailbox what it sent on at a site and nobody took, under the key that it would have had without: whatever is repeated, the
+// mailbox has it once. One that takes nothing now gets it when it does. Where the mailbox was closed since it was sent on, it is kept, also when
+// somebody else has the address by now.
+func (e *Engine) cameBack(f forwarding, site string, at time.Time, why failure) error {
 	closed, err := e.mailboxFailure(f.Mailbox)
 	if err != nil && !errors.Is(err, errOpenThere) {
 		return err
@@ -70,10 +72,10 @@ func (e *Engine) cameBack(f forwarding, at time.Time, why failure) error {
 	end, reason := fieldEnd(raw), "inoltrato a "+f.To+", non è stato accettato: "+cmp.Or(why.Text, why.Status)
 	o := uncertified{
 		judgement: pec.Judgement{Type: pec.TypeOrdinary, Errors: append(f.Reasons, reason)},
-		queueID:   f.QueueID, from: f.From, rcpts: f.Recipients, received: raw[:end], rest: raw[end:], raw: raw, at: f.At, spam: f.Spam, offQueue: true,
+		site:      site, queueID: f.QueueID, from: f.From, rcpts: f.Recipients, received: raw[:end], rest: raw[end:], raw: raw, at: f.At, spam: f.Spam, offQueue: true,
 	}
 	if closed != nil && closed.Status == statusUnknown || !at.After(e.standings.formerUntil(e.settings.Site, f.Mailbox)) {
-		return e.keepUndelivered(o, f.Mailbox, key, reason)
+		return e.keepUndelivered(o, f.Mailbox, reason)
 	}
 	return e.deliverAnomaly(o, f.Mailbox)
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,8 @@ func TestWhatWasSentOnAndComesBackIsForItsMailbox(t *testing.T) {
 		kills int            // one at each record, if there are so many
 	}{
 		"refused by its server":                 {to: "casa@ordinaria.test", want: []string{"errore"}, kills: 6},
-		"an address that Postfix does not take": {to: "storto@ordinaria.test", want: []string{"errore"}, kills: 4},
+		"an address that Postfix does not take": {to: "storto@ordinaria.test", want: []string{"errore"}, kills: 5},
+		"a message that Postfix does not take":  {to: "giri@ordinaria.test", want: []string{"errore"}, kills: 5},
 		"while the mailbox takes nothing": {
 			to: "casa@ordinaria.test", since: set(admin.AccessSuspended), held: 1, then: set(admin.AccessFull), want: []string{"errore"},
 		},
@@ -289,6 +291,18 @@ func TestWhatIsSentOnAtTheOtherSiteCountsToo(t *testing.T) {
 	}
 }
 
+// A site where no mail comes in is asked for the sum of no mailbox, and hears of all that the other sends on.
+func TestWhatWasSentOnIsForgottenUnasked(t *testing.T) {
+	s, start := newForwards(), time.Now()
+	for hour := range 100 {
+		at := start.Add(time.Duration(hour) * time.Hour)
+		s.add(fmt.Sprintf("m%d@%s", hour, ours), "k", 1, at, at)
+	}
+	if n := len(s.by); n != 48 {
+		t.Errorf("what %d mailboxes sent on is remembered, want that of the last 48 hours", n)
+	}
+}
+
 // Postfix drops a bounce after a day, and nobody would come back to what it was about.
 func TestWhatCameBackIsOwedUntilItsMailboxHasIt(t *testing.T) {
 	for name, c := range map[string]struct{ shut, open func(w *world) }{
@@ -337,5 +351,99 @@ func TestWhatCameBackIsOwedUntilItsMailboxHasIt(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestWhatPostfixRefusesIsOwedUntilItsMailboxHasIt(t *testing.T) {
+	for _, to := range []string{"storto@ordinaria.test", "giri@ordinaria.test"} {
+		t.Run(to, func(t *testing.T) {
+			w := newWorld(t)
+			w.forwardsTo(forwarder, to)
+			if answer := w.arrive(stranger, []string{forwarder}, []byte(letter(stranger, forwarder, ""))); answer != "" {
+				t.Fatal(answer)
+			}
+			cert := w.settings.Files.SigningCert
+			w.settings.Files.SigningCert += ".gone"
+			w.crash()
+			w.run(enoughRounds) // fails if Postfix is not answered 250
+			w.engine.passHeld(t.Context())
+			if got := w.titles(forwarder); len(got) != 0 {
+				t.Errorf("unsigned, the mailbox has %v", got)
+			}
+			w.settings.Files.SigningCert = cert
+			w.crash()
+			for range 2 {
+				w.engine.passHeld(t.Context())
+			}
+			if diff := cmp.Diff([]string{"errore"}, w.titles(forwarder)); diff != "" || len(w.outside) != 0 {
+				t.Errorf("%d were sent out, and the mailbox has (-want +got):\n%s", len(w.outside), diff)
+			}
+		})
+	}
+}
+
+// What came back to a building that is lost is in custody at the other, whose mailbox has it once it is given up.
+func TestWhatCameBackIsGivenByTheOtherSiteWhenItsOwnIsLost(t *testing.T) {
+	for name, lost := range map[string]bool{"the building is lost, and returns": true, "it has a signing certificate again": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := newTwins(t)
+			raw := []byte(letter(stranger, forwarder, ""))
+			if answer := b.arrive(stranger, []string{forwarder}, raw); answer != "" {
+				t.Fatal(answer)
+			}
+			b.world.run(enoughRounds)
+			cert := b.settings.Files.SigningCert
+			b.settings.Files.SigningCert += ".gone"
+			b.kill()
+			refuseForwarded(b.world)
+			agree(t, a, b)
+			eventually(t, func() string {
+				if len(a.engine.forwards.allOwed()) == 0 {
+					return "site a did not hear that it came back"
+				}
+				return ""
+			})
+			pass := func(when string, owed int, wantA, wantB []string) {
+				t.Helper()
+				for _, x := range []*twin{a, b} {
+					x.engine.passHeld(t.Context())
+				}
+				if n := len(a.engine.forwards.allOwed()); n != owed {
+					t.Errorf("%s %d messages are owed, want %d", when, n, owed)
+				}
+				if diff := cmp.Diff([][]string{wantA, wantB}, [][]string{a.titles(forwarder), b.titles(forwarder)}); diff != "" {
+					t.Errorf("%s the mailbox has, at either site (-want +got):\n%s", when, diff)
+				}
+			}
+			none, it := []string{}, []string{"errore"}
+			pass("while the other site speaks", 1, none, none)
+			giver, wantA, wantB := a, it, none
+			if !lost {
+				giver, wantA, wantB = b, none, it
+				b.settings.Files.SigningCert = cert
+				b.kill()
+				b.engine.passHeld(t.Context())
+				agree(t, a, b)
+				pass("given where it came back", 0, wantA, wantB)
+			}
+			b.stop()
+			later(takenOverAfter-time.Minute, a, b)
+			if lost {
+				pass("while it may come back", 1, none, none)
+			}
+			later(2*time.Minute, a, b)
+			pass("when it is given up", 0, wantA, wantB)
+			b.settings.Files.SigningCert = cert
+			b.kill()
+			agree(t, a, b)
+			pass("when it is back", 0, wantA, wantB)
+			if n := len(b.engine.forwards.allOwed()); n != 0 {
+				t.Errorf("%d messages are owed at site b", n)
+			}
+			if !bytes.Equal(giver.judged(forwarder, 0).Postacert, raw) {
+				t.Error("it is another message")
+			}
+		})
 	}
 }

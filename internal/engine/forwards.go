@@ -15,23 +15,29 @@ import (
 // deletes makes room.
 const bounceWithin = 48 * time.Hour
 
-// forwards are what each mailbox sent on of late, at either site, and what came back to this one and its mailbox does not have yet: a view of
-// the logs.
+// forgetEvery is how often what is older is forgotten, of all mailboxes: a site where no mail comes in hears of what the other sends on.
+const forgetEvery = time.Hour
+
+// forwards are what each mailbox sent on of late, and what came back and its mailbox does not have yet, at either site: a view of the logs.
 type forwards struct {
-	mu   sync.Mutex
-	by   map[string]map[string]sized // by mailbox, then by the record's key: logs that tell of it twice count once
-	owed map[string]owed             // by the key of its forwarding
+	mu    sync.Mutex
+	by    map[string]map[string]sized // by mailbox, then by the record's key: logs that tell of it twice count once
+	swept time.Time
+	owed  map[string]owed // by the key of its forwarding
 }
 
 type owed struct {
-	why    failure // that it came back
-	former bool    // told by a log of before this site was built anew, of which not all may be here
+	why       failure // that it came back
+	otherSite string  // that sent it on, "" if this one did
+	former    bool    // told by another log than this engine's own, of which not all may be here
 }
 
 type sized struct {
 	at   time.Time
 	size int64
 }
+
+func (m sized) isOld(now time.Time) bool { return now.Sub(m.at) >= bounceWithin }
 
 func newForwards() *forwards {
 	return &forwards{by: map[string]map[string]sized{}, owed: map[string]owed{}}
@@ -44,23 +50,34 @@ func (s *forwards) add(mailbox, key string, size int64, at, now time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now.Sub(s.swept) >= forgetEvery {
+		s.sweep(now)
+	}
 	if s.by[mailbox] == nil {
 		s.by[mailbox] = map[string]sized{}
 	}
 	s.by[mailbox][key] = sized{at: at, size: size}
 }
 
+// sweep forgets what is old; it is called with the lock held.
+func (s *forwards) sweep(now time.Time) {
+	for mailbox, of := range s.by {
+		maps.DeleteFunc(of, func(_ string, m sized) bool { return m.isOld(now) })
+		if len(of) == 0 {
+			delete(s.by, mailbox)
+		}
+	}
+	s.swept = now
+}
+
 // bytes are those that a mailbox sent on within bounceWithin.
 func (s *forwards) bytes(mailbox string, now time.Time) (sum int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	of := s.by[mailbox]
-	maps.DeleteFunc(of, func(_ string, m sized) bool { return now.Sub(m.at) >= bounceWithin })
-	if len(of) == 0 {
-		delete(s.by, mailbox)
-	}
-	for _, m := range of {
-		sum += m.size
+	for _, m := range s.by[mailbox] {
+		if !m.isOld(now) {
+			sum += m.size
+		}
 	}
 	return sum
 }
@@ -106,20 +123,21 @@ func (s *forwards) allOwed() map[string]owed {
 	return maps.Clone(s.owed)
 }
 
-// rememberBounced takes in what came back to this site. Whether its mailbox has it by now is seen when it is given back.
+// rememberBounced takes in what came back to either site. Whether its mailbox has it by now is seen when it is given back.
 func (e *Engine) rememberBounced(logName string, r evidence.Record) error {
-	if evidence.SiteOf(logName) != e.settings.Site {
-		return nil
-	}
-	isForwarded, err := e.lookup(kindForwarding, r.Identifier, nil)
+	isForwarded, err := e.known(kindForwarding, r.Identifier, nil)
 	if err != nil || !isForwarded {
 		return err
 	}
-	var why failure
-	if err := r.Decode(&why); err != nil {
+	o := owed{former: logName != e.logName}
+	if err := r.Decode(&o.why); err != nil {
 		return err
 	}
-	e.forwards.owe(r.Identifier, owed{why: why, former: logName != e.logName})
+	o.why.At = r.Time
+	if site := evidence.SiteOf(logName); site != e.settings.Site {
+		o.otherSite = site
+	}
+	e.forwards.owe(r.Identifier, o)
 	return nil
 }
 
@@ -130,26 +148,37 @@ func (e *Engine) passOwed(ctx context.Context) {
 			return
 		}
 		if !o.former || e.recalled.Load() {
-			e.giveBack(id, o.why)
+			e.giveBack(id, o)
 		}
 	}
 }
 
-// giveBack gives a mailbox what it sent on under an identifier and came back. What fails stays owed.
-func (e *Engine) giveBack(id string, why failure) {
-	if err := e.cameBackAs(id, why); err != nil {
+// giveBack gives a mailbox what it sent on under an identifier and came back. What fails stays owed, and what is the other site's to give.
+func (e *Engine) giveBack(id string, o owed) {
+	given, err := e.cameBackAs(id, o)
+	if err != nil {
 		e.log.Warn("what was sent on came back, and its mailbox cannot have it yet; it is in custody, and tried again", "message", id, "error", err)
-		return
 	}
-	e.forwards.given(id)
+	if given {
+		e.forwards.given(id)
+	}
 }
 
-func (e *Engine) cameBackAs(id string, why failure) error {
+func (e *Engine) cameBackAs(id string, o owed) (given bool, err error) {
 	var f forwarding
-	found, at, err := e.lookupAt(kindForwarding, id, &f)
+	found, at, err := e.knownAt(kindForwarding, id, &f)
 	if err != nil || !found {
-		return cmp.Or(err, errUnrecorded)
+		return false, cmp.Or(err, errUnrecorded)
 	}
-	defer e.locks.lock("ordinary " + deliveryKey(e.settings.Site, f.QueueID, f.Mailbox))()
-	return e.cameBack(f, at, why)
+	site := cmp.Or(o.otherSite, e.settings.Site)
+	key := deliveryKey(site, f.QueueID, f.Mailbox)
+	defer e.locks.lock("ordinary " + key)()
+	if over, err := e.hasEnd(key); err != nil || over {
+		return over, err
+	}
+	if o.otherSite != "" && !e.hearing().mayAct(e.now(), o.why.At, 0, true) {
+		return false, nil
+	}
+	err = e.cameBack(f, site, at, o.why)
+	return err == nil, err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/pec"
 )
 
@@ -119,14 +120,26 @@ func TestWhatWaitsForAMailbox(t *testing.T) {
 		arrive      func(w *world, rcpt string) // what is put into the queue
 		then        func(w *world, rcpt string) // what becomes of the mailbox
 		held, ended int
+		kept        string // the title of what stays in custody alone
 	}{
 		"a receipt for a suspended mailbox, until that is opened": {
 			rcpt: "sospesa@" + ours, arrive: foreignAnswer, held: 1, ended: 1,
 			then: func(w *world, rcpt string) { w.setAccess(rcpt, admin.AccessFull) },
 		},
 		"a receipt, until the mailbox is closed": {
-			rcpt: full, arrive: foreignAnswer, held: 1,
+			rcpt: full, arrive: foreignAnswer, held: 1, kept: "avvenuta-consegna",
 			then: func(w *world, rcpt string) { w.setAccess(rcpt, admin.AccessClosed) },
+		},
+		"ordinary mail, until the mailbox is closed": {
+			rcpt: "aperta@" + ours, held: 1, kept: "errore",
+			arrive: func(w *world, rcpt string) {
+				w.arrive(stranger, []string{rcpt}, []byte(letter(stranger, rcpt, "")))
+				w.setAccess(rcpt, admin.AccessSuspended)
+			},
+			then: func(w *world, rcpt string) { w.setAccess(rcpt, admin.AccessClosed) },
+		},
+		"no receipt for a mailbox that there is not": {
+			rcpt: "nessuno@" + ours, arrive: foreignAnswer, kept: "avvenuta-consegna", then: func(*world, string) {},
 		},
 		"no envelope: its sender was told": {
 			rcpt: full, then: func(w *world, _ string) { w.room = true },
@@ -168,6 +181,15 @@ func TestWhatWaitsForAMailbox(t *testing.T) {
 			w.engine.passHeld(t.Context())
 			if got := len(w.titles(c.rcpt)); got != c.ended {
 				t.Errorf("the mailbox has %d messages in the end, want %d", got, c.ended)
+			}
+			if c.kept == "" {
+				return
+			}
+			var kept deliveryData
+			w.records(kindUndeliverable, func(r evidence.Record) { _ = r.Decode(&kept) })
+			raw, err := w.engine.custody.Get(kept.Digest)
+			if err != nil || kept.Mailbox != c.rcpt || title(t, raw) != c.kept || !strings.HasPrefix(kept.Reply, "5.1.1 ") {
+				t.Errorf("its end is recorded as %+v, and custody has %q: %v", kept, raw, err)
 			}
 		})
 	}

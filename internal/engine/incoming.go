@@ -38,7 +38,7 @@ func (e *Engine) incoming(m mail) []error {
 	}
 	answers := make([]error, len(m.rcpts))
 	if isUncertified(j.Type) {
-		o := uncertified{judgement: j, queueID: queueID, from: m.from, rcpts: tx.Recipients, received: received, rest: rest, raw: m.raw, at: at, spam: tx.Spam}
+		o := uncertified{judgement: j, site: e.settings.Site, queueID: queueID, from: m.from, rcpts: tx.Recipients, received: received, rest: rest, raw: m.raw, at: at, spam: tx.Spam}
 		for i, rcpt := range m.rcpts {
 			answers[i] = e.ordinary(o, fold(rcpt))
 		}

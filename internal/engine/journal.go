@@ -36,7 +36,7 @@ const (
 	kindHeld           = "held"            // deliveryKey
 	kindForwarding     = "forwarding"      // Message-ID, as a notice would have, of queue identifier, mailbox and site
 	kindReceivedNotice = "received-notice" // deliveryKey
-	kindBounced        = "bounced"         // queue identifier of the bounce, recipient that failed
+	kindBounced        = "bounced"         // queue identifier of the bounce, recipient that failed; or "reinject", identifier of what was sent on
 	kindReport         = "report"          // queue identifier of a bounce about nothing of ours
 	kindInfected       = "infected"        // PEC identifier, queue identifier
 	kindAcknowledged   = "acknowledged"    // PEC identifier, recipient that another provider took in charge

@@ -91,13 +91,16 @@ func sameAnswer(n int, err error) []error {
 	return list
 }
 
-// permanentAddress says whether a next hop will never take this address (5.1.x), and gives its answer.
-func permanentAddress(err error) (*smtp.SMTPError, bool) {
-	var answer *smtp.SMTPError
-	if errors.As(err, &answer) && answer.Code >= 500 && answer.EnhancedCode[0] == 5 && answer.EnhancedCode[1] == 1 {
-		return answer, true
-	}
-	return nil, false
+// permanent says whether a next hop will never take a message, and gives its answer.
+func permanent(err error) (answer *smtp.SMTPError, never bool) {
+	never = errors.As(err, &answer) && answer.Code >= 500
+	return answer, never
+}
+
+// permanentAddress is permanent where the recipient's address is why (5.1.x).
+func permanentAddress(err error) (answer *smtp.SMTPError, never bool) {
+	answer, never = permanent(err)
+	return answer, never && answer.EnhancedCode[0] == 5 && answer.EnhancedCode[1] == 1
 }
 
 // oneLine makes a server's answer fit for a record and a notice.

@@ -220,7 +220,7 @@ func (e *Engine) prepareRows(ctx context.Context, isWhole bool) ([]admin.Mailbox
 		err = e.noteStandings(rows)
 	}
 	if err == nil && e.recalled.Load() && !isWhole {
-		err = e.makeWhole(ctx) // it may be another directory than the one that was
+		err = e.setWhole(ctx) // it may be another directory than the one that was
 	}
 	return rows, err
 }

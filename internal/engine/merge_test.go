@@ -336,8 +336,9 @@ func (m *mailTwin) folders() (names []string) {
 	return names
 }
 
-// The mailbox may have been synced before either site knew that both delivered the message, or before both copies were here. Nothing else
-// happens in it, and the two would stand there until all mailboxes have their turn.
+// The mailbox may have been synced before either site knew that both delivered the message, before both copies were here, or before the other
+// site was heard. Nothing else happens in it, and the two would stand there until all mailboxes have their turn. Where none of that happens,
+// the mailbox waits for its turn.
 func TestAMessageThatBothSitesDeliveredAsksForASync(t *testing.T) {
 	a, b := newTwins(t)
 	b.queues = 1000
@@ -359,23 +360,48 @@ func TestAMessageThatBothSitesDeliveredAsksForASync(t *testing.T) {
 		}
 		return is
 	}
+	waits := func(why string) {
+		t.Helper()
+		listed(a, true)
+		if err := a.engine.unite(t.Context(), anna); err != nil || listed(a, false) {
+			t.Errorf("%s, and the mailbox is synced again: %v", why, err)
+		}
+	}
+	asks := func(x *twin, why string) {
+		t.Helper()
+		eventually(t, func() string {
+			if !listed(x, true) {
+				return "at site " + x.settings.Site + " " + why + ", and nothing is synced"
+			}
+			return ""
+		})
+	}
+	var ofB deliveryData
+	if err := evidenceOf(t, b, kindDelivering)[0].Decode(&ofB); err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(b.settings.Files.State, custodyDir, ofB.Digest[:2], ofB.Digest)
+	moved := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	moved(kept, kept+".away")
 	listed(a, true)
 	listed(b, true)
 	heal(a, b)
 	agree(t, a, b)
-	for _, x := range []*twin{a, b} {
-		if !listed(x, true) {
-			t.Errorf("site %s knows both deliveries, and syncs nothing", x.settings.Site)
-		}
-	}
-	first, found, err := a.engine.deliveryOf(true, a.engine.doubles.of(anna)[0])
-	if err != nil || !found {
-		t.Fatal(err)
-	}
-	if err := os.Remove(filepath.Join(a.settings.Files.State, custodyDir, first.Digest[:2], first.Digest)); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.engine.unite(t.Context(), anna); err != nil || !listed(a, false) {
-		t.Errorf("a copy is not here yet, and the mailbox is not looked at again: %v", err)
-	}
+	asks(a, "both deliveries are known")
+	asks(b, "both deliveries are known")
+	waits("the other site's copy cannot be had")
+	cut(a, b)
+	moved(kept+".away", kept)
+	heal(a, b)
+	asks(a, "the copy has come")
+	cut(a, b)
+	later(2*silentAfter, a, b)
+	waits("the other site is not heard")
+	heal(a, b)
+	asks(a, "the other site is heard again")
 }

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/emersion/go-smtp"
-
 	"github.com/pec-operator/pec-operator/internal/admin"
 	"github.com/pec-operator/pec-operator/internal/evidence"
 	"github.com/pec-operator/pec-operator/internal/pec"
@@ -261,8 +259,7 @@ func (e *Engine) tellOnce(to, key string, about []arrival) error {
 	if done.Reply = problem; problem == "" {
 		// The empty sender: whatever becomes of it, nobody writes back.
 		done.Reply, err = e.postfix.send(message{to: to, bytes: e.notification(to, key, about)}, nil)
-		var answer *smtp.SMTPError
-		if errors.As(err, &answer) && answer.Code >= 500 {
+		if answer, never := permanent(err); never {
 			done.Reply, err = oneLine(answer.Error()), nil
 		}
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	netmail "net/mail"
 	"slices"
 	"strings"
@@ -24,7 +23,7 @@ const (
 	answerUnknown     = "550 5.1.1 no such mailbox; la casella non esiste"
 	answerDisabled    = "550 5.2.1 this mailbox takes no mail; la casella non e' abilitata alla ricezione"
 	answerFull        = "552 5.2.2 this mailbox is full; la casella e' piena"
-	answerTooLarge    = "552 5.2.3 this message is larger than the whole mailbox; il messaggio e' piu' grande dell'intera casella"
+	answerTooLarge    = "552 5.2.3 this message in its envelope is larger than the whole mailbox; il messaggio nella sua busta e' piu' grande dell'intera casella"
 	answerLoop        = "554 5.4.6 this message was forwarded by this mailbox before; il messaggio e' in un ciclo di inoltri"
 	answerSpam        = "550 5.7.1 this message looks like spam; il messaggio sembra posta indesiderata"
 	answerUnreadable  = "550 5.6.0 the header cannot be read; l'intestazione del messaggio non e' leggibile"
@@ -56,7 +55,8 @@ func (e *Engine) recipientOf(ctx context.Context, address string) (recipient, er
 }
 
 // refusalOf is a recipient with the answer to ordinary mail for it, "" if it takes it. What a provider signed in a wrong form is no
-// ordinary mail: no policy keeps it out. size is that of the message in bytes, 0 while it is unknown.
+// ordinary mail: no policy keeps it out. size is that of the message in its anomaly envelope, in which what is sent on may come back too; 0
+// while it is unknown.
 func (e *Engine) refusalOf(rcpt string, t pec.Type, size int64) (r recipient, answer string, err error) {
 	if e.isProvidersOwn(rcpt) {
 		return r, answerUncertified, nil
@@ -122,14 +122,14 @@ func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	if tx.Cut {
 		return answerFieldTooBig, nil
 	}
-	head, err := pec.ParseOriginal(raw)
+	size, err := pec.AnomalySize(raw)
 	if err != nil {
 		return answerUnreadable, nil //nolint:nilerr // the fault is the message's
 	}
 	var recipients []recipient // who takes it, and whom it reaches otherwise: what one has judged is judged for all
 	takers, late := 0, ""
 	for _, rcpt := range tx.Recipients {
-		r, answer, err := e.refusalOf(rcpt, tx.Type, head.Size())
+		r, answer, err := e.refusalOf(rcpt, tx.Type, size)
 		if err != nil {
 			return "", err
 		}
@@ -179,7 +179,7 @@ func wasForwarded(raw []byte, rcpt string) bool {
 // anomaly envelope. Its key is (site, queue identifier, mailbox), and no notice follows from it. Since the milter took it the mailbox may
 // have changed: then it waits as a receipt would, or, where nobody waits for it any more, is kept.
 func (e *Engine) ordinary(o uncertified, rcpt string) error {
-	key := deliveryKey(e.settings.Site, o.queueID, rcpt)
+	key := deliveryKey(o.site, o.queueID, rcpt)
 	defer e.locks.lock("ordinary " + key)()
 	if over, err := e.hasEnd(key); err != nil || over {
 		return err
@@ -187,16 +187,20 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	// What an engine that died had begun goes on as it began, whatever the policy is now.
 	var f forwarding
 	id := e.provider().NoticeID(o.queueID, "inoltro", rcpt, e.settings.Site)
-	if sent, at, err := e.lookupAt(kindForwarding, id, &f); err != nil {
+	if sent, err := e.lookup(kindForwarding, id, &f); err != nil {
 		return err
 	} else if sent {
-		return e.sendOn(f, id, at, o.raw)
+		return e.sendOn(f, id, o.raw)
 	}
 	begun, err := e.lookup(kindDelivering, key, nil)
 	if err != nil {
 		return err
 	}
-	r, refusal, err := e.refusalOf(rcpt, o.judgement.Type, int64(len(o.raw)))
+	size, err := pec.AnomalySize(o.rest)
+	if err != nil {
+		return fmt.Errorf("judging %s: %w", o.queueID, err)
+	}
+	r, refusal, err := e.refusalOf(rcpt, o.judgement.Type, size)
 	if errors.Is(err, errOpenThere) { // it waits until the mailbox is here too
 		refusal, err = answerDisabled, nil
 	}
@@ -210,7 +214,7 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	switch {
 	case begun:
 	case isUnwanted(r, refusal): // nobody is told, but nothing is gone
-		return e.keepUndelivered(o, rcpt, key, refusal)
+		return e.keepUndelivered(o, rcpt, refusal)
 	case refusal == "" && sendsOn:
 		return e.forward(o, rcpt, r.inForce.OrdinaryMail.ForwardTo, id)
 	}
@@ -226,7 +230,7 @@ func isUnwanted(r recipient, refusal string) bool {
 // hasEnd says whether what is not certified has its end here, under its key: what is held is delivered when its mailbox takes it.
 func (e *Engine) hasEnd(key string) (found bool, err error) {
 	for _, kind := range []string{kindDelivered, kindUndeliverable, kindHeld} {
-		if found, err = e.lookup(kind, key, nil); err != nil || found {
+		if found, err = e.known(kind, key, nil); err != nil || found {
 			break
 		}
 	}
@@ -236,6 +240,7 @@ func (e *Engine) hasEnd(key string) (found bool, err error) {
 // uncertified is a message that is not certified, on its way to the mailboxes of one transaction.
 type uncertified struct {
 	judgement pec.Judgement
+	site      string // that took it
 	queueID   string
 	from      string
 	rcpts     []string
@@ -248,36 +253,45 @@ type uncertified struct {
 }
 
 func (e *Engine) deliverAnomaly(o uncertified, rcpt string) error {
-	original, err := pec.ParseOriginal(o.rest)
+	raw, done, err := e.anomaly(o, deliveryKey(o.site, o.queueID, rcpt))
 	if err != nil {
 		return fmt.Errorf("wrapping %s: %w", o.queueID, err)
-	}
-	signer, err := e.signer.Get()
-	if signer == nil {
-		return fmt.Errorf("wrapping %s: no signing certificate: %w", o.queueID, err)
-	}
-	digest, err := e.custody.Write(func(w io.Writer) error {
-		return signer.WriteAnomaly(w, e.provider(), original, o.received, o.from, o.rcpts, o.judgement.Errors, noticeTime(o.at))
-	})
-	if err != nil {
-		return fmt.Errorf("wrapping %s: %w", o.queueID, err)
-	}
-	raw, done, err := e.inCustody(digest)
-	if err != nil {
-		return err
 	}
 	defer done()
-	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: e.settings.Site}, MessageID: o.queueID}
+	anomaly := pec.Judgement{Type: pec.TypeAnomaly, Provider: pec.IndexEntry{MailReceipt: o.site}, MessageID: o.queueID}
 	return e.deliver(delivery{judgement: anomaly, from: o.from, rcpt: rcpt, raw: raw, spam: o.spam, offQueue: o.offQueue})
 }
 
-func (e *Engine) keepUndelivered(o uncertified, rcpt, key, why string) error {
-	digest, err := e.custody.Put(o.raw)
-	if err != nil {
-		return err
+// anomaly shows the anomaly envelope that a mailbox gets under a key, until done is called. An HSM may sign it otherwise at each try: the one
+// whose delivery was begun is in custody and stays the one, and before that none goes there. It would be there for good, and no record name it.
+func (e *Engine) anomaly(o uncertified, key string) (raw []byte, done func(), err error) {
+	var begun deliveryData
+	if found, err := e.lookup(kindDelivering, key, &begun); err != nil {
+		return nil, nil, err
+	} else if found && e.custody.Has(begun.Digest) {
+		return e.inCustody(begun.Digest)
 	}
-	data := deliveryData{Mailbox: rcpt, Type: o.judgement.Type, Provider: o.judgement.Provider.Name, MessageID: o.judgement.MessageID, Digest: digest, Reply: why}
-	_, err = e.record(kindUndeliverable, key, "", &data)
-	e.log.Warn("mail that is not certified could not be delivered after it was taken; it is kept in custody", "queue", o.queueID, "custody", digest, "why", why)
-	return err
+	original, err := pec.ParseOriginal(o.rest)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := e.signer.Get()
+	if signer == nil {
+		return nil, nil, fmt.Errorf("no signing certificate: %w", err)
+	}
+	var made spool
+	err = signer.WriteAnomaly(&made, e.provider(), original, o.received, o.from, o.rcpts, o.judgement.Errors, noticeTime(o.at))
+	if err == nil {
+		raw, err = made.bytes()
+	}
+	if err != nil {
+		made.close()
+		return nil, nil, err
+	}
+	return raw, made.close, nil
+}
+
+func (e *Engine) keepUndelivered(o uncertified, rcpt, why string) error {
+	data := deliveryData{Mailbox: rcpt, Type: o.judgement.Type, Provider: o.judgement.Provider.Name, MessageID: o.judgement.MessageID, Reply: why}
+	return e.keep(data, deliveryKey(o.site, o.queueID, rcpt), "", o.raw)
 }

@@ -2,12 +2,18 @@ package engine
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/emersion/go-milter"
+	"github.com/emersion/go-smtp"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
@@ -235,7 +241,11 @@ func TestOrdinaryMailThatWasTakenWaitsForAMailboxThatIsOpenAtTheOtherSite(t *tes
 	a, b := newTwins(t)
 	row := former(t, "ufficio", admin.AccessFull, 1<<20)
 	row.OrdinaryMail = admin.OrdinaryDeliver
-	place := func(x *twin) { x.place(admin.Place{Address: row.Address, Mailbox: &row}) }
+	place := func(x *twin) {
+		row := row
+		row.Owner.UID += "-" + x.settings.Site // each cluster has its own: one that is the other's says nothing new
+		x.place(admin.Place{Address: row.Address, Mailbox: &row})
+	}
 	place(a)
 	if answer := a.arrive(stranger, []string{row.Address}, []byte(letter(stranger, row.Address, ""))); answer != "" {
 		t.Fatal(answer)
@@ -308,8 +318,8 @@ func TestOneRecipientsLateAnswerIsNotTheOthers(t *testing.T) {
 	small := func(names ...string) func(w *world) {
 		return func(w *world) {
 			for _, name := range names {
-				w.change(name, func(row *admin.Mailbox) { row.QuotaBytes = 4 << 10 })
-				w.store[name] = [][]byte{make([]byte, 4<<10-100)} // until the end of DATA
+				w.change(name, func(row *admin.Mailbox) { row.QuotaBytes = 64 << 10 })
+				w.store[name] = [][]byte{make([]byte, 64<<10-100)} // until the end of DATA
 			}
 		}
 	}
@@ -391,6 +401,101 @@ func TestOneRecipientsLateAnswerIsNotTheOthers(t *testing.T) {
 	}
 }
 
+// Dovecot gets the envelope, in which what is not 7 bit takes a third more: what it cannot take must not have been answered 250.
+func TestWhatIsJudgedIsTheEnvelope(t *testing.T) {
+	aperta, eight, seven := "aperta@"+ours, strings.Repeat("à", 24)+"\r\n", strings.Repeat("x", 48)+"\r\n"
+	const quota = 96 << 10
+	for name, c := range map[string]struct {
+		to, line string
+		used     int
+		want     string
+	}{
+		"8 bit, which never fits":                      {aperta, eight, 0, answerTooLarge},
+		"7 bit, which fits":                            {aperta, seven, 0, ""},
+		"8 bit, which never fits if it comes back":     {forwarder, eight, 0, answerTooLarge},
+		"7 bit, which fits if it comes back":           {forwarder, seven, 0, ""},
+		"7 bit, with room for all but the envelope":    {aperta, seven, quota - 76_000, answerFull},
+		"7 bit, with room for it and for its envelope": {aperta, seven, quota - 95_000, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.change(c.to, func(row *admin.Mailbox) { row.QuotaBytes = quota })
+			w.store[c.to] = [][]byte{make([]byte, c.used)}
+			if answer := w.arrive(stranger, []string{c.to}, []byte(letter(stranger, c.to, "")+strings.Repeat(c.line, 1500))); answer != c.want {
+				t.Errorf("answered %q, want %q", answer, c.want)
+			}
+		})
+	}
+}
+
+// Each try would leave another whole message where nothing is ever removed.
+func TestTriesOfAnEnvelopeThatIsSignedOtherwiseEachTimeLeaveOneCopy(t *testing.T) {
+	away := func(w *world) { w.engine.lmtp = newRelay("127.0.0.1:1", "x", true) }
+	busy := func(w *world) {
+		w.lmtpFail = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "Temporary internal error"}
+	}
+	for name, c := range map[string]struct {
+		to     string
+		fails  func(w *world)
+		copies int
+	}{
+		"Dovecot is not there":                                            {"aperta@" + ours, away, 0},
+		"Dovecot cannot store it":                                         {"aperta@" + ours, busy, 1},
+		"it was sent on and came back, and Dovecot is not there":          {forwarder, away, 1}, // what was sent on
+		"it was sent on and came back, and Dovecot first cannot store it": {forwarder, busy, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.signsOtherwiseEachTime()
+			raw := []byte(letter(stranger, c.to, ""))
+			if answer := w.arrive(stranger, []string{c.to}, raw); answer != "" {
+				t.Fatal(answer)
+			}
+			if c.to == forwarder {
+				w.run(enoughRounds)
+				w.bounce(w.outside[0].from, "Original-Envelope-Id: "+w.outside[0].envid, w.outside[0].to+" 5.7.1")
+			}
+			working := w.engine.lmtp
+			for range 5 {
+				c.fails(w)
+				w.engine.incoming(w.queue[0].mail)
+				w.engine.passHeld(t.Context())
+			}
+			if all := custodyOf(t, w); len(all) != c.copies {
+				t.Errorf("there are %d copies in custody, want %d", len(all), c.copies)
+			}
+			w.engine.lmtp, w.lmtpFail = working, nil
+			w.run(enoughRounds)
+			w.engine.passHeld(t.Context())
+			if diff := cmp.Diff([]string{"errore"}, w.titles(c.to)); diff != "" {
+				t.Fatalf("the mailbox (-want +got):\n%s", diff)
+			}
+			if stored := w.store[c.to][0]; !slices.ContainsFunc(custodyOf(t, w), func(kept string) bool { return strings.HasSuffix(string(stored), kept) }) {
+				t.Error("custody has another one than Dovecot")
+			}
+		})
+	}
+}
+
+// signsOtherwiseEachTime gives the engine a key that is not in a file, as an HSM has it.
+func (w *world) signsOtherwiseEachTime() {
+	w.t.Helper()
+	must := func(err error) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(err)
+	template := *keys().leaves[ours]
+	der, err := x509.CreateCertificate(rand.Reader, &template, keys().root, key.Public(), keys().rootKey)
+	must(err)
+	leaf, err := x509.ParseCertificate(der)
+	must(err)
+	signer, err := pec.NewSignerWithKey([]*x509.Certificate{leaf}, struct{ crypto.Signer }{key})
+	w.engine.signer = newReloading(func([][]byte) (*pec.Signer, error) { return signer, err }, w.settings.Files.SigningCert)
+}
+
 // A bounce that Postfix would send to a stranger comes to the engine, which keeps it.
 func TestOurOwnBouncesNeverLeave(t *testing.T) {
 	w := newWorld(t)
@@ -404,6 +509,33 @@ func TestOurOwnBouncesNeverLeave(t *testing.T) {
 	}
 	if got, err := w.engine.custody.Get(kept.Digest); err != nil || !bytes.Contains(got, []byte(raw)) || len(w.outside) != 0 {
 		t.Errorf("custody %v, %d sent out", err, len(w.outside))
+	}
+}
+
+// Whom a stranger writes as his sender did not send it, and gets no report with the whole of it past his own policy.
+func TestABounceOfAStrangersMailIsForNobody(t *testing.T) {
+	for _, forged := range []string{"anna@" + ours, "posta-certificata@" + ours} {
+		t.Run(forged, func(t *testing.T) {
+			w := newWorld(t)
+			if answer := w.arrive(forged, []string{"aperta@" + ours}, []byte(letter(forged, "aperta@"+ours, ""))); answer != "" {
+				t.Fatal(answer)
+			}
+			about := "X-Postfix-Queue-ID: " + w.queue[0].id
+			w.queue = nil // after a day
+			w.bounce(forged, about, "aperta@"+ours+" 4.3.0")
+			report := w.queue[0]
+			w.run(enoughRounds)
+			if got := w.titles(forged); len(got)+len(w.outside) != 0 {
+				t.Errorf("the mailbox has %q, and %d messages left", got, len(w.outside))
+			}
+			var kept struct{ Digest string }
+			if found, err := w.engine.lookup(kindReport, report.id+" "+forged, &kept); err != nil || !found {
+				t.Fatalf("it is not kept: %v", err)
+			}
+			if raw, err := w.engine.custody.Get(kept.Digest); err != nil || !bytes.Equal(raw, report.raw) {
+				t.Errorf("what is kept is not the report: %v", err)
+			}
+		})
 	}
 }
 

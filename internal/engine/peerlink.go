@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/directory"
 	"github.com/pec-operator/pec-operator/internal/store"
 )
 
@@ -31,11 +33,11 @@ var errUnknownRequest = errors.New("unknown request")
 
 // trustedPeer is the peer of the directory and the pool to verify it with.
 func (e *Engine) trustedPeer(ctx context.Context) (admin.Peer, *x509.CertPool, error) {
-	peer, ok, err := e.directory.Peer(ctx)
+	peer, _, err := e.directory.Peer(ctx)
 	if err != nil {
 		return peer, nil, err
 	}
-	if !ok {
+	if peer.Site == "" {
 		return peer, nil, errors.New("no peer is configured")
 	}
 	pool := x509.NewCertPool()
@@ -211,8 +213,12 @@ func (e *Engine) carrySync(ctx context.Context, local *wire) error {
 }
 
 // readyToMerge makes the folder of the deleted. A merge renumbers by copy and expunge, and one that has to make that folder first fails
-// between the two: a message would then stand there twice.
+// between the two: a message would then stand there twice. Nor does a merge begin before a former holder's script is deactivated here: the
+// other site takes one that ended for the word of that (syncMailbox).
 func (e *Engine) readyToMerge(ctx context.Context, mailbox string) error {
+	if former, err := e.directory.FormerScript(ctx, mailbox); err != nil || former == directory.ScriptActive {
+		return cmp.Or(err, fmt.Errorf("merging %s: the former holder's script is to be deactivated first", mailbox))
+	}
 	if _, done := e.mergeable.Load(mailbox); done {
 		return nil
 	}
@@ -226,12 +232,19 @@ func (e *Engine) readyToMerge(ctx context.Context, mailbox string) error {
 // syncMailbox has our Dovecot sync a mailbox through the link. Dovecot's answer holds no reason, so what went wrong on the
 // link, if it was that, is added.
 func (e *Engine) syncMailbox(ctx context.Context, mailbox string) error {
-	if err := e.readyToMerge(ctx, mailbox); err != nil {
+	former, err := e.directory.FormerScript(ctx, mailbox)
+	if err == nil {
+		err = e.readyToMerge(ctx, mailbox)
+	}
+	if err != nil {
 		return err
 	}
-	err := e.doveadmHTTP.sync(ctx, mailbox, e.settings.Listen.SyncDestination)
+	err = e.doveadmHTTP.sync(ctx, mailbox, e.settings.Listen.SyncDestination)
 	if fault, ok := e.linkFaults.LoadAndDelete(mailbox); ok && err != nil {
 		err = fmt.Errorf("%w (%w)", err, fault.(error))
+	}
+	if err == nil && former == directory.ScriptEndedThere {
+		err = e.directory.ScriptsDeactivated(ctx, []string{mailbox})
 	}
 	return err
 }

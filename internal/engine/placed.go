@@ -190,12 +190,12 @@ func (e *Engine) storePlaced(ctx context.Context, places []admin.Place) ([]direc
 	if err := e.noteSecrets(places); err != nil {
 		return nil, err
 	}
-	peer, _, err := e.directory.Peer(ctx)
+	others, err := e.otherSites(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return e.directory.PlaceAfter(ctx, places, func(before admin.Mailbox) bool {
-		return e.standings.deactivatedThere(e.settings.Site, peer.Site, before.Address, before.ClosedAt)
+		return e.standings.deactivatedThere(e.settings.Site, others, before.Address, before.ClosedAt)
 	})
 }
 

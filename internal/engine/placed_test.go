@@ -501,6 +501,10 @@ func TestASiteThatOpensAMailboxLaterLeavesTheNextHoldersScript(t *testing.T) {
 				t.Errorf("to be synced: %v", b.engine.sync.pending)
 			}
 			b.engine.sync.mu.Unlock()
+			b.engine.mergeable.Store("nuova@"+ours, true)
+			if err := b.engine.syncMailbox(t.Context(), "nuova@"+ours); err != nil {
+				t.Error(err)
+			}
 			for _, again := range endAgain {
 				later(again, a, b)
 				a.engine.endSessions(t.Context())
@@ -508,6 +512,80 @@ func TestASiteThatOpensAMailboxLaterLeavesTheNextHoldersScript(t *testing.T) {
 			}
 			if gotA, gotB := len(a.deactivated()), len(b.deactivated()); gotA != c.a || gotB != c.b {
 				t.Errorf("site a put the script aside %d times and site b %d times, want %d and %d", gotA, gotB, c.a, c.b)
+			}
+		})
+	}
+}
+
+// Until the word of the site that deactivates the former holder's script is here, mail waits; where it does not come, not for ever.
+func TestMailWaitsForTheOtherSitesWordOnAFormerHoldersScript(t *testing.T) {
+	for name, c := range map[string]struct {
+		comes bool
+		here  int // how often this site deactivated it
+	}{"a sync brings it": {true, 0}, "none comes": {false, 1}} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newTwins(t)
+			row := former(t, "nuova", admin.AccessFull, 1<<20)
+			for _, x := range []*twin{a, b} {
+				x.engine.mergeable.Store(row.Address, true)
+				x.place(admin.Place{Address: row.Address, Mailbox: &row})
+			}
+			closed := map[*twin]admin.Mailbox{a: a.close(row), b: b.close(row)}
+			open := func(x *twin) admin.Answer {
+				next := row
+				next.ClosedAt, next.Owner.UID = closed[x].ClosedAt, "u-2"
+				return x.placing(admin.Place{Address: row.Address, Mailbox: &next})
+			}
+			agree(t, a, b)
+			later(time.Minute, a, b)
+			b.merges = a.engine.readyToMerge // what the other site asks before its Dovecot begins
+			a.deafDovecot(true)
+			open(a)
+			agree(t, a, b)
+			if answer := open(b); answer.Failed != "" {
+				t.Fatal(answer.Failed)
+			}
+			_, envelope := foreignEnvelope(t, colleague, row.Address, "q1")
+			b.arrive(colleague, []string{row.Address}, envelope)
+			comes := func(when string, want bool) {
+				t.Helper()
+				for _, err := range b.engine.incoming(b.queue[0].mail) {
+					if (err == nil) != want {
+						t.Errorf("%s: %v", when, err)
+					}
+				}
+				if got := b.titles(row.Address); (len(got) > 0) != want {
+					t.Errorf("%s the mailbox holds %v", when, got)
+				}
+			}
+			comes("before the other site has deactivated it", false)
+			if err := b.engine.syncMailbox(t.Context(), row.Address); err == nil {
+				t.Error("a sync brings the script as it was")
+			}
+			comes("after a sync that failed", false)
+			if c.comes {
+				a.deafDovecot(false)
+				a.engine.sync.mu.Lock()
+				clear(a.engine.sync.pending)
+				a.engine.sync.mu.Unlock()
+				a.engine.endSessions(t.Context())
+				a.engine.sync.mu.Lock()
+				if len(a.engine.sync.pending) != 1 {
+					t.Error("the word does not leave the site that says it")
+				}
+				a.engine.sync.mu.Unlock()
+				if err := b.engine.syncMailbox(t.Context(), row.Address); err != nil {
+					t.Error(err)
+				}
+				comes("when a sync brought that", true)
+			}
+			for _, again := range endAgain {
+				later(again, a, b)
+				b.engine.endSessions(t.Context())
+			}
+			comes("at the end", true)
+			if got := len(b.deactivated()); got != c.here {
+				t.Errorf("this site deactivated it %d times, want %d", got, c.here)
 			}
 		})
 	}

@@ -121,9 +121,17 @@ func (e *Engine) pull(ctx context.Context) error {
 				if err := e.recall(ctx); err != nil {
 					return err
 				}
-				e.replica.caughtUp(asked)
+				e.caughtUp(asked)
 			}
 		}
+	}
+}
+
+// caughtUp notes that all is here that the other site had recorded at an instant, and has done what waited for that.
+func (e *Engine) caughtUp(at time.Time) {
+	wasSilent := !e.replica.speaks(e.now())
+	if e.replica.caughtUp(at); wasSilent {
+		e.syncDoubles("")
 	}
 }
 

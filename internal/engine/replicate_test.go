@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -47,7 +48,7 @@ func TestAPeerThatIsTakenBack(t *testing.T) {
 	if err := c.PutPeer(t.Context(), admin.Peer{}); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := c.Status(t.Context()); err != nil || s.Peer.Configured || s.Peer.Site != "" || s.Peer.Digest != "" {
+	if s, err := c.Status(t.Context()); err != nil || s.Peer.Configured || s.Peer.Site != "" || s.Peer.Digest != (admin.Peer{}).Digest() {
 		t.Errorf("taken back, the engine says %+v, %v", s.Peer, err)
 	}
 	held := func() [2]uint64 {
@@ -442,6 +443,94 @@ func TestSiteWhoseDiskWasPutBack(t *testing.T) {
 	sameState(t, a, b)
 	wantSent(a, 3)
 	wholeChains(t, a, b)
+}
+
+// Postfix' queue is a volume of its own: what comes back of it may come before the log that tells what it is.
+func TestWhatComesBackWaitsForTheLogThatTellsOfIt(t *testing.T) {
+	const x = "x@ordinaria.test"
+	log := func(a *twin) string { return filepath.Join(a.settings.Files.State, evidenceDir) }
+	for name, c := range map[string]struct {
+		begin func(a *twin, saved string)
+		lose  func(a, b *twin, saved string)
+		whole func(a, b *twin) // the former log is back
+	}{
+		"its volume is new": {
+			begin: func(*twin, string) {},
+			lose:  func(a, b *twin, _ string) { a.rebuild(b) },
+			whole: func(*twin, *twin) {},
+		},
+		"its volume was put back": {
+			begin: func(a *twin, saved string) {
+				a.between(func() {
+					if err := os.CopyFS(saved, os.DirFS(log(a))); err != nil {
+						a.t.Fatal(err)
+					}
+				})
+			},
+			lose: func(a, _ *twin, saved string) {
+				a.between(func() {
+					if err := errors.Join(os.RemoveAll(log(a)), os.CopyFS(log(a), os.DirFS(saved))); err != nil {
+						a.t.Fatal(err)
+					}
+				})
+			},
+			whole: func(a, b *twin) {
+				later(relistEvery, a, b)
+				agree(a.t, a, b)
+				eventually(a.t, func() string {
+					if len(a.engine.mirrors.all()) < 2 {
+						return "what the disk forgot did not come back"
+					}
+					return ""
+				})
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := newTwins(t)
+			agree(t, a, b)
+			saved := filepath.Join(t.TempDir(), "saved")
+			c.begin(a, saved)
+			envelope := a.submit(sender, []string{x}, letter(sender, x, ""))
+			if answer := a.arrive(stranger, []string{forwarder}, []byte(letter(stranger, forwarder, ""))); answer != "" {
+				t.Fatal(answer)
+			}
+			a.world.run(enoughRounds)
+			sentOn := a.outside[slices.IndexFunc(a.outside, func(m message) bool { return m.to == "casa@ordinaria.test" })]
+			expired := a.submit(sender, []string{x}, letter(sender, x, ""))
+			a.engine.journal = &crashing{journal: a.engine.journal, left: 1, after: true}
+			if survived(func() { a.engine.access(a.queue[0].mail) }) {
+				t.Fatal("the engine was not stopped")
+			}
+			a.queue = nil
+			a.kill()
+			agree(t, a, b)
+			cut(a, b)
+			c.lose(a, b, saved)
+			a.bounce(sender, "Original-Envelope-Id: "+pec.Identifier("a", envelope, ours), x+" 5.1.1")
+			a.bounce(sentOn.from, "Original-Envelope-Id: "+sentOn.envid, sentOn.to+" 5.7.1")
+			a.bounce(sender, "X-Postfix-Queue-ID: "+expired, x+" 4.3.0")
+			a.queue = slices.DeleteFunc(slices.Clone(a.queue), func(q queued) bool { return a.engine.incoming(q.mail)[0] == nil })
+			if n := len(a.queue); n != 3 {
+				t.Errorf("%d wait, want 3", n)
+			}
+			heal(a, b)
+			agree(t, a, b)
+			c.whole(a, b)
+			a.world.run(enoughRounds)
+			eventually(t, func() string {
+				a.engine.passOwed(t.Context()) // its copy comes after the log
+				a.world.run(enoughRounds)
+				return cmp.Diff([]string{"errore"}, a.titles(forwarder))
+			})
+			got := a.titles(sender)
+			slices.Sort(got)
+			if diff := cmp.Diff([]string{"accettazione", "accettazione", "errore-consegna", "errore-consegna"}, got); diff != "" {
+				t.Errorf("the sender's mailbox (-want +got):\n%s", diff)
+			}
+		})
+	}
 }
 
 // A log that came to the other site while the link was whole, as one that was set aside there does, is found by the engine's own clock.

@@ -357,8 +357,8 @@ func TestBounce(t *testing.T) {
 		},
 		"of a notice is answered by nothing": {
 			begin: func(w *world, id string) {
-				notice := pec.Provider{MailDomain: ours}.NoticeID(identifier(id), pec.TypeDelivery, "y@"+theirs)
-				w.bounce("posta-certificata@"+ours, "Original-Envelope-Id: "+notice, "y@"+theirs+" 5.1.1")
+				notice := pec.Provider{MailDomain: ours}.NoticeID(identifier(id), pec.TypeAcceptance, "")
+				w.bounce("posta-certificata@"+ours, "Original-Envelope-Id: "+notice, sender+" 5.1.1")
 			},
 			want: []string{"accettazione"}, outside: 1,
 		},

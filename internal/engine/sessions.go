@@ -46,15 +46,17 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 			due = append(due, address)
 		}
 	}
-	errs := make([]error, len(due))
+	errs, deactivates := make([]error, len(due)), make([]bool, len(due))
 	eachOf(due, func(i int) {
 		ctx, cancel := context.WithTimeout(ctx, endTimeout)
 		defer cancel()
-		errs[i] = e.endSessionsIn(ctx, due[i], ending[due[i]].FormerScript)
+		end := ending[due[i]]
+		deactivates[i] = end.FormerScript == directory.ScriptActive || end.FormerScript == directory.ScriptEndedThere && e.sessionEnds.isLast(due[i], end.Change)
+		errs[i] = e.endSessionsIn(ctx, due[i], deactivates[i])
 	})
 	ended, deactivated := map[string]directory.End{}, []string{}
 	for i, address := range due {
-		if errs[i] == nil && ending[address].FormerScript {
+		if errs[i] == nil && deactivates[i] {
 			deactivated = append(deactivated, address)
 		}
 		if errs[i] != nil {
@@ -67,14 +69,18 @@ func (e *Engine) endSessions(ctx context.Context, addresses ...string) map[strin
 	if err := errors.Join(e.directory.ScriptsDeactivated(ctx, deactivated), e.directory.Ended(ctx, ended)); err != nil {
 		e.log.Warn("the sessions of mailboxes ended, and will be ended again", "error", err)
 	}
+	for _, address := range deactivated {
+		e.sync.changed(address) // the other site may leave it to this one
+	}
 	return failed
 }
 
 // endSessionsIn ends a mailbox's sessions in Dovecot and then, where it was opened again, deactivates its script, which is a former holder's.
 // That is not done when it is closed: no message comes then, and the sync takes the word to the other site like any later choice of a
-// script, where the mailbox may be open and its holder still there.
-func (e *Engine) endSessionsIn(ctx context.Context, address string, formerScript bool) error {
-	if err := e.doveadmHTTP.kick(ctx, address); err != nil || !formerScript {
+// script, where the mailbox may be open and its holder still there. Where the other site does it, this one does it only when no sync has
+// brought the word until the sessions are ended for the last time: mail does not wait for longer.
+func (e *Engine) endSessionsIn(ctx context.Context, address string, deactivates bool) error {
+	if err := e.doveadmHTTP.kick(ctx, address); err != nil || !deactivates {
 		return err
 	}
 	return e.doveadmHTTP.deactivate(ctx, address)
@@ -83,10 +89,8 @@ func (e *Engine) endSessionsIn(ctx context.Context, address string, formerScript
 // deactivatedThere says whether another site opened a mailbox again since it was last closed at this one (openThere), and so deactivated the former
 // holder's script. That word is newer than all of his, and the sync brings it; to say it here as well would end what the next holder has
 // activated there since, at both sites. A site where the mailbox is new deactivated nothing.
-func (l *standings) deactivatedThere(own, other, address string, closedAt time.Time) bool {
-	if !l.openThere(own, other, address, closedAt) {
-		return false
-	}
+func (l *standings) deactivatedThere(own string, others func(site string) bool, address string, closedAt time.Time) bool {
+	other := l.openThere(own, others, address, closedAt)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.last[address][other].ClosedAt.IsZero()
@@ -111,6 +115,14 @@ func (d *sessionEnds) due(address string, change int64, now time.Time) bool {
 	defer d.mu.Unlock()
 	of, ok := d.by[address]
 	return !ok || of.change != change || now.Sub(of.first) >= endAgain[of.times-1]
+}
+
+// isLast says whether the next time is the last one.
+func (d *sessionEnds) isLast(address string, change int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	of := d.by[address]
+	return of.change == change && of.times == len(endAgain)
 }
 
 // note notes that the sessions were ended, and says whether that was the last time. Two that do it at once count as one.

@@ -170,27 +170,18 @@ func (l *standings) lost(site, address string) (s mailboxStanding, ok bool) {
 	return s, ok
 }
 
-// openDomains are the domains of the mailboxes that are open at another site, or at any other one.
-func (l *standings) openDomains(own, other string) map[string]bool {
+// openThere is the other site that has a mailbox open since it was last closed at this one, whose row says when that was too; "" if none has.
+func (l *standings) openThere(own string, others func(site string) bool, address string, closedAt time.Time) (site string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	domains := map[string]bool{}
-	for _, of := range l.last {
-		for site, s := range of {
-			if site != own && !s.Closed && (other == "" || site == other) {
-				domains[s.Domain] = true
-			}
+	last := l.last[address]
+	closed := latest(closedAt, last[own].formerUntil())
+	for other, s := range last {
+		if others(other) && !s.Closed && s.since().After(closed) && s.At.After(last[site].At) {
+			site = other
 		}
 	}
-	return domains
-}
-
-// openThere says whether a mailbox is open at another site since it was last closed at this one, whose row says when that was too.
-func (l *standings) openThere(own, other, address string, closedAt time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	last, known := l.last[address][other]
-	return known && !last.Closed && last.since().After(latest(closedAt, l.last[address][own].formerUntil()))
+	return site
 }
 
 // restoreLater notes that the row of an address is to be looked for.
@@ -295,11 +286,15 @@ func (e *Engine) restoreRows(ctx context.Context) error {
 }
 
 // restoreRow makes a row Closed, or Suspended if it was open: nobody gets in, and its mail waits where it is (notYet), before the operator
-// says what its resource says.
+// says what its resource says. Of what is open at the other site only it holds the domain, which may be that of a guest: Postfix would refuse
+// its mail for good before the operator has come to it.
 func (e *Engine) restoreRow(ctx context.Context, address string) error {
 	s, ok := e.standings.lost(e.settings.Site, address)
 	if !ok {
-		return nil
+		if err := e.openThere(ctx, address, time.Time{}); !errors.Is(err, errOpenThere) {
+			return err
+		}
+		return e.directory.HoldDomain(ctx, domainOf(address))
 	}
 	if _, err := e.directory.Mailbox(ctx, address); !errors.Is(err, admin.ErrNotFound) {
 		return err
@@ -356,7 +351,7 @@ func (e *Engine) recall(ctx context.Context) error {
 		for _, row := range rows {
 			e.deriveSoon(ctx, row.Address)
 		}
-		err = e.makeWhole(ctx)
+		err = e.setWhole(ctx)
 	}
 	if err == nil {
 		_, err = e.record(kindRecalled, e.logName, "", &struct{}{})
@@ -365,22 +360,6 @@ func (e *Engine) recall(ctx context.Context) error {
 		e.recalled.Store(true)
 	}
 	return err
-}
-
-// makeWhole is done when the rows that the logs know are there. It holds the domains of what is open at the other site only, none of which a
-// row has brought: Postfix would refuse their mail for good before the operator has come to them. A directory that was lost does not know
-// who the other site is, nor that it was given up: then any is.
-func (e *Engine) makeWhole(ctx context.Context) error {
-	peer, _, err := e.directory.Peer(ctx)
-	if err != nil {
-		return err
-	}
-	for domain := range e.standings.openDomains(e.settings.Site, peer.Site) {
-		if err := e.directory.HoldDomain(ctx, domain); err != nil {
-			return err
-		}
-	}
-	return e.setWhole(ctx)
 }
 
 // keptBack are the kinds of records of other logs that do not act before all of them are here.
@@ -416,14 +395,23 @@ func (e *Engine) notYet(ctx context.Context, address string, row admin.Mailbox, 
 // errOpenThere is of a mailbox that only this site lacks.
 var errOpenThere = errors.New("the mailbox is open at the other site, and this site's operator has not placed it yet")
 
-// openThere is errOpenThere for a mailbox that the other site has open since it was closed here, or was never here. A site that was given
-// up closes nothing any more, and is not asked: mail would wait for ever.
+// openThere is errOpenThere for a mailbox that the other site has open since it was closed here, or was never here.
 func (e *Engine) openThere(ctx context.Context, address string, closedAt time.Time) error {
-	peer, _, err := e.directory.Peer(ctx)
-	if err == nil && e.standings.openThere(e.settings.Site, peer.Site, address, closedAt) {
-		err = fmt.Errorf("%s: %w", address, errOpenThere)
+	others, err := e.otherSites(ctx)
+	if err != nil {
+		return err
 	}
-	return err
+	if e.standings.openThere(e.settings.Site, others, address, closedAt) != "" {
+		return fmt.Errorf("%s: %w", address, errOpenThere)
+	}
+	return nil
+}
+
+// otherSites says of a site whether what it has open counts here. A site that was given up closes nothing any more, and does not count: mail
+// would wait for ever. A directory that was lost does not know who the other site is, nor that it was given up: until it is told, any counts.
+func (e *Engine) otherSites(ctx context.Context) (counts func(site string) bool, err error) {
+	peer, isTold, err := e.directory.Peer(ctx)
+	return func(site string) bool { return site != e.settings.Site && (!isTold || site == peer.Site) }, err
 }
 
 // isIncomplete says whether the directory may lack mailboxes (admin.Status.Incomplete).

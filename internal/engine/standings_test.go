@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -152,18 +151,14 @@ func TestSiteThatIsRebuiltGetsItsTombstonesBackBeforeItSaysSo(t *testing.T) {
 	}
 	agree(t, a, b)
 	sameState(t, a, b)
-	a.between(func() {
-		if err := os.RemoveAll(filepath.Join(a.settings.Files.State, directoryDir)); err != nil {
-			t.Fatal(err)
-		}
-	})
+	a.loseDirectory()
 	isWhole("when it was made again from the log", true)
 }
 
-// A guest whose mailboxes are all at the other site has nothing here that would be restored. His domain is held, or his senders would be
-// told for good that this is not where his mail goes, before the operator has come to him.
-func TestTheDomainsOfWhatIsOpenAtTheOtherSiteAreHeldBeforeTheDirectoryIsWhole(t *testing.T) {
-	const guest, gone, late = "pec.ospite.test", "pec.partito.test", "pec.altrove.test"
+// A guest whose mailboxes are all at the other site has nothing here that would be restored. His domain is held, also where the directory has
+// long been whole, or his senders would be told for good that this is not where his mail goes, before the operator has come to him.
+func TestTheDomainsOfWhatIsOpenAtTheOtherSiteAreHeld(t *testing.T) {
+	const guest, gone, late, never = "pec.ospite.test", "pec.partito.test", "pec.altrove.test", "pec.mai.test"
 	a, b := newTwins(t)
 	opens := func(domain string) admin.Mailbox {
 		row := admin.Mailbox{
@@ -183,11 +178,14 @@ func TestTheDomainsOfWhatIsOpenAtTheOtherSiteAreHeldBeforeTheDirectoryIsWhole(t 
 	a.alone = true
 	holds := func(when, domain string, want bool) {
 		t.Helper()
-		domains, err := a.engine.directory.Domains(t.Context())
-		i := slices.IndexFunc(domains, func(d admin.Domain) bool { return d.Name == domain })
-		if err != nil || i >= 0 != want || i >= 0 && domains[i].Local {
-			t.Errorf("%s, of %s the directory holds %+v, %v", when, domain, domains, err)
-		}
+		eventually(t, func() string {
+			domains, err := a.engine.directory.Domains(t.Context())
+			i := slices.IndexFunc(domains, func(d admin.Domain) bool { return d.Name == domain })
+			if err != nil || i >= 0 != want || i >= 0 && domains[i].Local {
+				return fmt.Sprintf("%s, of %s the directory holds %+v, %v", when, domain, domains, err)
+			}
+			return ""
+		})
 	}
 	a.rebuild(b)
 	holds("before anything came", guest, false)
@@ -200,21 +198,23 @@ func TestTheDomainsOfWhatIsOpenAtTheOtherSiteAreHeldBeforeTheDirectoryIsWhole(t 
 	})
 	holds("when it says that it knows", guest, true)
 	holds("when it says that it knows", gone, true)
-	loses := func() {
-		if err := os.RemoveAll(filepath.Join(a.settings.Files.State, directoryDir)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	a.between(loses)
+	a.loseDirectory()
 	holds("when the directory was lost too, and with it who the peer is", guest, true)
 	a.meets(b)
-	opens(late)
 	agree(t, a, b)
+	a.kill()
+	holds("before it is opened there", late, false)
+	opens(late)
+	holds("when it is opened there, and the directory here has been whole for long", late, true)
+	b.stop()
 	if err := a.engine.directory.PutPeer(t.Context(), admin.Peer{}); err != nil {
 		t.Fatal(err)
 	}
-	a.kill()
-	holds("when the other site was given up, and the directory is the one that it was", late, false)
+	a.engine.standings.take("b", mailboxStanding{Address: "ufficio@" + never, Domain: never, At: a.time()})
+	if err := a.engine.restoreRows(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	holds("when the other site was given up", never, false)
 }
 
 // slow is a journal that has the end of a restoring wait, and then says what it is told.
@@ -700,6 +700,11 @@ func TestAMailboxThatIsOpenAtTheOtherSiteIsNotDenied(t *testing.T) {
 		return ofA, ofB
 	}
 	const waits, denied = answerTemporary, answerUnknown
+	givesUp := func(t *testing.T, a *twin) {
+		if err := a.client(admin.OperatorURI("a"), a.authority).PutPeer(t.Context(), admin.Peer{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, c := range map[string]struct {
 		lives func(t *testing.T, a, b *twin)
 		want  string // what a stranger is answered at site a
@@ -738,9 +743,22 @@ func TestAMailboxThatIsOpenAtTheOtherSiteIsNotDenied(t *testing.T) {
 			open(b)
 			agree(t, a, b)
 			b.stop()
-			if err := a.engine.directory.PutPeer(t.Context(), admin.Peer{}); err != nil {
-				t.Fatal(err)
-			}
+			givesUp(t, a)
+			a.kill()
+		}, denied},
+		"it was made there, and the directory here was lost while that site cannot be read": {func(t *testing.T, a, b *twin) {
+			open(b)
+			agree(t, a, b)
+			b.stop()
+			a.loseDirectory()
+		}, waits},
+		"that, and that site was given up": {func(t *testing.T, a, b *twin) {
+			open(b)
+			agree(t, a, b)
+			b.stop()
+			a.loseDirectory()
+			givesUp(t, a)
+			a.kill()
 		}, denied},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -80,6 +80,15 @@ func (x *twin) between(do func()) {
 	x.run()
 }
 
+// loseDirectory is a site whose log is all that it has; its operator has not told it of the peer again.
+func (x *twin) loseDirectory() {
+	x.between(func() {
+		if err := os.RemoveAll(filepath.Join(x.settings.Files.State, directoryDir)); err != nil {
+			x.t.Fatal(err)
+		}
+	})
+}
+
 // rebuild is a site whose volume is new; its operator tells it of the peer again.
 func (x *twin) rebuild(other *twin) {
 	x.between(func() {

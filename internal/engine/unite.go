@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"hash"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,22 +62,44 @@ type storedCopy struct {
 
 func (s storedCopy) has(flag string) bool { return slices.Contains(s.Flags, flag) }
 
-// doubles are the keys that both sites delivered, by mailbox, until it is decided what becomes of the copies. They are a view of the logs.
+// doubles are the keys that both sites delivered, by mailbox, until it is decided what becomes of the copies, and for each the copy that was
+// last looked for in custody. They are a view of the logs.
 type doubles struct {
 	mu sync.Mutex
-	by map[string]map[string]bool
+	by map[string]map[string]string
 }
 
 func (d *doubles) add(mailbox, key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.by == nil {
-		d.by = map[string]map[string]bool{}
+		d.by = map[string]map[string]string{}
 	}
 	if d.by[mailbox] == nil {
-		d.by[mailbox] = map[string]bool{}
+		d.by[mailbox] = map[string]string{}
 	}
-	d.by[mailbox][key] = true
+	d.by[mailbox][key] = ""
+}
+
+// look notes that a double needs a copy. It is called before that is looked for: the copy may come in between.
+func (d *doubles) look(mailbox, key, digest string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, ok := d.by[mailbox][key]; ok {
+		d.by[mailbox][key] = digest
+	}
+}
+
+// waiting are the mailboxes with a double that may wait for a copy; with any double, for "".
+func (d *doubles) waiting(digest string) (mailboxes []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for mailbox, keys := range d.by {
+		if digest == "" || slices.Contains(slices.Collect(maps.Values(keys)), digest) {
+			mailboxes = append(mailboxes, mailbox)
+		}
+	}
+	return mailboxes
 }
 
 func (d *doubles) end(mailbox, key string) {
@@ -153,6 +176,14 @@ func (e *Engine) rememberDouble(site, key string) error {
 	return nil
 }
 
+// syncDoubles has the mailboxes synced whose doubles can be decided now that a copy has come, or ("") that the other site is heard again.
+// Nothing else would before all mailboxes have their turn, and to sync them meanwhile would be in vain.
+func (e *Engine) syncDoubles(digest string) {
+	for _, mailbox := range e.doubles.waiting(digest) {
+		e.sync.changed(mailbox)
+	}
+}
+
 // before says whether a delivery was first; both sites say the same.
 func (d siteDelivery) before(other siteDelivery) bool {
 	return cmp.Or(d.at.Compare(other.at), strings.Compare(d.site, other.site)) < 0
@@ -163,7 +194,6 @@ func (e *Engine) unite(ctx context.Context, mailbox string) error {
 	var errs error
 	for _, key := range e.doubles.of(mailbox) {
 		if !e.replica.speaks(e.now()) {
-			e.sync.put(mailbox, e.now().Add(syncBackoff))
 			break
 		}
 		ended, err := e.uniteOne(ctx, mailbox, key)
@@ -188,9 +218,10 @@ func (e *Engine) uniteOne(ctx context.Context, mailbox, key string) (ended bool,
 	if second.before(first) {
 		return false, nil // the other site does it, and says so in its log
 	}
-	if !e.custody.Has(first.Digest) || !e.custody.Has(second.Digest) {
-		e.sync.put(mailbox, e.now().Add(syncBackoff)) // it is being copied, which nothing else tells
-		return false, nil
+	for _, digest := range []string{first.Digest, second.Digest} {
+		if e.doubles.look(mailbox, key, digest); !e.custody.Has(digest) {
+			return false, nil // it is being copied
+		}
 	}
 	end := union{Mailbox: mailbox, Type: first.Type, MessageID: first.MessageID, Text: textOther}
 	same, err := e.sameDocument(first.Digest, second.Digest)

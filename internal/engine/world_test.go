@@ -109,6 +109,7 @@ type world struct {
 	dovecot  string              // the address of a real one, "" for the double
 	room     bool                // the full mailbox was given some
 	alone    bool                // no operator places anything at the next start
+	merges   func(ctx context.Context, user string) error
 }
 
 type queued struct {
@@ -363,6 +364,8 @@ func (n *neighbour) Data(r io.Reader) error {
 	n.m.bytes = raw
 	if err == nil && n.lmtp {
 		err = n.world.stored(n.m)
+	} else if err == nil && strings.HasPrefix(n.m.to, "giri@") {
+		err = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 4, 0}, Message: "Error: too many hops"}
 	} else if err == nil {
 		n.world.relayed(n.m)
 	}
@@ -522,7 +525,12 @@ func (w *world) deafDovecot(deaf bool) {
 	w.kicks.fail = deaf
 }
 
-func (w *world) sync(context.Context, string, string) error { return nil }
+func (w *world) sync(ctx context.Context, user, _ string) error {
+	if w.merges == nil {
+		return nil
+	}
+	return w.merges(ctx, user)
+}
 
 // titles lists what a mailbox holds as "type subject", sorted by arrival.
 func (w *world) titles(mailbox string) []string {

@@ -365,9 +365,20 @@ func TestAnEngineWithANewLogIsToldWhenAllMailboxesArePlaced(t *testing.T) {
 func TestAContractThatShrankOrEndedTurnsNobodyOutWhoseRowWasLost(t *testing.T) {
 	s, domain := contracted(t, "volume-perso", v1alpha1.Contract{Reference: "C-9", Standard: ptr.To(int32(3))},
 		siteOptions{change: func(o *manager.Options) { o.StandIn = time.Hour }})
+	const certified = "altro@pec.altrove.test"
 	first, second, third := asked(s, "primo", 1), asked(s, "secondo", 2), asked(s, "terzo", 3)
+	first.Spec.OrdinaryMail = &v1alpha1.OrdinaryMail{Policy: v1alpha1.OrdinaryMailForward, ForwardTo: certified}
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Certified = []string{certified} })
 	s.create(t, first, second, third)
-	s.ready(t, first, second, third)
+	s.ready(t, second, third)
+	inPart := func() { // what is refused of the first is refused for good, and the rest of it is there
+		t.Helper()
+		c := s.waitFor(t, first, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonEngineRefuses)
+		if is := first.Status; is.AdmittedAs != v1alpha1.MailboxStandard || is.Quota != "1Gi" || is.Usage == nil || !strings.HasSuffix(c.Message, "all else of it is in force") {
+			t.Errorf("it is admitted as %q with %q and usage %v: %s", is.AdmittedAs, is.Quota, is.Usage, c.Message)
+		}
+	}
+	inPart()
 	loses := func(when string, boxes ...*v1alpha1.Mailbox) {
 		t.Helper()
 		last := boxes[len(boxes)-1]
@@ -384,8 +395,11 @@ func TestAContractThatShrankOrEndedTurnsNobodyOutWhoseRowWasLost(t *testing.T) {
 			if row := s.row(t, m.Address()); row.AdmittedAs != "Standard" || row.AdmittedIn != s.ns+"/"+s.domain || row.Access != admin.AccessFull {
 				t.Errorf("%s: the row of %s is %+v", when, m.Name, row)
 			}
+		}
+		for _, m := range boxes[1:] {
 			s.ready(t, m)
 		}
+		inPart()
 	}
 
 	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.Contract.Standard = ptr.To(int32(1)) })
@@ -408,20 +422,29 @@ func TestAContractThatShrankOrEndedTurnsNobodyOutWhoseRowWasLost(t *testing.T) {
 
 // A guest has its rows by passes of its own, which come when they come. Who has no row to get is not waited for.
 func TestAnEngineWithANewLogIsToldWhenItsGuestsHaveTheirs(t *testing.T) {
-	const guest, gone = "pec.ospite-rifatto.test", "pec.ospite-partito.test"
+	const guest, gone, deleted = "pec.ospite-rifatto.test", "pec.ospite-partito.test", "pec.ospite-cancellato.test"
 	s := newSite(t, "nuovo-gestore", siteOptions{namespaces: []string{"ospite-rifatto", "ospite-estraneo"}, change: func(o *manager.Options) { o.StandIn = time.Hour }})
 	host := s.makeDomain(func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.AllowedNamespaces = []string{"ospite-rifatto"} })
 	s.provide(t)
 	hosted, box := s.hostedDomain("ospite-rifatto", guest), makeMailbox("ospite-rifatto", "sindaco", guest)
 	s.create(t, host, hosted, box, password("ospite-rifatto", hashed))
 	s.ready(t, host, hosted, box)
+	leaving, left := s.hostedDomain("ospite-rifatto", deleted), makeMailbox("ospite-rifatto", "archivio", guest)
+	leaving.Finalizers, left.Finalizers = []string{"ospite.test/kept"}, []string{"ospite.test/kept"}
+	s.create(t, leaving, left)
+	s.ready(t, leaving, left)
+	for _, o := range []client.Object{leaving, left} { // whoever has the finalizer keeps them
+		if err := s.Delete(context.Background(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
 	refuses := func(refused map[string]string) {
 		s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Refuses = refused })
 	}
 	loses := func() {
 		s.pods.With(t, s.domain, func(e *apitest.Engine) {
 			e.Rows, e.Recall, e.Incomplete = map[string]admin.Mailbox{}, admin.RecallSilent, true
-			e.Domains = slices.DeleteFunc(e.Domains, func(d admin.Domain) bool { return d.Name == guest })
+			e.Domains = slices.DeleteFunc(e.Domains, func(d admin.Domain) bool { return d.Name == guest || d.Name == deleted })
 		})
 		update(t, s, host, func(d *v1alpha1.PECDomain) { d.Spec.Holder.Name += " I" }) // a pass
 		time.Sleep(3 * time.Second)
@@ -572,12 +595,16 @@ func TestARegionsPool(t *testing.T) {
 		update(t, s, stranger, func(d *v1alpha1.PECDomain) { d.Spec.Contract = &v1alpha1.Contract{From: from} })
 		s.waitFor(t, stranger, v1alpha1.ConditionContractHonoured, metav1.ConditionFalse, v1alpha1.ReasonPoolUnusable)
 		update(t, s, early[0], func(m *v1alpha1.Mailbox) { m.Spec.Access = v1alpha1.AccessReadOnly })
-		eventually(t, func() error {
+		countedByNobody := func() error {
 			if row := s.row(t, early[0].Address()); row.Access != admin.AccessReadOnly || row.AdmittedIn != "" {
 				return fmt.Errorf("the row is %+v", row)
 			}
 			return nil
-		})
+		}
+		eventually(t, countedByNobody)
+		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 0, 0)
+		s.pods.With(t, s.domain, func(e *apitest.Engine) { delete(e.Rows, early[0].Address()) })
+		eventually(t, countedByNobody)
 		s.stands(t, region, v1alpha1.ReasonWithinContract, 2, 0, 0)
 		update(t, s, region, func(d *v1alpha1.PECDomain) {
 			d.Spec.Contract.AllowedNamespaces = []string{"comune-uno", "comune-due", "comune-estraneo"}
@@ -685,6 +712,11 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 		})
 	}
 	t.Run("a freeze holds what people change of a listed mailbox, not what locks it, and then it is done", func(t *testing.T) {
+		holds := func(bytes int64) {
+			s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Usage[box.Address()] = admin.Usage{Bytes: bytes} })
+		}
+		holds(2900 << 20)
+		s.waitFor(t, box, v1alpha1.ConditionQuotaHealthy, metav1.ConditionFalse, v1alpha1.ReasonNearQuota)
 		stand(v1alpha1.PhaseFreeze, v1alpha1.PhaseRunning)
 		update(t, s, box, func(m *v1alpha1.Mailbox) {
 			m.Spec.Quota, m.Spec.Access = ptr.To(resource.MustParse("5Gi")), v1alpha1.AccessReadOnly
@@ -696,6 +728,14 @@ func TestWhatTheHolderMayDo(t *testing.T) {
 		if row := s.row(t, box.Address()); row.QuotaBytes != 3<<30 || row.Access != admin.AccessReadOnly {
 			t.Errorf("the row has %d bytes and is %s", row.QuotaBytes, row.Access)
 		}
+		// It is judged by the quota that it has, and goes on being looked at.
+		if c := meta.FindStatusCondition(box.Status.Conditions, v1alpha1.ConditionQuotaHealthy); c == nil || c.Reason != v1alpha1.ReasonNearQuota {
+			t.Errorf("that it is nearly full is not said any more: %+v", c)
+		}
+		holds(3 << 30)
+		s.waitFor(t, box, v1alpha1.ConditionQuotaHealthy, metav1.ConditionFalse, v1alpha1.ReasonOverQuota)
+		s.waitFor(t, box, v1alpha1.ConditionProvisioned, metav1.ConditionFalse, v1alpha1.ReasonFrozen)
+		holds(0)
 		s.pods.With(t, s.domain, func(e *apitest.Engine) { delete(e.Rows, box.Address()) }) // there is nothing to hold then
 		s.ready(t, box)
 		if row := s.row(t, box.Address()); row.QuotaBytes != 5<<30 || row.Access != admin.AccessReadOnly || row.FrozenUntil.IsZero() {

@@ -80,7 +80,7 @@ func TestExternalMailbox(t *testing.T) {
 	const ns = "altrove"
 	address := func(local string) string { return local + "@pec." + ns + ".test" }
 	road := &line{to: mailtest.StartBeside(t, "TestProviderBeside", map[string]string{address("protocollo"): canary, address("vuota"): canary}, mailtest.Quota)}
-	s := newSite(t, ns, siteOptions{change: func(o *manager.Options) {
+	s := newSite(t, ns, siteOptions{namespaces: []string{"un-altro"}, change: func(o *manager.Options) {
 		o.ExternalConnect, o.ExternalRoots = road.connect, road.to.Roots
 		o.ExternalInterval = 1000 * time.Hour // after a restart a turn may come at any time of it: not in this test
 	}})
@@ -160,6 +160,10 @@ func TestExternalMailbox(t *testing.T) {
 			t.Errorf("usage %v: %s", box.Status.Usage, c.Message)
 		}
 		road.is(false, true)
+		s.settle(t)
+		s.restart()
+		time.Sleep(6 * time.Second) // longer than a first look may take before it is said
+		s.wrote(t, box, 0)
 		s.touchSecret(t)
 		s.request(t, box, "silent")
 		s.waitFor(t, box, v1alpha1.ConditionWatched, metav1.ConditionFalse, v1alpha1.ReasonFirstLook)
@@ -171,6 +175,28 @@ func TestExternalMailbox(t *testing.T) {
 		s.touchSecret(t)
 		s.request(t, box, "back")
 		s.ready(t, box)
+	})
+
+	t.Run("who names another's domain guesses no passwords there", func(t *testing.T) {
+		const thief = "un-altro" // comes after the other one also when both are of the same second
+		guess, domain := password(thief, wrong), s.externalDomain(func(d *v1alpha1.PECDomain) { d.Namespace = thief })
+		theirs := makeMailbox(thief, "protocollo", s.domain, seen)
+		before := road.is(false, false)
+		s.create(t, domain, guess, theirs)
+		c := s.waitFor(t, theirs, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDomainNotReady)
+		if !strings.Contains(c.Message, "namespace "+ns+" claimed "+s.domain+" first") {
+			t.Error(c.Message)
+		}
+		for _, next := range []string{"un'altra prova ancora", "e poi una terza prova"} {
+			update(t, s, guess, func(o *corev1.Secret) { o.Data = map[string][]byte{"password": []byte(next)} })
+			s.passOver(t, theirs)
+		}
+		if n := road.is(false, false) - before; n != 0 {
+			t.Errorf("%d logins at another body's mailbox", n)
+		}
+		if err := s.Delete(context.Background(), domain); err != nil {
+			t.Fatal(err)
+		}
 	})
 
 	t.Run("what comes to a stack of ours is its provider's no more", func(t *testing.T) {

@@ -1044,7 +1044,7 @@ func TestTwoSitesAndAPeerThatIsGone(t *testing.T) {
 		}
 	})
 	update(t, a, domainA, func(d *v1alpha1.PECDomain) { d.Spec.Provider.Managed.MailHosts[1].PeerLink = "" })
-	a.tells(t, nil)
+	a.tells(t, &admin.Peer{})
 	t.Run("an operator starts while its peer is dead", func(t *testing.T) {
 		c := newSite(t, "riavvio", siteOptions{peer: toB})
 		domain := c.makeDomain()

@@ -1,6 +1,7 @@
 package pec
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
 	"time"
@@ -45,6 +46,20 @@ func (s *Signer) WriteAnomaly(w io.Writer, p Provider, o *Original, received []b
 		return err
 	}
 	return s.document(w, h, seed, []part{text, messagePart(section{o.whole})}, at)
+}
+
+// AnomalySize is more, by some kilobytes, than the busta di anomalia around a message takes in a mailbox: what could be changed on its way
+// goes in base64 there. What the envelope copies of the header, and shows of it in its texts, is taken to be no more than twice the header.
+func AnomalySize(raw []byte) (int64, error) {
+	o, err := ParseOriginal(raw)
+	if err != nil {
+		return 0, err
+	}
+	size := o.Size()
+	if !wireSafe(raw) {
+		size = (size/base64Line + 1) * int64(base64.StdEncoding.EncodedLen(base64Line)+len(crlf))
+	}
+	return size + 2*int64(len(o.head)) + 2*documentSize, nil
 }
 
 // anomalySender is who the message says it is from, "" if it says nothing that can stand in a header.

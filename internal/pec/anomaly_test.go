@@ -2,6 +2,7 @@ package pec
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,6 +68,28 @@ func TestAnomalyEnvelope(t *testing.T) {
 	j := Classify(raw, index(ecdsaIdentity()), testCA().roots, at)
 	if j.Type != TypeAnomaly || !bytes.Equal(j.Postacert, stray) || j.Certification != nil || j.MessageID != "stray-1@example.org" {
 		t.Errorf("judged %s %q with %q", j.Type, j.Errors, j.Postacert)
+	}
+}
+
+func TestAnomalySizeIsALittleMoreThanTheEnvelope(t *testing.T) {
+	for name, raw := range map[string][]byte{
+		"a short one":             stray,
+		"a whole old envelope":    documents(t, ecdsaIdentity())["posta-certificata"],
+		"7 bit":                   append(slices.Clone(stray), bytes.Repeat([]byte("riga\r\n"), 20_000)...),
+		"8 bit":                   append(slices.Clone(stray), bytes.Repeat([]byte("citt\xe0\r\n"), 20_000)...),
+		"one line":                append(slices.Clone(stray), bytes.Repeat([]byte("x"), 120_000)...),
+		"to many":                 lines("To: "+strings.Repeat("bob@pec.example.it,\r\n ", 1000)+"eve@example.org", "", "x"),
+		"a long subject":          lines("Subject: "+strings.Repeat("àèìòù ", 100), "", "x"),
+		"many servers on its way": append(bytes.Repeat([]byte("Received: from far.example.org by near.example.org; Sat, 21 Nov 2026 21:14:03 +0100\r\n"), 49), stray...),
+	} {
+		size, err := AnomalySize(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := int64(16<<10 + 2*headerEnd(raw))
+		if spare := size - int64(len(anomaly(t, raw, "eve@example.org"))); spare < 4<<10 || spare > most {
+			t.Errorf("%s: it is %d bytes more than the envelope, want 4 KiB at least and %d at most", name, spare, most)
+		}
 	}
 }
 

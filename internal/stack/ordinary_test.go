@@ -16,8 +16,9 @@ import (
 )
 
 // checkForward has a stranger write to a mailbox that forwards to a server that takes it, and to one whose address there is gone. What
-// was sent on and comes back is refused; what cannot be sent on is told to no stranger, and is in the mailbox.
-func checkForward(t *testing.T, p *pod, postfix *running, index pec.Index, roots *x509.CertPool) {
+// was sent on and comes back is refused; what cannot be sent on is told to no stranger, and is in the mailbox, also where Postfix takes it
+// at its door and, with one hop more, not from the engine.
+func checkForward(t *testing.T, p *pod, postfix *running, index pec.Index, roots *x509.CertPool, restart func(ahead time.Duration)) {
 	const forwards, lost, stranger = "inoltra@" + domain, "perde@" + domain, "x@remote.test"
 	r := startRemote(t, "127.0.0.30", false)
 	peer(t, "127.0.0.31", func(stage, _ string) string {
@@ -64,6 +65,17 @@ func checkForward(t *testing.T, p *pod, postfix *running, index pec.Index, roots
 	}
 	if j := pec.Classify(kept[0], index, roots, time.Now()); j.Type != pec.TypeAnomaly || string(j.Postacert) != letter {
 		t.Errorf("%s holds %s, with %q", lost, j.Type, j.Postacert)
+	}
+
+	const far = "lontana@" + domain
+	p.mailbox("lontana", admin.AccessFull, to("capo@inoltri.test"))
+	wantError(t, "with the hops that the door takes", p.send(portMX, stranger, far, strings.Repeat("Received: by hop.test; Sat, 21 Nov 2026 22:00:00 +0100\r\n", 48)+letter), "")
+	p.awaitEvidence(t, `"kind":"bounced"`, `"recipient":"capo@inoltri.test"`, "too many hops")
+	p.awaitEmptyQueue(t, postfix)
+	restart(0) // instead of the minute after which it is given back
+	p.awaitEvidence(t, `"kind":"delivered"`, `"mailbox":"`+far+`"`)
+	if n := len(r.messages()); n != 1 {
+		t.Errorf("%d messages were sent on, want one", n)
 	}
 }
 

@@ -200,7 +200,7 @@ func TestWholePod(t *testing.T) {
 		})
 		digests := toldDaily(t, p)
 		t.Run("a mailbox's own limits are answered at the end of a message", func(t *testing.T) { checkOwnLimits(t, p) })
-		t.Run("ordinary mail is sent on once, and a failure of that ends quietly", func(t *testing.T) { checkForward(t, p, postfix, index, roots) })
+		t.Run("ordinary mail is sent on once, and a failure of that ends quietly", func(t *testing.T) { checkForward(t, p, postfix, index, roots, restart) })
 		p.mailbox("waiting", admin.AccessFull)
 		n.must(submit(waiting, password, waiting, []string{silentOffice}, "From: "+waiting+"\r\nTo: "+silentOffice+"\r\nSubject: x\r\nMessage-ID: <0@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"))
 		t.Run("a stranger's spam is refused or filed, and certified mail never", func(t *testing.T) { checkSpam(t, p) })

@@ -22,8 +22,8 @@ type MailboxStatusApplyConfiguration struct {
 	AdmittedAs *apiv1alpha1.MailboxType `json:"admittedAs,omitempty"`
 	// quota is how much the mailbox may hold now, like 2Gi; on an External domain, as its provider says, or else the spec.
 	Quota *string `json:"quota,omitempty"`
-	// triedSecretVersion (External domain) is the version of the Secret that was last tried at the provider. One that it refused is not
-	// tried again.
+	// triedSecretVersion (External domain) is the version of the Secret that was last tried at the provider, and after an @ a hash of the
+	// provider's host and port and of the key. What was refused is not tried again before one of them is another.
 	TriedSecretVersion *string `json:"triedSecretVersion,omitempty"`
 	// usage is what the mailbox holds, looked at every few minutes and written when it changed by something that matters.
 	Usage *MailboxUsageApplyConfiguration `json:"usage,omitempty"`
