@@ -2,7 +2,9 @@ package engine
 
 import (
 	"container/list"
+	"iter"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +22,9 @@ const (
 	// Of all clients of one place together: fewer than come back to a mailbox, and more than one of them alone takes.
 	triesPerPlacePair, placePairRefill = 20, 40 * time.Second
 	triesPerPlace, placeRefill         = 80, 4 * time.Second
+	// Of all clients together that are known to a mailbox: more come back than they take. What is bounded is how many are under check: Dovecot
+	// gives up what waits for a minute, and one holder's logins would put all others off for as long as he goes on.
+	triesPerKnown, knownRefill = 50, 500 * time.Millisecond
 	// checksAtOnce is how many passwords the API checks at a time; mail goes first.
 	checksAtOnce = 2
 	// checkTimeout is how long a check counts that nobody hears of.
@@ -28,11 +33,14 @@ const (
 	knownFor = 30 * 24 * time.Hour
 	// gateEntries bounds each memory of a gate, at some 300 bytes an entry: beyond it, whoever tried longest ago is forgotten.
 	gateEntries = 50_000
+	// knownClients is how many clients are known to a mailbox, at some 600 bytes each: who logs in from networks without end has his own
+	// forgotten, and nobody else's.
+	knownClients = 16
 )
 
-// gate bounds tries. A client counts by its network, and networks by their place. One that logged in rightly to a mailbox within knownFor has a
-// bucket of its own there and is asked about no other: whoever guesses from elsewhere, from however many networks, does not lock the holder out
-// where he usually is, and a telephone with an old password locks him out only where it is.
+// gate bounds tries. A client counts by its network, and networks by their place. One that logged in rightly to a mailbox within knownFor is
+// known there, and bounded by itself and with the others that are: whoever guesses from elsewhere, from however many networks, does not lock
+// the holder out where he usually is, and a telephone with an old password locks him out only where it is.
 type gate struct {
 	isMailbox func(address string) bool
 	checks    chan struct{} // the passwords that the API checks now
@@ -40,24 +48,64 @@ type gate struct {
 	// mailboxes holds the tries of mailboxes, and others all the rest: whoever tries addresses that he makes up, from networks without end,
 	// has no mailbox's tries forgotten.
 	mailboxes, others memory[bucket]
-	known             memory[time.Time] // the last right login, by mailbox and network
+	known             memory[knownTo] // by mailbox
+}
+
+// knownTo is who is known to a mailbox.
+type knownTo struct {
+	clients memory[knownClient] // by network
+	wrong   bucket              // of all of them
+}
+
+// knownClient is a client that is known to a mailbox. Its tries lie with it, where those of others do not have them forgotten.
+type knownClient struct {
+	last       time.Time // right login
+	wrong, api bucket
+	all        *bucket // knownTo's
+}
+
+func newKnownTo() knownTo {
+	return knownTo{newMemory[knownClient](knownClients), newStrictBucket(triesPerKnown, knownRefill)()}
+}
+
+func (k *knownTo) newClient() knownClient {
+	own := newBucket(triesPerClient, clientRefill)
+	return knownClient{wrong: own(), api: own(), all: &k.wrong}
+}
+
+func (c *knownClient) bounds(kind string) iter.Seq[*bucket] {
+	if kind == tryAPI {
+		return slices.Values([]*bucket{&c.api})
+	}
+	return slices.Values([]*bucket{&c.wrong, c.all})
 }
 
 // bucket holds the tries of one key.
 type bucket struct {
 	*rate.Limiter
 	refill   time.Duration
-	said     time.Time // when somebody was last told that it is empty
-	checking int       // passwords under check, of which the last was let in at asked
-	asked    time.Time
+	said     time.Time   // when somebody was last told that it is empty
+	checking []time.Time // when each password was let in that is under check
+	// isStrict has those under check count as if they were wrong: else all that are given at once would be looked at before the first is found
+	// so. In the other buckets the wrong ones of them are paid for before the next.
+	isStrict bool
 }
 
 // underCheck is how many passwords are under check.
 func (b *bucket) underCheck(now time.Time) int {
-	if now.Sub(b.asked) > checkTimeout {
-		b.checking = 0
+	for len(b.checking) > 0 && now.Sub(b.checking[0]) > checkTimeout {
+		b.checking = b.checking[1:]
 	}
-	return b.checking
+	return len(b.checking)
+}
+
+// wait is how long until one more password may be checked.
+func (b *bucket) wait(now time.Time) time.Duration {
+	left := b.TokensAt(now)
+	if b.isStrict {
+		left -= float64(b.underCheck(now))
+	}
+	return max(0, time.Duration((1-left)*float64(b.refill)))
 }
 
 // The two kinds of tries. They are counted apart: right logins to the API are bounded, and keep nobody from his mail.
@@ -68,7 +116,8 @@ const (
 
 func newGate(isMailbox func(address string) bool) *gate {
 	return &gate{
-		isMailbox: isMailbox, mailboxes: newMemory[bucket](), others: newMemory[bucket](), known: newMemory[time.Time](), checks: make(chan struct{}, checksAtOnce),
+		isMailbox: isMailbox, mailboxes: newMemory[bucket](gateEntries), others: newMemory[bucket](gateEntries),
+		known: newMemory[knownTo](gateEntries), checks: make(chan struct{}, checksAtOnce),
 	}
 }
 
@@ -86,53 +135,50 @@ type tryVerdict struct {
 	isNews bool
 }
 
-// mayCheck says whether a password may be checked. It takes no try: a right login costs none, and whoever opens many sessions is let in to
-// all. But no more are checked at a time for a mailbox than it has tries left, or all would be looked at before the first is found wrong.
+// mayCheck says whether a password may be checked, and counts it as under check if so. It takes no try: a right login costs none.
 func (g *gate) mayCheck(address, client string, now time.Time) tryVerdict {
 	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	buckets, known := g.bounds(mailboxes, tryWrong, address, client, now)
-	for _, b := range buckets {
-		try, wait := takeToken(b, now)
-		if wait > 0 {
-			return b.refuse(wait, now)
+	bounds := g.bounds(mailboxes, tryWrong, address, client, now)
+	verdict := judgeTry(bounds, now)
+	if verdict.wait == 0 {
+		for b := range bounds {
+			b.checking = append(b.checking, now)
 		}
-		try.CancelAt(now)
 	}
-	if known {
-		return tryVerdict{}
-	}
-	mailbox, pair := ofAddress(mailboxes, tryWrong, address), g.others.find(ofPair(tryWrong, address, client))
-	if mailbox.TokensAt(now) < float64(mailbox.underCheck(now)+1) {
-		return mailbox.refuse(mailbox.refill, now)
-	}
-	for _, b := range []*bucket{mailbox, pair} {
-		b.checking, b.asked = b.underCheck(now)+1, now
-	}
-	return tryVerdict{}
+	return verdict
 }
 
-// checked notes what became of a password that mayCheck let be checked. A wrong one takes its try even where there is none left: those that a
-// client gave at once were let in together.
+// checked notes what became of a password. A wrong one takes its try, even where there is none left, if one was under check: Dovecot tells
+// also of logins that it refuses without asking and without a look at the password, and whoever makes such is to take nobody's tries.
 func (g *gate) checked(address, client, outcome string, now time.Time) {
 	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	// Who is known was not counted, but for what he asked before he was; else each of his logins would let one more guess in.
-	if pair := g.others.find(ofPair(tryWrong, address, client)); pair != nil && pair.underCheck(now) > 0 {
-		mailbox := ofAddress(mailboxes, tryWrong, address)
-		pair.checking, mailbox.checking = pair.checking-1, max(0, mailbox.checking-1)
-	}
-	switch outcome {
-	case loginGood, loginClosed:
-		*g.known.get(holderAt(address, client), func() time.Time { return now }) = now
-	case loginWrong:
-		buckets, _ := g.bounds(mailboxes, tryWrong, address, client, now)
-		for _, b := range buckets {
+	for b := range g.counted(mailboxes, address, client, now) {
+		if b.underCheck(now) > 0 {
+			b.checking = b.checking[1:]
+		}
+		if outcome == loginWrong {
 			b.ReserveN(now, 1)
 		}
 	}
+	if outcome == loginGood || outcome == loginClosed {
+		known := g.known.get(address, newKnownTo)
+		known.clients.get(network(client), known.newClient).last = now
+	}
+}
+
+// counted are the buckets in which a password of a client's counts that is under check, none if there is no such.
+func (g *gate) counted(mailboxes *memory[bucket], address, client string, now time.Time) iter.Seq[*bucket] {
+	if pair := g.others.find(ofPair(tryWrong, address, client)); pair != nil && pair.underCheck(now) > 0 { // also if the client is known since
+		return g.ofNew(mailboxes, tryWrong, address, client)
+	}
+	if known := g.knownAt(address, client); known != nil && known.wrong.underCheck(now) > 0 {
+		return known.bounds(tryWrong)
+	}
+	return func(func(*bucket) bool) {}
 }
 
 // takeAPITry takes a try of the API for both, or says how long to wait for one. A client that is beyond its own bound takes none of a mailbox,
@@ -141,47 +187,69 @@ func (g *gate) takeAPITry(address, client string, now time.Time) tryVerdict {
 	mailboxes := g.memoryOf(address)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var taken []*rate.Reservation
-	buckets, _ := g.bounds(mailboxes, tryAPI, address, client, now)
-	for _, b := range buckets {
-		try, wait := takeToken(b, now)
-		if wait > 0 {
-			for _, other := range taken {
-				other.CancelAt(now)
-			}
+	bounds := g.bounds(mailboxes, tryAPI, address, client, now)
+	verdict := judgeTry(bounds, now)
+	if verdict.wait == 0 {
+		for b := range bounds {
+			b.ReserveN(now, 1)
+		}
+	}
+	return verdict
+}
+
+// judgeTry asks each bound of a try.
+func judgeTry(bounds iter.Seq[*bucket], now time.Time) tryVerdict {
+	for b := range bounds {
+		if wait := b.wait(now); wait > 0 {
 			return b.refuse(wait, now)
 		}
-		taken = append(taken, try)
 	}
 	return tryVerdict{}
 }
 
 // bounds are the buckets that a try is taken from.
-func (g *gate) bounds(mailboxes *memory[bucket], kind, address, client string, now time.Time) (buckets []*bucket, known bool) {
-	if last := g.known.find(holderAt(address, client)); last != nil && now.Sub(*last) < knownFor {
-		return []*bucket{g.others.get(kind+" holder "+holderAt(address, client), newBucket(triesPerClient, clientRefill))}, true
+func (g *gate) bounds(mailboxes *memory[bucket], kind, address, client string, now time.Time) iter.Seq[*bucket] {
+	if known := g.knownAt(address, client); known != nil && now.Sub(known.last) < knownFor {
+		return known.bounds(kind)
 	}
-	buckets = []*bucket{
-		g.others.get(ofPair(kind, address, client), newBucket(triesPerPair, pairRefill)),
-		g.others.get(kind+" client "+network(client), newBucket(triesPerClient, clientRefill)),
-		ofAddress(mailboxes, kind, address),
-	}
-	if place := prefixOf(client, placeBits); place != network(client) {
-		buckets = append(buckets,
-			g.others.get(kind+" place pair "+address+" "+place, newBucket(triesPerPlacePair, placePairRefill)),
-			g.others.get(kind+" place "+place, newBucket(triesPerPlace, placeRefill)))
-	}
-	return buckets, false
+	return g.ofNew(mailboxes, kind, address, client)
 }
 
-func ofPair(kind, address, client string) string { return kind + " pair " + holderAt(address, client) }
+func (g *gate) knownAt(address, client string) *knownClient {
+	known := g.known.find(address)
+	if known == nil {
+		return nil
+	}
+	return known.clients.find(network(client))
+}
 
-func ofAddress(mailboxes *memory[bucket], kind, address string) *bucket {
-	return mailboxes.get(kind+" address "+address, newBucket(triesPerAddress, addressRefill))
+// ofNew are those of a client that is not known; with IPv4 its place is itself, and bounds only how many are under check. What is of the client
+// comes first: a try that it refuses makes no bucket of a mailbox's name, and whoever makes names up has nobody's tries forgotten.
+func (g *gate) ofNew(mailboxes *memory[bucket], kind, address, client string) iter.Seq[*bucket] {
+	place := prefixOf(client, placeBits)
+	return func(yield func(*bucket) bool) {
+		_ = yield(g.others.get(kind+" place "+place, newStrictBucket(triesPerPlace, placeRefill))) &&
+			yield(g.others.get(kind+" client "+network(client), newBucket(triesPerClient, clientRefill))) &&
+			yield(mailboxes.get(kind+" address "+address, newStrictBucket(triesPerAddress, addressRefill))) &&
+			yield(g.others.get(kind+" place pair "+address+" "+place, newBucket(triesPerPlacePair, placePairRefill))) &&
+			yield(g.others.get(ofPair(kind, address, client), newBucket(triesPerPair, pairRefill)))
+	}
+}
+
+func ofPair(kind, address, client string) string {
+	return kind + " pair " + address + " " + network(client)
 }
 
 func newBucket(tries int, refill time.Duration) func() bucket {
 	return func() bucket { return bucket{Limiter: rate.NewLimiter(rate.Every(refill), tries), refill: refill} }
+}
+
+func newStrictBucket(tries int, refill time.Duration) func() bucket {
+	return func() bucket {
+		b := newBucket(tries, refill)()
+		b.isStrict = true
+		return b
+	}
 }
 
 func (b *bucket) refuse(wait time.Duration, now time.Time) tryVerdict {
@@ -192,17 +260,9 @@ func (b *bucket) refuse(wait time.Duration, now time.Time) tryVerdict {
 	return tryVerdict{wait, news}
 }
 
-// takeToken takes a try, unless there is none before some time.
-func takeToken(b *bucket, now time.Time) (try *rate.Reservation, wait time.Duration) {
-	try = b.ReserveN(now, 1)
-	if wait = try.DelayFrom(now); wait > 0 {
-		try.CancelAt(now)
-	}
-	return try, wait
-}
-
-// memory holds what was asked for last, gateEntries at most.
+// memory holds what was asked for last.
 type memory[T any] struct {
+	most    int
 	entries map[string]*list.Element // of recent
 	recent  *list.List               // of *entry, the last that was asked for first
 }
@@ -212,8 +272,8 @@ type entry[T any] struct {
 	value T
 }
 
-func newMemory[T any]() memory[T] {
-	return memory[T]{entries: map[string]*list.Element{}, recent: list.New()}
+func newMemory[T any](most int) memory[T] {
+	return memory[T]{most: most, entries: map[string]*list.Element{}, recent: list.New()}
 }
 
 func (m *memory[T]) find(key string) *T {
@@ -229,16 +289,13 @@ func (m *memory[T]) get(key string, first func() T) *T {
 	if found := m.find(key); found != nil {
 		return found
 	}
-	if len(m.entries) >= gateEntries {
+	if len(m.entries) >= m.most {
 		delete(m.entries, m.recent.Remove(m.recent.Back()).(*entry[T]).key) //nolint:forcetypeassert // likewise
 	}
 	e := &entry[T]{key, first()}
 	m.entries[key] = m.recent.PushFront(e)
 	return &e.value
 }
-
-// holderAt is a mailbox seen from a network.
-func holderAt(address, client string) string { return address + " " + network(client) }
 
 // With IPv6 a program has as many addresses as it likes in its /64, and whoever is at one place has many of these: a household up to 256,
 // a firm 65,536.

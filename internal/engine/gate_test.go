@@ -49,6 +49,58 @@ func TestAFloodOfMadeUpAddressesForgetsNoMailbox(t *testing.T) {
 	}
 }
 
+// Nor are those of a client that is known, at its own network.
+func TestAFloodOfMadeUpAddressesForgetsNoKnownClientsTries(t *testing.T) {
+	const m, home = "m@x.test", "198.51.100.7"
+	g, now := newGate(anyMailbox), time.Now()
+	rightly(g, m, home, now)
+	guesses(g, m, triesPerClient, from(home), now)
+	for i := range gateEntries {
+		guesses(g, fmt.Sprintf("inventato%d@x.test", i), 1, from(fmt.Sprintf("2001:db8:%x::1", i)), now)
+	}
+	if g.mayCheck(m, home, now).wait == 0 {
+		t.Error("the client has tries again")
+	}
+}
+
+// From one network nobody has even a new client's tries forgotten: beyond its bound the names that it makes up leave nothing.
+func TestAFloodFromOneNetworkForgetsNobodysTries(t *testing.T) {
+	for name, flooder := range map[string]func(i int) string{"an address": from("192.0.2.1"), "a /48": around} {
+		t.Run(name, func(t *testing.T) {
+			g, now := newGate(func(string) bool { return false }), time.Now()
+			sprays(triesPerClient, from("203.0.113.1"))(g, now)
+			for i := range gateEntries {
+				guesses(g, fmt.Sprintf("inventato%d@x.test", i), 1, from(flooder(i)), now)
+			}
+			if g.mayCheck("m@x.test", "203.0.113.1", now).wait == 0 {
+				t.Error("a client beyond its bound has tries again")
+			}
+		})
+	}
+}
+
+// Who logs in from networks without end has his own oldest forgotten, and nobody else's.
+func TestAMailboxesKnownClientsAreItsOwn(t *testing.T) {
+	const m, home = "m@x.test", "198.51.100.7"
+	g, now := newGate(anyMailbox), time.Now()
+	rightly(g, m, home, now)
+	for i := range gateEntries {
+		rightly(g, "o@x.test", fmt.Sprintf("2001:db8:%x::1", i), now)
+	}
+	guesses(g, m, 1000, elsewhere, now)
+	guesses(g, "o@x.test", 1000, elsewhere, now)
+	for client, want := range map[string]bool{home: true, "203.0.113.200": false} {
+		if away := g.mayCheck(m, client, now); (away.wait == 0) != want {
+			t.Errorf("%s waits %v at a mailbox, want let in %t", client, away.wait, want)
+		}
+	}
+	for i, want := range map[int]bool{gateEntries - knownClients - 1: false, gateEntries - knownClients: true, gateEntries - 1: true} {
+		if away := g.mayCheck("o@x.test", fmt.Sprintf("2001:db8:%x::1", i), now); (away.wait == 0) != want {
+			t.Errorf("the %dth network of the other waits %v, want let in %t", i, away.wait, want)
+		}
+	}
+}
+
 // Whoever tries one mailbox after the other keeps nobody else out of one, once he is beyond his own bound.
 func TestAClientBeyondItsBoundTakesNoMailboxsTries(t *testing.T) {
 	g, now := newGate(anyMailbox), time.Now()
@@ -274,19 +326,80 @@ func TestAClientPaysForItsGuessesAtOnce(t *testing.T) {
 	}
 }
 
-// A mail program that opens many sessions, from a network that is known or not, is let in to all.
+// A mail program that opens many sessions is let in to all, one after the other; at once as many passwords are looked at as keep nobody else
+// waiting for theirs.
 func TestManySessionsAtOnce(t *testing.T) {
-	g, now := newGate(anyMailbox), time.Now()
-	for i := range triesPerAddress {
-		if away := g.mayCheck("m@x.test", "192.0.2.1", now); away.wait > 0 {
-			t.Fatalf("session %d waits %v", i, away.wait)
+	const m, client = "m@x.test", "192.0.2.1"
+	letIn := func(g *gate, now time.Time, address, client func(i int) string) (n int) {
+		for n < 1000 && g.mayCheck(address(n), client(n), now).wait == 0 {
+			n++
+		}
+		return n
+	}
+	oneByOne := func(i int) string { return fmt.Sprintf("m%d@x.test", i) }
+	networks := func(g *gate, now time.Time) {
+		for i := range knownClients {
+			rightly(g, m, elsewhere(i), now)
 		}
 	}
-	g.checked("m@x.test", "192.0.2.1", loginGood, now)
-	for i := range 1000 {
-		if away := g.mayCheck("m@x.test", "192.0.2.1", now); away.wait > 0 {
-			t.Fatalf("session %d of one who is known waits %v", i, away.wait)
+	for name, c := range map[string]struct {
+		before          func(*gate, time.Time)
+		address, client func(i int) string
+		want            int
+	}{
+		"a new client at a mailbox":                     {func(*gate, time.Time) {}, from(m), from(client), triesPerAddress},
+		"a new client at one mailbox after the other":   {func(*gate, time.Time) {}, oneByOne, from(client), triesPerPlace},
+		"all over a /48, at one after the other":        {func(*gate, time.Time) {}, oneByOne, around, triesPerPlace},
+		"one who is known":                              {func(g *gate, now time.Time) { rightly(g, m, client, now) }, from(m), from(client), triesPerKnown},
+		"one who is known at many places":               {networks, from(m), func(i int) string { return elsewhere(i % knownClients) }, triesPerKnown},
+		"one who is known, after a thousand right ones": {asked(m, client, loginGood), from(m), from(client), triesPerKnown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, now := newGate(anyMailbox), time.Now()
+			c.before(g, now)
+			n := letIn(g, now, c.address, c.client)
+			if n != c.want {
+				t.Errorf("%d are let in, want %d", n, c.want)
+			}
+			g.checked(c.address(0), c.client(0), loginGood, now)
+			if away := g.mayCheck(c.address(n), c.client(n), now); away.wait > 0 {
+				t.Errorf("when one check is done another waits %v", away.wait)
+			}
+		})
+	}
+}
+
+// Dovecot tells of logins of which it did not ask: whoever makes such, with no password looked at, takes nobody's tries.
+func TestATryIsTakenForACheckOnly(t *testing.T) {
+	const m, home = "m@x.test", "198.51.100.7"
+	told := func(g *gate, from string, now time.Time) {
+		for range 1000 {
+			g.checked(m, from, loginWrong, now)
 		}
+	}
+	for name, c := range map[string]struct {
+		known  bool
+		teller string
+	}{
+		"of another client's": {false, "192.0.2.1"},
+		"of a new client's":   {false, home},
+		"of one who is known": {true, home},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, now := newGate(anyMailbox), time.Now()
+			if c.known {
+				rightly(g, m, home, now)
+			}
+			told(g, c.teller, now)
+			if away := g.mayCheck(m, home, now); away.wait > 0 {
+				t.Errorf("has to wait %v", away.wait)
+			}
+			told(g, c.teller, now) // as well as one that is asked about
+			g.checked(m, home, "", now)
+			if got := guesses(g, m, 1000, from(home), now); got < triesPerPair-1 {
+				t.Errorf("has %d tries left", got)
+			}
+		})
 	}
 }
 

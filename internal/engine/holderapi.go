@@ -222,6 +222,9 @@ func (e *Engine) checkLogin(ctx context.Context, address string, secret []byte) 
 		return row, "", "", fmt.Errorf("checking a login: %w", ctx.Err())
 	}
 	row, err = e.directory.Mailbox(ctx, address)
+	if err := e.notYet(ctx, address, row, err); err != nil {
+		return row, "", "", err
+	}
 	unknown := errors.Is(err, admin.ErrNotFound)
 	if err != nil && !unknown {
 		return row, "", "", err

@@ -301,7 +301,7 @@ func (l *load) take(port, from string, rcpts []string, raw []byte, shape, identi
 	if err != nil {
 		return ""
 	}
-	if action.Code != milter.ActAccept {
+	if action.Code != milter.ActContinue {
 		l.t.Errorf("%s was answered %c %s", shape, action.Code, action.SMTPText)
 		return ""
 	}

@@ -76,16 +76,23 @@ func (e *Engine) judgeLogin(command string, try loginTry) loginVerdict {
 		}
 		return loginVerdict{}
 	}
+	row, err := e.directory.Mailbox(context.Background(), address)
+	if e.notYet(context.Background(), address, row, err) != nil {
+		return refuseLogin(try, "this server was set up anew and does not know this mailbox yet: the password was not looked at, try it again later")
+	}
 	refused := e.gate.mayCheck(address, try.Remote, e.now())
 	if refused.wait == 0 {
 		return loginVerdict{}
 	}
 	e.countRefusedLogin(try.Protocol, address, try.Remote, refused)
-	said := loginVerdict{-1, "too many wrong passwords for this mailbox or from this network: this one was not looked at, try it again in some minutes"}
+	return refuseLogin(try, "too many wrong passwords for this mailbox or from this network, or too many at once: this one was not looked at, try it again in some minutes")
+}
+
+func refuseLogin(try loginTry, why string) loginVerdict {
 	if try.Protocol == "imap" {
-		said.Message = "[UNAVAILABLE] " + said.Message // Dovecot takes the code from here; in the other protocols it leaves no place for one
+		why = "[UNAVAILABLE] " + why // Dovecot takes the code from here; in the other protocols it leaves no place for one
 	}
-	return said
+	return loginVerdict{-1, why}
 }
 
 // outcomeOf is what became of a password; none if nobody looked at it: where Dovecot knows no account, one that exists lets nobody in at

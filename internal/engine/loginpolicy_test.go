@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/evidence"
 )
 
 // asksPolicy says something of a login as Dovecot does.
@@ -39,7 +42,7 @@ func (w *world) givenDovecotsKey() {
 func TestLoginPolicy(t *testing.T) {
 	const wrong = `{"login":"` + sender + `","remote":"192.0.2.9","protocol":"pop3","fail_type":"credentials","success":false,"policy_reject":false,"pwhash":"","tls":true}`
 	for name, c := range map[string]struct {
-		report      string // so often said as there are tries of a mailbox
+		report      string // so often said, each time after it was asked, as there are tries of a mailbox
 		ask         string
 		wantRefused string // the beginning of what the client is told
 	}{
@@ -66,6 +69,7 @@ func TestLoginPolicy(t *testing.T) {
 				if c.report == "" {
 					break
 				}
+				w.asksPolicy(dovecotsKey, "allow", c.report)
 				if status, answer := w.asksPolicy(dovecotsKey, "report", c.report); status != http.StatusOK {
 					t.Fatalf("a report is answered %d %s", status, answer)
 				}
@@ -87,6 +91,56 @@ func TestLoginPolicy(t *testing.T) {
 	}
 }
 
+// Who logs in before it can be known how his mailbox stands is not told that he errs, and nothing says so of him afterwards.
+func TestNobodyIsToldThatHisPasswordIsWrongBeforeHisMailboxIsKnown(t *testing.T) {
+	const address = "nuova@" + ours
+	here := func(t *testing.T, lose func(*world)) *world {
+		w := newWorld(t)
+		w.put(address, "s/1", first, admin.AccessFull)
+		w.alone = true
+		lose(w)
+		return w
+	}
+	for name, given := range map[string]func(t *testing.T) *world{
+		"the volume is new":      func(t *testing.T) *world { return here(t, (*world).rebuildAlone) },
+		"the directory was lost": func(t *testing.T) *world { return here(t, (*world).loseDirectory) },
+		"its row was made again from the log": func(t *testing.T) *world {
+			return here(t, func(w *world) {
+				w.change(address, func(row *admin.Mailbox) { row.Access, row.Restored = admin.AccessSuspended, true })
+			})
+		},
+		"it is open at the other site": func(t *testing.T) *world {
+			a, b := newTwins(t)
+			b.put(address, "s/1", first, admin.AccessFull)
+			agree(t, a, b)
+			return a.world
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := given(t)
+			w.givenDovecotsKey()
+			const login = `{"login":"` + address + `","remote":"192.0.2.9","protocol":"imap","fail_type":"policy","policy_reject":true}`
+			for range triesPerAddress {
+				if _, answer := w.asksPolicy(dovecotsKey, "allow", login); !strings.Contains(answer, `"[UNAVAILABLE] this server was set up anew`) {
+					t.Fatalf("a port answers %s", answer)
+				}
+				w.asksPolicy(dovecotsKey, "report", login)
+			}
+			if status, code, _ := w.as(address, first, http.MethodGet, "/v1/settings", ""); status != http.StatusServiceUnavailable {
+				t.Errorf("the API answers %d %s", status, code)
+			}
+			w.records(kindLogin, func(r evidence.Record) { t.Errorf("recorded for good: %s", r.Key) })
+			w.put(address, "s/1", first, admin.AccessFull)
+			if _, answer := w.asksPolicy(dovecotsKey, "allow", login); !strings.Contains(answer, `"status":0`) {
+				t.Errorf("when it is placed a port answers %s", answer)
+			}
+			if status, code, _ := w.as(address, first, http.MethodGet, "/v1/settings", ""); status != http.StatusOK {
+				t.Errorf("when it is placed the API answers %d %s", status, code)
+			}
+		})
+	}
+}
+
 // One bound for a mailbox, whichever door: the API's wrong passwords count at the ports, and theirs at the API.
 func TestTheAPIAndThePortsCountTogether(t *testing.T) {
 	w := givenWorld(t)
@@ -94,6 +148,7 @@ func TestTheAPIAndThePortsCountTogether(t *testing.T) {
 	const asked = `{"login":"` + sender + `","remote":"192.0.2.9","protocol":"imap"}`
 	for range triesPerPair / 2 {
 		w.as(sender, "sbagliata", http.MethodGet, "/v1/settings", "")
+		w.asksPolicy(dovecotsKey, "allow", asked)
 		w.asksPolicy(dovecotsKey, "report", `{"login":"`+sender+`","remote":"192.0.2.9","protocol":"imap","fail_type":"credentials"}`)
 	}
 	if _, answer := w.asksPolicy(dovecotsKey, "allow", asked); !strings.Contains(answer, `"status":-1`) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -90,12 +91,14 @@ func (s *milterSession) MailFrom(from string, m *milter.Modifier) (milter.Respon
 
 // RcptTo is told of each recipient that Postfix accepted. Whatever its restrictions are it accepts postmaster without a domain, and would
 // complete it with the name of this host, and anybody at an address of this host. There are no mailboxes.
-func (s *milterSession) RcptTo(rcpt string, _ *milter.Modifier) (milter.Response, error) {
-	if rcpt = fold(rcpt); slices.Contains(s.rcpts, rcpt) {
-		return milter.RespContinue, nil
-	}
-	if domain := domainOf(rcpt); domain == rcpt || strings.HasPrefix(domain, "[") {
+func (s *milterSession) RcptTo(written string, m *milter.Modifier) (milter.Response, error) {
+	if domain := domainOf(written); domain == written || strings.HasPrefix(domain, "[") {
 		return milter.NewResponseStr('y', answerNoDomain), nil
+	}
+	// The macro is whom Postfix takes it for: the client may have written a route, or quotes that nothing needs.
+	rcpt := fold(cmp.Or(m.Macros["{rcpt_addr}"], written))
+	if slices.Contains(s.rcpts, rcpt) {
+		return milter.RespContinue, nil
 	}
 	if s.port == portMX {
 		if answer := s.apart(rcpt); answer != "" {
@@ -175,11 +178,11 @@ func (s *milterSession) Body(m *milter.Modifier) (milter.Response, error) {
 		return milter.NewResponseStr('y', answerTemporary), nil
 	}
 	tx := transaction{Port: s.port, From: s.from, Recipients: s.rcpts, Client: m.Macros["{client_addr}"], ClientPort: m.Macros["{client_port}"], User: m.Macros["{auth_authen}"], Cut: s.cut}
-	answer := s.engine.judgeTransaction(m.Macros["i"], tx, raw)
-	if answer == "" {
-		return milter.RespAccept, nil
+	if answer := s.engine.judgeTransaction(m.Macros["i"], tx, raw); answer != "" {
+		return milter.NewResponseStr('y', answer), nil
 	}
-	return milter.NewResponseStr('y', answer), nil
+	// Here Postfix takes it for an acceptance. After RespAccept go-milter would make a new session, whose changesBefore is not of before the login.
+	return milter.RespContinue, nil
 }
 
 // judgeTransaction answers "" if Postfix may take the message, and has then recorded the transaction. Ordinary mail that a

@@ -113,7 +113,7 @@ func TestStrangersRecipientsOfOneTransactionHaveOneAnswer(t *testing.T) {
 			s := &milterSession{engine: w.engine, port: portMX}
 			_, _ = s.MailFrom(c.from, &milter.Modifier{})
 			for _, to := range c.to {
-				response, err := s.RcptTo(to, nil)
+				response, err := s.RcptTo(to, &milter.Modifier{})
 				if err != nil {
 					t.Fatal(err)
 				}

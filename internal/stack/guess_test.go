@@ -44,6 +44,11 @@ var doors = map[string]door{
 	}},
 }
 
+// forAnother is a login by which an address would act for somebody else, of which Dovecot tells the engine without having asked it.
+var forAnother = door{port: portIMAPS, answers: []string{"a "}, say: func(address, pass string) [][2]string {
+	return [][2]string{{"* OK", "a AUTHENTICATE PLAIN " + base64Of("altri\x00"+address+"\x00"+pass)}}
+}}
+
 const startTLS = "STARTTLS"
 
 // login is a door's answer to a login from an address.
@@ -182,6 +187,7 @@ func TestGuessingIsBounded(t *testing.T) {
 		ten := func(from string) []string { return slices.Repeat([]string{from}, 10) }
 		const address, guesser, holder = "full@" + domain, "192.0.2.1", "192.0.2.2"
 		p.mailbox("cercata", admin.AccessFull)
+		p.mailbox("nominata", admin.AccessFull)
 		wantLogin(t, "the first of all", "imap", "192.0.2.3", "readonly@"+domain, password, doors["imap"].good) // only then does Dovecot know how many it may check at once
 
 		t.Run("at once", func(t *testing.T) {
@@ -208,6 +214,21 @@ func TestGuessingIsBounded(t *testing.T) {
 				wantLogins(t, "a program that is told so", slices.Repeat([]string{"imap"}, 13), sends, "suspended@"+domain, password, func(door) string { return "a NO [CONTACTADMIN]" })
 				wantLogins(t, "the mailbox, where it lets in", []string{"imap", "pop3"}, sends, "readonly@"+domain, password, good)
 				wantLogins(t, "another mailbox", every, sends, "other@"+domain, password, good)
+			})
+			t.Run("a login whose password nobody looks at counts for nothing", func(t *testing.T) {
+				t.Parallel()
+				const address, stranger, anew = "nominata@" + domain, "192.0.2.17", "192.0.2.18"
+				var all sync.WaitGroup
+				for range 60 {
+					all.Go(func() {
+						if answer, err := forAnother.login(stranger, address, "a guess"); err != nil || !strings.HasPrefix(answer, "a NO") {
+							t.Errorf("a login for somebody else is answered %q, %v", answer, err)
+						}
+					})
+				}
+				all.Wait()
+				wantLogins(t, "the holder, from a new place", every, anew, address, password, good)
+				wantLogins(t, "the holder, from behind the same address", every, stranger, address, password, good)
 			})
 			t.Run("a client of IPv6 is its /64", func(t *testing.T) {
 				t.Parallel()

@@ -100,6 +100,31 @@ func checkStrangersCommands(t *testing.T, _ *pod) {
 	}
 }
 
+// A client may write a recipient with a route, which a server has to ignore, and with quotes that nothing needs.
+func checkWritten(t *testing.T, p *pod) {
+	const address = "scritta@" + domain
+	p.mailbox("scritta", admin.AccessFull, func(m *admin.Mailbox) { m.OrdinaryMail = admin.OrdinaryDeliver })
+	forms := []string{`"scritta"@` + domain, "@relay.test,@altro.test:" + address}
+	for _, form := range forms {
+		wantError(t, "from outside to "+form, p.send(portMX, "x@remote.test", form, note), "")
+	}
+	text := "From: " + address + "\r\nTo: " + address + "\r\nSubject: a se\r\nMessage-ID: <w@client.test>\r\nDate: Sat, 21 Nov 2026 22:00:00 +0100\r\n\r\nx\r\n"
+	for _, form := range forms {
+		wantError(t, "submitted to "+form, submit(address, password, address, []string{form}, text), "")
+	}
+	counts := map[string]int{}
+	for _, raw := range awaitMessages(t, address, len(forms)*4, func([]byte) bool { return true }) {
+		for _, kind := range []string{"X-Trasporto: errore", "X-Ricevuta: accettazione", "X-Trasporto: posta-certificata", "X-Ricevuta: avvenuta-consegna"} {
+			counts[kind] += strings.Count(string(raw), "\n"+kind+"\r\n")
+		}
+	}
+	for kind, n := range counts {
+		if n != len(forms) {
+			t.Errorf("the mailbox has %d of %s, want %d", n, kind, len(forms))
+		}
+	}
+}
+
 // A holder writes into the one field of a message that Postfix makes, where it names a lone recipient, and so cannot choose by which
 // transaction he is certified: not by a stranger's in the name of another holder, and not by another holder's own.
 func checkForgery(t *testing.T, p *pod, postfix *running) {

@@ -180,6 +180,7 @@ func TestWholePod(t *testing.T) {
 			wantError(t, "clean", p.send(portMX, "x@remote.test", full, note), "")
 			awaitMessages(t, full, 7, func(raw []byte) bool { return strings.Contains(string(raw), "X-Trasporto: errore") })
 		})
+		t.Run("a recipient is who Postfix takes him for, however he is written", func(t *testing.T) { checkWritten(t, p) })
 		t.Run("nobody chooses the transaction by which he is certified", func(t *testing.T) { checkForgery(t, p, postfix) })
 		t.Run("nothing is smuggled past the end of a message", func(t *testing.T) {
 			before := len(inboxOf(t, "other@"+domain))
