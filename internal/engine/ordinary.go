@@ -122,7 +122,7 @@ func (e *Engine) judgeOrdinary(tx *transaction, raw []byte) (string, error) {
 	if tx.Cut {
 		return answerFieldTooBig, nil
 	}
-	size, err := pec.AnomalySize(raw)
+	size, err := pec.AnomalySize(raw, tx.Recipients)
 	if err != nil {
 		return answerUnreadable, nil //nolint:nilerr // the fault is the message's
 	}
@@ -196,7 +196,7 @@ func (e *Engine) ordinary(o uncertified, rcpt string) error {
 	if err != nil {
 		return err
 	}
-	size, err := pec.AnomalySize(o.rest)
+	size, err := pec.AnomalySize(o.rest, o.rcpts)
 	if err != nil {
 		return fmt.Errorf("judging %s: %w", o.queueID, err)
 	}

@@ -225,18 +225,19 @@ func TestALateAnswerKeepsNothingFromTheFilter(t *testing.T) {
 	for name, c := range map[string]struct {
 		judged string // the mailbox that has
 		extra  string
-		quota  int64
+		room   int
 	}{
-		"sent on before by a mailbox that forwards": {judged: "avanti", extra: "Delivered-To: " + forwarder + "\r\n", quota: 1 << 20},
-		"sent on before by one that does not":       {judged: "aperta", extra: "Delivered-To: aperta@" + ours + "\r\n", quota: 1 << 20},
-		"for a mailbox that has too little room":    {judged: "aperta", quota: 2 << 10},
+		"sent on before by a mailbox that forwards": {judged: "avanti", extra: "Delivered-To: " + forwarder + "\r\n", room: 1 << 20},
+		"sent on before by one that does not":       {judged: "aperta", extra: "Delivered-To: aperta@" + ours + "\r\n", room: 1 << 20},
+		"for a mailbox that has too little room":    {judged: "aperta", room: 64},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.judging(admin.AntispamEnabled, c.judged)
 			to := c.judged + "@" + ours
-			w.change(to, func(row *admin.Mailbox) { row.QuotaBytes = c.quota })
-			w.store[to] = [][]byte{bytes.Repeat([]byte("x"), 2<<10-64)} // of its quota, or not
+			const stored = 64 << 10
+			w.change(to, func(row *admin.Mailbox) { row.QuotaBytes = int64(stored + c.room) })
+			w.store[to] = [][]byte{bytes.Repeat([]byte("x"), stored)}
 			if answer := w.arrive(stranger, []string{to, other}, []byte(letter(stranger, to, c.extra+"X-Prova: "+certainMark+"\r\n"))); answer != "" {
 				t.Fatal(answer)
 			}

@@ -3,6 +3,7 @@ package pec
 import (
 	"encoding/base64"
 	"fmt"
+	"html"
 	"io"
 	"time"
 )
@@ -50,7 +51,8 @@ func (s *Signer) WriteAnomaly(w io.Writer, p Provider, o *Original, received []b
 
 // AnomalySize is more, by some kilobytes, than the busta di anomalia around a message takes in a mailbox: what could be changed on its way
 // goes in base64 there. What the envelope copies of the header, and shows of it in its texts, is taken to be no more than twice the header.
-func AnomalySize(raw []byte) (int64, error) {
+// Each recipient of the transaction stands four times in the texts, whether the header names him or not.
+func AnomalySize(raw []byte, rcpts []string) (int64, error) {
 	o, err := ParseOriginal(raw)
 	if err != nil {
 		return 0, err
@@ -58,6 +60,9 @@ func AnomalySize(raw []byte) (int64, error) {
 	size := o.Size()
 	if !wireSafe(raw) {
 		size = (size/base64Line + 1) * int64(base64.StdEncoding.EncodedLen(base64Line)+len(crlf))
+	}
+	for _, r := range rcpts {
+		size += 4*int64(len(html.EscapeString(r))) + 24
 	}
 	return size + 2*int64(len(o.head)) + 2*documentSize, nil
 }

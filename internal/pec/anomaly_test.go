@@ -21,9 +21,12 @@ var stray = lines(
 	"Hello.",
 )
 
-func anomaly(t testing.TB, raw []byte, mailFrom string) []byte {
+func anomaly(t testing.TB, raw []byte, mailFrom string, rcpts ...string) []byte {
 	t.Helper()
-	out, err := ecdsaIdentity().Anomaly(provider, parsed(t, raw), received, mailFrom, []string{"bob@pec.example.it"}, []string{"firma non valida"}, at)
+	if rcpts == nil {
+		rcpts = []string{"bob@pec.example.it"}
+	}
+	out, err := ecdsaIdentity().Anomaly(provider, parsed(t, raw), received, mailFrom, rcpts, []string{"firma non valida"}, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +75,8 @@ func TestAnomalyEnvelope(t *testing.T) {
 }
 
 func TestAnomalySizeIsALittleMoreThanTheEnvelope(t *testing.T) {
+	bob := []string{"bob@pec.example.it"}
+	crowd := slices.Repeat(bob, 1000)
 	for name, raw := range map[string][]byte{
 		"a short one":             stray,
 		"a whole old envelope":    documents(t, ecdsaIdentity())["posta-certificata"],
@@ -82,13 +87,15 @@ func TestAnomalySizeIsALittleMoreThanTheEnvelope(t *testing.T) {
 		"a long subject":          lines("Subject: "+strings.Repeat("àèìòù ", 100), "", "x"),
 		"many servers on its way": append(bytes.Repeat([]byte("Received: from far.example.org by near.example.org; Sat, 21 Nov 2026 21:14:03 +0100\r\n"), 49), stray...),
 	} {
-		size, err := AnomalySize(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		most := int64(16<<10 + 2*headerEnd(raw))
-		if spare := size - int64(len(anomaly(t, raw, "eve@example.org"))); spare < 4<<10 || spare > most {
-			t.Errorf("%s: it is %d bytes more than the envelope, want 4 KiB at least and %d at most", name, spare, most)
+		for _, rcpts := range [][]string{bob, crowd} {
+			size, err := AnomalySize(raw, rcpts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			most := int64(16<<10 + 2*headerEnd(raw) + 10*len(rcpts))
+			if spare := size - int64(len(anomaly(t, raw, "eve@example.org", rcpts...))); spare < 4<<10 || spare > most {
+				t.Errorf("%s: for %d recipients it is %d bytes more than the envelope, want 4 KiB at least and %d at most", name, len(rcpts), spare, most)
+			}
 		}
 	}
 }
