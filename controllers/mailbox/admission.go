@@ -51,7 +51,7 @@ func admit(ctx context.Context, s *scope) (reconcile.Result, error) {
 	has := contracts.Has(s.mailbox, row)
 	wants := contracts.Wanted(s.mailbox, s.domain, has)
 	if wants == nil {
-		return reconcile.Result{}, s.withoutQuota(has)
+		return reconcile.Result{}, s.withoutQuota(ctx, has)
 	}
 	s.granted = *wants
 	switch {
@@ -112,13 +112,18 @@ func (s *scope) withoutContract(ctx context.Context, has *contract.Holding) erro
 
 // withoutQuota judges a mailbox of which nobody says how much it may hold. One that is there keeps what it has, and what else its spec says is
 // carried out: whoever is to be out must be out.
-func (s *scope) withoutQuota(has *contract.Holding) error {
+func (s *scope) withoutQuota(ctx context.Context, has *contract.Holding) error {
 	message := fmt.Sprintf("neither this mailbox nor PECDomain %s says how much it may hold; give quota here, or mailboxDefaults.quota there", s.domain.Name)
 	if has == nil {
 		return reconcile.Stalled(v1alpha1.ConditionAdmitted, v1alpha1.ReasonQuotaNotGiven, message)
 	}
 	s.granted = *has
-	s.stays(*has, v1alpha1.ReasonQuotaNotGiven, message)
+	if _, limited := refs.Pool(s.domain); limited {
+		if err := s.counted(ctx); err != nil {
+			return err
+		}
+	}
+	s.stays(*has, v1alpha1.ReasonQuotaNotGiven, message) // instead of what counted said
 	return nil
 }
 

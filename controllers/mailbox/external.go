@@ -53,6 +53,8 @@ func leaveToClaimant(ctx context.Context, s *scope) (reconcile.Result, error) {
 	}
 	if first != nil && first.Namespace != s.domain.Namespace {
 		s.Poller.forget(client.ObjectKeyFromObject(s.mailbox))
+		status := &s.mailbox.Status // what was seen of it is another body's
+		status.Usage, status.Quota, status.TriedSecretVersion = nil, "", ""
 		return reconcile.Result{RequeueAfter: recheck}, reconcile.Stalled(v1alpha1.ConditionWatched, v1alpha1.ReasonDomainNotReady, fmt.Sprintf(
 			"namespace %s claimed %s first, so that nobody logs in for this one; DomainConflict of the PECDomain says what to do", first.Namespace, s.domain.Name))
 	}

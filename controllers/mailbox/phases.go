@@ -19,6 +19,7 @@ import (
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/controllers/refs"
 	"github.com/pec-operator/pec-operator/internal/admin"
+	"github.com/pec-operator/pec-operator/internal/contract"
 	"github.com/pec-operator/pec-operator/internal/engines"
 	"github.com/pec-operator/pec-operator/internal/reconcile"
 )
@@ -271,8 +272,16 @@ func (s *scope) sayProvisioned(row admin.Mailbox) {
 	case !row.ClosedAt.IsZero():
 		s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonReadopted, reopened(row.ClosedAt))
 	default:
-		s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonRowPlaced, "the stack's directory holds the mailbox as the spec says")
+		s.True(v1alpha1.ConditionProvisioned, v1alpha1.ReasonRowPlaced, "the stack's directory holds the mailbox as the spec says"+s.heldQuota(row))
 	}
+}
+
+// heldQuota is what to add where a legal hold keeps a quota that the spec makes smaller.
+func (s *scope) heldQuota(row admin.Mailbox) string {
+	if quota := s.mailbox.QuotaIn(s.domain); len(s.mailbox.Spec.LegalHolds) > 0 && quota != nil && quota.Value() < row.QuotaBytes {
+		return fmt.Sprintf(", but for its quota: the legal hold keeps %s", contract.Size(row.QuotaBytes))
+	}
+	return ""
 }
 
 // ordinaryMail is what becomes of mail that is not certified: as the mailbox says, else its domain, else it is refused. Pure.

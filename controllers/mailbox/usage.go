@@ -177,12 +177,12 @@ func twoFigures(n int64) int64 {
 }
 
 // fullOn is the day on which the quota is reached at a rate, "" when it is too far away. A mailbox that is full was full on the day
-// that was foreseen. Pure.
+// that was foreseen, or is today, if that is sooner. Pure.
 func fullOn(old v1alpha1.Date, m measure, growth int64, now time.Time) v1alpha1.Date {
 	today := v1alpha1.Date(now.UTC().Format(time.DateOnly))
 	switch {
 	case m.quota > 0 && m.bytes >= m.quota:
-		return cmp.Or(old, today)
+		return min(cmp.Or(old, today), today)
 	case m.quota == 0 || growth == 0:
 		return ""
 	}

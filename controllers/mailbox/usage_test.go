@@ -142,6 +142,7 @@ func TestUsageUnderAnotherQuota(t *testing.T) {
 	}{
 		"a larger one is full later":       {shown(700e6, 70, 10e6, "2026-03-31"), 2000e6, shown(700e6, 35, 10e6, "2026-07-09")},
 		"a smaller one is full today":      {shown(700e6, 70, 10e6, ""), 500e6, shown(700e6, 140, 10e6, "2026-03-01")},
+		"though that was foreseen later":   {shown(700e6, 14, 10e6, "2027-05-05"), 500e6, shown(700e6, 140, 10e6, "2026-03-01")},
 		"the same one has the same":        {shown(700e6, 70, 10e6, "2026-02-02"), 1000e6, shown(700e6, 70, 10e6, "2026-02-02")},
 		"nothing is known before a look":   {nil, 1000e6, nil},
 		"what never was searched has none": {shown(700e6, 70, 0, ""), 1400e6, shown(700e6, 50, 0, "")},

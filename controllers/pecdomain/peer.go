@@ -34,6 +34,7 @@ func observePeer(ctx context.Context, s *scope) (reconcile.Result, error) {
 	if local := localSite(other); local != nil && local.Name == s.Stack.Site {
 		s.False(v1alpha1.ConditionPeerReachable, v1alpha1.ReasonPeerIsSelf, fmt.Sprintf(
 			"what answers as the other site says that it is site %s, as this one; correct the kubeconfig of the peer, or the value site", local.Name))
+		s.Say(v1alpha1.ConditionSpecInSync, metav1.ConditionUnknown, v1alpha1.ReasonPeerUnknown, "nothing is read of the other site: PeerReachable says why")
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
 	s.peer = other

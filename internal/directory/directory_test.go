@@ -359,7 +359,7 @@ func TestWhatBecomesOfAFormerHoldersScript(t *testing.T) {
 		{"closed", place(admin.AccessClosed, true), ScriptEnded},
 		{"opened, at another site first", place(admin.AccessFull, true), ScriptEndedThere},
 		{"a new password", func() error { return d.SetPassword(t.Context(), m.Address, hash) }, ScriptEndedThere},
-		{"closed before its word came", place(admin.AccessClosed, false), ScriptEndedThere},
+		{"closed before its word came", place(admin.AccessClosed, false), ScriptEnded},
 		{"opened here first", place(admin.AccessFull, false), ScriptActive},
 		{"suspended", place(admin.AccessSuspended, true), ScriptActive},
 		{"closed before it was done", place(admin.AccessClosed, false), ScriptActive},

@@ -86,6 +86,15 @@ func (d *Directory) ScriptsDeactivated(ctx context.Context, addresses []string) 
 	return nil
 }
 
+// dropEnding forgets of a mailbox that is closed that the other site was to end its former holder's script: if its word does not come, this site
+// would end the script itself, and take it from whoever has the mailbox over there.
+func dropEnding(ctx context.Context, tx *transaction, address string) error {
+	if _, err := tx.ExecContext(ctx, dropEndedThere, address, ScriptEndedThere); err != nil {
+		return fmt.Errorf("noting that the script of %s is not this site's to end: %w", address, err)
+	}
+	return nil
+}
+
 // noteEnding adds a mailbox to Ending, by a new change: none is taken for one that was carried out.
 func noteEnding(ctx context.Context, tx *transaction, address string, former FormerScript) error {
 	address = strings.ToLower(address)

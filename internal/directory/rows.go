@@ -85,6 +85,9 @@ func place(ctx context.Context, tx *transaction, p admin.Place, deactivatedThere
 	case p.Given != nil:
 		o.Err = putGiven(ctx, tx, p.Address, *p.Given)
 	}
+	if o.Err == nil && p.Mailbox != nil && p.Mailbox.Access == admin.AccessClosed {
+		o.Err = dropEnding(ctx, tx, p.Address)
+	}
 	end = end || (p.Given != nil && losesScripts(before.Given, *p.Given))
 	if end && o.Err == nil {
 		o.Err = noteEnding(ctx, tx, p.Address, former)

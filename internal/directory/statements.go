@@ -15,6 +15,8 @@ const (
 	storeGiven  = `UPDATE mailbox SET given = ? WHERE address = ?`
 	storeEnding = `INSERT INTO ending (address, change, reopened) VALUES (?, random(), ?) ON CONFLICT (address) DO UPDATE SET
 		change = excluded.change, reopened = coalesce(nullif(excluded.reopened, 0), reopened)`
+	// The next opening asks anew whether the other site has seen to the script.
+	dropEndedThere   = `UPDATE ending SET reopened = 0 WHERE address = ? AND reopened = ?`
 	readFormerScript = `SELECT coalesce(max(reopened), 0) FROM ending WHERE address = ?`
 	// storeMailbox forgets that the holder chose the password when it gets another.
 	storeMailbox = `INSERT INTO mailbox (address, domain, password, credentials_version, quota_bytes, access,
@@ -41,7 +43,7 @@ type transaction struct {
 // compile is called once, when the schema is there.
 func (d *database) compile(ctx context.Context) error {
 	d.compiled = map[string]*sql.Stmt{}
-	for _, query := range []string{readMailbox, readEntry, readGiven, countDomain, storeGiven, storeEnding, readFormerScript, storeMailbox} {
+	for _, query := range []string{readMailbox, readEntry, readGiven, countDomain, storeGiven, storeEnding, dropEndedThere, readFormerScript, storeMailbox} {
 		statement, err := d.PrepareContext(ctx, query)
 		if err != nil {
 			return fmt.Errorf("compiling %q for the directory: %w", query, err)

@@ -78,7 +78,7 @@ func (e *Engine) judgeLogin(command string, try loginTry) loginVerdict {
 	}
 	row, err := e.directory.Mailbox(context.Background(), address)
 	if e.notYet(context.Background(), address, row, err) != nil {
-		return refuseLogin(try, "this server was set up anew and does not know this mailbox yet: the password was not looked at, try it again later")
+		return refuseLogin(try, "this server does not know yet how this mailbox stands: the password was not looked at, try it again later")
 	}
 	refused := e.gate.mayCheck(address, try.Remote, e.now())
 	if refused.wait == 0 {

@@ -121,7 +121,7 @@ func TestNobodyIsToldThatHisPasswordIsWrongBeforeHisMailboxIsKnown(t *testing.T)
 			w.givenDovecotsKey()
 			const login = `{"login":"` + address + `","remote":"192.0.2.9","protocol":"imap","fail_type":"policy","policy_reject":true}`
 			for range triesPerAddress {
-				if _, answer := w.asksPolicy(dovecotsKey, "allow", login); !strings.Contains(answer, `"[UNAVAILABLE] this server was set up anew`) {
+				if _, answer := w.asksPolicy(dovecotsKey, "allow", login); !strings.Contains(answer, `"[UNAVAILABLE] this server does not know yet`) {
 					t.Fatalf("a port answers %s", answer)
 				}
 				w.asksPolicy(dovecotsKey, "report", login)
