@@ -4,9 +4,12 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
+	"github.com/pec-operator/pec-operator/internal/admin"
 )
 
 func TestRefusedPause(t *testing.T) {
@@ -30,6 +33,27 @@ func TestRefusedPause(t *testing.T) {
 			}
 			if got := refusedPause(m, now); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAQuotaThatALegalHoldKeepsIsSaid(t *testing.T) {
+	for name, c := range map[string]struct {
+		holds []v1alpha1.LegalHold
+		has   int64
+		want  string
+	}{
+		"a larger one, under a hold":               {[]v1alpha1.LegalHold{{}}, 5 << 30, ", but for its quota: the legal hold keeps 5 GiB"},
+		"the one of the spec, under a hold":        {[]v1alpha1.LegalHold{{}}, 1 << 30, ""},
+		"a larger one that is to become smaller":   {nil, 5 << 30, ""},
+		"a smaller one that is held, under a hold": {[]v1alpha1.LegalHold{{}}, 1 << 29, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &scope{mailbox: &v1alpha1.Mailbox{}, domain: &v1alpha1.PECDomain{}}
+			s.mailbox.Spec.LegalHolds, s.mailbox.Spec.Quota = c.holds, ptr.To(resource.MustParse("1Gi"))
+			if got := s.heldQuota(admin.Mailbox{QuotaBytes: c.has}); got != c.want {
+				t.Errorf("%q", got)
 			}
 		})
 	}

@@ -418,6 +418,17 @@ func TestAContractThatShrankOrEndedTurnsNobodyOutWhoseRowWasLost(t *testing.T) {
 	s.create(t, anew)
 	s.held(t, anew, v1alpha1.ReasonContractEnded, "")
 	s.stands(t, domain, v1alpha1.ReasonContractEnded, 2, 0, 1)
+
+	update(t, s, domain, func(d *v1alpha1.PECDomain) { d.Spec.MailboxDefaults = nil })
+	update(t, s, second, func(m *v1alpha1.Mailbox) { m.Spec.Quota = nil })
+	s.waitFor(t, second, v1alpha1.ConditionAdmitted, metav1.ConditionFalse, v1alpha1.ReasonQuotaNotGiven)
+	s.pods.With(t, s.domain, func(e *apitest.Engine) { e.Rows = map[string]admin.Mailbox{} })
+	eventually(t, func() error {
+		if row := s.row(t, second.Address()); row.AdmittedIn != s.ns+"/"+s.domain || row.QuotaBytes != 1<<30 {
+			return fmt.Errorf("nobody gives it a quota, and its row is %+v", row)
+		}
+		return nil
+	})
 }
 
 // A guest has its rows by passes of its own, which come when they come. Who has no row to get is not waited for.

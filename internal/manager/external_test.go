@@ -15,7 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pec-operator/pec-operator/api/v1alpha1"
 	"github.com/pec-operator/pec-operator/internal/mailtest"
@@ -182,10 +184,19 @@ func TestExternalMailbox(t *testing.T) {
 		guess, domain := password(thief, wrong), s.externalDomain(func(d *v1alpha1.PECDomain) { d.Namespace = thief })
 		theirs := makeMailbox(thief, "protocollo", s.domain, seen)
 		before := road.is(false, false)
-		s.create(t, domain, guess, theirs)
+		s.create(t, theirs)
+		s.waitFor(t, theirs, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDomainNotFound)
+		const looked = `{"status":{"quota":"1Gi","triedSecretVersion":"1","usage":{"bytes":5,"messages":1,"percent":97}}}` // by who thought it theirs
+		if err := s.Status().Patch(context.Background(), theirs, client.RawPatch(types.MergePatchType, []byte(looked))); err != nil {
+			t.Fatal(err)
+		}
+		s.create(t, domain, guess)
 		c := s.waitFor(t, theirs, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDomainNotReady)
 		if !strings.Contains(c.Message, "namespace "+ns+" claimed "+s.domain+" first") {
 			t.Error(c.Message)
+		}
+		if shown := theirs.Status; shown.Usage != nil || shown.Quota != "" || shown.TriedSecretVersion != "" {
+			t.Errorf("it shows of another body's mailbox %+v", shown)
 		}
 		for _, next := range []string{"un'altra prova ancora", "e poi una terza prova"} {
 			update(t, s, guess, func(o *corev1.Secret) { o.Data = map[string][]byte{"password": []byte(next)} })
