@@ -3,8 +3,13 @@
 package hostile
 
 import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -44,6 +49,34 @@ var Values = map[string]string{
 	"a very long value":         strings.Repeat("x", 100_000),
 	"a long value":              strings.Repeat("x y ", 1000) + "x",
 	"plain text":                "mx-a.gestore-uno.test",
+}
+
+// Mixed are n texts put together at random from pieces of Values and from what quotes, ends or escapes something somewhere, by what each is.
+// It logs the seed, with which they come again.
+func Mixed(t testing.TB, n int) map[string]string {
+	t.Helper()
+	seed := rand.Uint64()
+	t.Logf("texts mixed by the seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // nothing is kept secret by it
+	var pieces []string
+	for _, name := range slices.Sorted(maps.Keys(Values)) {
+		if len(Values[name]) < 100 {
+			pieces = append(pieces, Values[name])
+		}
+	}
+	const marks = "\"'`\\{}[]()<>#;:,=$%!@|&~*?. \t\r\n\x00\x7f\u00e0\u2028"
+	single := []rune(marks)
+	mixed := make(map[string]string, n)
+	for i := range n {
+		var text strings.Builder
+		for range 1 + random.IntN(5) {
+			piece := pieces[random.IntN(len(pieces))]
+			text.WriteString(piece[:1+random.IntN(len(piece))])
+			text.WriteRune(single[random.IntN(len(single))])
+		}
+		mixed[fmt.Sprintf("mix %d of seed %d", i, seed)] = text.String()
+	}
+	return mixed
 }
 
 // Texts calls visit for each text that a value can hold, with its path; what is not there is made on the way.

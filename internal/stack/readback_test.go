@@ -89,20 +89,30 @@ func TestHostileValues(t *testing.T) {
 		i := newImage(n)
 		i.write("empty/main.cf", "")
 		i.write("main/master.cf", "")
-		refused := map[string][]string{}
-		for _, name := range slices.Sorted(maps.Keys(hostile.Values)) {
-			for file, check := range map[string]func(image, string) (read, want string, err error){
-				fileMain: mainReads, fileMaster: masterReads, fileDovecot: dovecotReads,
-			} {
-				read, want, err := check(i, hostile.Values[name])
-				switch {
-				case err != nil:
-					refused[file] = append(refused[file], name)
-				case read != want:
-					t.Errorf("%s in %s is read as %.200q, want %.200q", name, file, read, want)
+		try := func(values map[string]string) (refused map[string][]string) {
+			refused = map[string][]string{}
+			for _, name := range slices.Sorted(maps.Keys(values)) {
+				for file, check := range map[string]func(image, string) (read, want string, err error){
+					fileMain: mainReads, fileMaster: masterReads, fileDovecot: dovecotReads,
+				} {
+					read, want, err := check(i, values[name])
+					switch {
+					case err != nil:
+						refused[file] = append(refused[file], name)
+					case read != want && (file == fileDovecot || !slices.Equal(strings.Fields(read), strings.Fields(want))): // postconf prints spaces as one
+						t.Errorf("%s in %s is read as %.200q, want %.200q", name, file, read, want)
+					}
 				}
 			}
+			return refused
 		}
+		const mixed = 40
+		for file, refused := range try(hostile.Mixed(t, mixed)) {
+			if len(refused) == mixed {
+				t.Errorf("%s: all mixed texts are refused: they try nothing", file)
+			}
+		}
+		refused := try(hostile.Values)
 		for file, want := range map[string]string{
 			fileMain:   refusedByPostfix,
 			fileMaster: refusedByPostfix,
@@ -148,7 +158,8 @@ func dovecotReads(i image, value string) (read, want string, err error) {
 	}
 	i.write("dovecot.conf", text)
 	read = i.reads("/usr/bin/doveconf", "-c", "/etc/pec/dovecot.conf", "-h", "login_greeting")
-	if read == `"`+value+`"`+"\n" { // so doveconf prints what would mean something without quotes
+	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`, `'`, `\'`).Replace(value)
+	if read == `"`+value+`"`+"\n" || read == `"`+quoted+`"`+"\n" { // so doveconf prints what would mean something without quotes
 		read = value + "\n"
 	}
 	return read, value + "\n", nil

@@ -88,8 +88,10 @@ func fixtures() []string {
 func (p *pod) hostileRows() (taken []admin.Mailbox) {
 	p.t.Helper()
 	var places []admin.Place
-	for _, name := range slices.Sorted(maps.Keys(hostile.Values)) {
-		value := hostile.Values[name]
+	values := hostile.Mixed(p.t, 50)
+	maps.Copy(values, hostile.Values)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		value := values[name]
 		add := func(m admin.Mailbox) {
 			m.QuotaBytes = int64(len(places)+1) << 10 // each has its own
 			places = append(places, admin.Place{Address: m.Address, Mailbox: &m})
