@@ -119,11 +119,11 @@ func (s *scope) withoutQuota(ctx context.Context, has *contract.Holding) error {
 	}
 	s.granted = *has
 	if _, limited := refs.Pool(s.domain); limited {
-		if err := s.counted(ctx); err != nil {
+		if _, _, err := s.count(ctx); err != nil {
 			return err
 		}
 	}
-	s.stays(*has, v1alpha1.ReasonQuotaNotGiven, message) // instead of what counted said
+	s.stays(*has, v1alpha1.ReasonQuotaNotGiven, message)
 	return nil
 }
 
@@ -207,7 +207,7 @@ func counts(reference string) string { return "contract " + reference + " covers
 // counted says of a mailbox that is there that its contract counts it: what is provisioned stays, whatever becomes of that. A contract that
 // the domain may not draw on does not count it.
 func (s *scope) counted(ctx context.Context) error {
-	pool, unusable, err := contracts.Pool(ctx, s.Client, s.domain)
+	pool, unusable, err := s.count(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -215,9 +215,17 @@ func (s *scope) counted(ctx context.Context) error {
 		s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, "the mailbox was admitted and stays, though "+unusable)
 		return nil
 	}
-	s.countedIn = refs.Key(client.ObjectKeyFromObject(pool))
 	s.True(v1alpha1.ConditionAdmitted, v1alpha1.ReasonWithinContract, counts(pool.Spec.Contract.Reference))
 	return nil
+}
+
+// count notes the pool that counts a mailbox which is there. Where the domain's is unusable for it, what its row said stays.
+func (s *scope) count(ctx context.Context) (pool *v1alpha1.PECDomain, unusable string, err error) {
+	pool, unusable, err = contracts.Pool(ctx, s.Client, s.domain)
+	if err == nil && unusable == "" {
+		s.countedIn = refs.Key(client.ObjectKeyFromObject(pool))
+	}
+	return pool, unusable, err
 }
 
 // kept is what a mailbox has while what it wants is held; a quota that shrinks needs nobody's leave. Pure.

@@ -92,8 +92,8 @@ func (s *scope) unplacedOf(ctx context.Context, d *v1alpha1.PECDomain) (n int, e
 	return missing(mailboxes.Items, rows), nil
 }
 
-// missing is how many Mailboxes have no row, but for those that are being deleted, or that their contract does not admit. One that waits for a person is missing too: it
-// may have been there for years. Pure.
+// missing is how many Mailboxes have no row, but for those that are being deleted, or that their contract does not admit. One that waits for
+// a person is missing too: it may have been there for years. Pure.
 func missing(mailboxes []v1alpha1.Mailbox, rows []admin.Mailbox) (n int) {
 	has := make(map[string]bool, len(rows))
 	for _, row := range rows {
